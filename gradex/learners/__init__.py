@@ -1,0 +1,19 @@
+"""How the parameters of a stack of policies move, and what the policies then do."""
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.evaluation import evaluate
+from gradex.learners.ppo import PPO
+from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
+from gradex.learners.transitions import Transitions, collect_transitions
+
+__all__ = [
+    "PPO",
+    "ActorCritic",
+    "Collector",
+    "Layout",
+    "Rollout",
+    "Transitions",
+    "collect_transitions",
+    "discounted_advantages",
+    "evaluate",
+]

@@ -1,0 +1,73 @@
+"""What a learner trains: a stack of policies, each with a critic of its own."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradex.policies import MLP, Network, Policy, action_distribution
+from gradex.streams import Streams
+from gradex.tasks import TaskSuite
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """A stack of policies with their critics.
+
+    The policy does not see which task it is in (it is what the tasks share); the critic does, because it only serves training and an
+    advantage is measured against what this task pays.
+
+    Attributes
+    ----------
+    policy : Policy
+    critic : Network
+        Estimates the return of (observation, task), in units of `return_scale`.
+    actors : Tensor [policies, p]
+    critics : Tensor [policies, q]
+    return_scale : Tensor [policies]
+        Standard deviation of the returns seen in training; 0 before any.
+    """
+
+    policy: Policy
+    critic: Network
+    actors: Float[Tensor, "policies p"]
+    critics: Float[Tensor, "policies q"]
+    return_scale: Float[Tensor, " policies"]
+
+    @classmethod
+    def initial(cls, suite: TaskSuite, seeds: list[int], layers: int = 4, width: int = 64) -> Self:
+        """Make one fresh policy and critic per seed, both multilayer perceptrons."""
+        distribution = action_distribution(suite.action_space)
+        features = suite.observation_space.shape[0]
+        policy = Policy(MLP(features, distribution.outputs, layers, width), distribution)
+        critic = MLP(features, 1, layers, width, tasks=len(suite), gain=1.0)
+        streams = Streams(seeds, branch=0)
+        return cls(policy, critic, policy.initial(streams), critic.initial(streams), torch.zeros(len(seeds)))
+
+    def __len__(self) -> int:
+        return len(self.actors)
+
+    def __getitem__(self, index: int) -> Self:
+        """Give one policy, as a stack of one."""
+        rows = slice(index, index + 1)
+        return replace(
+            self, actors=self.actors[rows], critics=self.critics[rows], return_scale=self.return_scale[rows]
+        )
+
+    def repeat(self, count: int) -> Self:
+        """Give a stack of `count` equal copies of a single policy."""
+        return replace(
+            self,
+            actors=self.actors.repeat(count, 1),
+            critics=self.critics.repeat(count, 1),
+            return_scale=self.return_scale.repeat(count),
+        )
+
+    def values(
+        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
+    ) -> Float[Tensor, "policies batch"]:
+        """Estimate returns, in units of reward."""
+        estimates = self.critic.forward(self.critics, observations, tasks).squeeze(-1)
+        return estimates * self.return_scale.unsqueeze(1)

@@ -1,0 +1,39 @@
+"""Adam on rows: every policy of a stack has its own moments and its own learning rate (Kingma and Ba 2015)."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass
+class Adam:
+    """`torch.optim.Adam` takes one learning rate per tensor; a stack needs one per row.
+
+    Attributes
+    ----------
+    parameters : Tensor [policies, parameters]
+        Updated in place.
+    """
+
+    parameters: Float[Tensor, "policies parameters"]
+    decays: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-5
+    _mean: Tensor = field(init=False)
+    _square: Tensor = field(init=False)
+    _count: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._mean = torch.zeros_like(self.parameters)
+        self._square = torch.zeros_like(self.parameters)
+
+    @torch.no_grad()
+    def step(self, gradient: Float[Tensor, "policies parameters"], rate: Float[Tensor, " policies"]) -> None:
+        """Move every row against its gradient."""
+        self._count += 1
+        slow, slower = self.decays
+        self._mean.lerp_(gradient, 1 - slow)
+        self._square.mul_(slower).addcmul_(gradient, gradient, value=1 - slower)
+        size = (self._square / (1 - slower**self._count)).sqrt_().add_(self.epsilon)
+        self.parameters.sub_(rate.unsqueeze(1) / (1 - slow**self._count) * self._mean / size)

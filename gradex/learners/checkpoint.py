@@ -1,0 +1,84 @@
+"""Policies on disk: one safetensors file with a JSON description in its header, and nothing pickled."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.policies import Network, Policy
+
+_FORMAT = "gradex.ActorCritic/1"
+
+
+def save(path: str | Path, agent: ActorCritic, description: Mapping[str, Any]) -> None:
+    """Write an agent and what is to be said about it; the file appears whole or not at all.
+
+    Tensors are named ("policy.0.weight", ...) and shaped as the networks use them, so that other programs can read them.
+    """
+    path = Path(path)
+    tensors = {f"policy.{name}": tensor for name, tensor in _named(agent.policy, agent.actors).items()}
+    tensors |= {f"critic.{name}": tensor for name, tensor in _named(agent.critic, agent.critics).items()}
+    tensors["return_scale"] = agent.return_scale
+    header = {"format": _FORMAT, "description": json.dumps(description)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    except OSError as error:
+        raise ValueError(f"cannot write to {str(path)!r}: {error.strerror}; choose another folder") from None
+    os.close(handle)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=header)
+    os.replace(temporary, path)
+
+
+def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the named tensors and the description.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged, or not one of ours.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"cannot read a policy from {str(path)!r}: {error}; was it written by save()?") from None
+    if header.get("format") != _FORMAT:
+        raise ValueError(f"{str(path)!r} was not written by gradex: its format is {header.get('format')!r}, not {_FORMAT!r}")
+    return tensors, json.loads(header["description"])
+
+
+def restore(
+    part: Network | Policy, tensors: Mapping[str, Tensor], prefix: str
+) -> Float[Tensor, "policies parameters"]:
+    """Put named tensors back into rows of parameters.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing or has another shape than the architecture asks for.
+    """
+    rows = []
+    for name, shape in part.shapes.items():
+        tensor = tensors.get(f"{prefix}.{name}")
+        if tensor is None or tuple(tensor.shape[1:]) != shape:
+            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape[1:])}"
+            raise ValueError(f"the checkpoint does not fit: {prefix}.{name} is {found}, expected {shape}")
+        rows.append(tensor.flatten(1))
+    return torch.cat(rows, dim=1)
+
+
+def _named(part: Network | Policy, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:
+    sizes = [torch.Size(shape).numel() for shape in part.shapes.values()]
+    pieces = parameters.split(sizes, dim=1)
+    return {name: piece.unflatten(1, shape) for (name, shape), piece in zip(part.shapes.items(), pieces, strict=True)}

@@ -1,0 +1,76 @@
+"""What a policy earns: whole episodes, task by task."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.rollouts import Collector
+from gradex.tasks import TaskSuite
+
+#: Steps between two looks at which environments still owe an episode.
+_CHUNK = 64
+
+
+def evaluate(
+    agent: ActorCritic,
+    suite: TaskSuite,
+    subsets: Sequence[Sequence[int]],
+    episodes: int,
+    seeds: Sequence[int],
+    choose: str = "sample",
+) -> pd.DataFrame:
+    """Run every policy of a stack for whole episodes in the tasks of its subset.
+
+    Parameters
+    ----------
+    agent : ActorCritic
+    suite : TaskSuite
+    subsets : sequence of sequences of int
+        Task indices for each policy.
+    episodes : int
+        Per policy and task.
+    seeds : sequence of int
+        One per policy; policies with equal seeds meet equal starts (common random numbers).
+    choose : {"sample", "mode"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns policy, task, return_mean, return_stderr, success, episode_length, one row per policy and task.
+    """
+    if episodes < 2:
+        raise ValueError(f"{episodes} episodes have no standard error: ask for at least 2")
+    collector = Collector(suite, subsets, episodes, seeds)
+    owing = collector.layout.real.copy()
+    returns, lengths, success = np.zeros(owing.shape), np.zeros(owing.shape), np.zeros(owing.shape, dtype=bool)
+    reports_success = False
+    while owing.any():
+        rollout = collector.collect(agent, _CHUNK, choose)
+        for t in range(_CHUNK):
+            returns += owing * rollout.rewards[t]
+            lengths += owing
+            if rollout.success is not None:
+                reports_success = True
+                success |= owing & rollout.success[t]
+            owing &= ~rollout.ended[t]
+    collector.close()
+    real = collector.layout.real
+
+    def by_task(array: np.ndarray) -> np.ndarray:
+        """Order [policies, environments] as [policy and task, episodes]."""
+        return array[real].reshape(-1, episodes)
+
+    paid = by_task(returns)
+    members = [(policy, task) for policy, subset in enumerate(subsets) for task in subset]
+    return pd.DataFrame(
+        {
+            "policy": [policy for policy, _ in members],
+            "task": [suite.tasks[task].name for _, task in members],
+            "return_mean": paid.mean(axis=1),
+            "return_stderr": paid.std(axis=1, ddof=1) / np.sqrt(episodes),
+            "success": by_task(success).mean(axis=1) if reports_success else np.nan,
+            "episode_length": by_task(lengths).mean(axis=1),
+        }
+    )

@@ -1,0 +1,205 @@
+"""Proximal policy optimisation of a whole stack of policies in one program (Schulman et al. 2017)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.adam import Adam
+from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
+from gradex.learners.returns import EpisodeReturns, ReturnScale
+from gradex.streams import Streams
+from gradex.tasks import TaskSuite
+
+
+@dataclass(frozen=True)
+class PPO:
+    """Settings of PPO, and the training that they describe.
+
+    Attributes
+    ----------
+    steps : int
+        Length of a rollout, in steps of every environment.
+    copies : int
+        Environments per task.
+    epochs, minibatches : int
+        Passes over a rollout, and pieces of a pass.
+    learning_rate : float
+        Of Adam; falls linearly to a tenth over the training.
+    trace : float
+        λ of generalised advantage estimation.
+    clip : float
+        ε of the clipped ratio.
+    entropy, value : float
+        Weights of the entropy bonus and of the critic's squared error.
+    max_norm : float
+        The gradient of each policy is scaled down to this norm.
+    """
+
+    steps: int = 128
+    copies: int = 8
+    epochs: int = 4
+    minibatches: int = 8
+    learning_rate: float = 1e-3
+    trace: float = 0.95
+    clip: float = 0.2
+    entropy: float = 0.005
+    value: float = 0.5
+    max_norm: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.steps % self.minibatches:
+            raise ValueError(f"{self.minibatches} minibatches do not divide {self.steps} steps: choose a divisor")
+
+    def train(
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        seeds: Sequence[int],
+        learning_rates: Sequence[float] | None = None,
+        description: str = "PPO",
+    ) -> tuple[ActorCritic, pd.DataFrame]:
+        """Train policy p of the stack on the tasks `subsets[p]`, all policies together.
+
+        Parameters
+        ----------
+        agent : ActorCritic
+        suite : TaskSuite
+        subsets : sequence of sequences of int
+            Task indices of each policy; they may differ in number.
+        steps : int
+            Environment steps in total, over all policies; rounded up to whole rollouts.
+        seeds, learning_rates : sequences
+            One for each policy. A policy trains to the same parameters in any company.
+        description : str
+            Of the progress bar.
+
+        Returns
+        -------
+        ActorCritic
+        pandas.DataFrame
+            Columns steps, policy, task, return_mean, episodes: the episodes that ended in each rollout.
+        """
+        if steps < 1:
+            raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
+        per_rollout = self.steps * self.copies * sum(len(subset) for subset in subsets)
+        rollouts = -(-steps // per_rollout)
+        rates = torch.tensor([self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates))
+        collector = Collector(suite, subsets, self.copies, seeds)
+        streams = Streams(seeds, branch=2)
+        scale = ReturnScale(collector.layout, suite.discount, agent.return_scale.numpy())
+        episodes = EpisodeReturns(collector.layout, len(suite))
+        parameters = torch.cat([agent.actors, agent.critics], dim=1)
+        optimiser = Adam(parameters)
+        with tqdm(total=rollouts * per_rollout, desc=description, unit=" steps", unit_scale=True, leave=False) as bar:
+            for iteration in range(rollouts):
+                rollout = collector.collect(agent, self.steps)
+                episodes.update(rollout, (iteration + 1) * per_rollout)
+                agent = replace(agent, return_scale=torch.from_numpy(scale.update(rollout)).float())
+                rate = rates * (1 - 0.9 * iteration / rollouts)
+                self._improve(agent, rollout, collector.layout, suite.discount, streams, optimiser, rate)
+                actors, critics = parameters.split([agent.policy.size, agent.critic.size], dim=1)
+                agent = replace(agent, actors=actors, critics=critics)
+                bar.update(per_rollout)
+        collector.close()
+        # Rows of the working matrix hold actor and critic side by side; what leaves is contiguous and nobody else's.
+        agent = replace(agent, actors=agent.actors.clone(), critics=agent.critics.clone())
+        return agent, episodes.to_frame()
+
+    def _improve(
+        self,
+        agent: ActorCritic,
+        rollout: Rollout,
+        layout: Layout,
+        discount: float,
+        streams: Streams,
+        optimiser: Adam,
+        rate: Tensor,
+   
+    ) -> None:
+        """Take the epochs of one rollout; `optimiser` holds the parameters."""
+        batch = _Batch.of(agent, rollout, discount, self.trace)
+        padding = np.repeat(~layout.real, self.steps, axis=1)
+        for _ in range(self.epochs):
+            keys = streams.uniforms(padding.shape[1])
+            for piece in batch.pieces(np.where(padding, np.inf, keys), self.minibatches):
+                parameters = optimiser.parameters.detach().requires_grad_()
+                loss = self._loss(agent, parameters, piece)
+                (gradient,) = torch.autograd.grad(loss.sum(), parameters)
+                norm = gradient.norm(dim=1, keepdim=True)
+                optimiser.step(gradient * (self.max_norm / (norm + 1e-6)).clamp(max=1.0), rate)
+
+    def _loss(self, agent: ActorCritic, parameters: Float[Tensor, "policies p"], batch: "_Batch") -> Float[Tensor, " policies"]:
+        """Clipped surrogate, value error and entropy of every policy (Schulman et al. 2017, Eq. 9)."""
+        actors, critics = parameters.split([agent.policy.size, agent.critic.size], dim=1)
+        outputs, own = agent.policy.outputs(actors, batch.observations, batch.tasks)
+        distribution = agent.policy.distribution
+        ratio = (distribution.log_prob(outputs, own, batch.actions) - batch.log_probs).exp()
+        clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
+        gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
+        values = agent.critic.forward(critics, batch.observations, batch.tasks).squeeze(-1)
+        error = 0.5 * (values - batch.targets) ** 2
+        bonus = distribution.entropy(outputs, own)
+        each = self.value * error - gain - self.entropy * bonus
+        return (batch.weights * each).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Samples of a stack, [policies, samples, ...]; a policy's weights are 0 where there is no real step and sum to 1."""
+
+    observations: Tensor
+    tasks: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    advantages: Tensor
+    targets: Tensor
+    weights: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, agent: ActorCritic, rollout: Rollout, discount: float, trace: float) -> "_Batch":
+        times, policies, environments, _ = rollout.observations.shape
+        every = torch.from_numpy(rollout.tasks).unsqueeze(2).expand(policies, environments, times)
+        # Environment-major, so that the padding stands at the end of a policy's samples.
+        observations = rollout.observations.permute(1, 2, 0, 3)
+        scaled = agent.critic.forward(agent.critics, observations.flatten(1, 2), every.flatten(1, 2))
+        values = scaled.reshape(policies, environments, times).permute(2, 0, 1).numpy()
+        rewards = (rollout.rewards / agent.return_scale.numpy()[:, None]).astype(np.float32)
+        advantages = discounted_advantages(rewards, values, rollout.terminated, rollout.ended, discount, trace)
+
+        def samples(array: Tensor) -> Tensor:
+            return array.movedim(0, 2).flatten(1, 2)
+
+        observations, tasks = observations[:, :, :-1].flatten(1, 2), every[:, :, :-1].flatten(1, 2)
+        actions, real = samples(rollout.actions), samples(torch.from_numpy(rollout.real)).float()
+        advantage = samples(torch.from_numpy(advantages))
+        targets = samples(torch.from_numpy(advantages + values[:-1]))
+        weights = real / real.sum(dim=1, keepdim=True)
+        mean = (weights * advantage).sum(dim=1, keepdim=True)
+        spread = (weights * (advantage - mean) ** 2).sum(dim=1, keepdim=True).sqrt()
+        log_probs = agent.policy.log_prob(agent.actors, observations, tasks, actions)
+        return cls(observations, tasks, actions, log_probs, (advantage - mean) / (spread + 1e-8), targets, weights)
+
+    def pieces(self, keys: Float[np.ndarray, "policies samples"], count: int) -> Iterator["_Batch"]:
+        """Deal the samples into `count` random minibatches, in the order of their keys.
+
+        Padding has infinite keys and goes last; the samples are dealt like cards, so every minibatch gets its share of them, and a policy's minibatches
+        hold the same samples in any company.
+        """
+        order = torch.from_numpy(np.argsort(keys, axis=1))
+        hands = order.unflatten(1, (-1, count))
+        rows = torch.arange(len(order)).unsqueeze(1)
+        for hand in range(count):
+            chosen = hands[:, :, hand]
+            piece = _Batch(*(getattr(self, column.name)[rows, chosen] for column in fields(self)))
+            share = piece.weights.sum(dim=1, keepdim=True)
+            yield replace(piece, weights=piece.weights / share.clamp(min=1e-12))

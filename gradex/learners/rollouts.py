@@ -1,0 +1,222 @@
+"""Rollouts: what a stack of policies meets when each acts in environments of its own tasks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.streams import Streams
+from gradex.tasks import TaskSuite
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which environments belong to which policy.
+
+    Policies may have different numbers of environments; rows are padded to the longest and the padding carries no weight.
+
+    Attributes
+    ----------
+    tasks : int array [policies, environments]
+        Task index of each place (0 in the padding).
+    real : bool array [policies, environments]
+        False in the padding.
+    """
+
+    tasks: Int[np.ndarray, "policies environments"]
+    real: Bool[np.ndarray, "policies environments"]
+
+    @classmethod
+    def of(cls, subsets: Sequence[Sequence[int]], copies: int) -> Self:
+        """Give every policy `copies` environments of each task of its subset."""
+        lengths = np.array([len(subset) * copies for subset in subsets])
+        real = np.arange(lengths.max()) < lengths[:, None]
+        tasks = np.zeros(real.shape, dtype=np.int64)
+        tasks[real] = np.repeat(np.concatenate([np.asarray(subset) for subset in subsets]), copies)
+        return cls(tasks, real)
+
+    def spread(self, flat: np.ndarray) -> np.ndarray:
+        """Arrange an array over environments [E, ...] as [policies, environments, ...], with zeros in the padding."""
+        if self.real.all():
+            return flat.reshape(*self.real.shape, *flat.shape[1:])
+        spread = np.zeros((*self.real.shape, *flat.shape[1:]), dtype=flat.dtype)
+        spread[self.real] = flat
+        return spread
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """`steps` consecutive steps of every environment.
+
+    Attributes
+    ----------
+    observations : Tensor [steps + 1, policies, environments, features]
+        The last one is where the next rollout starts.
+    actions : Tensor [steps, policies, environments, ...]
+    rewards, terminated, ended : arrays [steps, policies, environments]
+        `ended` is terminated or truncated.
+    real : bool array [steps, policies, environments]
+        False in the padding and in steps that only reset an environment.
+    success : bool array [steps, policies, environments] or None
+        Where the suite reports success.
+    tasks : int array [policies, environments]
+    """
+
+    observations: Float[Tensor, "times policies environments features"]
+    actions: Tensor
+    rewards: Float[np.ndarray, "steps policies environments"]
+    terminated: Bool[np.ndarray, "steps policies environments"]
+    ended: Bool[np.ndarray, "steps policies environments"]
+    real: Bool[np.ndarray, "steps policies environments"]
+    success: Bool[np.ndarray, "steps policies environments"] | None
+    tasks: Int[np.ndarray, "policies environments"]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps taken, not counting resets."""
+        return int(self.real.sum())
+
+
+class Collector:
+    """Runs a stack of policies in one simulator and keeps its place between rollouts.
+
+    Parameters
+    ----------
+    suite : TaskSuite
+    subsets : sequence of sequences of int
+        Task indices of each policy.
+    copies : int
+        Environments per task and policy.
+    seeds : sequence of int
+        One per policy; fixes its environments and its actions.
+    """
+
+    def __init__(self, suite: TaskSuite, subsets: Sequence[Sequence[int]], copies: int, seeds: Sequence[int]) -> None:
+        self.suite = suite
+        self.layout = Layout.of(subsets, copies)
+        members = [task for subset in subsets for task in subset]
+        each = [seed for subset, seed in zip(subsets, seeds, strict=True) for _ in subset]
+        self.simulator = suite[members].simulator(copies, each)
+        mode = self.simulator.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.NEXT_STEP:
+            raise ValueError(f"the simulator resets by {mode}: give one with AutoresetMode.NEXT_STEP")
+        self._streams = Streams(seeds, branch=1)
+        self._observation = self._spread_observation(self.simulator.reset()[0])
+        self._begins = np.zeros(self.layout.real.shape, dtype=bool)
+
+    def _spread_observation(self, observation: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.layout.spread(np.asarray(observation, dtype=np.float32)))
+
+    def _commands(self, actions: Tensor) -> np.ndarray:
+        """Hand actions to the simulator in its own order and range."""
+        flat = actions.numpy()[self.layout.real]
+        space = self.suite.action_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            return flat + space.start
+        return np.clip(flat, space.low, space.high).astype(space.dtype)
+
+    @torch.no_grad()
+    def collect(self, agent: ActorCritic, steps: int, choose: str = "sample") -> Rollout:
+        """Take `steps` steps in every environment.
+
+        Parameters
+        ----------
+        agent : ActorCritic
+        steps : int
+        choose : {"sample", "mode"}
+            Draw actions from the policy, or take the most probable one.
+
+        Raises
+        ------
+        ValueError
+            If a simulator returns an observation or a reward that is not finite.
+        """
+        if choose not in ("sample", "mode"):
+            raise ValueError(f"actions are chosen by {choose!r}: use 'sample' or 'mode'")
+        distribution = agent.policy.distribution
+        policies, environments = self.layout.real.shape
+        # Noise is drawn for the real places only, so that padding does not shift a policy's stream.
+        noise = torch.from_numpy(self._noise(steps, environments, distribution))
+        tasks = torch.from_numpy(self.layout.tasks)
+        shape = (steps, policies, environments)
+        observations = torch.empty(steps + 1, policies, environments, self._observation.shape[-1])
+        actions: list[Tensor] = []
+        rewards, terminated, ended, begins, success = (np.zeros(shape, dtype=d) for d in (float, bool, bool, bool, bool))
+        reports_success = False
+        observations[0] = self._observation
+        for t in range(steps):
+            outputs, own = agent.policy.outputs(agent.actors, observations[t], tasks)
+            action = distribution.mode(outputs) if choose == "mode" else distribution.sample(outputs, own, noise[t])
+            observation, reward, stop, cut, info = self.simulator.step(self._commands(action))
+            observations[t + 1] = self._spread_observation(observation)
+            actions.append(action)
+            begins[t] = self._begins
+            rewards[t], terminated[t] = self.layout.spread(reward), self.layout.spread(stop)
+            self._begins = self.layout.spread(stop | cut)
+            ended[t] = self._begins
+            if "success" in info:
+                reports_success = True
+                success[t] = self.layout.spread(np.asarray(info["success"], dtype=bool))
+        self._observation = observations[steps]
+        self._check_finite(observations, rewards)
+        return Rollout(
+            observations, torch.stack(actions), rewards, terminated, ended, self.layout.real & ~begins,
+            success if reports_success else None, self.layout.tasks,
+        )  # fmt: skip
+
+    def _noise(self, steps: int, environments: int, distribution: object) -> np.ndarray:
+        shape = distribution.noise_shape  # type: ignore[attr-defined]
+        draw = self._streams.normals if shape else self._streams.uniforms
+        # Environment-major, so that a policy with fewer environments sees the same numbers without the padding.
+        noise = draw(environments, steps, *shape)
+        return np.ascontiguousarray(np.moveaxis(noise, 2, 0)).astype(np.float32)
+
+    def _check_finite(self, observations: Tensor, rewards: np.ndarray) -> None:
+        for what, finite in (
+            ("reward", np.isfinite(rewards).all(axis=0)),
+            ("observation", torch.isfinite(observations).all(dim=-1).all(dim=0).numpy()),
+        ):
+            if not finite.all():
+                task = self.suite.tasks[int(self.layout.tasks[~finite][0])].name
+                raise ValueError(f"task {task!r} returned a {what} that is not finite: check its environment")
+
+    def close(self) -> None:
+        """Close the simulator."""
+        self.simulator.close()
+
+
+def discounted_advantages(
+    rewards: Float[np.ndarray, "steps *shape"],
+    values: Float[np.ndarray, "times *shape"],
+    terminated: Bool[np.ndarray, "steps *shape"],
+    ended: Bool[np.ndarray, "steps *shape"],
+    discount: float,
+    trace: float,
+) -> Float[np.ndarray, "steps *shape"]:
+    """Generalised advantage estimation (Schulman et al. 2016, Eq. 16).
+
+    An episode that was cut off is continued by the critic's value of its final observation; one that terminated is not. With
+    next-step autoreset the final observation is the next entry of `values`, so both cases need no more than their flags.
+
+    Parameters
+    ----------
+    rewards, terminated, ended : arrays [steps, ...]
+    values : array [steps + 1, ...]
+    discount, trace : float
+        γ and λ.
+    """
+    surprise = rewards + discount * values[1:] * ~terminated - values[:-1]
+    decay = discount * trace * ~ended
+    advantages = np.empty_like(surprise)
+    running = np.zeros_like(surprise[0])
+    for t in range(len(rewards) - 1, -1, -1):
+        running = surprise[t] + decay[t] * running
+        advantages[t] = running
+    return advantages

@@ -1,0 +1,101 @@
+"""Transitions: steps of one policy in every task, with their advantages (PolicyGradEx, Algorithm 1, step 2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.rollouts import Collector, Rollout, discounted_advantages
+from gradex.tasks import TaskSuite
+
+#: Steps to simulate per environment where episodes are long or unbounded.
+_SPAN = 512
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Steps of a policy in every task of a suite.
+
+    Attributes
+    ----------
+    observations : float array [N, features]
+    actions : int array [N], or float array [N, dimensions]
+    advantages : float array [N]
+        Normalised to mean 0 and standard deviation 1 within each task.
+    tasks : int array [N]
+    episodes : int array [N]
+        Which episode a step belongs to; no two tasks share one.
+    """
+
+    observations: Float[np.ndarray, "N features"]
+    actions: Shaped[np.ndarray, "N ..."]
+    advantages: Float[np.ndarray, " N"]
+    tasks: Int[np.ndarray, " N"]
+    episodes: Int[np.ndarray, " N"]
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+def collect_transitions(
+    agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int, trace: float
+) -> Transitions:
+    """Run a single policy in `copies` environments of every task and keep `steps_per_task` steps of each.
+
+    More is simulated than kept, whole episodes of typical length, because neighbouring steps tell nearly the same.
+
+    Parameters
+    ----------
+    agent : ActorCritic
+        A stack of one.
+    suite : TaskSuite
+    steps_per_task, copies, seed : int
+    trace : float
+        λ of generalised advantage estimation.
+    """
+    if steps_per_task < 2 or copies < 1:
+        raise ValueError(f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 steps and 1 copy")
+    collector = Collector(suite, [range(len(suite))], copies, [seed])
+    # At worst every second step only resets, so twice the steps surely suffice.
+    rollout = collector.collect(agent, max(2 * -(-steps_per_task // copies), min(suite.horizon or _SPAN, _SPAN)))
+    collector.close()
+    advantages = _advantages(agent, rollout, suite.discount, trace)
+    tasks = np.broadcast_to(rollout.tasks[0], advantages.shape)
+    before = np.cumsum(rollout.ended[:, 0], axis=0) - rollout.ended[:, 0]
+    episodes = before * advantages.shape[1] + np.arange(advantages.shape[1])
+    kept = _choose(tasks, rollout.real[:, 0], len(suite), steps_per_task, np.random.default_rng(seed))
+    chosen = advantages[kept].reshape(len(suite), steps_per_task)
+    centred = chosen - chosen.mean(axis=1, keepdims=True)
+    return Transitions(
+        rollout.observations[:-1, 0].numpy()[kept],
+        rollout.actions[:, 0].numpy()[kept],
+        (centred / (chosen.std(axis=1, keepdims=True) + 1e-8)).ravel(),
+        tasks[kept],
+        episodes[kept],
+    )
+
+
+@torch.no_grad()
+def _advantages(agent: ActorCritic, rollout: Rollout, discount: float, trace: float) -> np.ndarray:
+    """Advantages [steps, environments] of a stack of one, in float64."""
+    times = len(rollout.observations)
+    tasks = torch.from_numpy(rollout.tasks).repeat(1, times)
+    values = agent.values(rollout.observations.transpose(0, 1).flatten(1, 2), tasks).double()
+    return discounted_advantages(
+        rollout.rewards, values.reshape(times, 1, -1).numpy(), rollout.terminated, rollout.ended, discount, trace
+    )[:, 0]
+
+
+def _choose(
+    tasks: Int[np.ndarray, "steps environments"],
+    real: np.ndarray,
+    n: int,
+    steps_per_task: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose equally many real steps of every task at random; the places come task by task."""
+    rank = np.where(real, rng.random(real.shape), np.inf)
+    order = np.lexsort((rank.ravel(), tasks.ravel())).reshape(n, -1)[:, :steps_per_task]
+    return np.unravel_index(order.ravel(), real.shape)  # type: ignore[return-value]

@@ -1,0 +1,247 @@
+"""The meta-policy: one policy fitted on a whole suite, the door through which everything later sees a trained policy."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from sklearn.exceptions import NotFittedError
+
+from gradex.learners import PPO, ActorCritic, Transitions, checkpoint, collect_transitions, evaluate, recipes
+from gradex.tasks import TaskSuite
+
+#: Policies are judged, and their transitions collected, on other random numbers than they were trained on.
+_EVALUATION, _COLLECTION = 10_000_019, 20_000_003
+
+
+class MetaPolicy:
+    """One policy for all tasks of a suite (PolicyGradEx, Sec. 3.1: θ*).
+
+    Parameters
+    ----------
+    suite : TaskSuite
+    network : {"mlp"}
+        Architecture of the policy; the critic is a multilayer perceptron of the same depth and width that also sees the task.
+    learner : {"ppo"} or PPO
+        A name takes the settings recommended for the suite's family.
+    seed : int
+        Fixes weights, environments and actions.
+    layers, width : int
+        Number of affine layers (the paper's Table 1 uses four) and size of the hidden ones.
+
+    Attributes
+    ----------
+    agent_ : ActorCritic
+        A stack of one, after `fit`.
+    history_ : pandas.DataFrame
+        Learning curves: steps, policy, task, return_mean, episodes.
+    """
+
+    def __init__(
+        self,
+        suite: TaskSuite,
+        network: str = "mlp",
+        learner: str | PPO = "ppo",
+        seed: int = 0,
+        layers: int = 4,
+        width: int = 64,
+    ) -> None:
+        if network != "mlp":
+            raise ValueError(f"unknown network {network!r}: choose 'mlp'")
+        if isinstance(learner, str) and learner != "ppo":
+            raise ValueError(f"unknown learner {learner!r}: choose 'ppo', or give a PPO(...) with settings of your own")
+        self.suite = suite
+        self.network = network
+        self.learner = recipes.ppo(suite.family) if isinstance(learner, str) else learner
+        self.seed = seed
+        self.layers = layers
+        self.width = width
+
+    # ------------------------------------------------------------------ training
+    def fit(self, steps: int = 200_000) -> Self:
+        """Train on all tasks together from fresh weights.
+
+        Parameters
+        ----------
+        steps : int
+            Environment steps in total, over all tasks.
+        """
+        start = ActorCritic.initial(self.suite, [self.seed], self.layers, self.width)
+        everything = range(len(self.suite))
+        self.agent_, self.history_ = self.learner.train(
+            start, self.suite, [everything], steps, [self.seed], description="meta-policy"
+        )
+        return self
+
+    def adapt(self, subset: Sequence[int], steps: int, seed: int | None = None) -> "MetaPolicy":
+        """Train on from this policy, on a subset of the tasks.
+
+        Parameters
+        ----------
+        subset : sequence of int
+        steps : int
+            Environment steps in total.
+        seed : int, optional
+            By default this policy's seed.
+        """
+        return self.adapt_each([subset], steps, None if seed is None else [seed])[0]
+
+    def adapt_each(
+        self, subsets: Sequence[Sequence[int]], steps: int, seeds: Sequence[int] | None = None
+    ) -> list["MetaPolicy"]:
+        """Train on from this policy once per subset, all in one stack.
+
+        Parameters
+        ----------
+        subsets : sequence of sequences of int
+        steps : int
+            Environment steps in total, over all subsets; every task of every subset gets the same share.
+        seeds : sequence of int, optional
+            One per subset; by default this policy's seed for all, which gives common random numbers.
+        """
+        for subset in subsets:
+            check_subset(subset, len(self.suite))
+        seeds = [self.seed] * len(subsets) if seeds is None else list(seeds)
+        agents, history = self.learner.train(
+            self._fitted().repeat(len(subsets)), self.suite, subsets, steps, seeds, description="adapting"
+        )
+        return [
+            self._with(agents[index], history[history.policy == index].assign(policy=0).reset_index(drop=True))
+            for index in range(len(subsets))
+        ]
+
+    def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
+        """Give this policy with other parameters; the critic stays."""
+        actors = torch.from_numpy(np.asarray(parameters, dtype=np.float32)).unsqueeze(0)
+        return self._with(replace(self._fitted(), actors=actors), self.history_)
+
+    @property
+    def parameters(self) -> Float[np.ndarray, " p"]:
+        """The policy's parameters as one vector, θ* after `fit`."""
+        return self._fitted().actors[0].numpy().copy()
+
+    def _with(self, agent: ActorCritic, history: pd.DataFrame) -> "MetaPolicy":
+        other = MetaPolicy(self.suite, self.network, self.learner, self.seed, self.layers, self.width)
+        other.agent_, other.history_ = agent, history
+        return other
+
+    def _fitted(self) -> ActorCritic:
+        if not hasattr(self, "agent_"):
+            raise NotFittedError("this MetaPolicy is not fitted: call fit(steps=...) first")
+        return self.agent_
+
+    # ------------------------------------------------------------------ looking at it
+    def evaluate(
+        self,
+        episodes: int = 32,
+        choose: str = "sample",
+        seed: int | None = None,
+        suite: TaskSuite | None = None,
+        subset: Sequence[int] | None = None,
+    ) -> pd.DataFrame:
+        """Run the policy for whole episodes in every task.
+
+        Parameters
+        ----------
+        episodes : int
+            Per task. Episode e of every task sees the same random numbers.
+        choose : {"sample", "mode"}
+            Draw actions from the policy (R_i(θ) is its expected return), or take the most probable ones.
+        seed : int, optional
+            By default derived from this policy's seed.
+        suite : TaskSuite, optional
+            Other tasks of the same family, for instance unseen ones.
+        subset : sequence of int, optional
+            Task indices; all by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns task, return_mean, return_stderr, success (nan where the suite reports none; an episode succeeds if it is
+            flagged at any step), episode_length.
+        """
+        suite = suite or self.suite
+        seed = self.seed + _EVALUATION if seed is None else seed
+        chosen = range(len(suite)) if subset is None else subset
+        return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
+
+    def transitions(self, steps_per_task: int = 2048, copies: int = 16, seed: int | None = None) -> Transitions:
+        """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
+
+        Advantages come from generalised advantage estimation with the fitted critic.
+
+        Parameters
+        ----------
+        steps_per_task : int
+            N / n; the paper uses 2048.
+        copies : int
+            Environments per task, hence the least number of different episodes.
+        seed : int, optional
+            By default derived from this policy's seed.
+        """
+        seed = self.seed + _COLLECTION if seed is None else seed
+        return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, self.learner.trace)
+
+    # ------------------------------------------------------------------ on disk
+    @property
+    def config(self) -> dict[str, Any]:
+        """How this policy was made, in plain JSON types."""
+        return {
+            "network": self.network,
+            "learner": {"name": "ppo", **asdict(self.learner)},
+            "seed": self.seed,
+            "layers": self.layers,
+            "width": self.width,
+            "suite": self.suite.config,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy to one safetensors file, described by JSON in its header."""
+        description = {**self.config, "history": self.history_.to_dict(orient="list")}
+        checkpoint.save(path, self._fitted(), description)
+
+    @classmethod
+    def load(cls, path: str | Path, suite: TaskSuite | None = None) -> "MetaPolicy":
+        """Read a policy back.
+
+        Parameters
+        ----------
+        path : path
+        suite : TaskSuite, optional
+            Needed for suites made by `TaskSuite.from_gymnasium`, whose environments are code and not in the file.
+
+        Raises
+        ------
+        ValueError
+            If the file is missing, damaged, or not one of ours.
+        """
+        tensors, description = checkpoint.load(path)
+        settings = {name: value for name, value in description["learner"].items() if name != "name"}
+        suite = suite or TaskSuite.from_config(description["suite"])
+        learner = PPO(**settings)
+        meta = cls(suite, description["network"], learner, *(description[key] for key in ("seed", "layers", "width")))
+        shape = ActorCritic.initial(suite, [meta.seed], meta.layers, meta.width)
+        meta.agent_ = replace(
+            shape,
+            actors=checkpoint.restore(shape.policy, tensors, "policy"),
+            critics=checkpoint.restore(shape.critic, tensors, "critic"),
+            return_scale=tensors["return_scale"],
+        )
+        meta.history_ = pd.DataFrame(description["history"])
+        return meta
+
+
+def check_subset(subset: Sequence[int], n: int) -> None:
+    """Refuse what is not a subset of n tasks.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, names a task twice, or names one that is not there.
+    """
+    if len(subset) == 0 or len(set(subset)) != len(subset) or not all(0 <= task < n for task in subset):
+        raise ValueError(f"{list(subset)} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")

@@ -1,0 +1,90 @@
+"""A policy: a network that ends in a distribution over actions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import gymnasium
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian
+from gradex.policies.stack import Network, Tape
+from gradex.streams import Streams
+
+
+def action_distribution(space: gymnasium.Space) -> ActionDistribution:
+    """Choose the distribution that fits an action space.
+
+    Raises
+    ------
+    ValueError
+        If the space is neither Discrete nor a one-dimensional Box.
+    """
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return Categorical(int(space.n))
+    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
+        return Gaussian(space.shape[0])
+    raise ValueError(f"action space {space} is not supported: use Discrete or a one-dimensional Box")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """π_θ(a | s) for every row θ of a parameter matrix; the distribution's own parameters stand at the end of a row.
+
+    Attributes
+    ----------
+    network : Network
+    distribution : ActionDistribution
+    """
+
+    network: Network
+    distribution: ActionDistribution
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each named parameter, in the order in which a row holds them."""
+        return {**self.network.shapes, **self.distribution.parameters}
+
+    @property
+    def size(self) -> int:
+        """Number of parameters p of one policy."""
+        return self.network.size + self._own
+
+    @cached_property
+    def _own(self) -> int:
+        return sum(prod(shape) for shape in self.distribution.parameters.values())
+
+    def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
+        """Draw one row of parameters per stream."""
+        return torch.cat([self.network.initial(streams), torch.zeros(len(streams), self._own)], dim=1)
+
+    def outputs(
+        self,
+        parameters: Float[Tensor, "policies parameters"],
+        observations: Float[Tensor, "policies batch features"],
+        tasks: Int[Tensor, "policies batch"],
+        tape: Tape | None = None,
+    ) -> tuple[Float[Tensor, "policies batch outputs"], dict[str, Tensor]]:
+        """Give the network's outputs and the distribution's own parameters [policies, *shape]."""
+        network, own = parameters.split([self.network.size, self._own], dim=1)
+        sizes = [prod(shape) for shape in self.distribution.parameters.values()]
+        pieces = own.split(sizes, dim=1) if sizes else ()
+        named = {
+            name: piece.unflatten(1, shape)
+            for (name, shape), piece in zip(self.distribution.parameters.items(), pieces, strict=True)
+        }
+        return self.network.forward(network, observations, tasks, tape), named
+
+    def log_prob(
+        self,
+        parameters: Float[Tensor, "policies parameters"],
+        observations: Float[Tensor, "policies batch features"],
+        tasks: Int[Tensor, "policies batch"],
+        actions: Shaped[Tensor, "policies batch *a"],
+    ) -> Float[Tensor, "policies batch"]:
+        """log π_θ(a | s) of each sample."""
+        outputs, own = self.outputs(parameters, observations, tasks)
+        return self.distribution.log_prob(outputs, own, actions)

@@ -1,0 +1,95 @@
+"""Networks as stacks: P functions of one shape, evaluated together.
+
+A stack of P networks is one matrix of parameters, one row per network; a single network is a stack of one. Everything that is done to a
+policy as a point in parameter space (a step, a distance, a lift from a projected space) is then plain arithmetic on rows.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradex.streams import Streams
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What passed through the affine layers in one forward evaluation.
+
+    With the layer's input a and the sensitivity δ of the loss to its output, the gradient of one sample's weight is the outer product a δᵀ,
+    that of its bias δ. A layer that is used once per sample needs nothing else.
+
+    Attributes
+    ----------
+    inputs, outputs : dict of str to Tensor [policies, batch, features]
+        By name of the layer.
+    """
+
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Network(ABC):
+    """A function of an observation and a task, with the parameters left open.
+
+    Concrete networks are frozen dataclasses; they say what their parameters are and how to evaluate them.
+    """
+
+    @property
+    @abstractmethod
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each parameter of one network, in the order in which a row holds them.
+
+        An affine layer L owns two: "L.weight" of shape (inputs, outputs) and "L.bias" of shape (outputs,).
+        """
+
+    @abstractmethod
+    def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
+        """Draw one row of parameters per stream."""
+
+    @abstractmethod
+    def forward(
+        self,
+        parameters: Float[Tensor, "policies parameters"],
+        observations: Float[Tensor, "policies batch features"],
+        tasks: Int[Tensor, "policies batch"],
+        tape: Tape | None = None,
+    ) -> Float[Tensor, "policies batch outputs"]:
+        """Evaluate row p of the parameters on batch p of the observations."""
+
+    @property
+    def size(self) -> int:
+        """Number of parameters of one network."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    def split(self, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:
+        """View rows of parameters as named arrays [policies, *shape]."""
+        pieces = parameters.split([prod(shape) for shape in self.shapes.values()], dim=1)
+        return {
+            name: piece.unflatten(1, shape)
+            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
+
+
+def affine(
+    layer: str, named: Mapping[str, Tensor], inputs: Float[Tensor, "policies batch i"], tape: Tape | None
+) -> Float[Tensor, "policies batch o"]:
+    """Apply the affine layer of every network of a stack at once, and note it on the tape."""
+    outputs = torch.baddbmm(named[f"{layer}.bias"].unsqueeze(1), inputs, named[f"{layer}.weight"])
+    if tape is not None:
+        tape.inputs[layer], tape.outputs[layer] = inputs, outputs
+    return outputs
+
+
+def orthogonal(streams: Streams, inputs: int, outputs: int, gain: float) -> Float[Tensor, "policies i o"]:
+    """Draw orthogonal weights, the usual start for policy gradients (Saxe, McClelland and Ganguli 2014, ICLR)."""
+    tall = torch.from_numpy(streams.normals(max(inputs, outputs), min(inputs, outputs)))
+    q, r = torch.linalg.qr(tall)
+    # Without the signs of the diagonal, Q would not be uniform over the orthogonal matrices.
+    q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    weight = q if inputs >= outputs else q.transpose(1, 2)
+    return gain * weight

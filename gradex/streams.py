@@ -1,0 +1,77 @@
+"""Random numbers for many environments or policies at once, each with a stream of its own.
+
+A shared generator hands out numbers in the order in which they are asked for, so what one environment sees would depend on its
+neighbours. Here the numbers of a stream are a function of its key and a counter alone: a policy meets the same starts and draws the
+same noise in any company, which is what makes a stack of policies equal to separate runs, and common random numbers exact.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+from jaxtyping import Float, Float64, Int, UInt64
+from scipy.special import ndtri
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(z: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
+    """Finaliser of SplitMix64 (Steele, Lea and Flood 2014, OOPSLA)."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def derive(keys: Int[np.ndarray, " streams"], branch: Int[np.ndarray, " streams"] | int) -> Int[np.ndarray, " streams"]:
+    """Give the key of branch number `branch` of each stream; different branches are independent."""
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
+        mixed = _mix(_mix(keys.astype(np.uint64) * _GOLDEN) + np.asarray(branch).astype(np.uint64) * _GOLDEN)
+    return mixed.astype(np.int64)
+
+
+def uniforms(keys: Int[np.ndarray, " streams"], size: int) -> Float64[np.ndarray, "streams size"]:
+    """Give the first `size` numbers of each stream, uniform in the open interval (0, 1).
+
+    Parameters
+    ----------
+    keys : int array [streams]
+        From `derive`: neighbouring plain integers would give streams that overlap.
+    size : int
+    """
+    with np.errstate(over="ignore"):
+        counter = np.arange(1, size + 1, dtype=np.uint64) * _GOLDEN
+        bits = _mix(keys.astype(np.uint64)[:, None] + counter)
+    return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
+class Streams:
+    """One random stream per policy, drawn from together.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        One for each policy. Policies with equal seeds draw equal numbers.
+    branch : int
+        Separates the purposes that one seed serves: weights, actions, minibatches.
+    """
+
+    def __init__(self, seeds: Sequence[int], branch: int = 0) -> None:
+        self._keys = derive(np.asarray(seeds, dtype=np.int64), branch)
+        self._draws = 0
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def uniforms(self, *shape: int) -> Float[np.ndarray, "policies ..."]:
+        """Draw from every stream, uniform in (0, 1), as an array [policies, *shape].
+
+        The numbers depend on the key, on how many draws came before, and on nothing else.
+        """
+        # Every draw is a branch of its own: a longer draw begins with the numbers of a shorter one, and what follows is the same.
+        numbers = uniforms(derive(self._keys, self._draws), prod(shape))
+        self._draws += 1
+        return numbers.reshape(len(self), *shape)
+
+    def normals(self, *shape: int) -> Float[np.ndarray, "policies ..."]:
+        """Draw from every stream, standard normal, as an array [policies, *shape]."""
+        return ndtri(self.uniforms(*shape))

@@ -1,0 +1,239 @@
+"""Tasks and suites of tasks: what shares a state space, an action space, a horizon and a discount."""
+
+import difflib
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, TypeVar
+
+import gymnasium
+import numpy as np
+import pandas as pd
+from gymnasium.vector import VectorEnv
+from jaxtyping import Int
+
+
+Family = TypeVar("Family", bound="TaskSuite")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One Markov decision process of a suite.
+
+    Attributes
+    ----------
+    name : str
+        Unique within its suite.
+    parameters : mapping of str to float
+        What sets this task apart: physical constants, reward weights, a goal.
+    group : int or None
+        The group it was planted in, where the suite has planted groups.
+    """
+
+    name: str
+    parameters: Mapping[str, float]
+    group: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The task in plain JSON types: `Task(**config)` gives it back."""
+        return {"name": self.name, "parameters": dict(self.parameters), "group": self.group}
+
+
+class TaskSuite(ABC):
+    """n tasks that could share one policy (PolicyGradEx, Sec. 2).
+
+    A suite only describes; `simulator` builds something that runs. Every family is a final subclass in a module of its own.
+
+    Attributes
+    ----------
+    tasks : tuple of Task
+    options : dict
+        What all tasks have in common, as given to `TaskSuite.make`.
+    """
+
+    family: ClassVar[str]
+    #: Discount of the Markov decision process, shared by all tasks.
+    discount: ClassVar[float] = 0.99
+    #: Whether tasks differ in reward only, so that one set of transitions serves all of them.
+    shared_dynamics: bool = False
+
+    _families: ClassVar[dict[str, type["TaskSuite"]]] = {}
+
+    def __init__(self, tasks: Sequence[Task], **options: Any) -> None:
+        if not tasks:
+            raise ValueError("a suite needs at least one task, got none; ask for n >= 1")
+        self.tasks = tuple(tasks)
+        self.options = options
+
+    # ------------------------------------------------------------------ construction
+    @staticmethod
+    def register(family: type[Family]) -> type[Family]:
+        """Let `TaskSuite.make` find a family: a subclass with a classmethod `create`."""
+        TaskSuite._families[family.family] = family
+        return family
+
+    @classmethod
+    @abstractmethod
+    def create(cls, *args: Any, **options: Any) -> Self:
+        """Make the suite of this family that the options describe."""
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Names that `TaskSuite.make` knows."""
+        return tuple(sorted(TaskSuite._families))
+
+    @staticmethod
+    def make(name: str, **options: Any) -> "TaskSuite":
+        """Build a suite by the name of its family.
+
+        Parameters
+        ----------
+        name : str
+            One of `TaskSuite.names()`.
+        **options
+            `n`, `seed` and whatever the family's `create` takes.
+
+        Raises
+        ------
+        ValueError
+            If the name or an option is unknown, or a value is out of range.
+        """
+        family = TaskSuite._families.get(name)
+        if family is None:
+            near = difflib.get_close_matches(name, TaskSuite.names(), n=1, cutoff=0.3)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"unknown suite {name!r}: {hint}known are {', '.join(TaskSuite.names())}")
+        known = [p.name for p in inspect.signature(family.create).parameters.values()]
+        for option in options:
+            if option not in known:
+                raise ValueError(f"suite {name!r} has no option {option!r}: it takes {', '.join(known)}")
+        return family.create(**options)
+
+    @staticmethod
+    def from_gymnasium(
+        environments: Mapping[str, Callable[[], gymnasium.Env]], groups: Sequence[int] | None = None
+    ) -> "TaskSuite":
+        """Build a suite from your own Gymnasium environments; see `gradex.tasks.custom`."""
+        from gradex.tasks.custom import Custom
+
+        return Custom.create(environments, groups)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything `TaskSuite.from_config` needs, ready for JSON."""
+        tasks = [task.config for task in self.tasks]
+        return {"family": self.family, "options": self.options, "tasks": tasks}
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any]) -> "TaskSuite":
+        """Rebuild a suite from its `config`."""
+        family = TaskSuite._families.get(config["family"])
+        if family is None:
+            raise ValueError(
+                f"a suite of family {config['family']!r} cannot be rebuilt from its description: pass the suite itself"
+            )
+        return family([Task(**task) for task in config["tasks"]], **config["options"])
+
+    # ------------------------------------------------------------------ a suite as a sequence of tasks
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, subset: Sequence[int]) -> Self:
+        """Give the sub-suite of these task indices, in this order; an index may come more than once."""
+        for index in subset:
+            if not -len(self) <= index < len(self):
+                raise ValueError(f"task {index} is not in a suite of {len(self)}: indices run from 0 to {len(self) - 1}")
+        return self._with_tasks([self.tasks[index] for index in subset])
+
+    def _with_tasks(self, tasks: Sequence[Task]) -> Self:
+        return type(self)(tasks, **self.options)
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"] | None:
+        """Planted group of each task, or None where nothing was planted."""
+        groups = [task.group for task in self.tasks]
+        return None if any(group is None for group in groups) else np.array(groups, dtype=np.int64)
+
+    def unseen(self, n: int, seed: int) -> Self:
+        """Draw n target tasks from the law that this suite's tasks stand for.
+
+        Parameters
+        ----------
+        n : int
+        seed : int
+            The same seed draws the same tasks.
+        """
+        if n < 1:
+            raise ValueError(f"cannot draw {n} tasks: ask for at least 1")
+        return self._with_tasks(self.draw(n, np.random.default_rng(seed)))
+
+    # ------------------------------------------------------------------ simulation
+    def simulator(self, copies: int = 8, seed: int | Sequence[int] = 0) -> VectorEnv:
+        """Make a simulator that runs `copies` of each task at once.
+
+        Parameters
+        ----------
+        copies : int
+            Environments per task; environment `task * copies + copy` runs that copy of that task.
+        seed : int or sequence of int
+            One seed for all tasks, or one for each. Copy c of every task with the same seed sees the same random numbers,
+            whichever other environments run beside it (common random numbers).
+
+        Returns
+        -------
+        gymnasium.vector.VectorEnv
+            With `len(self) * copies` environments and next-step autoreset: the observation that ends an episode is returned
+            as it is, and the step after it only resets (reward 0, action ignored).
+        """
+        if copies < 1:
+            raise ValueError(f"copies is {copies}: at least one environment per task is needed")
+        seeds = np.broadcast_to(np.asarray(seed, dtype=np.int64), (len(self),))
+        each = np.stack([np.random.SeedSequence([int(s), 0]).generate_state(copies) for s in seeds])
+        tasks = [task for task in self.tasks for _ in range(copies)]
+        # EnvPool takes seeds as signed 32-bit integers.
+        return self.build(tasks, (each.reshape(-1) % 2**31).astype(np.int64))
+
+    @property
+    @abstractmethod
+    def observation_space(self) -> gymnasium.spaces.Box:
+        """Observation space of one environment."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> gymnasium.spaces.Discrete | gymnasium.spaces.Box:
+        """Action space of one environment."""
+
+    @property
+    @abstractmethod
+    def horizon(self) -> int | None:
+        """Steps after which an episode is truncated, or None where that is not known (custom environments only)."""
+
+    @abstractmethod
+    def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
+        """Draw n tasks of this family."""
+
+    @abstractmethod
+    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+        """Make a simulator with one environment per entry of `tasks`, each with its own seed."""
+
+    # ------------------------------------------------------------------ looks
+    def to_frame(self) -> pd.DataFrame:
+        """Give a table of the tasks: name, parameters, planted group."""
+        rows = [{"task": task.name, **task.parameters} for task in self.tasks]
+        table = pd.DataFrame(rows)
+        if self.labels is not None:
+            table["group"] = self.labels
+        return table
+
+    def __repr__(self) -> str:
+        return f"{self.family}: {len(self)} tasks\n{self.to_frame().to_string(index=False, float_format='{:.4g}'.format)}"
+
+    def _repr_html_(self) -> str:
+        table = self.to_frame().to_html(index=False, float_format="{:.4g}".format, border=0)
+        return f"<b>{self.family}</b>: {len(self)} tasks{table}"
