@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +62,7 @@ class MetaPolicy:
         self.width = width
 
     # ------------------------------------------------------------------ training
-    def fit(self, steps: int = 200_000) -> Self:
+    def fit(self, steps: int = 200_000) -> "MetaPolicy":
         """Train on all tasks together from fresh weights.
 
         Parameters

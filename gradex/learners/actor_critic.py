@@ -1,7 +1,6 @@
 """What a learner trains: a stack of policies, each with a critic of its own."""
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -37,7 +36,7 @@ class ActorCritic:
     return_scale: Float[Tensor, " policies"]
 
     @classmethod
-    def initial(cls, suite: TaskSuite, seeds: list[int], layers: int = 4, width: int = 64) -> Self:
+    def initial(cls, suite: TaskSuite, seeds: list[int], layers: int = 4, width: int = 64) -> "ActorCritic":
         """Make one fresh policy and critic per seed, both multilayer perceptrons."""
         distribution = action_distribution(suite.action_space)
         features = suite.observation_space.shape[0]
@@ -49,14 +48,14 @@ class ActorCritic:
     def __len__(self) -> int:
         return len(self.actors)
 
-    def __getitem__(self, index: int) -> Self:
+    def __getitem__(self, index: int) -> "ActorCritic":
         """Give one policy, as a stack of one."""
         rows = slice(index, index + 1)
         return replace(
             self, actors=self.actors[rows], critics=self.critics[rows], return_scale=self.return_scale[rows]
         )
 
-    def repeat(self, count: int) -> Self:
+    def repeat(self, count: int) -> "ActorCritic":
         """Give a stack of `count` equal copies of a single policy."""
         return replace(
             self,

@@ -1,8 +1,8 @@
 """Rollouts: what a stack of policies meets when each acts in environments of its own tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,17 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
+
+
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """Keep torch to one thread while simulators step: batches are small, and idle OpenMP threads spin on their cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Layout:
     real: Bool[np.ndarray, "policies environments"]
 
     @classmethod
-    def of(cls, subsets: Sequence[Sequence[int]], copies: int) -> Self:
+    def of(cls, subsets: Sequence[Sequence[int]], copies: int) -> "Layout":
         """Give every policy `copies` environments of each task of its subset."""
         lengths = np.array([len(subset) * copies for subset in subsets])
         real = np.arange(lengths.max()) < lengths[:, None]
@@ -123,6 +134,7 @@ class Collector:
         return np.clip(flat, space.low, space.high).astype(space.dtype)
 
     @torch.no_grad()
+    @_single_thread()
     def collect(self, agent: ActorCritic, steps: int, choose: str = "sample") -> Rollout:
         """Take `steps` steps in every environment.
 

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from gradex.streams import derive, uniforms
 from gradex.tasks.ranges import as_range, draw_ranges, latin_grid
+from gradex.tasks.simulator import Reset, Step, environment_seeds
 from gradex.tasks.suite import Task, TaskSuite
 
 _HORIZON = 500
@@ -18,7 +19,7 @@ _HORIZON = 500
 
 @TaskSuite.register
 class CartPole(TaskSuite):
-    """CartPole-v1 (Barto, Sutton and Anderson 1983) by half-length of the pole: +1 a step, 500 steps at most."""
+    """CartPole-v1 (Barto, Sutton and Anderson 1983) by half-length of the pole: +1 a step, at most 500."""
 
     family = "cartpole"
 
@@ -42,20 +43,21 @@ class CartPole(TaskSuite):
         half_length : float or pair
             Half the length of the pole, in metres.
         mass, force, gravity : float or pair
-            Mass of the pole in kilograms, force of the motor in newtons, gravity in metres per second squared.
+            Mass of the pole in kilograms, force of the motor in newtons, gravity in metres per second
+            squared.
         reversed : {"none", "half"}
-            "half" swaps the two actions in half of the tasks. Reversed and plain tasks look the same and want opposite
-            actions, so this plants two groups in true conflict.
+            "half" swaps the two actions in half of the tasks. Reversed and plain tasks look the same and want
+            opposite actions, so this plants two groups in true conflict.
         """
         if n < 1:
             raise ValueError(f"n is {n}: a suite needs at least one task")
         if reversed not in ("none", "half"):
             raise ValueError(f"reversed is {reversed!r}: choose 'none' or 'half'")
         ranges = {
-            "half_length": as_range("half_length", half_length, 0, 100),
-            "mass": as_range("mass", mass, 0, 100),
-            "force": as_range("force", force, 0, 1000),
-            "gravity": as_range("gravity", gravity, 0, 100),
+            "half_length": as_range("half_length", half_length, 0.0, 100.0),
+            "mass": as_range("mass", mass, 0.0, 100.0),
+            "force": as_range("force", force, 0.0, 1000.0),
+            "gravity": as_range("gravity", gravity, 0.0, 100.0),
         }
         rng = np.random.default_rng(seed)
         tasks = cls._tasks(latin_grid(ranges, n, rng), reversed, rng)
@@ -79,7 +81,9 @@ class CartPole(TaskSuite):
 
     @property
     def observation_space(self) -> spaces.Box:
-        return CartPoleVectorEnv(1).single_observation_space
+        space = CartPoleVectorEnv(1).single_observation_space
+        assert isinstance(space, spaces.Box)  # for the type checker
+        return space
 
     @property
     def action_space(self) -> spaces.Discrete:
@@ -98,7 +102,7 @@ class CartPole(TaskSuite):
 
 
 class CartPoleSimulator(CartPoleVectorEnv):
-    """Gymnasium's vector CartPole with physical constants, motor direction and random stream per environment."""
+    """Gymnasium's vector CartPole with constants, motor direction and random stream per environment."""
 
     def __init__(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> None:
         super().__init__(num_envs=len(tasks), max_episode_steps=_HORIZON)
@@ -114,25 +118,27 @@ class CartPoleSimulator(CartPoleVectorEnv):
         self.polemass_length: Any = self.masspole * self.length
         self._reversed = column("motor", 1.0) < 0
         self._seeds = seeds
+        self.state: Any = None
         self._episodes = np.zeros(len(tasks), dtype=np.int64)
 
     def _starts(self) -> np.ndarray:
         draws = uniforms(derive(self._seeds, self._episodes), 4)
         return (self.low + (self.high - self.low) * draws).T
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
         if seed is not None:
-            self._seeds = np.asarray(seed) + (np.arange(self.num_envs) if np.isscalar(seed) else 0)
+            self._seeds = environment_seeds(seed, self.num_envs)
         super().reset(seed=0, options=options)
         self._episodes[:] = 0
         self.state = self._starts()
         return self.state.T.astype(np.float32), {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> Step:
         begins = self.prev_done.copy()
-        observation, *rest = super().step(np.where(self._reversed, 1 - action, action))
+        chosen = np.where(self._reversed, 1 - action, action)
+        observation, reward, terminated, truncated, info = super().step(chosen)
         if begins.any():
             self._episodes[begins] += 1
             self.state[:, begins] = self._starts()[:, begins]
             observation[begins] = self.state[:, begins].T
-        return observation, *rest
+        return observation, reward, terminated, truncated, info

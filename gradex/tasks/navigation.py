@@ -1,4 +1,7 @@
-"""A point in the plane that must find a goal it does not see (Finn, Abbeel and Levine 2017, Sec. 5.3; PolicyGradEx, Fig. 3)."""
+"""A point in the plane that must find a goal it does not see.
+
+Finn, Abbeel and Levine 2017, Sec. 5.3; PolicyGradEx, Fig. 3.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,20 +12,30 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Float, Int
 
+from gradex.tasks.simulator import Reset, Step
 from gradex.tasks.suite import Task, TaskSuite
 
 _STEP = 0.1
-#: Half-width, in radians, of a planted group of directions, and of the arc that "partial" covers and "biased" favours.
+#: Half-width, in radians, of a planted group of directions, and of the arc that "partial" covers and "biased"
+#: favours.
 _GROUP_SPREAD, _ARC = np.pi / 9, np.pi / 4
 _BIAS = 0.9
 
 
 @TaskSuite.register
 class Navigation(TaskSuite):
-    """The point starts at the origin, sees its position, and moves by at most 0.1 a step in each direction.
+    """The point starts at the origin and moves by at most 0.1 a step in each direction.
 
-    The reward is minus the distance to the goal, plus a bonus at the end of an episode that ends within `threshold` of it. Tasks differ
-    in their goal, hence in reward only.
+    It sees its position and the fraction of the episode that is left. The reward is minus the distance to the
+    goal, plus a bonus at the end of an episode that ends within `threshold` of it. Tasks differ in their
+    goal, hence in reward only.
+
+    Notes
+    -----
+    The end pays a bonus, so it belongs to the task: it is reported as a termination, and time is observed.
+    Were it a truncation, critics would continue the return beyond it, into places that no policy has visited
+    and that an untrained critic holds to be worth 0, the best value there is; policies then run away from all
+    goals.
     """
 
     family = "navigation"
@@ -48,8 +61,9 @@ class Navigation(TaskSuite):
         groups : int
             Number of planted groups, used with `goals="groups"`.
         goals : {"groups", "uniform", "partial", "biased"}
-            "groups": `groups` equally spaced directions, each goal within 20 degrees of its own. "uniform": the whole circle,
-            equally spaced. "partial": an arc of 90 degrees only. "biased": one goal in ten anywhere, the rest in that arc.
+            "groups": `groups` equally spaced directions, each goal within 20 degrees of its own. "uniform":
+            the whole circle, equally spaced. "partial": an arc of 90 degrees only. "biased": one goal in ten
+            anywhere, the rest in that arc.
         radius, threshold : float
             Radius of the circle, and the final distance that counts as success, in units of length.
         bonus : float
@@ -94,19 +108,23 @@ class Navigation(TaskSuite):
     def _tasks(self, angles: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"] | None) -> list[Task]:
         angles = np.mod(angles, 2 * np.pi)
         return [
-            Task(f"{i}: {np.degrees(angle):.0f}°", {"angle": float(angle)}, None if labels is None else int(labels[i]))
+            Task(
+                f"{i}: {np.degrees(angle):.0f}°",
+                {"angle": float(angle)},
+                None if labels is None else int(labels[i]),
+            )
             for i, angle in enumerate(angles)
         ]
 
     def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
-        """Draw target tasks: of the planted groups where there are any, else uniformly, whatever the source (Fig. 3)."""
+        """Draw target tasks: of the planted groups if there are any, else uniformly, whatever the source."""
         if self.options["goals"] == "groups":
             return self._source(n, rng)
         return self._tasks(rng.uniform(0, 2 * np.pi, n), None)
 
     @property
     def observation_space(self) -> spaces.Box:
-        return spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        return spaces.Box(-np.inf, np.inf, (3,), np.float32)
 
     @property
     def action_space(self) -> spaces.Box:
@@ -137,19 +155,22 @@ class NavigationSimulator(VectorEnv):
         self._positions = np.zeros_like(goals)
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
         self._positions[:] = 0
         self._steps[:] = 0
-        return self._positions.astype(np.float32), {}
+        return self._observation(), {}
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> Step:
         begins = self._steps >= self._options["horizon"]
         move = _STEP * np.clip(actions, -1.0, 1.0)
         self._positions = np.where(begins[:, None], 0.0, self._positions + move)
         self._steps = np.where(begins, 0, self._steps + 1)
         distance = np.linalg.norm(self._positions - self._goals, axis=1)
-        truncated = self._steps >= self._options["horizon"]
-        success = truncated & (distance < self._options["threshold"])
+        terminated = self._steps >= self._options["horizon"]
+        success = terminated & (distance < self._options["threshold"])
         reward = np.where(begins, 0.0, -distance + self._options["bonus"] * success)
-        terminated = np.zeros(self.num_envs, dtype=bool)
-        return self._positions.astype(np.float32), reward, terminated, truncated, {"success": success}
+        return self._observation(), reward, terminated, np.zeros_like(terminated), {"success": success}
+
+    def _observation(self) -> Float[np.ndarray, "environments 3"]:
+        left = 1 - self._steps / self._options["horizon"]
+        return np.column_stack([self._positions, left]).astype(np.float32)

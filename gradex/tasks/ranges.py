@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -11,14 +12,18 @@ def latin_grid(
 ) -> dict[str, np.ndarray]:
     """Spread n values of each parameter over its range, geometrically where the range is positive.
 
-    The first parameter that varies runs in order, further ones in a random order (a Latin hypercube), so that two parameters
-    that vary together are not confounded.
+    The first parameter that varies runs in order, further ones in a random order (a Latin hypercube), so that
+    two parameters that vary together are not confounded.
     """
     columns: dict[str, np.ndarray] = {}
     varying = 0
     for name, (low, high) in ranges.items():
         spread = np.geomspace if low > 0 and high > 0 else np.linspace
-        values = spread(low, high, n) if n > 1 else np.array([(low * high) ** 0.5 if low > 0 else (low + high) / 2])
+        values = (
+            spread(low, high, n)
+            if n > 1
+            else np.array([(low * high) ** 0.5 if low > 0 else (low + high) / 2])
+        )
         if low != high:
             values = values if varying == 0 else rng.permutation(values)
             varying += 1
@@ -31,7 +36,8 @@ def draw_ranges(
 ) -> dict[str, np.ndarray]:
     """Draw n values of each parameter from its range, log-uniformly where the range is positive."""
     columns = {}
-    for name, (low, high) in ranges.items():
+    for name, ends in ranges.items():
+        low, high = sorted(ends)
         log = low > 0 and high > 0
         values = rng.uniform(np.log(low) if log else low, np.log(high) if log else high, size=n)
         columns[name] = np.exp(values) if log else values
@@ -45,11 +51,15 @@ def as_range(
 
     The interval is open unless `closed`.
     """
-    pair = (value, value) if isinstance(value, Real) else tuple(value)
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
 
-    def inside(end: object) -> bool:
-        return isinstance(end, Real) and bool(low <= end <= high if closed else low < end < high)
+    def inside(end: Any) -> bool:
+        if not isinstance(end, Real):
+            return False
+        return low <= float(end) <= high if closed else low < float(end) < high
 
     if len(pair) != 2 or not all(map(inside, pair)):
-        raise ValueError(f"{name} is {value!r}: give a number or a pair of numbers between {low:g} and {high:g}")
+        raise ValueError(
+            f"{name} is {value!r}: give a number or a pair of numbers between {low:g} and {high:g}"
+        )
     return float(pair[0]), float(pair[1])

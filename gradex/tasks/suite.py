@@ -6,14 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import gymnasium
 import numpy as np
 import pandas as pd
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
-
 
 Family = TypeVar("Family", bound="TaskSuite")
 
@@ -48,7 +47,8 @@ class Task:
 class TaskSuite(ABC):
     """n tasks that could share one policy (PolicyGradEx, Sec. 2).
 
-    A suite only describes; `simulator` builds something that runs. Every family is a final subclass in a module of its own.
+    A suite only describes; `simulator` builds something that runs. Every family is a final subclass in a
+    module of its own.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class TaskSuite(ABC):
 
     @classmethod
     @abstractmethod
-    def create(cls, *args: Any, **options: Any) -> Self:
+    def create(cls: type[Family], *args: Any, **options: Any) -> Family:
         """Make the suite of this family that the options describe."""
 
     @staticmethod
@@ -135,23 +135,24 @@ class TaskSuite(ABC):
         """Rebuild a suite from its `config`."""
         family = TaskSuite._families.get(config["family"])
         if family is None:
-            raise ValueError(
-                f"a suite of family {config['family']!r} cannot be rebuilt from its description: pass the suite itself"
-            )
+            name = config["family"]
+            raise ValueError(f"a {name!r} suite cannot be rebuilt from its config: pass the suite itself")
         return family([Task(**task) for task in config["tasks"]], **config["options"])
 
     # ------------------------------------------------------------------ a suite as a sequence of tasks
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def __getitem__(self, subset: Sequence[int]) -> Self:
+    def __getitem__(self: Family, subset: Sequence[int]) -> Family:
         """Give the sub-suite of these task indices, in this order; an index may come more than once."""
         for index in subset:
             if not -len(self) <= index < len(self):
-                raise ValueError(f"task {index} is not in a suite of {len(self)}: indices run from 0 to {len(self) - 1}")
+                raise ValueError(
+                    f"task {index} is not in a suite of {len(self)}: indices run from 0 to {len(self) - 1}"
+                )
         return self._with_tasks([self.tasks[index] for index in subset])
 
-    def _with_tasks(self, tasks: Sequence[Task]) -> Self:
+    def _with_tasks(self: Family, tasks: Sequence[Task]) -> Family:
         return type(self)(tasks, **self.options)
 
     @property
@@ -160,7 +161,7 @@ class TaskSuite(ABC):
         groups = [task.group for task in self.tasks]
         return None if any(group is None for group in groups) else np.array(groups, dtype=np.int64)
 
-    def unseen(self, n: int, seed: int) -> Self:
+    def unseen(self: Family, n: int, seed: int) -> Family:
         """Draw n target tasks from the law that this suite's tasks stand for.
 
         Parameters
@@ -182,14 +183,14 @@ class TaskSuite(ABC):
         copies : int
             Environments per task; environment `task * copies + copy` runs that copy of that task.
         seed : int or sequence of int
-            One seed for all tasks, or one for each. Copy c of every task with the same seed sees the same random numbers,
-            whichever other environments run beside it (common random numbers).
+            One seed for all tasks, or one for each. Copy c of every task with the same seed sees the same
+            random numbers, whichever other environments run beside it (common random numbers).
 
         Returns
         -------
         gymnasium.vector.VectorEnv
-            With `len(self) * copies` environments and next-step autoreset: the observation that ends an episode is returned
-            as it is, and the step after it only resets (reward 0, action ignored).
+            With `len(self) * copies` environments and next-step autoreset: the observation that ends an
+            episode is returned as it is, and the step after it only resets (reward 0, action ignored).
         """
         if copies < 1:
             raise ValueError(f"copies is {copies}: at least one environment per task is needed")
@@ -212,7 +213,7 @@ class TaskSuite(ABC):
     @property
     @abstractmethod
     def horizon(self) -> int | None:
-        """Steps after which an episode is truncated, or None where that is not known (custom environments only)."""
+        """Steps after which an episode is truncated, or None if a custom environment does not tell."""
 
     @abstractmethod
     def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
@@ -232,7 +233,8 @@ class TaskSuite(ABC):
         return table
 
     def __repr__(self) -> str:
-        return f"{self.family}: {len(self)} tasks\n{self.to_frame().to_string(index=False, float_format='{:.4g}'.format)}"
+        table = self.to_frame().to_string(index=False, float_format="{:.4g}".format)
+        return f"{self.family}: {len(self)} tasks\n{table}"
 
     def _repr_html_(self) -> str:
         table = self.to_frame().to_html(index=False, float_format="{:.4g}".format, border=0)

@@ -1,0 +1,224 @@
+"""From scores of subsets to affinities between tasks: three estimators, one interface.
+
+The score of a subset is mostly the mean of how hard its tasks are. Which groups are best depends only on what
+is left, the interaction of the tasks, and on the diagonal, which acts as a reward for leaving a task alone.
+`MeanAffinity` is the paper's average; `InteractionAffinity` averages what the difficulty of tasks does not
+explain; `PairwiseAffinity` fits difficulties and interactions together.
+"""
+
+from abc import ABC, abstractmethod
+from typing import final
+
+import numpy as np
+from jaxtyping import Float, Num
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import LinearOperator
+
+from gradex.affinity.ridge import DenseRidge, IterativeRidge, Ridge
+from gradex.affinity.subsets import Subsets, membership
+
+# The ridge is solved densely up to this many entries of the pair design (160 MB) and this rank (seconds).
+_DENSE_ENTRIES = 20_000_000
+_DENSE_RANK = 1_500
+
+
+class Affinity(ABC):
+    """A way to estimate how much tasks help each other from scores of subsets."""
+
+    @final
+    def matrix(self, subsets: Subsets, score: Num[np.ndarray, " m"], n: int) -> Float[np.ndarray, "{n} {n}"]:
+        """Estimate the affinity between every two tasks.
+
+        Parameters
+        ----------
+        subsets
+            m subsets of task indices, not necessarily of one size.
+        score : array [m]
+            Score of each subset, f(S) in the paper, the mean over its tasks; higher is better.
+        n
+            Number of tasks.
+
+        Returns
+        -------
+        array [n, n]
+            Symmetric, in units of the score; a higher entry says that the two tasks do better together.
+
+        Raises
+        ------
+        ValueError
+            If the scores are not m finite numbers, a subset is malformed, or a pair of tasks is in no subset.
+        """
+        members = membership(subsets, n)
+        score = np.asarray(score, dtype=np.float64)
+        if score.shape != (members.shape[0],):
+            raise ValueError(f"{members.shape[0]} subsets need one score each; got {score.size}")
+        if not np.isfinite(score).all():
+            wrong = int(np.flatnonzero(~np.isfinite(score))[0])
+            raise ValueError(
+                f"the score of subset {wrong} is {score[wrong]}; drop the subset or score it again"
+            )
+        missing = [(int(i), int(j)) for i, j in np.argwhere((members.T @ members).toarray() == 0) if i < j]
+        if missing:
+            shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+            raise ValueError(
+                f"{len(missing)} pairs of tasks are in no subset: {shown};"
+                " score more subsets (sample_subsets covers all pairs)"
+            )
+        estimate = self._estimate(members, score)
+        # What rounding leaves where there is no interaction must not pass for one.
+        return estimate if np.abs(estimate).max() > 1e-12 * np.abs(score).max() else np.zeros((n, n))
+
+    @abstractmethod
+    def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
+        """Estimate from valid input in which every pair is covered."""
+
+
+@final
+class MeanAffinity(Affinity):
+    """Mean score of the subsets that contain both tasks (PolicyGradEx, Eq. (5)).
+
+    Parameters
+    ----------
+    diagonal
+        ``"mean"``, as in the paper: the mean score of all subsets with the task. It does not continue the
+        additive part of the other entries, so it acts as a wrong penalty per task, and the difficulty of
+        tasks moves the groups. ``"additive"``: 2 b_i, where U_ij is about b_i + b_j by least squares over i <
+        j. When all subsets of one size are scored, the difficulty of tasks then cancels; over a random few it
+        remains as sampling noise.
+    """
+
+    def __init__(self, diagonal: str = "mean"):
+        if diagonal not in ("mean", "additive"):
+            raise ValueError(f"diagonal={diagonal!r} is unknown; choose 'mean' or 'additive'")
+        self.diagonal = diagonal
+
+    def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
+        affinity = _mean_over_subsets(members, score)
+        return affinity if self.diagonal == "mean" else _with_additive_diagonal(affinity)
+
+
+@final
+class InteractionAffinity(Affinity):
+    """Mean over the subsets with both tasks of what the difficulty of tasks does not explain of the score.
+
+    Difficulties b solve least squares f(S) = mean of b_i over i in S; the residual takes the place of f in
+    Eq. (5). The diagonal continues the additive part of the result, so that it adds no penalty per task.
+    """
+
+    def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
+        return _with_additive_diagonal(_mean_over_subsets(members, _Difficulty(members).residual(score)))
+
+
+@final
+class PairwiseAffinity(Affinity):
+    """Ridge regression of the scores on tasks and pairs of tasks; the affinity is a pair's coefficient.
+
+    Solves  min over b, c of  sum_S (f(S) - mean_{i in S} b_i - mean_{i<j in S} c_ij)^2 + mu sum_{i<j} c_ij^2
+    and gives U_ij = c_ij, diagonal 0.
+
+    Parameters
+    ----------
+    ridge
+        Strength mu of the ridge, in units of the mean squared norm of a subset's row of the pair design. In
+        these units the best strength is the variance of a score that pairs do not explain over the variance
+        that they do, whatever the scale of the scores and the number and size of the subsets. ``"gcv"`` takes
+        it from 1e-4 to 1e3, in half decades, by generalised cross-validation.
+    """
+
+    strengths = np.logspace(-4, 3, 15)
+
+    def __init__(self, ridge: float | str = "gcv"):
+        if ridge != "gcv" and (isinstance(ridge, str) or not 0 < ridge < np.inf):
+            raise ValueError(f"ridge={ridge!r} is no strength; give a positive number or 'gcv'")
+        self.ridge = ridge
+
+    def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
+        # b carries no penalty, so it is projected out of scores and pairs first. With it goes the gauge:
+        # adding a_i + a_j to c_ij adds twice the mean of a over S to the score of S (of two tasks or more),
+        # which b takes up. Of all these c the ridge picks the smallest, the one with row sums 0, and its
+        # additive diagonal is 0.
+        m, n = members.shape
+        difficulty = _Difficulty(members)
+        residual = difficulty.residual(score)
+        affinity = np.zeros((n, n))
+        if residual.any():
+            pairs = _pair_design(members)
+            unit = float(pairs.power(2).sum()) / m
+            problem = _pair_ridge(pairs, residual, difficulty)
+            if isinstance(self.ridge, str):
+                strength = problem.best_strength(unit * self.strengths)
+            else:
+                strength = unit * self.ridge
+            affinity[np.triu_indices(n, 1)] = problem.coefficients(strength)
+        return affinity + affinity.T
+
+
+class _Difficulty:
+    """The additive model f(S) = mean of b_i over i in S, and the projection onto what it cannot explain."""
+
+    def __init__(self, members: csr_array):
+        self._design = members.multiply(1.0 / members.sum(axis=1)[:, None]).tocsr()
+        squares, vectors = np.linalg.eigh((self._design.T @ self._design).toarray())
+        kept = squares > 1e-12 * squares[-1]
+        self._whiten = vectors[:, kept] / np.sqrt(squares[kept])
+        self.rank = int(kept.sum())
+
+    def project_out(self, values: Float[np.ndarray, "m *columns"]) -> Float[np.ndarray, "m *columns"]:
+        """Take what the additive model explains out of each column."""
+        explained = self._whiten @ (self._whiten.T @ (self._design.T @ values))
+        return values - self._design @ explained
+
+    def residual(self, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+        """Take what the additive model explains out of the scores; exactly 0 where only rounding is left."""
+        # The second time removes the rounding that a large additive part leaves.
+        residual = self.project_out(self.project_out(score))
+        return residual if np.abs(residual).max() > 1e-12 * np.abs(score).max() else np.zeros_like(score)
+
+
+def _mean_over_subsets(members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
+    """Average the scores of the subsets that contain i and j."""
+    total = (members.T @ members.multiply(score[:, None]).tocsr()).toarray()
+    mean = total / (members.T @ members).toarray()
+    return (mean + mean.T) / 2
+
+
+def _with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Set U_ii = 2 b_i, where b minimises sum_{i<j} (U_ij - b_i - b_j)^2."""
+    n = len(affinity)
+    off_diagonal = affinity - np.diag(np.diag(affinity))
+    rows = off_diagonal.sum(axis=1)
+    total = rows.sum() / (2 * (n - 1))  # sum of b
+    b = (rows - total) / (n - 2) if n > 2 else rows / 2
+    return off_diagonal + np.diag(2 * b)
+
+
+def _pair_design(members: csr_array) -> csr_array:
+    """Return rows that average over a subset's pairs, [m, n(n-1)/2], in the order of `numpy.triu_indices`."""
+    m, n = members.shape
+    sizes = np.diff(members.indptr)
+    rows, columns, values = [], [], []
+    for size in np.unique(sizes[sizes > 1]):
+        chosen = np.flatnonzero(sizes == size)
+        tasks = members.indices[members.indptr[chosen][:, None] + np.arange(size)].astype(np.int64)
+        first, second = np.triu_indices(size, 1)
+        i, j = tasks[:, first], tasks[:, second]
+        columns.append((i * (2 * n - i - 1) // 2 + j - i - 1).ravel())
+        rows.append(np.repeat(chosen, len(first)))
+        values.append(np.full(len(chosen) * len(first), 1.0 / len(first)))
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return csr_array(entries, shape=(m, n * (n - 1) // 2))
+
+
+def _pair_ridge(pairs: csr_array, residual: Float[np.ndarray, " m"], difficulty: _Difficulty) -> Ridge:
+    """Set up the regression of the residual on what the additive model cannot explain of the pairs."""
+    m, unknowns = pairs.shape
+    if m * unknowns <= _DENSE_ENTRIES and min(m, unknowns) <= _DENSE_RANK:
+        return DenseRidge(difficulty.project_out(pairs.toarray()), residual, freedom=m - difficulty.rank)
+    design = LinearOperator(
+        shape=pairs.shape,
+        matvec=lambda x: difficulty.project_out(pairs @ x.ravel()),
+        rmatvec=lambda y: pairs.T @ difficulty.project_out(y.ravel()),
+        dtype=np.float64,
+    )
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=m)
+    return IterativeRidge(design, residual, probe=difficulty.project_out(signs))

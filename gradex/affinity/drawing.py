@@ -1,0 +1,155 @@
+"""Pictures of affinities, a heatmap and a network: they take a table and labels and draw on given axes."""
+
+import matplotlib.pyplot as plt
+import networkx as nx
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+
+_GREY = "0.85"
+
+
+def draw_heatmap(
+    affinities: pd.DataFrame, labels: Int[np.ndarray, " n"] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw affinities as a heatmap, the diagonal grey because only what is off it connects tasks.
+
+    Parameters
+    ----------
+    affinities
+        Symmetric table [n, n] with task names on both sides.
+    labels : array [n] of int
+        Group of each task; groups are drawn together, with lines between them.
+    ax
+        Axes to draw on; new ones by default.
+
+    Returns
+    -------
+    Axes
+        The axes.
+    """
+    n = len(affinities)
+    if ax is None:
+        side = 2.2 + 0.28 * min(n, 40)
+        _, ax = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+    order = np.arange(n) if labels is None else np.argsort(labels, kind="stable")
+    ordered = affinities.iloc[order, order]
+    centre, reach = _colour_range(_off_diagonal(affinities.to_numpy()))
+    stride = -(-n // 40)  # more names than this cannot be read
+    sns.heatmap(
+        ordered,
+        mask=np.eye(n, dtype=bool),
+        cmap="vlag",
+        vmin=centre - reach,
+        vmax=centre + reach,
+        square=True,
+        linewidths=0.5 if n <= 30 else 0.0,
+        xticklabels=stride,
+        yticklabels=stride,
+        cbar_kws={"label": "affinity", "shrink": 0.8},
+        ax=ax,
+    )
+    ax.set_facecolor(_GREY)
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(length=0)
+    ax.tick_params(axis="y", labelrotation=0)
+    if n <= 20:
+        plt.setp(ax.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        ax.tick_params(axis="x", labelrotation=90)
+    if labels is not None:
+        edges = np.flatnonzero(np.diff(labels[order])) + 1
+        ax.hlines(edges, 0, n, colors="black", linewidths=1.5)
+        ax.vlines(edges, 0, n, colors="black", linewidths=1.5)
+    return ax
+
+
+def draw_network(
+    affinities: pd.DataFrame, labels: Int[np.ndarray, " n"] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the strongest affinities above their centre as a network, wider and darker where stronger.
+
+    Parameters
+    ----------
+    affinities
+        Symmetric table [n, n] with task names on both sides.
+    labels : array [n] of int
+        Group of each task; groups are placed and coloured together.
+    ax
+        Axes to draw on; new ones by default.
+
+    Returns
+    -------
+    Axes
+        The axes.
+    """
+    n = len(affinities)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.0, 5.5), layout="constrained")
+    centre, reach = _colour_range(_off_diagonal(affinities.to_numpy()))
+    strength = np.triu(np.clip((affinities.to_numpy() - centre) / reach, 0.0, 1.0), 1)
+    # Two edges per task tell the structure; all of them would hide it.
+    weakest = np.sort(strength, axis=None)[-2 * n]
+    edges = np.argwhere((strength > 0) & (strength >= weakest))
+    weights = strength[tuple(edges.T)]
+    graph = nx.Graph(edges.tolist())
+
+    groups = np.zeros(n, dtype=np.int64) if labels is None else labels
+    position, outward = _layout(groups)
+    k = int(groups.max()) + 1
+    palette = np.array(sns.color_palette("deep" if k <= 10 else "husl", k))
+    scale = min(1.0, np.sqrt(12 / n))
+    nx.draw_networkx_edges(
+        graph,
+        position,
+        edges.tolist(),
+        width=scale * (0.5 + 3.5 * weights),
+        edge_color=plt.cm.Greys(0.2 + 0.5 * weights),
+        ax=ax,
+    )
+    x, y = position.T
+    ax.scatter(x, y, s=180 * scale, color=palette[groups], edgecolors="white", zorder=3)
+    for name, xy, (dx, dy) in zip(affinities.index, position, outward, strict=True):
+        text = ax.annotate(
+            name,
+            xy,
+            xytext=(12 * scale * dx, 12 * scale * dy),
+            textcoords="offset points",
+            ha="left" if dx > 0.3 else "right" if dx < -0.3 else "center",
+            va="center" if abs(dx) > 0.3 else "bottom" if dy > 0 else "top",
+            fontsize=max(5.0, 10 * scale),
+            zorder=4,
+        )
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+    ax.set_axis_off()
+    ax.set_aspect("equal")
+    ax.margins(0.18)
+    return ax
+
+
+def _off_diagonal(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " pairs"]:
+    return matrix[np.triu_indices(len(matrix), 1)]
+
+
+def _colour_range(values: Float[np.ndarray, " pairs"]) -> tuple[float, float]:
+    """Return the neutral affinity, 0 where both signs matter or else the median, and the colours' reach."""
+    low, high = np.quantile(values, [0.05, 0.95])
+    centre = 0.0 if low < 0 < high else float(np.median(values))
+    reach = float(np.quantile(np.abs(values - centre), 0.98))
+    return centre, reach or 1.0
+
+
+def _layout(groups: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
+    """Place groups on a circle and their tasks on smaller ones; return positions and directions outward."""
+    sizes = np.bincount(groups)
+    turn = np.pi / 2 - 2 * np.pi * np.arange(len(sizes)) / len(sizes)
+    heading = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    radius = np.sqrt((sizes - 1) / sizes.max())
+    distance = 0.0 if len(sizes) == 1 else 1.5 * radius.max() / np.sin(np.pi / len(sizes)) or 1.0
+    rank = (np.tril(groups[:, None] == groups, -1)).sum(axis=1)  # place of the task in its group
+    angle = turn[groups] - 2 * np.pi * rank / sizes[groups]
+    outward = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return distance * heading[groups] + radius[groups][:, None] * outward, outward

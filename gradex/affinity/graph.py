@@ -1,0 +1,256 @@
+"""The affinity graph: tasks, and how much they help each other (PolicyGradEx, Sec. 3.2, Algorithm 2)."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Protocol, final, runtime_checkable
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from gradex.affinity.affinities import Affinity, InteractionAffinity, MeanAffinity, PairwiseAffinity
+from gradex.affinity.drawing import draw_heatmap, draw_network
+from gradex.affinity.partition import Partition
+from gradex.affinity.relaxation import check_group_count
+from gradex.affinity.rivals import Grouping, SemidefiniteGrouping
+from gradex.affinity.subsets import Subsets
+
+_AFFINITIES: dict[str, type[Affinity]] = {
+    "mean": MeanAffinity,
+    "interaction": InteractionAffinity,
+    "pairwise": PairwiseAffinity,
+}
+
+
+@runtime_checkable
+class SubsetScoresLike(Protocol):
+    """Scores of subsets of tasks, as a surrogate estimates them or real training measures them."""
+
+    @property
+    def subsets(self) -> Subsets:
+        """The m subsets of task indices."""
+
+    @property
+    def score(self) -> Float[np.ndarray, " m"]:
+        """Score of each subset, [m]; higher is better."""
+
+    @property
+    def per_task(self) -> Float[np.ndarray, "m n"]:
+        """Score of each task when trained with the subset, [m, n]; nan outside the subset."""
+
+
+@final
+class AffinityGraph:
+    """Affinities between n tasks; off the diagonal they connect tasks, on it they reward leaving one alone.
+
+    Parameters
+    ----------
+    matrix : array-like [n, n]
+        Symmetric affinities U, n >= 2; higher says that two tasks do better together.
+    names
+        Name of each task; ``task 0``, ``task 1``, ... by default.
+
+    Attributes
+    ----------
+    matrix : array [n, n]
+        The affinities, read-only.
+    names : tuple of str
+        The names.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square, finite and symmetric to 1e-8 of its largest entry, if three tasks or more
+        all have the same affinity, or if the names are not unique, one per task.
+    """
+
+    def __init__(self, matrix: ArrayLike, names: Sequence[str] | None = None):
+        array = np.array(matrix, dtype=np.float64)
+        if array.ndim != 2 or array.shape[0] != array.shape[1]:
+            raise ValueError(
+                f"an affinity matrix of shape {array.shape} is not square; give one row and column per task"
+            )
+        n = len(array)
+        if n < 2:
+            raise ValueError(f"{n} task cannot be grouped; give the affinities of at least 2")
+        if not np.isfinite(array).all():
+            i, j = np.argwhere(~np.isfinite(array))[0]
+            raise ValueError(
+                f"affinity [{i}, {j}] is {array[i, j]}; every pair of tasks needs a finite number"
+            )
+        skew = np.abs(array - array.T)
+        if skew.max() > 1e-8 * np.abs(array).max():
+            i, j = np.unravel_index(np.argmax(skew), skew.shape)
+            raise ValueError(
+                f"affinity [{i}, {j}] is {array[i, j]:.6g} but [{j}, {i}] is {array[j, i]:.6g};"
+                " give (U + U.T) / 2"
+            )
+        array = (array + array.T) / 2
+        between = array[np.triu_indices(n, 1)]
+        if n > 2 and np.ptp(between) <= 1e-12 * np.abs(between).max():
+            raise ValueError(
+                f"all {n} tasks have the same affinity {between[0]:.6g}; no grouping is better than another"
+            )
+        self.names = tuple(f"task {i}" for i in range(n)) if names is None else tuple(map(str, names))
+        if len(self.names) != n:
+            raise ValueError(f"{len(self.names)} names for {n} tasks; give one name per task")
+        if len(set(self.names)) < n:
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise ValueError(f"the name {twice!r} occurs twice; give every task a name of its own")
+        array.setflags(write=False)
+        self.matrix = array
+
+    @classmethod
+    def from_scores(
+        cls,
+        scores: SubsetScoresLike,
+        affinity: str | Affinity = "pairwise",
+        names: Sequence[str] | None = None,
+    ) -> "AffinityGraph":
+        """Estimate the affinities from scores of subsets.
+
+        Parameters
+        ----------
+        scores
+            Anything with ``subsets``, ``score`` [m] and ``per_task`` [m, n], which tells the number of tasks.
+        affinity
+            ``"mean"`` (PolicyGradEx, Eq. (5)), ``"interaction"``, ``"pairwise"``, or an `Affinity` with
+            options of its own.
+        names
+            Name of each task.
+
+        Raises
+        ------
+        ValueError
+            If the affinity is unknown, a pair of tasks is in no subset, or the scores show no interaction.
+        """
+        if isinstance(affinity, str):
+            if affinity not in _AFFINITIES:
+                near = difflib.get_close_matches(affinity, _AFFINITIES, n=1, cutoff=0.0)[0]
+                raise ValueError(
+                    f"affinity={affinity!r} is unknown; did you mean {near!r} of {', '.join(_AFFINITIES)}?"
+                )
+            affinity = _AFFINITIES[affinity]()
+        return cls(affinity.matrix(scores.subsets, scores.score, scores.per_task.shape[1]), names)
+
+    @classmethod
+    def from_gradients(
+        cls, gradients: Float[np.ndarray, "n d"], names: Sequence[str] | None = None
+    ) -> "AffinityGraph":
+        """Take the cosine similarity of the tasks' gradients: the rival that needs no surrogate.
+
+        Parameters
+        ----------
+        gradients : array [n, d]
+            Mean gradient of each task's objective at the meta-policy.
+        names
+            Name of each task.
+
+        Raises
+        ------
+        ValueError
+            If a gradient is zero or not finite.
+        """
+        gradients = np.asarray(gradients, dtype=np.float64)
+        norms = np.linalg.norm(gradients, axis=1)
+        if (wrong := np.flatnonzero(~np.isfinite(norms) | (norms == 0))).size:
+            raise ValueError(
+                f"the gradient of task {wrong[0]} has norm {norms[wrong[0]]}; it has no direction to compare"
+            )
+        directions = gradients / norms[:, None]
+        return cls(directions @ directions.T, names)
+
+    def partition(
+        self, k: int | None = None, *, trace_penalty: float | None = None, method: Grouping | None = None
+    ) -> Partition:
+        """Group the tasks.
+
+        Parameters
+        ----------
+        k
+            Number of groups, 1..n.
+        trace_penalty
+            Price of a group in units of the affinities, lambda in the paper, instead of ``k``; only for the
+            relaxation.
+        method
+            How to group; by default the semidefinite relaxation (PolicyGradEx, Appendix A).
+
+        Returns
+        -------
+        Partition
+            The groups, their objective and a certified bound on it.
+
+        Raises
+        ------
+        ValueError
+            Unless exactly one of ``k``, in 1..n, and ``trace_penalty`` is given.
+        """
+        check_group_count(len(self), k, trace_penalty)
+        method = SemidefiniteGrouping() if method is None else method
+        if k is not None:
+            return method.partition(self.matrix, k)
+        if not isinstance(method, SemidefiniteGrouping):
+            raise ValueError(f"trace_penalty={trace_penalty} works with SemidefiniteGrouping only; give k")
+        return method.partition(self.matrix, trace_penalty=trace_penalty)
+
+    def plot(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
+        """Draw the affinities as a heatmap, by group where a partition is given.
+
+        Parameters
+        ----------
+        ax
+            Axes to draw on; new ones by default.
+        partition
+            Groups that order the tasks, with lines between them.
+
+        Returns
+        -------
+        Axes
+            The axes.
+        """
+        return draw_heatmap(self.to_frame(), None if partition is None else partition.labels, ax)
+
+    def plot_network(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
+        """Draw the tasks and the strongest affinities between them, nodes coloured by group.
+
+        Parameters
+        ----------
+        ax
+            Axes to draw on; new ones by default.
+        partition
+            Groups that colour and place the tasks.
+
+        Returns
+        -------
+        Axes
+            The axes.
+        """
+        return draw_network(self.to_frame(), None if partition is None else partition.labels, ax)
+
+    def to_networkx(self) -> nx.Graph:
+        """Return the complete graph on the names, with the affinities as edge attribute ``weight``."""
+        graph = nx.Graph()
+        graph.add_nodes_from(self.names)
+        rows, columns = np.triu_indices(len(self), 1)
+        graph.add_weighted_edges_from(
+            (self.names[i], self.names[j], float(self.matrix[i, j]))
+            for i, j in zip(rows, columns, strict=True)
+        )
+        return graph
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the affinities as a table with the names on both sides."""
+        return pd.DataFrame(self.matrix.copy(), index=list(self.names), columns=list(self.names))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.names[:6]) + (", ..." if len(self) > 6 else "")
+        return f"AffinityGraph({len(self)} tasks: {shown})"
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(float_format="{:.3g}".format, max_rows=20, max_cols=20)

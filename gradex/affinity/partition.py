@@ -1,0 +1,169 @@
+"""A partition of the tasks into groups, with its objective and what is proved about it."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+
+
+class Agreement(NamedTuple):
+    """How far two partitions of the same tasks agree; 1 when they are equal up to the names of the groups."""
+
+    nmi: float
+    """Normalised mutual information; even unrelated partitions of few tasks score well above 0."""
+    ami: float
+    """Adjusted mutual information, 0 on average for unrelated partitions."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Partition:
+    """Groups of tasks, with their objective and what is proved about it (PolicyGradEx, Appendix A).
+
+    The objective is the sum over groups c of v_c^T U v_c / |c|, v_c their indicators, less a penalty per
+    group.
+
+    Build one from a matrix and any labelling with `Partition.of`.
+    """
+
+    labels: Int[np.ndarray, " n"]
+    """Group of each task, numbered in the order of first occurrence: task 0 is in group 0."""
+    objective: float
+    """Sum over groups of the affinities within, diagonal included, by group size; less the trace penalty."""
+    upper_bound: float
+    """No partition has a higher objective, with k groups or, where a trace penalty was given, any number.
+
+    Certified up to rounding, see `gradex.affinity.relaxation.certified_upper_bound`.
+    """
+    chance: float
+    """Mean objective over all ways to deal the tasks out to groups of these sizes; it depends on k alone.
+
+    It is linear in k; where a trace penalty was given, the lower of its ends, one group and every task alone.
+    """
+    status: str
+    """How it was found: the status of the solver, or the name of the method."""
+    trace_penalty: float | None = None
+    """Penalty per group, lambda in the paper; None where k was given."""
+    groups: tuple[tuple[int, ...], ...] = field(init=False)
+    """Task indices of each group."""
+
+    def __post_init__(self) -> None:
+        self.labels.setflags(write=False)
+        groups = tuple(tuple(np.flatnonzero(self.labels == c).tolist()) for c in range(self.k))
+        object.__setattr__(self, "groups", groups)
+
+    @classmethod
+    def of(
+        cls,
+        matrix: Float[np.ndarray, "n n"],
+        labels: Int[np.ndarray, " n"],
+        *,
+        upper_bound: float,
+        status: str,
+        trace_penalty: float | None = None,
+    ) -> "Partition":
+        """Evaluate a labelling of the tasks.
+
+        Parameters
+        ----------
+        matrix : array [n, n]
+            Affinities.
+        labels : array [n] of int
+            Group of each task, numbered in any way.
+        upper_bound
+            Certified bound on the objective.
+        status
+            How the labelling was found.
+        trace_penalty
+            Penalty per group, where one chose the number of groups.
+        """
+        labels = canonical_labels(labels)
+        n, k = len(labels), int(labels.max()) + 1
+        if trace_penalty is None:
+            chance = chance_objective(matrix, k)
+        else:
+            chance = min(chance_objective(matrix, count) - trace_penalty * count for count in (1, n))
+        return cls(
+            labels=labels,
+            objective=group_objective(matrix, labels) - (trace_penalty or 0.0) * k,
+            upper_bound=upper_bound,
+            chance=chance,
+            status=status,
+            trace_penalty=trace_penalty,
+        )
+
+    @property
+    def k(self) -> int:
+        """Number of groups."""
+        return int(self.labels.max()) + 1
+
+    @property
+    def gap(self) -> float:
+        """Share of the provable gain over chance that the partition may miss; 0 if it is proved the best.
+
+        (upper_bound - objective) / (upper_bound - chance). Scaling the matrix leaves it unchanged, and so
+        does adding c e e^T or a e^T + e a^T or, for given k, c I.
+        """
+        gain = self.upper_bound - self.chance
+        resolution = 1e-12 * (abs(self.upper_bound) + abs(self.chance))
+        return max(0.0, (self.upper_bound - self.objective) / gain) if gain > resolution else 0.0
+
+    def agreement(self, labels: Int[np.ndarray, " n"]) -> Agreement:
+        """Compare with another labelling of the tasks, such as the planted one.
+
+        Parameters
+        ----------
+        labels : array [n] of int
+            Group of each task, numbered in any way.
+
+        Returns
+        -------
+        Agreement
+            Normalised (arithmetic mean) and adjusted mutual information.
+
+        Raises
+        ------
+        ValueError
+            If there is not one label per task.
+        """
+        labels = np.asarray(labels)
+        if labels.shape != self.labels.shape:
+            raise ValueError(
+                f"labels of shape {labels.shape} do not fit {len(self.labels)} tasks; give one label per task"
+            )
+        return Agreement(
+            nmi=float(normalized_mutual_info_score(labels, self.labels)),
+            ami=float(adjusted_mutual_info_score(labels, self.labels)),
+        )
+
+    def __repr__(self) -> str:
+        groups = " ".join("{" + ", ".join(map(str, group)) + "}" for group in self.groups)
+        return (
+            f"Partition({len(self.labels)} tasks, k={self.k}: {groups}; objective {self.objective:.6g}"
+            f" <= {self.upper_bound:.6g}, gap {self.gap:.2%}, {self.status})"
+        )
+
+
+def canonical_labels(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Renumber the groups in the order of their first occurrence."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def group_objective(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Sum over groups of the affinities within a group, diagonal included, divided by its size."""
+    members = np.eye(int(labels.max()) + 1)[labels]
+    return float(
+        (np.einsum("ic,ij,jc->c", members, matrix, members, optimize=True) / members.sum(axis=0)).sum()
+    )
+
+
+def chance_objective(matrix: Float[np.ndarray, "n n"], k: int) -> float:
+    """Mean objective when the tasks are dealt out at random to k groups of any fixed sizes.
+
+    X then averages to ee^T/n + (k-1)/(n-1) Q with Q = I - ee^T/n, whatever the sizes.
+    """
+    n = len(matrix)
+    mean = matrix.sum() / n
+    return float(mean + (np.trace(matrix) - mean) * (k - 1) / max(n - 1, 1))

@@ -1,0 +1,191 @@
+"""Which subsets of tasks to score: balanced, distinct, every pair covered (PolicyGradEx, Algorithm 2).
+
+The paper draws m subsets of size alpha at random, with m = O(n^2) or O(n log n) so that every pair of tasks
+meets. A draw that balances how often pairs meet gets there with fewer subsets, and gives every entry of the
+affinity matrix about the same noise.
+"""
+
+from collections.abc import Collection, Iterator
+from itertools import combinations, islice
+from math import comb
+from typing import SupportsIndex
+
+import numpy as np
+from jaxtyping import Int
+from scipy.sparse import csr_array
+
+Subsets = Collection[Collection[SupportsIndex]]
+
+
+def sample_subsets(n: int, count: int, size: int, seed: int) -> list[tuple[int, ...]]:
+    """Draw distinct subsets of ``size`` out of ``n`` tasks in which every pair of tasks meets.
+
+    All C(n, size) subsets in lexicographic order when there are at most ``count``; otherwise ``count``
+    balanced random ones, built one after the other: each starts from the task with the most pairs that met
+    least often and grows by the task that met the present members least often, ties broken at random.
+
+    Parameters
+    ----------
+    n
+        Number of tasks.
+    count
+        Number of subsets, m in the paper.
+    size
+        Tasks in a subset, alpha in the paper.
+    seed
+        Seed of the random draw; the same seed gives the same subsets.
+
+    Returns
+    -------
+    list of tuple of int
+        The subsets, each sorted.
+
+    Raises
+    ------
+    ValueError
+        If ``n < 2``, if ``size`` is outside 2..n, or if ``count`` subsets leave a pair uncovered: at once
+        when no design could do better (Schönheim's bound), otherwise with a count that covers every pair
+        under this seed.
+    """
+    if n < 2:
+        raise ValueError(f"n={n} leaves no pair of tasks to compare; give at least 2 tasks")
+    if not 2 <= size <= n:
+        raise ValueError(f"size={size} is no subset size for {n} tasks; choose one from 2 to {n}")
+    total = comb(n, size)
+    if count >= total:
+        return list(combinations(range(n), size))
+    if count < (needed := _schoenheim_bound(n, size)):
+        raise ValueError(
+            f"count={count} subsets of size {size} cannot cover all {comb(n, 2)} pairs of {n} tasks;"
+            f" every design needs at least {needed} (Schönheim's bound)"
+        )
+    draw = _balanced_subsets(n, size, np.random.default_rng(seed))
+    if 2 * count > total:
+        # All subsets together are perfectly balanced: leaving out a balanced few keeps the balance.
+        left_out = list(islice(draw, total - count))
+        subsets = sorted(set(combinations(range(n), size)) - set(left_out))
+        draw = reversed(left_out)
+    else:
+        subsets = list(islice(draw, count))
+    uncovered = {(int(i), int(j)) for i, j in np.argwhere(pair_coverage(subsets, n) == 0) if i < j}
+    if uncovered:
+        raise ValueError(
+            f"count={count} subsets of size {size} left {len(uncovered)} of {comb(n, 2)} pairs uncovered;"
+            f" count={count + _until_covered(uncovered, draw)} covers all with seed={seed}"
+        )
+    return subsets
+
+
+def pair_coverage(subsets: Subsets, n: int) -> Int[np.ndarray, "{n} {n}"]:
+    """Count in how many subsets each pair of tasks meets; on the diagonal, in how many each task occurs.
+
+    Parameters
+    ----------
+    subsets
+        Subsets of task indices, m of them, not necessarily of one size.
+    n
+        Number of tasks.
+
+    Returns
+    -------
+    array [n, n] of int
+        The counts.
+
+    Raises
+    ------
+    ValueError
+        If a subset is empty, names a task twice or names a task outside 0..n-1.
+    """
+    members = membership(subsets, n)
+    return (members.T @ members).toarray().astype(np.int64)
+
+
+def membership(subsets: Subsets, n: int) -> csr_array:
+    """Return the indicator matrix of the subsets: entry (S, i) is 1 where task i belongs to subset S.
+
+    Parameters
+    ----------
+    subsets
+        Subsets of task indices, m of them, not necessarily of one size.
+    n
+        Number of tasks.
+
+    Returns
+    -------
+    csr_array [m, n]
+        The indicators, as float64.
+
+    Raises
+    ------
+    ValueError
+        If there is no subset, or a subset is empty, names a task twice or names a task outside 0..n-1.
+    """
+    sizes = np.array([len(subset) for subset in subsets], dtype=np.int64)
+    if sizes.size == 0 or sizes.min() == 0:
+        raise ValueError("a list of subsets needs at least one subset, and every subset at least one task")
+    tasks = np.fromiter((task for subset in subsets for task in subset), dtype=np.int64, count=sizes.sum())
+    if tasks.min() < 0 or tasks.max() >= n:
+        wrong = tasks.min() if tasks.min() < 0 else tasks.max()
+        raise ValueError(f"a subset names task {wrong}, outside 0..{n - 1}; use the indices of the {n} tasks")
+    members = csr_array((np.ones(tasks.size), tasks, np.r_[0, np.cumsum(sizes)]), shape=(len(sizes), n))
+    members.sum_duplicates()
+    if members.nnz < tasks.size:
+        subset = int(np.flatnonzero(np.diff(members.indptr) < sizes)[0])
+        raise ValueError(f"subset {subset} names a task twice; list each of its tasks once")
+    return members
+
+
+def _balanced_subsets(n: int, size: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
+    """Yield distinct subsets without end; each covers some of the pairs that met least often so far."""
+    # A meeting divides a pair's urgency by more than n, so no number of pairs that met often outweighs one
+    # that met less.
+    decay = 1.0 / (2 * n)
+    urgency = np.ones((n, n))
+    np.fill_diagonal(urgency, 0.0)
+    total_urgency = urgency.sum(axis=1)
+    drawn: set[tuple[int, ...]] = set()
+    while True:
+        noise = 1e-9  # breaks ties only; grows until the subset is a new one, at 100 the draw is uniform
+        subset = _most_urgent(urgency, total_urgency, size, np.exp(noise * rng.standard_normal(n)))
+        while subset in drawn:
+            noise = min(10 * noise, 100.0)
+            subset = _most_urgent(urgency, total_urgency, size, np.exp(noise * rng.standard_normal(n)))
+        drawn.add(subset)
+        yield subset
+        members = np.array(subset)
+        urgency[np.ix_(members, members)] *= decay
+        total_urgency[members] = urgency[members].sum(axis=1)
+        if total_urgency.max() < 1e-100:
+            urgency *= 1e100
+            total_urgency *= 1e100
+
+
+def _most_urgent(
+    urgency: np.ndarray, total_urgency: np.ndarray, size: int, preference: np.ndarray
+) -> tuple[int, ...]:
+    """Grow a subset from its most urgent task by the task of most urgent pairs with the members."""
+    first = int(np.argmax(total_urgency * preference))
+    members = [first]
+    gain = urgency[first].copy()
+    gain[first] = -np.inf
+    while len(members) < size:
+        task = int(np.argmax(gain * preference))
+        members.append(task)
+        gain += urgency[task]
+        gain[task] = -np.inf
+    return tuple(sorted(members))
+
+
+def _until_covered(uncovered: set[tuple[int, int]], draw: Iterator[tuple[int, ...]]) -> int:
+    """Count the further subsets of the draw that it takes to cover the pairs."""
+    left = set(uncovered)
+    further = 0
+    while left:
+        left.difference_update(combinations(next(draw), 2))
+        further += 1
+    return further
+
+
+def _schoenheim_bound(n: int, size: int) -> int:
+    """Lower bound on the subsets of one size that cover all pairs (J. Schönheim, On coverings, 1964)."""
+    return -(-n * -(-(n - 1) // (size - 1)) // size)

@@ -1,0 +1,133 @@
+"""LunarLander under different gravities, and optionally in wind."""
+
+import functools
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from jaxtyping import Int
+
+from gradex.tasks.ranges import as_range, draw_ranges, latin_grid
+from gradex.tasks.sequential import SequentialSimulator
+from gradex.tasks.simulator import Step
+from gradex.tasks.suite import Task, TaskSuite
+
+_HORIZON = 1000
+#: Paid once, for coming to rest on the ground; the only reward of this size that ends an episode.
+_LANDED = 100.0
+
+
+@TaskSuite.register
+class LunarLander(TaskSuite):
+    """LunarLander-v3 of Gymnasium by gravity: discrete engines, 1000 steps at most.
+
+    A clean landing is worth about 250 points. Discounting by 0.99 teaches the lander to hover, because a
+    landing is hundreds of steps away.
+    """
+
+    family = "lunarlander"
+    discount = 0.999
+
+    @classmethod
+    def create(
+        cls,
+        n: int = 10,
+        seed: int = 0,
+        gravity: float | Sequence[float] = (-2.0, -11.9),
+        wind: float | Sequence[float] = 0.0,
+        turbulence: float | Sequence[float] = 0.0,
+    ) -> "LunarLander":
+        """Make n tasks, spread evenly over the ranges.
+
+        Parameters
+        ----------
+        n, seed : int
+            Number of tasks; the seed shuffles further parameters.
+        gravity : float or pair
+            Gravity in Box2D's units, between -12 and 0.
+        wind, turbulence : float or pair
+            Greatest linear force of the wind, 0 to 20, and greatest torque, 0 to 2. Both zero switches the
+            wind off.
+
+        Raises
+        ------
+        ValueError
+            If a range leaves the interval that Gymnasium accepts.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}: a suite needs at least one task")
+        ranges = {
+            "gravity": as_range("gravity", gravity, -12.0, 0.0),
+            "wind": as_range("wind", wind, 0.0, 20.0, closed=True),
+            "turbulence": as_range("turbulence", turbulence, 0.0, 2.0, closed=True),
+        }
+        columns = latin_grid(ranges, n, np.random.default_rng(seed))
+        return cls(cls._tasks(columns), ranges={name: list(pair) for name, pair in ranges.items()})
+
+    @staticmethod
+    def _tasks(columns: dict[str, np.ndarray]) -> list[Task]:
+        tasks = []
+        for i, row in enumerate(zip(*columns.values(), strict=True)):
+            parameters = dict(zip(columns, map(float, row), strict=True))
+            tasks.append(Task(f"{i}: {parameters['gravity']:.2f}", parameters))
+        return tasks
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return _spaces()[0]
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return _spaces()[1]
+
+    @property
+    def horizon(self) -> int:
+        return _HORIZON
+
+    def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
+        return self._tasks(
+            draw_ranges({name: tuple(pair) for name, pair in self.options["ranges"].items()}, n, rng)
+        )
+
+    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+        return LunarLanderSimulator([functools.partial(_make, **task.parameters) for task in tasks], seeds)
+
+
+class LunarLanderSimulator(SequentialSimulator):
+    """LunarLanders one after the other, with `info["success"]`: the lander came to rest on the ground."""
+
+    def step(self, actions: np.ndarray) -> Step:
+        observation, reward, terminated, truncated, info = super().step(actions)
+        return (
+            observation,
+            reward,
+            terminated,
+            truncated,
+            {**info, "success": terminated & (reward == _LANDED)},
+        )
+
+
+def _make(gravity: float = -10.0, wind: float = 0.0, turbulence: float = 0.0) -> gymnasium.Env:
+    with warnings.catch_warnings():
+        # SWIG's types lack __module__; Python warns while Box2D's C code runs, which crashes if warnings are
+        # errors.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        return gymnasium.make(
+            "LunarLander-v3",
+            max_episode_steps=_HORIZON,
+            disable_env_checker=True,  # a third of the Python time of a step
+            gravity=gravity,
+            enable_wind=wind > 0 or turbulence > 0,
+            wind_power=wind,
+            turbulence_power=turbulence,
+        )
+
+
+@functools.cache
+def _spaces() -> tuple[Any, Any]:
+    environment = _make()
+    return environment.observation_space, environment.action_space

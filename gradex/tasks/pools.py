@@ -1,0 +1,101 @@
+"""EnvPool's batched C++ environments as one simulator."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import envpool
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Int
+
+from gradex.tasks.simulator import Reset, Step, environment_seeds
+
+_THREADS = 2
+
+
+class PoolSimulator(VectorEnv):
+    """Environments with equal options share a pool; the pools run at the same time.
+
+    Observations are flattened. EnvPool resets an environment on the step after its last, as
+    `AutoresetMode.NEXT_STEP` asks, and gives each environment a generator of its own.
+
+    Parameters
+    ----------
+    environment : str
+        EnvPool's name of the environment.
+    options : sequence of mapping
+        Keyword arguments of each environment.
+    seeds : int array [environments]
+    signals : sequence of str
+        Which entries of EnvPool's `info` to pass on, as arrays [environments].
+    """
+
+    def __init__(
+        self,
+        environment: str,
+        options: Sequence[Mapping[str, Any]],
+        seeds: Int[np.ndarray, " environments"],
+        observation_space: spaces.Box,
+        action_space: spaces.Discrete | spaces.Box,
+        signals: Sequence[str] = (),
+    ) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.num_envs = len(options)
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, self.num_envs)
+        self.action_space = batch_space(action_space, self.num_envs)
+        self._environment, self._signals, self._seeds = environment, tuple(signals), np.asarray(seeds)
+        members: dict[tuple[tuple[str, Any], ...], list[int]] = {}
+        for index, each in enumerate(options):
+            members.setdefault(tuple(sorted(each.items())), []).append(index)
+        self._members = [(dict(key), np.array(indices)) for key, indices in members.items()]
+        self._features = observation_space.shape[0]
+        self._pools: list[Any] = []
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
+        if seed is not None:
+            self._seeds = environment_seeds(seed, self.num_envs)
+        # A pool cannot be seeded again; making one takes about a millisecond.
+        self._pools = [
+            envpool.make(
+                self._environment,
+                env_type="gymnasium",
+                num_envs=len(indices),
+                env_seed=self._seeds[indices].tolist(),
+                num_threads=min(len(indices), max(1, _THREADS // len(self._members))),
+                **keywords,
+            )
+            for keywords, indices in self._members
+        ]
+        for pool in self._pools:
+            pool.async_reset()
+        observation, _, _, _, info = self._receive()
+        return observation, info
+
+    def step(self, actions: np.ndarray) -> Step:
+        if not self._pools:
+            raise gymnasium.error.ResetNeeded("the simulator has not been reset: call reset before step")
+        for pool, (_, indices) in zip(self._pools, self._members, strict=True):
+            pool.send(actions[indices], np.arange(len(indices), dtype=np.int32))
+        return self._receive()
+
+    def _receive(self) -> Step:
+        n = self.num_envs
+        observation = np.zeros((n, self._features), np.float32)
+        reward, terminated, truncated = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
+        info: dict[str, Any] = {}
+        for pool, (_, indices) in zip(self._pools, self._members, strict=True):
+            seen, gained, ended, stopped, extra = pool.recv()
+            # A pool may return its environments in the order in which they finished.
+            where = indices[extra["env_id"]]
+            observation[where] = seen.reshape(len(where), -1)
+            reward[where], terminated[where], truncated[where] = gained, ended, stopped
+            for name in self._signals:
+                info.setdefault(name, np.zeros(n, extra[name].dtype))[where] = extra[name]
+        return observation, reward, terminated, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._pools = []

@@ -1,0 +1,26 @@
+"""What every simulator agrees on: what `reset` and `step` return, and how seeds are read."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+#: Observations and info.
+Reset = tuple[np.ndarray, dict[str, Any]]
+#: Observations, rewards, terminated, truncated and info.
+Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+
+def environment_seeds(seed: Any, environments: int) -> Int[np.ndarray, " environments"]:
+    """Read the `seed` of a `reset` as Gymnasium does.
+
+    An integer stands for seed, seed + 1, ..., and a sequence for itself.
+    """
+    seeds = np.asarray(seed, dtype=np.int64)
+    if seeds.ndim == 0:
+        return seeds + np.arange(environments)
+    if seeds.shape != (environments,):
+        raise ValueError(
+            f"seed has {len(seeds)} entries for {environments} environments: give one integer, or one each"
+        )
+    return seeds

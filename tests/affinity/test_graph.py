@@ -1,0 +1,179 @@
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+
+from gradex.affinity import AffinityGraph, MeanAffinity, RandomGrouping, sample_subsets
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def planted(n=9, k=3, noise=0.1, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % k
+    noise_matrix = noise * rng.standard_normal((n, n))
+    return (labels[:, None] == labels) + noise_matrix + noise_matrix.T, labels
+
+
+def planted_scores(n=9, k=3, seed=0):
+    matrix, labels = planted(n, k, seed=seed)
+    subsets = sample_subsets(n, 60, 4, seed)
+    difficulty = np.random.default_rng(seed).standard_normal(n)
+    per_task = np.full((len(subsets), n), np.nan)
+    for row, subset in enumerate(subsets):
+        per_task[row, list(subset)] = difficulty[list(subset)] + matrix[np.ix_(subset, subset)].mean(axis=1)
+    return SimpleNamespace(subsets=subsets, score=np.nanmean(per_task, axis=1), per_task=per_task), labels
+
+
+@pytest.mark.parametrize(
+    ("matrix", "names", "message"),
+    [
+        (np.zeros((2, 3)), None, r"shape \(2, 3\) is not square"),
+        (np.zeros(4), None, r"shape \(4,\) is not square"),
+        ([[1.0]], None, "at least 2"),
+        ([[0, np.nan], [np.nan, 0]], None, r"affinity \[0, 1\] is nan"),
+        ([[0, 1], [1.1, 0]], None, r"give \(U \+ U.T\) / 2"),
+        (np.ones((3, 3)) + np.diag([1, 2, 3]), None, "all 3 tasks have the same affinity 1"),
+        (planted()[0], ["a", "b"], "2 names for 9 tasks"),
+        (planted()[0], [*"abcdefgh", "a"], "the name 'a' occurs twice"),
+    ],
+)
+def test_bad_graphs(matrix, names, message):
+    with pytest.raises(ValueError, match=message) as error:
+        AffinityGraph(matrix, names)
+    assert "\n" not in str(error.value)
+
+
+def test_rounding_asymmetry_is_removed_and_the_matrix_is_the_graphs_own():
+    matrix = np.array([[0.0, 1.0, 2.0], [1.0 + 1e-12, 0.0, 3.0], [2.0, 3.0, 0.0]])
+    graph = AffinityGraph(matrix)
+    matrix[0, 1] = 9.0
+    np.testing.assert_array_equal(graph.matrix, graph.matrix.T)
+    assert graph.matrix[0, 1] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="read-only"):
+        graph.matrix[0, 1] = 0.0
+    assert graph.names == ("task 0", "task 1", "task 2")
+    assert len(graph) == 3
+
+
+@pytest.mark.parametrize("affinity", ["interaction", "pairwise"])
+def test_planted_groups_from_scores(affinity):
+    scores, labels = planted_scores()
+    partition = AffinityGraph.from_scores(scores, affinity).partition(k=3)
+    assert partition.agreement(labels) == pytest.approx((1.0, 1.0))
+    assert partition.gap < 1e-4
+
+
+def test_affinities_by_name_or_object():
+    scores, _ = planted_scores()
+    by_name = AffinityGraph.from_scores(scores, "mean", names=list("abcdefghi"))
+    assert by_name.names == tuple("abcdefghi")
+    np.testing.assert_array_equal(by_name.matrix, AffinityGraph.from_scores(scores, MeanAffinity()).matrix)
+    additive = AffinityGraph.from_scores(scores, MeanAffinity(diagonal="additive"))
+    assert not np.allclose(np.diag(additive.matrix), np.diag(by_name.matrix))
+    with pytest.raises(ValueError, match="affinity='pairwize' is unknown; did you mean 'pairwise'"):
+        AffinityGraph.from_scores(scores, "pairwize")
+
+
+def test_scores_without_interaction_cannot_be_grouped():
+    scores, _ = planted_scores()
+    difficulty = np.arange(9.0)
+    scores.score = np.array([difficulty[list(subset)].mean() for subset in scores.subsets])
+    with pytest.raises(ValueError, match="same affinity 0"):
+        AffinityGraph.from_scores(scores)
+
+
+def test_gradients():
+    gradients = np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 5.0], [-0.1, 1.0]])
+    graph = AffinityGraph.from_gradients(gradients, ["a", "b", "c", "d"])
+    for i in range(4):
+        for j in range(4):
+            cosine = (
+                gradients[i]
+                @ gradients[j]
+                / np.sqrt(gradients[i] @ gradients[i] * (gradients[j] @ gradients[j]))
+            )
+            assert graph.matrix[i, j] == pytest.approx(cosine)
+    assert graph.partition(k=2).groups == ((0, 1), (2, 3))
+    with pytest.raises(ValueError, match="gradient of task 1 has norm 0"):
+        AffinityGraph.from_gradients(np.array([[1.0, 2.0], [0.0, 0.0]]))
+
+
+def test_partition_arguments():
+    graph = AffinityGraph(planted()[0])
+    assert graph.partition(3).k == 3
+    assert graph.partition(trace_penalty=0.9).groups == graph.partition(k=3).groups
+    assert graph.partition(k=3, method=RandomGrouping(1)).status == "random"
+    for arguments in ({}, {"k": 3, "trace_penalty": 1.0}):
+        with pytest.raises(ValueError, match="give exactly one"):
+            graph.partition(**arguments)
+    for k in (0, 10):
+        with pytest.raises(ValueError, match=f"k={k} groups .* from 1 to 9"):
+            graph.partition(k=k)
+    with pytest.raises(ValueError, match="SemidefiniteGrouping only; give k"):
+        graph.partition(trace_penalty=1.0, method=RandomGrouping(1))
+
+
+def test_exports():
+    graph = AffinityGraph(planted()[0], list("abcdefghi"))
+    frame = graph.to_frame()
+    np.testing.assert_array_equal(frame.to_numpy(), graph.matrix)
+    assert list(frame.index) == list(frame.columns) == list("abcdefghi")
+    network = graph.to_networkx()
+    assert network.number_of_edges() == 36
+    assert network["b"]["e"]["weight"] == graph.matrix[1, 4]
+    assert repr(graph) == "AffinityGraph(9 tasks: a, b, c, d, e, f, ...)"
+    assert graph._repr_html_().startswith("<table")
+
+
+def test_heatmap_shows_groups_together_and_greys_the_diagonal():
+    graph = AffinityGraph(planted()[0], list("abcdefghi"))
+    ax = graph.plot(partition=graph.partition(k=3))
+    assert [label.get_text() for label in ax.get_xticklabels()] == list("adgbehcfi")
+    cells = ax.collections[0].get_array().reshape(9, 9)
+    np.testing.assert_array_equal(np.ma.getmaskarray(cells), np.eye(9, dtype=bool))
+    order = [0, 3, 6, 1, 4, 7, 2, 5, 8]
+    np.testing.assert_array_equal(
+        cells.compressed(), graph.matrix[np.ix_(order, order)][~np.eye(9, dtype=bool)]
+    )
+    separators = ax.collections[1].get_segments()
+    assert [segment[0][1] for segment in separators] == [3, 6]
+    _, given = plt.subplots()
+    assert graph.plot(given) is given
+
+
+def test_network_names_and_colours_the_groups():
+    graph = AffinityGraph(planted()[0], list("abcdefghi"))
+    partition = graph.partition(k=3)
+    ax = graph.plot_network(partition=partition)
+    assert [text.get_text() for text in ax.texts] == list("abcdefghi")
+    nodes = ax.collections[-1]
+    colours = nodes.get_facecolors()
+    same_colour = (colours[:, None] == colours).all(axis=-1)
+    np.testing.assert_array_equal(same_colour, partition.labels[:, None] == partition.labels)
+    again = graph.plot_network(partition=partition).collections[-1]
+    np.testing.assert_array_equal(nodes.get_offsets(), again.get_offsets())
+    _, given = plt.subplots()
+    assert graph.plot_network(given) is given
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+@pytest.mark.parametrize("shift", [-10.0, 0.0, 10.0])
+def test_pictures_of_any_size(n, shift):
+    graph = AffinityGraph(planted(n, 2, seed=n)[0] + shift)
+    partition = graph.partition(k=2, method=RandomGrouping())
+    for ax in (
+        graph.plot(),
+        graph.plot_network(),
+        graph.plot(partition=partition),
+        graph.plot_network(partition=partition),
+    ):
+        ax.figure.canvas.draw()

@@ -1,0 +1,107 @@
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+
+from gradex.affinity.subsets import pair_coverage, sample_subsets
+
+
+def coverage_oracle(subsets, n):
+    counts = np.zeros((n, n), dtype=int)
+    for subset in subsets:
+        for i in subset:
+            for j in subset:
+                counts[i, j] += 1
+    return counts
+
+
+def covers_every_pair(subsets, n):
+    return set(combinations(range(n), 2)) == {pair for subset in subsets for pair in combinations(subset, 2)}
+
+
+def test_all_subsets_in_lexicographic_order_when_they_are_few():
+    assert sample_subsets(5, 10, 3, seed=0) == list(combinations(range(5), 3))
+    assert sample_subsets(5, 99, 3, seed=1) == list(combinations(range(5), 3))
+    assert sample_subsets(4, 1, 4, seed=0) == [(0, 1, 2, 3)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("n", "count", "size"), [(6, 12, 3), (8, 40, 4), (8, 69, 4), (12, 50, 4), (30, 200, 5), (100, 600, 10)]
+)
+def test_subsets_are_distinct_sorted_and_balanced(n, count, size, seed):
+    subsets = sample_subsets(n, count, size, seed)
+    assert len(set(subsets)) == len(subsets) == count
+    assert all(list(subset) == sorted(set(subset)) and len(subset) == size for subset in subsets)
+    assert covers_every_pair(subsets, n)
+    coverage = pair_coverage(subsets, n)
+    meetings = coverage[np.triu_indices(n, 1)]
+    assert np.ptp(np.diag(coverage)) <= 5
+    assert meetings.std() < 0.6 * np.sqrt(
+        meetings.mean()
+    )  # a plain random draw is near the square root of the mean
+
+
+def test_every_feasible_request_is_met_or_told_a_count_that_is():
+    for n in range(2, 8):
+        for size in range(2, n + 1):
+            for count in range(1, comb(n, size)):
+                try:
+                    subsets = sample_subsets(n, count, size, seed=0)
+                except ValueError as error:
+                    promised = str(error).split("count=")[-1].split()[0]
+                    if "covers all" in str(error):
+                        assert covers_every_pair(sample_subsets(n, int(promised), size, seed=0), n)
+                    else:
+                        assert "Schönheim" in str(error)
+                else:
+                    assert len(set(subsets)) == count
+                    assert covers_every_pair(subsets, n)
+
+
+def test_seed_decides_and_nothing_else_does():
+    first = sample_subsets(20, 60, 4, seed=3)
+    np.random.seed(0)  # noqa: NPY002
+    np.random.random(7)  # noqa: NPY002
+    assert sample_subsets(20, 60, 4, seed=3) == first
+    assert sample_subsets(20, 60, 4, seed=4) != first
+
+
+def test_a_thousand_tasks():
+    n, size = 1000, 20
+    subsets = sample_subsets(n, 6000, size, seed=0)
+    assert pair_coverage(subsets, n).min() >= 1
+
+
+def test_impossible_requests_say_why():
+    with pytest.raises(ValueError, match=r"n=1 .* at least 2"):
+        sample_subsets(1, 5, 2, seed=0)
+    with pytest.raises(ValueError, match=r"size=1 .* from 2 to 10"):
+        sample_subsets(10, 50, 1, seed=0)
+    with pytest.raises(ValueError, match=r"size=11 .* from 2 to 10"):
+        sample_subsets(10, 50, 11, seed=0)
+    with pytest.raises(
+        ValueError, match=r"count=5 .* all 45 pairs of 10 tasks; every design needs at least 17"
+    ):
+        sample_subsets(10, 5, 3, seed=0)
+
+
+def test_coverage_matches_counting_one_by_one():
+    rng = np.random.default_rng(0)
+    subsets = [rng.choice(9, size=rng.integers(1, 9), replace=False) for _ in range(40)]
+    np.testing.assert_array_equal(pair_coverage(subsets, 9), coverage_oracle(subsets, 9))
+
+
+@pytest.mark.parametrize(
+    ("subsets", "message"),
+    [
+        ([], "at least one"),
+        ([(0, 1), ()], "at least one"),
+        ([(0, 1), (1, 1)], "subset 1 names a task twice"),
+        ([(0, 4)], "task 4"),
+    ],
+)
+def test_malformed_subsets(subsets, message):
+    with pytest.raises(ValueError, match=message):
+        pair_coverage(subsets, 4)

@@ -1,0 +1,65 @@
+"""Counter-based random streams."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gradex.streams import Streams, derive, uniforms
+
+MASK = 2**64 - 1
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mix(z: int) -> int:
+    """SplitMix64's finaliser in Python's integers."""
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return z ^ (z >> 31)
+
+
+def slow_uniforms(seed: int, branch: int, size: int) -> list[float]:
+    key = mix((mix(seed * GOLDEN & MASK) + branch * GOLDEN) & MASK)
+    return [((mix((key + i * GOLDEN) & MASK) >> 12) + 0.5) / 2**52 for i in range(1, size + 1)]
+
+
+def test_numbers_are_those_of_the_slow_version() -> None:
+    seeds, branches = np.array([0, 1, 12345, 2**31 - 1]), np.array([0, 3, 1, 2])
+    expected = [slow_uniforms(int(s), int(b), 5) for s, b in zip(seeds, branches, strict=True)]
+    np.testing.assert_array_equal(uniforms(derive(seeds, branches), 5), expected)
+
+
+def test_a_stream_does_not_depend_on_its_company() -> None:
+    many = uniforms(derive(np.arange(50), 2), 7)
+    np.testing.assert_array_equal(many[17:18], uniforms(derive(np.array([17]), 2), 7))
+    np.testing.assert_array_equal(many[:, :3], uniforms(derive(np.arange(50), 2), 3))
+
+
+def test_numbers_look_uniform_and_independent() -> None:
+    numbers = np.stack([uniforms(derive(np.arange(200), branch), 20) for branch in range(10)])
+    assert 0 < numbers.min()
+    assert numbers.max() < 1
+    assert len(np.unique(numbers)) == numbers.size
+    assert stats.kstest(numbers.reshape(-1), "uniform").pvalue > 0.01
+    # Neighbours along seeds, branches and positions are uncorrelated.
+    for axis in range(3):
+        one, other = np.delete(numbers, 0, axis).reshape(-1), np.delete(numbers, -1, axis).reshape(-1)
+        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(one.size)
+
+
+def test_streams_of_policies() -> None:
+    together, alone = Streams([4, 9, 4]), Streams([9])
+    first, second = together.uniforms(2, 3), together.normals(1000)
+    assert first.shape == (3, 2, 3)
+    np.testing.assert_array_equal(first[0], first[2])
+    np.testing.assert_array_equal(first[1], alone.uniforms(2, 3)[0])
+    np.testing.assert_array_equal(second[1], alone.normals(1000)[0])
+    assert stats.kstest(second[1], "norm").pvalue > 0.01
+    assert not np.array_equal(Streams([4], branch=1).uniforms(3), Streams([4], branch=2).uniforms(3))
+    assert len(together) == 3
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_a_longer_draw_begins_with_a_shorter_one(length: int) -> None:
+    short, long = Streams([1, 2]), Streams([1, 2])
+    np.testing.assert_array_equal(short.uniforms(length), long.uniforms(9)[:, :length])
+    np.testing.assert_array_equal(short.uniforms(2), long.uniforms(2))
