@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from sklearn.exceptions import NotFittedError
 
-from gradex.learners import PPO, ActorCritic, Transitions, checkpoint, collect_transitions, evaluate, recipes
+from gradex.learners import PPO, ActorCritic, Transitions, checkpoint, collect_transitions, evaluate
+from gradex.learners.recipes import recipe
 from gradex.tasks import TaskSuite
 
 #: Policies are judged, and their transitions collected, on other random numbers than they were trained on.
@@ -56,7 +57,7 @@ class MetaPolicy:
             raise ValueError(f"unknown learner {learner!r}: choose 'ppo', or give a PPO(...) with settings of your own")
         self.suite = suite
         self.network = network
-        self.learner = recipes.ppo(suite.family) if isinstance(learner, str) else learner
+        self.learner = recipe(suite.family).learner if isinstance(learner, str) else learner
         self.seed = seed
         self.layers = layers
         self.width = width

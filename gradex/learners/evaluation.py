@@ -7,6 +7,7 @@ import pandas as pd
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Collector
+from gradex.learners.threads import threads_for
 from gradex.tasks import TaskSuite
 
 #: Steps between two looks at which environments still owe an episode.
@@ -47,7 +48,8 @@ def evaluate(
     returns, lengths, success = np.zeros(owing.shape), np.zeros(owing.shape), np.zeros(owing.shape, dtype=bool)
     reports_success = False
     while owing.any():
-        rollout = collector.collect(agent, _CHUNK, choose)
+        with threads_for(owing.size):
+            rollout = collector.collect(agent, _CHUNK, choose)
         for t in range(_CHUNK):
             returns += owing * rollout.rewards[t]
             lengths += owing

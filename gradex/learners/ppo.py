@@ -14,6 +14,7 @@ from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.returns import EpisodeReturns, ReturnScale
+from gradex.learners.threads import threads_for
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
@@ -45,7 +46,7 @@ class PPO:
     steps: int = 128
     copies: int = 8
     epochs: int = 4
-    minibatches: int = 8
+    minibatches: int = 16
     learning_rate: float = 1e-3
     trace: float = 0.95
     clip: float = 0.2
@@ -99,7 +100,8 @@ class PPO:
         episodes = EpisodeReturns(collector.layout, len(suite))
         parameters = torch.cat([agent.actors, agent.critics], dim=1)
         optimiser = Adam(parameters)
-        with tqdm(total=rollouts * per_rollout, desc=description, unit=" steps", unit_scale=True, leave=False) as bar:
+        bar = tqdm(total=rollouts * per_rollout, desc=description, unit=" steps", unit_scale=True, leave=False)
+        with bar, threads_for(per_rollout // self.minibatches):
             for iteration in range(rollouts):
                 rollout = collector.collect(agent, self.steps)
                 episodes.update(rollout, (iteration + 1) * per_rollout)

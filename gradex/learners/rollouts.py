@@ -1,7 +1,6 @@
 """Rollouts: what a stack of policies meets when each acts in environments of its own tasks."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gymnasium
@@ -14,17 +13,6 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
-
-
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """Keep torch to one thread while simulators step: batches are small, and idle OpenMP threads spin on their cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -134,7 +122,6 @@ class Collector:
         return np.clip(flat, space.low, space.high).astype(space.dtype)
 
     @torch.no_grad()
-    @_single_thread()
     def collect(self, agent: ActorCritic, steps: int, choose: str = "sample") -> Rollout:
         """Take `steps` steps in every environment.
 

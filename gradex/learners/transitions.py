@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, Shaped
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Collector, Rollout, discounted_advantages
+from gradex.learners.threads import threads_for
 from gradex.tasks import TaskSuite
 
 #: Steps to simulate per environment where episodes are long or unbounded.
@@ -59,7 +60,9 @@ def collect_transitions(
         raise ValueError(f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 steps and 1 copy")
     collector = Collector(suite, [range(len(suite))], copies, [seed])
     # At worst every second step only resets, so twice the steps surely suffice.
-    rollout = collector.collect(agent, max(2 * -(-steps_per_task // copies), min(suite.horizon or _SPAN, _SPAN)))
+    length = max(2 * -(-steps_per_task // copies), min(suite.horizon or _SPAN, _SPAN))
+    with threads_for(copies * len(suite)):
+        rollout = collector.collect(agent, length)
     collector.close()
     advantages = _advantages(agent, rollout, suite.discount, trace)
     tasks = np.broadcast_to(rollout.tasks[0], advantages.shape)

@@ -89,6 +89,16 @@ class TaskSuite(ABC):
         return tuple(sorted(TaskSuite._families))
 
     @staticmethod
+    def summary(name: str) -> str:
+        """Say in a line what the family of this name is and which options it takes."""
+        family = TaskSuite._families[name]
+        about = (inspect.getdoc(family) or "").partition("\n")[0]
+        options = ", ".join(
+            f"{option.name}={option.default!r}" for option in inspect.signature(family.create).parameters.values()
+        )
+        return f"{about} Options: {options}"
+
+    @staticmethod
     def make(name: str, **options: Any) -> "TaskSuite":
         """Build a suite by the name of its family.
 

@@ -1,0 +1,159 @@
+"""The command `gradex`: suites, groups and benchmarks from the shell."""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradex import bench
+from gradex.affinity import Agreement
+from gradex.grouping import PolicyGradEx
+from gradex.run_folder import RunFolder
+from gradex.tasks import TaskSuite
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; bad input gives one line on standard error and exit code 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"gradex: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("gradex: stopped; start the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gradex", description="Which reinforcement-learning tasks should share a policy?")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    suites = commands.add_parser("suites", help="list the suites of tasks and their options")
+    suites.set_defaults(run=_suites)
+
+    group = commands.add_parser("group", help="group the tasks of a suite and train one policy per group")
+    group.add_argument(
+        "suite", metavar="SUITE", help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite, or of a "
+        "mapping from task names to functions that make Gymnasium environments",
+    )  # fmt: skip
+    group.add_argument("--k", type=int, default=3, help="number of groups (default 3)")
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)")
+    group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    group.add_argument("--subsets", type=int, default=200, help="number m of random subsets (default 200)")
+    group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
+    group.add_argument("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
+    group.add_argument("--group-steps", type=int, help="environment steps for the groups' policies, 0 for none (default: by family)")
+    group.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="option of the suite, e.g. --set n=8 --set reversed=half")
+    group.set_defaults(run=_group)
+
+    peers = commands.add_parser("bench", help="time gradex against what you would use instead")
+    peers.add_argument("part", nargs="?", metavar="PART", help=f"one of {', '.join(bench.PARTS)} (default all)")
+    peers.add_argument("--out", type=Path, metavar="CSV", help="also write the rows to this file")
+    peers.set_defaults(run=_bench)
+    return parser
+
+
+# ---------------------------------------------------------------------- suites
+def _suites(options: argparse.Namespace) -> None:
+    for name in TaskSuite.names():
+        print(f"{name:14s}{TaskSuite.summary(name)}")
+
+
+def _suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
+    settings = dict(_setting(assignment) for assignment in assignments)
+    if ":" not in name:
+        return TaskSuite.make(name, **{"seed": seed, **settings})
+    if settings:
+        raise ValueError(f"--set is for named suites, not for {name!r}: set options in your own code")
+    found = _import(name)
+    if callable(found):
+        found = found()
+    if isinstance(found, TaskSuite):
+        return found
+    if isinstance(found, Mapping):
+        return TaskSuite.from_gymnasium(found)
+    raise ValueError(f"{name!r} is a {type(found).__name__}: expected a TaskSuite, or a mapping of names to functions")
+
+
+def _setting(assignment: str) -> tuple[str, Any]:
+    name, equals, value = assignment.partition("=")
+    if not equals:
+        raise ValueError(f"--set {assignment!r} has no '=': write OPTION=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _import(name: str) -> Any:
+    place, _, attribute = name.rpartition(":")
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            raise ValueError(f"there is no file {place!r}: give FILE.py:NAME")
+        specification = importlib.util.spec_from_file_location(Path(place).stem, place)
+        assert specification is not None and specification.loader is not None  # for the type checker
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+    else:
+        module = importlib.import_module(place)
+    if not hasattr(module, attribute):
+        raise ValueError(f"{place!r} has no {attribute!r}: give the name of a suite or of a mapping of environments")
+    return getattr(module, attribute)
+
+
+# ---------------------------------------------------------------------- group
+def _group(options: argparse.Namespace) -> None:
+    suite = _suite(options.suite, options.set, options.seed)
+    grouping = PolicyGradEx(
+        options.k, options.subsets, options.subset_size,
+        meta_steps=options.meta_steps, group_steps=options.group_steps, seed=options.seed,
+    )  # fmt: skip
+    stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
+    path = options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
+    grouping.check(suite)
+    folder = RunFolder.open(path, {"suite": suite.config, **grouping.config})
+    grouping.fit(suite, checkpoint=folder.checkpoint)
+    report = grouping.report()
+    folder.finish(grouping, report)
+    if options.json:
+        print(json.dumps(report))
+    else:
+        print(_text(report, grouping.partition_.agreement(suite.labels) if suite.labels is not None else None))
+        print(f"written to {path}")
+
+
+def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
+    names, error, coverage = report["tasks"], report["first_order_error"], report["coverage"]
+    lines = [f"{len(names)} {report['suite']} tasks in {report['k']} groups"]
+    for number, group in enumerate(report["groups"]):
+        lines.append(f"  group {number}: " + ", ".join(names[task] for task in group))
+    lines.append(
+        f"first-order error at 1 % distance: {error['relative_to_output']:.2%} of the output, "
+        f"{error['relative_to_change']:.2%} of the change"
+    )
+    lines.append(
+        f"coverage: {coverage['subsets']} subsets, every pair in {coverage['fewest']} to {coverage['most']} of them"
+    )
+    lines.append(
+        f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "
+        f"(gap {report['gap']:.2%})"
+    )
+    if agreement is not None:
+        lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
+    lines.append("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items()))
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------------- bench
+def _bench(options: argparse.Namespace) -> None:
+    table = bench.run(options.part)
+    print(table.to_string(index=False, float_format="{:.4g}".format))
+    if options.out:
+        table.to_csv(options.out, index=False)

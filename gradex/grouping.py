@@ -1,0 +1,226 @@
+"""PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from sklearn.exceptions import NotFittedError
+
+from gradex.affinity import Affinity, AffinityGraph, Partition, pair_coverage, sample_subsets
+from gradex.learners.recipes import recipe
+from gradex.meta_policy import MetaPolicy
+from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
+from gradex.tasks import TaskSuite
+
+
+class PolicyGradEx:
+    """Group the tasks of a suite and train one policy per group (PolicyGradEx, Algorithm 2).
+
+    Parameters
+    ----------
+    k : int
+        Number of groups; the paper uses 3 everywhere.
+    subsets, subset_size : int
+        m random subsets of α tasks; all of them where there are no more than m.
+    affinity : {"pairwise", "interaction", "mean"} or Affinity
+        How scores of subsets become affinities of pairs; "mean" is the paper's Eq. (5).
+    score : {"loss", "improvement"} or Score
+        How a subset is scored, see `gradex.surrogate`.
+    projection_dim : int
+        d of the random projection.
+    folds : int
+        Scores are held out by episode over this many folds; 1 scores in-sample, as the paper does.
+    steps_per_task : int
+        Transitions per task for the surrogate.
+    meta_steps, group_steps : int, optional
+        Environment steps in total for the meta-policy and for all groups' policies together; by default what is recommended
+        for the suite's family. With `group_steps=0` no group policies are trained.
+    seed : int
+
+    Attributes
+    ----------
+    meta_ : MetaPolicy
+    surrogate_ : SurrogateEstimator
+    scores_ : SubsetScores
+    graph_ : AffinityGraph
+    partition_ : Partition
+    groups_ : tuple of tuples of int
+        Task indices of each group.
+    labels_ : int array [n]
+    policies_ : list of MetaPolicy
+        One per group, trained on from the meta-policy.
+    seconds_ : dict of str to float
+        Wall-clock time by stage.
+    """
+
+    meta_: MetaPolicy
+    surrogate_: SurrogateEstimator
+    scores_: SubsetScores
+    graph_: AffinityGraph
+    partition_: Partition
+    policies_: list[MetaPolicy]
+
+    def __init__(
+        self,
+        k: int = 3,
+        subsets: int = 200,
+        subset_size: int = 3,
+        affinity: str | Affinity = "pairwise",
+        score: str | Score = "loss",
+        projection_dim: int = 400,
+        folds: int = 4,
+        steps_per_task: int = 2048,
+        meta_steps: int | None = None,
+        group_steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.k = k
+        self.subsets = subsets
+        self.subset_size = subset_size
+        self.affinity = affinity
+        self.score = score
+        self.projection_dim = projection_dim
+        self.folds = folds
+        self.steps_per_task = steps_per_task
+        self.meta_steps = meta_steps
+        self.group_steps = group_steps
+        self.seed = seed
+        self.seconds_: dict[str, float] = {}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, in plain JSON types."""
+        settings = {name: value for name, value in vars(self).items() if not name.endswith("_")}
+        return {name: value if isinstance(value, str | int | None) else repr(value) for name, value in settings.items()}
+
+    def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
+        """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
+
+        Raises
+        ------
+        ValueError
+            If k exceeds the number of tasks, or subsets of this size and number cannot cover every pair.
+        """
+        n = len(suite)
+        if not 1 <= self.k <= n:
+            raise ValueError(f"k is {self.k} for {n} tasks: choose 1 to {n}")
+        return sample_subsets(n, self.subsets, self.subset_size, self.seed)
+
+    def fit(
+        self, suite: TaskSuite, meta: MetaPolicy | None = None, checkpoint: str | Path | None = None
+    ) -> "PolicyGradEx":
+        """Run Algorithm 2.
+
+        Parameters
+        ----------
+        suite : TaskSuite
+        meta : MetaPolicy, optional
+            An already fitted meta-policy on this suite, instead of training one.
+        checkpoint : path, optional
+            Where to keep the meta-policy, by far the longest stage: read if the file exists, else written after training.
+
+        Raises
+        ------
+        ValueError
+            See `check`.
+        """
+        chosen = self.check(suite)
+        self.suite_ = suite
+        self.seconds_ = {}
+        self.coverage_ = pair_coverage(chosen, len(suite))
+        amounts = recipe(suite.family)
+        with self._stage("meta-policy"):
+            self.meta_ = self._meta_policy(suite, amounts.meta_steps, checkpoint) if meta is None else meta
+        with self._stage("transitions"):
+            transitions = self.meta_.transitions(self.steps_per_task)
+        with self._stage("gradients"):
+            estimator = SurrogateEstimator(self.projection_dim, folds=self.folds, score=self.score, seed=self.seed)
+            self.surrogate_ = estimator.fit(self.meta_, transitions)
+        with self._stage("subset scores"):
+            self.scores_ = self.surrogate_.scores(chosen)
+        with self._stage("clustering"):
+            names = [task.name for task in suite.tasks]
+            self.graph_ = AffinityGraph.from_scores(self.scores_, self.affinity, names)
+            self.partition_ = self.graph_.partition(k=self.k)
+        with self._stage("group policies"):
+            steps = amounts.group_steps if self.group_steps is None else self.group_steps
+            self.policies_ = self.meta_.adapt_each(self.groups_, steps) if steps else []
+        return self
+
+    def _meta_policy(self, suite: TaskSuite, recommended: int, checkpoint: str | Path | None) -> MetaPolicy:
+        if checkpoint is not None and Path(checkpoint).exists():
+            return MetaPolicy.load(checkpoint, suite)
+        meta = MetaPolicy(suite, seed=self.seed).fit(recommended if self.meta_steps is None else self.meta_steps)
+        if checkpoint is not None:
+            meta.save(checkpoint)
+        return meta
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds_[name] = time.perf_counter() - start
+
+    # ------------------------------------------------------------------ results
+    @property
+    def groups_(self) -> tuple[tuple[int, ...], ...]:
+        """Task indices of each group."""
+        return self._fitted().groups
+
+    @property
+    def labels_(self) -> Int[np.ndarray, " n"]:
+        """Group of each task."""
+        return self._fitted().labels
+
+    def _fitted(self) -> Partition:
+        if not hasattr(self, "partition_"):
+            raise NotFittedError("this PolicyGradEx is not fitted: call fit(suite) first")
+        return self.partition_
+
+    def evaluate(self, episodes: int = 32) -> pd.DataFrame:
+        """Run each group's policy, and the meta-policy for comparison, for whole episodes in every task.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns policy ("meta" or "group"), group, task, return_mean, return_stderr, success, episode_length.
+        """
+        groups, labels = self.groups_, self.labels_
+        tables = [self.meta_.evaluate(episodes).assign(policy="meta", group=labels)]
+        for number, (group, policy) in enumerate(zip(groups, self.policies_, strict=False)):
+            tables.append(policy.evaluate(episodes, subset=group).assign(policy="group", group=number))
+        table = pd.concat(tables, ignore_index=True)
+        return table[["policy", "group", *table.columns.drop(["policy", "group"])]]
+
+    def report(self) -> dict[str, Any]:
+        """Sum up the run in plain JSON types.
+
+        `first_order_error` is the mean residual at 1 % distance along random directions and the surrogate's own, once
+        relative to the output (the paper's) and once relative to the change (the stricter one).
+        """
+        partition, suite = self._fitted(), self.suite_
+        error = self.surrogate_.first_order_error(distances=(0.01,))
+        pairs = self.coverage_[np.triu_indices(len(suite), 1)]
+        planted = suite.labels
+        return {
+            "suite": suite.family,
+            "tasks": [task.name for task in suite.tasks],
+            "labels": partition.labels.tolist(),
+            "groups": [list(group) for group in partition.groups],
+            "k": partition.k,
+            "objective": partition.objective,
+            "upper_bound": partition.upper_bound,
+            "gap": partition.gap,
+            "coverage": {"subsets": len(self.scores_.subsets), "fewest": int(pairs.min()), "most": int(pairs.max())},
+            "first_order_error": {
+                "relative_to_output": float(error.relative_to_output.mean()),
+                "relative_to_change": float(error.relative_to_change.mean()),
+            },
+            "planted_nmi": None if planted is None else partition.agreement(planted).nmi,
+            "seconds": dict(self.seconds_),
+        }

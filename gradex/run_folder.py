@@ -1,0 +1,80 @@
+"""The folder of one run of `gradex group`: every file appears whole or not at all, and a run that was cut off goes on."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from gradex.affinity import AffinityGraph, Partition
+from gradex.grouping import PolicyGradEx
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps its configuration, its policies and its results.
+
+    Attributes
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path, configuration: Mapping[str, Any]) -> "RunFolder":
+        """Make the folder, or go on in one that was left by the same command.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds a finished run or anything else, or cannot be written.
+        """
+        text = json.dumps(configuration, indent=2, default=repr) + "\n"
+        if (path / "groups.json").exists():
+            raise ValueError(f"{str(path)!r} already holds a finished run: choose another folder with --out")
+        try:
+            if path.exists() and any(path.iterdir()):
+                ours = path / "config.json"
+                if not ours.exists() or ours.read_text() != text:
+                    raise ValueError(f"{str(path)!r} already holds something else: choose another folder with --out")
+            path.mkdir(parents=True, exist_ok=True)
+            _write(path / "config.json", text)
+        except OSError as error:
+            raise ValueError(f"cannot write to {str(path)!r} ({error.strerror}): choose another folder with --out") from None
+        return cls(path)
+
+    @property
+    def checkpoint(self) -> Path:
+        """File of the meta-policy."""
+        return self.path / "meta.safetensors"
+
+    def finish(self, grouping: PolicyGradEx, report: Mapping[str, Any]) -> None:
+        """Write the results; groups.json comes last, so that it stands for a finished run."""
+        _write(self.path / "affinity.csv", grouping.graph_.to_frame().to_csv())
+        temporary = self.path / "unfinished.png"
+        draw(grouping.graph_, grouping.partition_).savefig(temporary, dpi=150)
+        os.replace(temporary, self.path / "affinity.png")
+        for number, policy in enumerate(grouping.policies_):
+            policy.save(self.path / f"group-{number}.safetensors")
+        _write(self.path / "groups.json", json.dumps(report, indent=2) + "\n")
+
+
+def draw(graph: AffinityGraph, partition: Partition) -> Figure:
+    """Draw the affinities ordered by group, beside the graph that they make."""
+    figure = Figure(figsize=(11, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    heatmap, network = figure.subplots(1, 2)
+    graph.plot(heatmap, partition)
+    graph.plot_network(network, partition)
+    return figure
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"unfinished-{path.name}")
+    temporary.write_text(text)
+    os.replace(temporary, path)

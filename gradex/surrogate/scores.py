@@ -1,0 +1,138 @@
+"""What a fitted surrogate says about a subset of tasks: f̂(S) (PolicyGradEx, Algorithm 1, step 6)."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import log
+from typing import final
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class Score(ABC):
+    """How well a step of the parameters serves a sample; the mean over a task's samples is the task's score.
+
+    Higher is better, and a step of length 0 scores 0.
+    """
+
+    @abstractmethod
+    def per_sample(
+        self, margins: Float[Tensor, "*m N"], labels: Float[Tensor, " N"], weights: Float[Tensor, " N"]
+    ) -> Float[Tensor, "*m N"]:
+        """Score each sample under each of m steps.
+
+        Parameters
+        ----------
+        margins : Tensor [..., N]
+            y (g·Δθ), positive where the step agrees with the sign of the advantage.
+        labels, weights : Tensor [N]
+            y = sign Â and w = |Â|.
+        """
+
+
+@final
+@dataclass(frozen=True)
+class NegativeLoss(Score):
+    """Minus the logistic loss of Eq. (3), w log(1 + exp(-y g·Δθ)), plus w log 2."""
+
+    def per_sample(self, margins, labels, weights):  # type: ignore[no-untyped-def]
+        return weights * (log(2) - F.softplus(-margins))
+
+
+@final
+@dataclass(frozen=True)
+class Improvement(Score):
+    """Clipped policy-gradient objective min(r Â, clip(r) Â) - Â with the ratio of Eq. (1), r = exp(g·Δθ).
+
+    Attributes
+    ----------
+    clip : float
+        r counts between 1 - clip and 1 + clip (Schulman et al. 2017, Eq. (7)).
+    """
+
+    clip: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.clip < 1:
+            raise ValueError(f"clip is {self.clip}: choose a number between 0 and 1")
+
+    def per_sample(self, margins, labels, weights):  # type: ignore[no-untyped-def]
+        # Beyond exp(20) clipping decides anyway where y > 0; where y < 0 it keeps the unclipped side finite.
+        change = torch.expm1((labels * margins).clamp(max=20))
+        advantages = labels * weights
+        return torch.minimum(change * advantages, change.clamp(-self.clip, self.clip) * advantages)
+
+
+#: Scores by name.
+SCORES: dict[str, Score] = {"loss": NegativeLoss(), "improvement": Improvement()}
+
+
+@dataclass(frozen=True)
+class SubsetScores:
+    """Scores of m subsets of n tasks.
+
+    Attributes
+    ----------
+    subsets : tuple of tuple of int
+        Each sorted.
+    per_task : array [m, n]
+        Score of task i under the surrogate fitted to subset S; nan where i is not in S.
+    score : array [m]
+        f̂(S), the mean over the members.
+    """
+
+    subsets: tuple[tuple[int, ...], ...]
+    per_task: Float[np.ndarray, "m n"]
+    score: Float[np.ndarray, " m"]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Give a tidy table, one row per subset and member: subset (its number), task, task_score, score."""
+        subset, task = np.nonzero(~np.isnan(self.per_task))
+        return pd.DataFrame(
+            {
+                "subset": subset,
+                "task": task,
+                "task_score": self.per_task[subset, task],
+                "score": self.score[subset],
+            }
+        )
+
+
+def score_subsets(
+    score: Score,
+    members: Bool[np.ndarray, "m n"],
+    theta: Float[np.ndarray, "m folds d"],
+    features: Float[np.ndarray, "N d"],
+    labels: Float[np.ndarray, " N"],
+    weights: Float[np.ndarray, " N"],
+    tasks: Int[np.ndarray, " N"],
+    folds: Int[np.ndarray, " N"],
+) -> SubsetScores:
+    """Score every sample once, by the fit of its own fold, and average over the samples of each task.
+
+    Parameters
+    ----------
+    score : Score
+    members : bool array [m, n]
+        Tasks of each subset.
+    theta : array [m, folds, d]
+        The fit of fold f did not see the samples of fold f.
+    features, labels, weights, tasks, folds : arrays [N, ...]
+        The samples.
+    """
+    steps = torch.from_numpy(theta.astype(features.dtype))
+    per_task = np.full(members.shape, np.nan)
+    for task, inside in enumerate(members.T):
+        rows, own = np.flatnonzero(inside), np.flatnonzero(tasks == task)
+        total = np.zeros(len(rows))
+        for fold in range(theta.shape[1]):
+            held_out = own[folds[own] == fold]
+            g, y, w = (torch.from_numpy(array[held_out]) for array in (features, labels, weights))
+            total += score.per_sample(y * (steps[rows, fold] @ g.T), y, w).sum(dim=1).numpy()
+        per_task[rows, task] = total / len(own)
+    subsets = tuple(tuple(np.flatnonzero(inside).tolist()) for inside in members)
+    return SubsetScores(subsets, per_task, np.nanmean(per_task, axis=1))
