@@ -157,3 +157,7 @@ def _bench(options: argparse.Namespace) -> None:
     print(table.to_string(index=False, float_format="{:.4g}".format))
     if options.out:
         table.to_csv(options.out, index=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -103,5 +103,6 @@ class RandomGrouping(Grouping):
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
         n = len(matrix)
         check_group_count(n, k, None)
-        labels = np.random.default_rng(self.seed).permutation(np.arange(n) % k)
+        # A branch of its own: the same seed may have planted the groups by the same permutation.
+        labels = np.random.default_rng([self.seed, 1]).permutation(np.arange(n) % k)
         return Partition.of(matrix, labels, upper_bound=certified_upper_bound(matrix, k), status="random")

@@ -93,7 +93,8 @@ class PPO:
             raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
         per_rollout = self.steps * self.copies * sum(len(subset) for subset in subsets)
         rollouts = -(-steps // per_rollout)
-        rates = torch.tensor([self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates))
+        each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
+        rates = agent.actors.new_tensor(each)
         collector = Collector(suite, subsets, self.copies, seeds)
         streams = Streams(seeds, branch=2)
         scale = ReturnScale(collector.layout, suite.discount, agent.return_scale.numpy())
@@ -105,7 +106,7 @@ class PPO:
             for iteration in range(rollouts):
                 rollout = collector.collect(agent, self.steps)
                 episodes.update(rollout, (iteration + 1) * per_rollout)
-                agent = replace(agent, return_scale=torch.from_numpy(scale.update(rollout)).float())
+                agent = replace(agent, return_scale=torch.from_numpy(scale.update(rollout)).to(agent.return_scale))
                 rate = rates * (1 - 0.9 * iteration / rollouts)
                 self._improve(agent, rollout, collector.layout, suite.discount, streams, optimiser, rate)
                 actors, critics = parameters.split([agent.policy.size, agent.critic.size], dim=1)
@@ -175,14 +176,14 @@ class _Batch:
         observations = rollout.observations.permute(1, 2, 0, 3)
         scaled = agent.critic.forward(agent.critics, observations.flatten(1, 2), every.flatten(1, 2))
         values = scaled.reshape(policies, environments, times).permute(2, 0, 1).numpy()
-        rewards = (rollout.rewards / agent.return_scale.numpy()[:, None]).astype(np.float32)
+        rewards = (rollout.rewards / agent.return_scale.numpy()[:, None]).astype(values.dtype)
         advantages = discounted_advantages(rewards, values, rollout.terminated, rollout.ended, discount, trace)
 
         def samples(array: Tensor) -> Tensor:
             return array.movedim(0, 2).flatten(1, 2)
 
         observations, tasks = observations[:, :, :-1].flatten(1, 2), every[:, :, :-1].flatten(1, 2)
-        actions, real = samples(rollout.actions), samples(torch.from_numpy(rollout.real)).float()
+        actions, real = samples(rollout.actions), samples(torch.from_numpy(rollout.real)).to(observations)
         advantage = samples(torch.from_numpy(advantages))
         targets = samples(torch.from_numpy(advantages + values[:-1]))
         weights = real / real.sum(dim=1, keepdim=True)

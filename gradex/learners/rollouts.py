@@ -142,10 +142,10 @@ class Collector:
         distribution = agent.policy.distribution
         policies, environments = self.layout.real.shape
         # Noise is drawn for the real places only, so that padding does not shift a policy's stream.
-        noise = torch.from_numpy(self._noise(steps, environments, distribution))
+        noise = torch.from_numpy(self._noise(steps, environments, distribution)).to(agent.actors)
         tasks = torch.from_numpy(self.layout.tasks)
         shape = (steps, policies, environments)
-        observations = torch.empty(steps + 1, policies, environments, self._observation.shape[-1])
+        observations = agent.actors.new_empty(steps + 1, policies, environments, self._observation.shape[-1])
         actions: list[Tensor] = []
         rewards, terminated, ended, begins, success = (np.zeros(shape, dtype=d) for d in (float, bool, bool, bool, bool))
         reports_success = False

@@ -11,13 +11,12 @@ steps need no line search. All subsets move together, so that the work is one ma
 samples with the directions of all subsets that contain it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -79,30 +78,44 @@ class SubsetLogisticRegression:
         regularization: float,
     ) -> None:
         self.regularization = regularization
-        self._rows = [np.flatnonzero(tasks == task) for task in range(int(tasks.max()) + 1)]
-        signed = torch.from_numpy(features) * torch.from_numpy(labels[:, None].astype(features.dtype))
-        self._signed = [signed[torch.from_numpy(rows)] for rows in self._rows]
-        self._weights = torch.from_numpy(weights).double()
-        # In float64: where λ is small, rounding would otherwise cost a matrix its positive definiteness.
-        self._bounds = torch.stack([self._bound(task) for task in range(len(self._rows))])
+        # Tasks lie side by side, padded to the longest with samples of weight 0.
+        sizes = np.bincount(tasks)
+        order = np.argsort(tasks, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(tasks)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        self._place = (torch.from_numpy(tasks), torch.from_numpy(place))
+        self._signed = self._pad(torch.from_numpy(features * labels[:, None].astype(features.dtype)))
+        self._weights = self._pad(torch.from_numpy(weights.astype(np.float64)))
+        self._sizes = torch.from_numpy(sizes).double()
+        self._bounds = torch.stack(
+            [self._bound(*task) for task in zip(self._signed, self._weights, strict=True)]
+        )
 
-    def _bound(self, task: int) -> Float[Tensor, "d d"]:
-        """¼ Σ w g̃g̃ᵀ over the samples of a task."""
-        signed = self._signed[task].double()
-        return 0.25 * signed.T @ (signed * self._weights[self._rows[task], None])
+    def _pad(self, samples: Shaped[Tensor, "N *rest"]) -> Shaped[Tensor, "n longest *rest"]:
+        task, place = self._place
+        padded = samples.new_zeros(int(task.max()) + 1, int(place.max()) + 1, *samples.shape[1:])
+        padded[task, place] = samples
+        return padded
 
-    def _factors(self, members: Bool[Tensor, "m n"], sizes: Float[Tensor, " m"]) -> Float[Tensor, "m d d"]:
-        """Cholesky factors of each subset's bound on its Hessian; folds hardly differ and share one."""
+    @staticmethod
+    def _bound(signed: Float[Tensor, "N d"], weights: Float[Tensor, " N"]) -> Float[Tensor, "d d"]:
+        """¼ Σ w g̃g̃ᵀ; in float64, as rounding would cost positive definiteness where λ is small."""
+        return 0.25 * signed.double().T @ (signed * weights[:, None])
+
+    def _whitening(self, members: Bool[Tensor, "m n"]) -> Float[Tensor, "m d d"]:
+        """Invert Cholesky factors of subsets' bounds on their Hessians; folds hardly differ and share one."""
         subset, task = torch.nonzero(members, as_tuple=True)
         # A "bag" is a sum of rows: the cost is that of the members, not of all tasks.
         starts = torch.searchsorted(subset, torch.arange(len(members)))
-        bound = F.embedding_bag(task, self._bounds.flatten(1), starts, mode="sum") / sizes[:, None]
-        bound = bound.unflatten(1, self._bounds.shape[1:])
+        bound = F.embedding_bag(task, self._bounds.flatten(1), starts, mode="sum")
+        bound = (bound / (members.double() @ self._sizes)[:, None]).unflatten(1, self._bounds.shape[1:])
         bound.diagonal(dim1=1, dim2=2).add_(self.regularization)
         factors, failed = torch.linalg.cholesky_ex(bound)
         if failed.any():
             raise ValueError(f"regularization {self.regularization} is lost in rounding: choose a larger one")
-        return factors
+        # A preconditioner needs no more than single precision; and products with an inverse run on the whole
+        # batch at once, where triangular solves would go subset by subset.
+        return torch.linalg.solve_triangular(factors.float(), torch.eye(factors.shape[1]), upper=False)
 
     def solve(
         self,
@@ -129,20 +142,18 @@ class SubsetLogisticRegression:
             With an axis over folds.
         """
         dtype = torch.float32 if tolerance >= _SINGLE_PRECISION else torch.float64
-        mask = torch.from_numpy(fitted)
-        features = [signed.to(dtype) for signed in self._signed]
-        weights = [(self._weights * mask)[:, rows].to(dtype) for rows in self._rows]
-        counts = torch.stack([mask[:, rows].sum(dim=1) for rows in self._rows]).double()
-        sizes = torch.tensor([len(rows) for rows in self._rows]).double()
-        d = self._bounds.shape[-1]
-        each = 8 * (len(mask) * members.sum(axis=1).max() * float(sizes.mean()) * 4 + 2 * d**2)
+        inside = self._pad(torch.from_numpy(fitted.T)).mT
+        weights = (self._weights.unsqueeze(1) * inside).to(dtype)
+        counts = inside.sum(dim=-1).double()
+        features = self._signed.to(dtype)
+        most = int(members.sum(axis=1).max())
+        bytes_per_subset = dtype.itemsize * 6 * most * weights[0].numel() + 16 * self._bounds[0].numel()
         pieces = []
-        chunks = torch.from_numpy(members).split(max(1, int(_CHUNK / each)))
+        chunks = torch.from_numpy(members).split(max(1, _CHUNK // bytes_per_subset))
         for chunk in tqdm(chunks, desc="fitting subsets", delay=2, leave=False):
-            inside = chunk.double()
-            factors = self._factors(chunk, inside @ sizes).to(dtype)
-            objective = _Objective(features, weights, (inside @ counts).to(dtype), chunk, self.regularization)
-            pieces.append(_minimise(objective, factors, tolerance, max_iterations))
+            total = (chunk.double() @ counts).to(dtype)
+            objective = _Objective(features, weights, total, chunk, self.regularization)
+            pieces.append(_minimise(objective, self._whitening(chunk), tolerance, max_iterations))
         theta, residual, iterations = (torch.cat(parts).numpy() for parts in zip(*pieces, strict=True))
         status = np.where(residual <= tolerance, "converged", "iteration limit")
         return Solution(theta.astype(np.float64), status, residual.astype(np.float64), iterations)
@@ -151,44 +162,46 @@ class SubsetLogisticRegression:
 class _Objective:
     """L_S for a chunk of subsets and all folds, at margins that are kept beside θ.
 
-    Margins z are linear in θ: one product gives their change along a direction, and another the gradient.
+    Margins z are linear in θ: one product gives their change along a direction, and another the gradient. They
+    are arranged by pairs of a task and a subset that contains it, task by task.
     """
 
     def __init__(
         self,
-        features: Sequence[Float[Tensor, "_ d"]],
-        weights: Sequence[Float[Tensor, "folds _"]],
+        features: Float[Tensor, "n N d"],
+        weights: Float[Tensor, "n folds N"],
         counts: Float[Tensor, "m folds"],
         members: Bool[Tensor, "m n"],
         regularization: float,
     ) -> None:
-        self.shape = (*counts.shape, features[0].shape[1])
+        self.shape, self.dtype = (*counts.shape, features.shape[-1]), features.dtype
+        self._features = features
         self._counts = counts
         self._regularization = regularization
-        each = zip(features, weights, (torch.nonzero(inside).squeeze(1) for inside in members.T), strict=True)
-        self._tasks = [(features, weights, rows) for features, weights, rows in each if len(rows)]
-        #: For each task that occurs, the subsets that contain it.
-        self.rows = [rows for _, _, rows in self._tasks]
+        self._task, self.subset = torch.nonzero(members.T, as_tuple=True)
+        self._weights = weights[self._task]
+        self._pairs = torch.bincount(self._task, minlength=len(features)).tolist()
 
-    def margins(self, theta: Float[Tensor, "m folds d"]) -> list[Float[Tensor, "_ folds _"]]:
+    def margins(self, theta: Float[Tensor, "m folds d"]) -> Float[Tensor, "pairs folds N"]:
         """Give z of each task's samples under each subset that contains it."""
-        return [theta[rows] @ features.T for features, _, rows in self._tasks]
+        each = zip(theta[self.subset].split(self._pairs), self._features, strict=True)
+        return torch.cat([rows @ features.T for rows, features in each])
 
     def gradient(
-        self, theta: Float[Tensor, "m folds d"], misfits: Sequence[Float[Tensor, "_ folds _"]]
+        self, theta: Float[Tensor, "m folds d"], misfit: Float[Tensor, "pairs folds N"]
     ) -> Float[Tensor, "m folds d"]:
         """∇L_S = λθ - mean of w σ(-z) y g̃, from the misfits σ(-z)."""
-        total = torch.zeros_like(theta)
-        for (features, weights, rows), misfit in zip(self._tasks, misfits, strict=True):
-            total.index_add_(0, rows, (misfit * weights) @ features)
+        each = zip((misfit * self._weights).split(self._pairs), self._features, strict=True)
+        pulls = torch.cat([rows @ features for rows, features in each])
+        total = torch.zeros_like(theta).index_add_(0, self.subset, pulls)
         return self._regularization * theta - total / self._counts.unsqueeze(-1)
 
     def step(
         self,
         slope: Float[Tensor, "m folds"],
         direction: Float[Tensor, "m folds d"],
-        changes: Sequence[Float[Tensor, "_ folds _"]],
-        misfits: Sequence[Float[Tensor, "_ folds _"]],
+        change: Float[Tensor, "pairs folds N"],
+        misfit: Float[Tensor, "pairs folds N"],
     ) -> Float[Tensor, "m folds"]:
         """Choose how far to go along a direction of descent; the objective surely decreases.
 
@@ -197,48 +210,48 @@ class _Objective:
         margins 0 bound φ' from above. Each gives a t at which φ' is still not positive; the longer one is
         taken. Near the minimum it is Newton's.
         """
-        curvature, bound, largest = (torch.zeros_like(slope) for _ in range(3))
-        for (_, weights, rows), change, misfit in zip(self._tasks, changes, misfits, strict=True):
-            square = change.square().mul_(weights)
-            bound.index_add_(0, rows, square.sum(dim=-1))
-            curvature.index_add_(0, rows, square.mul_(misfit).mul_(1 - misfit).sum(dim=-1))
-            largest[rows] = torch.maximum(largest[rows], change.abs().amax(dim=-1))
+        square = change.square().mul_(self._weights)
+        bound = torch.zeros_like(slope).index_add_(0, self.subset, square.sum(dim=-1))
+        square.mul_(misfit).mul_(1 - misfit)
+        curvature = torch.zeros_like(slope).index_add_(0, self.subset, square.sum(dim=-1))
+        largest = slope.new_zeros(len(self._features), *slope.shape)
+        largest[self._task, self.subset] = change.abs().amax(dim=-1)
         ridge = self._regularization * direction.square().sum(dim=-1)
         tiny = torch.finfo(slope.dtype).tiny
         curvature = (curvature / self._counts + ridge).clamp(min=tiny)
         bound = (0.25 * bound / self._counts + ridge).clamp(min=tiny)
-        largest = largest.clamp(min=tiny)
-        return torch.maximum(-slope / bound, torch.log1p(-slope * largest / curvature) / largest)
+        steepest = largest.amax(dim=0).clamp(min=tiny)
+        return torch.maximum(-slope / bound, torch.log1p(-slope * steepest / curvature) / steepest)
 
 
 def _minimise(
-    objective: _Objective, factors: Float[Tensor, "m d d"], tolerance: float, max_iterations: int
+    objective: _Objective, whitening: Float[Tensor, "m d d"], tolerance: float, max_iterations: int
 ) -> tuple[Float[Tensor, "m folds d"], Float[Tensor, "m folds"], Int[Tensor, "m folds"]]:
     """Preconditioned nonlinear conjugate gradients; gives θ, KKT residuals, iterations."""
-    theta = factors.new_zeros(objective.shape)
+    theta = whitening.new_zeros(objective.shape, dtype=objective.dtype)
     margins = objective.margins(theta)
-    misfits = [torch.sigmoid(-z) for z in margins]
-    gradient = objective.gradient(theta, misfits)
+    misfit = torch.sigmoid(-margins)
+    gradient = objective.gradient(theta, misfit)
     start = torch.linalg.vector_norm(gradient, dim=-1)
     residual = (start > 0).to(theta.dtype)
     iterations = torch.zeros_like(start, dtype=torch.int64)
-    natural = _precondition(factors, gradient)
+    natural = _precondition(whitening, gradient)
     direction = -natural
     for _ in range(max_iterations):
         moving = residual > tolerance
         if not moving.any():
             break
         iterations += moving
-        changes = objective.margins(direction)
+        change = objective.margins(direction)
         slope = torch.linalg.vecdot(gradient, direction)
-        t = torch.where(moving, objective.step(slope, direction, changes, misfits), 0).unsqueeze(-1)
+        t = torch.where(moving, objective.step(slope, direction, change, misfit), 0).unsqueeze(-1)
         theta += t * direction
-        for z, misfit, change, rows in zip(margins, misfits, changes, objective.rows, strict=True):
-            torch.sigmoid(-z.addcmul_(t[rows], change), out=misfit)
+        margins.addcmul_(t[objective.subset], change)
+        torch.sigmoid(-margins, out=misfit)
         previous, before = gradient, torch.linalg.vecdot(gradient, natural)
-        gradient = objective.gradient(theta, misfits)
+        gradient = objective.gradient(theta, misfit)
         residual = torch.where(start > 0, torch.linalg.vector_norm(gradient, dim=-1) / start, 0)
-        natural = _precondition(factors, gradient)
+        natural = _precondition(whitening, gradient)
         conjugate = torch.linalg.vecdot(gradient - previous, natural) / before.clamp(
             min=torch.finfo(theta.dtype).tiny
         )
@@ -249,8 +262,6 @@ def _minimise(
 
 
 def _precondition(
-    factors: Float[Tensor, "m d d"], gradient: Float[Tensor, "m folds d"]
+    whitening: Float[Tensor, "m d d"], gradient: Float[Tensor, "m folds d"]
 ) -> Float[Tensor, "m folds d"]:
-    # Not cholesky_solve, which copies the factors at every call.
-    half = torch.linalg.solve_triangular(factors, gradient.mT, upper=False)
-    return torch.linalg.solve_triangular(factors.mT, half, upper=True).mT
+    return (gradient.to(whitening.dtype) @ whitening.mT @ whitening).to(gradient.dtype)

@@ -182,7 +182,7 @@ class TaskSuite(ABC):
         """
         if n < 1:
             raise ValueError(f"cannot draw {n} tasks: ask for at least 1")
-        return self._with_tasks(self.draw(n, np.random.default_rng(seed)))
+        return self._with_tasks(self.draw(n, np.random.default_rng([seed, 1])))
 
     # ------------------------------------------------------------------ simulation
     def simulator(self, copies: int = 8, seed: int | Sequence[int] = 0) -> VectorEnv:

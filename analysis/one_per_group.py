@@ -1,0 +1,87 @@
+"""One policy per group against one policy for all, at equal environment steps."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from gradex import AffinityGraph, PolicyGradEx, TaskSuite
+from gradex.affinity import RandomGrouping
+from matplotlib.figure import Figure
+
+from analysis.study import confidence_interval
+
+SEEDS = {"smoke": 2, "laptop": 10, "paper": 20}
+#: Suite, options, groups, and environment steps by scale: for the meta-policy, and again for each way of going on from it.
+_SUITES = {
+    "navigation": ({"n": 12}, 3, {"smoke": 40_000, "laptop": 200_000, "paper": 400_000}),
+    "cartpole": ({"n": 10, "reversed": "half"}, 2, {"smoke": 40_000, "laptop": 400_000, "paper": 800_000}),
+}
+_TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole"}
+_METHODS = ("one policy for all", "random groups", "gradient-similarity groups", "PolicyGradEx groups", "one policy per task")
+_EPISODES = 32
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give one row per suite, method and task: suite, seed, method, task, return_mean, success.
+
+    Every method goes on from the same meta-policy, for the same number of environment steps in total, every task with the same
+    share of them; all policies of all methods train in one stack.
+    """
+    tables = []
+    for family, (options, k, steps) in _SUITES.items():
+        suite = TaskSuite.make(family, seed=seed, **options)
+        run = PolicyGradEx(k=k, meta_steps=steps[scale], group_steps=0, seed=seed).fit(suite)
+        similar = AffinityGraph.from_gradients(run.surrogate_.task_gradients())
+        groups = {
+            "one policy for all": (tuple(range(len(suite))),),
+            "random groups": run.graph_.partition(k=k, method=RandomGrouping(seed)).groups,
+            "gradient-similarity groups": similar.partition(k=k).groups,
+            "PolicyGradEx groups": run.groups_,
+            "one policy per task": tuple((task,) for task in range(len(suite))),
+        }
+        subsets = [(method, subset) for method, parts in groups.items() for subset in parts]
+        policies = run.meta_.adapt_each([subset for _, subset in subsets], steps[scale] * len(groups))
+        for (method, subset), policy in zip(subsets, policies, strict=True):
+            table = policy.evaluate(_EPISODES, subset=subset)[["task", "return_mean", "success"]]
+            tables.append(table.assign(suite=_TITLES[family], seed=seed, method=method))
+    columns = ["suite", "seed", "method", "task", "return_mean", "success"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def _by_seed(table: pd.DataFrame) -> pd.DataFrame:
+    return table.groupby(["suite", "method", "seed"], sort=False).return_mean.mean().reset_index()
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the mean return of each method, and its gain over one policy for all, paired by seed, with 95 % intervals."""
+    rows = []
+    for suite, part in _by_seed(table).groupby("suite", sort=False):
+        wide = part.pivot(index="seed", columns="method", values="return_mean")
+        for method in _METHODS:
+            gain = (wide[method] - wide[_METHODS[0]]).to_numpy()
+            low, high = confidence_interval(wide[method].to_numpy())
+            least, most = confidence_interval(gain)
+            rows.append(
+                {
+                    "suite": suite, "method": method, "return": wide[method].mean(), "low": low, "high": high,
+                    "gain": gain.mean(), "gain_low": least, "gain_high": most, "seeds": len(wide),
+                }  # fmt: skip
+            )
+    return pd.DataFrame(rows)
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw the mean return of every method over the tasks, one dot per seed."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    means = _by_seed(table)
+    suites = list(dict.fromkeys(means.suite))
+    for ax, suite in zip(np.atleast_1d(figure.subplots(1, len(suites), sharey=True)), suites, strict=True):
+        part = means[means.suite == suite]
+        sns.stripplot(part, x="return_mean", y="method", order=_METHODS, ax=ax, color="0.6", size=3.5, jitter=0.2, zorder=1)
+        sns.pointplot(
+            part, x="return_mean", y="method", order=_METHODS, ax=ax, linestyle="none", color="C0", errorbar=("ci", 95),
+            seed=0, markersize=6, err_kws={"linewidth": 1.8},
+        )  # fmt: skip
+        ax.set(title=suite, xlabel="return, mean over tasks", ylabel="")
+        ax.grid(axis="x", color="0.9")
+        sns.despine(ax=ax)
+    return figure
