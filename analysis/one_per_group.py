@@ -1,30 +1,39 @@
 """One policy per group against one policy for all, at equal environment steps."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from gradex import AffinityGraph, PolicyGradEx, TaskSuite
-from gradex.affinity import RandomGrouping
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.study import confidence_interval
+from gradex import AffinityGraph, PolicyGradEx, TaskSuite
+from gradex.affinity import RandomGrouping
 
 SEEDS = {"smoke": 2, "laptop": 10, "paper": 20}
-#: Suite, options, groups, and environment steps by scale: for the meta-policy, and again for each way of going on from it.
-_SUITES = {
+#: Suite, options, groups, and environment steps by scale, for the meta-policy and again for each method.
+_SUITES: dict[str, tuple[dict[str, Any], int, dict[str, int]]] = {
     "navigation": ({"n": 12}, 3, {"smoke": 40_000, "laptop": 200_000, "paper": 400_000}),
     "cartpole": ({"n": 10, "reversed": "half"}, 2, {"smoke": 40_000, "laptop": 400_000, "paper": 800_000}),
 }
 _TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole"}
-_METHODS = ("one policy for all", "random groups", "gradient-similarity groups", "PolicyGradEx groups", "one policy per task")
+_METHODS = (
+    "one policy for all",
+    "random groups",
+    "gradient-similarity groups",
+    "PolicyGradEx groups",
+    "one policy per task",
+)
 _EPISODES = 32
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
     """Give one row per suite, method and task: suite, seed, method, task, return_mean, success.
 
-    Every method goes on from the same meta-policy, for the same number of environment steps in total, every task with the same
-    share of them; all policies of all methods train in one stack.
+    Every method goes on from the same meta-policy, for the same number of environment steps in total, every
+    task with the same share of them; all policies of all methods train in one stack.
     """
     tables = []
     for family, (options, k, steps) in _SUITES.items():
@@ -52,7 +61,7 @@ def _by_seed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the mean return of each method, and its gain over one policy for all, paired by seed, with 95 % intervals."""
+    """Give each method's mean return, and its gain over one policy for all, paired by seed."""
     rows = []
     for suite, part in _by_seed(table).groupby("suite", sort=False):
         wide = part.pivot(index="seed", columns="method", values="return_mean")
@@ -62,9 +71,16 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             least, most = confidence_interval(gain)
             rows.append(
                 {
-                    "suite": suite, "method": method, "return": wide[method].mean(), "low": low, "high": high,
-                    "gain": gain.mean(), "gain_low": least, "gain_high": most, "seeds": len(wide),
-                }  # fmt: skip
+                    "suite": suite,
+                    "method": method,
+                    "return": wide[method].mean(),
+                    "low": low,
+                    "high": high,
+                    "gain": gain.mean(),
+                    "gain_low": least,
+                    "gain_high": most,
+                    "seeds": len(wide),
+                }
             )
     return pd.DataFrame(rows)
 
@@ -76,12 +92,32 @@ def plot(table: pd.DataFrame) -> Figure:
     suites = list(dict.fromkeys(means.suite))
     for ax, suite in zip(np.atleast_1d(figure.subplots(1, len(suites), sharey=True)), suites, strict=True):
         part = means[means.suite == suite]
-        sns.stripplot(part, x="return_mean", y="method", order=_METHODS, ax=ax, color="0.6", size=3.5, jitter=0.2, zorder=1)
+        sns.stripplot(
+            part,
+            x="return_mean",
+            y="method",
+            order=_METHODS,
+            ax=ax,
+            color="0.6",
+            size=3.5,
+            jitter=0.2,
+            zorder=1,
+        )
         sns.pointplot(
-            part, x="return_mean", y="method", order=_METHODS, ax=ax, linestyle="none", color="C0", errorbar=("ci", 95),
-            seed=0, markersize=6, err_kws={"linewidth": 1.8},
-        )  # fmt: skip
+            part,
+            x="return_mean",
+            y="method",
+            order=_METHODS,
+            ax=ax,
+            linestyle="none",
+            color="C0",
+            errorbar=("ci", 95),
+            seed=0,
+            markersize=6,
+            err_kws={"linewidth": 1.8},
+        )
         ax.set(title=suite, xlabel="return, mean over tasks", ylabel="")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.grid(axis="x", color="0.9")
         sns.despine(ax=ax)
     return figure

@@ -1,23 +1,32 @@
 """Are planted groups found? Normalised mutual information with the plan, by affinity, over seeds."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from gradex import AffinityGraph, PolicyGradEx, TaskSuite
-from gradex.affinity import MeanAffinity, RandomGrouping
 from matplotlib.figure import Figure
 
 from analysis.study import confidence_interval
+from gradex import AffinityGraph, PolicyGradEx, TaskSuite
+from gradex.affinity import MeanAffinity, RandomGrouping
 
 SEEDS = {"smoke": 2, "laptop": 20, "paper": 20}
 #: Suite, options, number of planted groups, subset size, and environment steps of the meta-policy by scale.
-_SUITES = {
+_SUITES: dict[str, tuple[dict[str, Any], int, dict[str, int]]] = {
     "navigation": ({"n": 12}, 3, {"smoke": 60_000, "laptop": 200_000, "paper": 200_000}),
     "cartpole": ({"n": 10, "reversed": "half"}, 2, {"smoke": 60_000, "laptop": 600_000, "paper": 600_000}),
     "highway": ({"n": 10, "vary": "objective"}, 2, {"smoke": 40_000, "laptop": 600_000, "paper": 600_000}),
 }
 _TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole", "highway": "highway by objective"}
-_METHODS = ("pairwise (default)", "interaction", "Eq. (5), additive diagonal", "Eq. (5)", "gradient similarity", "random")
+_METHODS = (
+    "pairwise (default)",
+    "interaction",
+    "Eq. (5), additive diagonal",
+    "Eq. (5)",
+    "gradient similarity",
+    "random",
+)
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
@@ -31,7 +40,9 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         graphs = {
             "pairwise (default)": run.graph_,
             "interaction": AffinityGraph.from_scores(scores, "interaction"),
-            "Eq. (5), additive diagonal": AffinityGraph.from_scores(scores, MeanAffinity(diagonal="additive")),
+            "Eq. (5), additive diagonal": AffinityGraph.from_scores(
+                scores, MeanAffinity(diagonal="additive")
+            ),
             "Eq. (5)": AffinityGraph.from_scores(scores, "mean"),
             "gradient similarity": AffinityGraph.from_gradients(run.surrogate_.task_gradients()),
         }
@@ -40,7 +51,13 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         for method, partition in found.items():
             agreement = partition.agreement(planted)
             rows.append(
-                {"suite": _TITLES[family], "seed": seed, "method": method, "nmi": agreement.nmi, "ami": agreement.ami}
+                {
+                    "suite": _TITLES[family],
+                    "seed": seed,
+                    "method": method,
+                    "nmi": agreement.nmi,
+                    "ami": agreement.ami,
+                }
             )
     return pd.DataFrame(rows)
 
@@ -52,9 +69,15 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         low, high = confidence_interval(group.nmi.to_numpy())
         rows.append(
             {
-                "suite": suite, "method": method, "nmi": group.nmi.mean(), "low": low, "high": high,
-                "ami": group.ami.mean(), "perfect": int(np.isclose(group.nmi, 1).sum()), "seeds": len(group),
-            }  # fmt: skip
+                "suite": suite,
+                "method": method,
+                "nmi": group.nmi.mean(),
+                "low": low,
+                "high": high,
+                "ami": group.ami.mean(),
+                "perfect": int(np.isclose(group.nmi, 1).sum()),
+                "seeds": len(group),
+            }
         )
     return pd.DataFrame(rows)
 
@@ -65,11 +88,22 @@ def plot(table: pd.DataFrame) -> Figure:
     suites = list(dict.fromkeys(table.suite))
     for ax, suite in zip(figure.subplots(1, len(suites), sharey=True), suites, strict=True):
         part = table[table.suite == suite]
-        sns.stripplot(part, x="nmi", y="method", order=_METHODS, ax=ax, color="0.6", size=3.5, jitter=0.25, zorder=1)
+        sns.stripplot(
+            part, x="nmi", y="method", order=_METHODS, ax=ax, color="0.6", size=3.5, jitter=0.25, zorder=1
+        )
         sns.pointplot(
-            part, x="nmi", y="method", order=_METHODS, ax=ax, linestyle="none", color="C0", errorbar=("ci", 95), seed=0,
-            markersize=6, err_kws={"linewidth": 1.8},
-        )  # fmt: skip
+            part,
+            x="nmi",
+            y="method",
+            order=_METHODS,
+            ax=ax,
+            linestyle="none",
+            color="C0",
+            errorbar=("ci", 95),
+            seed=0,
+            markersize=6,
+            err_kws={"linewidth": 1.8},
+        )
         ax.set(title=suite, xlabel="NMI with the planted groups", ylabel="", xlim=(-0.03, 1.05))
         ax.grid(axis="x", color="0.9")
         sns.despine(ax=ax)

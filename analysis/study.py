@@ -1,4 +1,4 @@
-"""What every study has in common: seeds that resume, a tidy table, a figure, and where the numbers came from."""
+"""What every study has in common: seeds that resume, a tidy table, a figure, and its provenance."""
 
 import importlib
 import json
@@ -70,7 +70,9 @@ def run(name: str, scale: str, seeds: int | None, out: Path, resume: bool) -> pd
     table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
     figure: Figure = study.plot(table)
     for ending, dpi in (("png", 150), ("pdf", None)):
-        figure.savefig(out / f"{name}.{ending}", dpi=dpi, metadata={"CreationDate": None} if dpi is None else None)
+        figure.savefig(
+            out / f"{name}.{ending}", dpi=dpi, metadata={"CreationDate": None} if dpi is None else None
+        )
     provenance = _provenance(name, scale, count, time.perf_counter() - start)
     (out / f"{name}.json").write_text(json.dumps(provenance, indent=2) + "\n")
     return table
@@ -89,7 +91,9 @@ def _seeds(study: ModuleType, scale: str, count: int, kept: Path, resume: bool) 
 
 
 def _provenance(name: str, scale: str, seeds: int, seconds: float) -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     return {
         "command": f"python -m analysis {name} --scale {scale} --seeds {seeds}",
         "seeds": list(range(seeds)),

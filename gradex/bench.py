@@ -29,7 +29,7 @@ def run(part: str | None = None) -> pd.DataFrame:
 
 
 def _ppo() -> Iterator[dict[str, object]]:
-    """PPO end to end on CartPole: 10 tasks × 8 copies, the same rollouts, epochs and network on both sides."""
+    """PPO end to end on CartPole: 10 tasks × 8 copies, equal rollouts, epochs and networks on both sides."""
     try:
         import stable_baselines3
         from stable_baselines3.common.env_util import make_vec_env
@@ -44,11 +44,20 @@ def _ppo() -> Iterator[dict[str, object]]:
     ours.train(agent, suite, [range(10)], steps, [0])
     speed = steps / (time.perf_counter() - start)
     same = ours.steps * environments // ours.minibatches
-    for setting, batch, rollouts in (("its own minibatch of 64", 64, 2), (f"our minibatch of {same}", same, 5)):
+    for setting, batch, rollouts in (
+        ("its own minibatch of 64", 64, 2),
+        (f"our minibatch of {same}", same, 5),
+    ):
         peer = stable_baselines3.PPO(
-            "MlpPolicy", make_vec_env("CartPole-v1", environments, seed=0), n_steps=ours.steps, batch_size=batch,
-            n_epochs=ours.epochs, seed=0, device="cpu", policy_kwargs={"net_arch": [64, 64, 64]},
-        )  # fmt: skip
+            "MlpPolicy",
+            make_vec_env("CartPole-v1", environments, seed=0),
+            n_steps=ours.steps,
+            batch_size=batch,
+            n_epochs=ours.epochs,
+            seed=0,
+            device="cpu",
+            policy_kwargs={"net_arch": [64, 64, 64]},
+        )
         start = time.perf_counter()
         peer.learn(rollouts * ours.steps * environments)
         theirs = rollouts * ours.steps * environments / (time.perf_counter() - start)

@@ -31,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gradex", description="Which reinforcement-learning tasks should share a policy?")
+    parser = argparse.ArgumentParser(
+        prog="gradex", description="Which reinforcement-learning tasks should share a policy?"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     suites = commands.add_parser("suites", help="list the suites of tasks and their options")
@@ -39,22 +41,40 @@ def _parser() -> argparse.ArgumentParser:
 
     group = commands.add_parser("group", help="group the tasks of a suite and train one policy per group")
     group.add_argument(
-        "suite", metavar="SUITE", help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite, or of a "
+        "suite",
+        metavar="SUITE",
+        help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a "
         "mapping from task names to functions that make Gymnasium environments",
-    )  # fmt: skip
+    )
     group.add_argument("--k", type=int, default=3, help="number of groups (default 3)")
     group.add_argument("--seed", type=int, default=0)
-    group.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)")
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)"
+    )
     group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     group.add_argument("--subsets", type=int, default=200, help="number m of random subsets (default 200)")
     group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
-    group.add_argument("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
-    group.add_argument("--group-steps", type=int, help="environment steps for the groups' policies, 0 for none (default: by family)")
-    group.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="option of the suite, e.g. --set n=8 --set reversed=half")
+    group.add_argument(
+        "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"
+    )
+    group.add_argument(
+        "--group-steps",
+        type=int,
+        help="environment steps for the groups' policies, 0 for none (default: by family)",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="option of the suite, e.g. --set n=8 --set reversed=half",
+    )
     group.set_defaults(run=_group)
 
     peers = commands.add_parser("bench", help="time gradex against what you would use instead")
-    peers.add_argument("part", nargs="?", metavar="PART", help=f"one of {', '.join(bench.PARTS)} (default all)")
+    peers.add_argument(
+        "part", nargs="?", metavar="PART", help=f"one of {', '.join(bench.PARTS)} (default all)"
+    )
     peers.add_argument("--out", type=Path, metavar="CSV", help="also write the rows to this file")
     peers.set_defaults(run=_bench)
     return parser
@@ -79,7 +99,9 @@ def _suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
         return found
     if isinstance(found, Mapping):
         return TaskSuite.from_gymnasium(found)
-    raise ValueError(f"{name!r} is a {type(found).__name__}: expected a TaskSuite, or a mapping of names to functions")
+    raise ValueError(
+        f"{name!r} is a {type(found).__name__}: expected a TaskSuite, or a mapping of names to functions"
+    )
 
 
 def _setting(assignment: str) -> tuple[str, Any]:
@@ -104,7 +126,9 @@ def _import(name: str) -> Any:
     else:
         module = importlib.import_module(place)
     if not hasattr(module, attribute):
-        raise ValueError(f"{place!r} has no {attribute!r}: give the name of a suite or of a mapping of environments")
+        raise ValueError(
+            f"{place!r} has no {attribute!r}: give the name of a suite or of a mapping of environments"
+        )
     return getattr(module, attribute)
 
 
@@ -112,9 +136,13 @@ def _import(name: str) -> Any:
 def _group(options: argparse.Namespace) -> None:
     suite = _suite(options.suite, options.set, options.seed)
     grouping = PolicyGradEx(
-        options.k, options.subsets, options.subset_size,
-        meta_steps=options.meta_steps, group_steps=options.group_steps, seed=options.seed,
-    )  # fmt: skip
+        options.k,
+        options.subsets,
+        options.subset_size,
+        meta_steps=options.meta_steps,
+        group_steps=options.group_steps,
+        seed=options.seed,
+    )
     stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
     path = options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
     grouping.check(suite)
@@ -125,7 +153,9 @@ def _group(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report))
     else:
-        print(_text(report, grouping.partition_.agreement(suite.labels) if suite.labels is not None else None))
+        print(
+            _text(report, grouping.partition_.agreement(suite.labels) if suite.labels is not None else None)
+        )
         print(f"written to {path}")
 
 
@@ -139,7 +169,8 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
         f"{error['relative_to_change']:.2%} of the change"
     )
     lines.append(
-        f"coverage: {coverage['subsets']} subsets, every pair in {coverage['fewest']} to {coverage['most']} of them"
+        f"coverage: {coverage['subsets']} subsets, "
+        f"every pair in {coverage['fewest']} to {coverage['most']} of them"
     )
     lines.append(
         f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "
@@ -147,7 +178,9 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
     )
     if agreement is not None:
         lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
-    lines.append("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items()))
+    lines.append(
+        "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items())
+    )
     return "\n".join(lines)
 
 

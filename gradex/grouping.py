@@ -38,8 +38,8 @@ class PolicyGradEx:
     steps_per_task : int
         Transitions per task for the surrogate.
     meta_steps, group_steps : int, optional
-        Environment steps in total for the meta-policy and for all groups' policies together; by default what is recommended
-        for the suite's family. With `group_steps=0` no group policies are trained.
+        Environment steps in total for the meta-policy and for all groups' policies together; by default what
+        is recommended for the suite's family. With `group_steps=0` no group policies are trained.
     seed : int
 
     Attributes
@@ -96,7 +96,10 @@ class PolicyGradEx:
     def config(self) -> dict[str, Any]:
         """The settings, in plain JSON types."""
         settings = {name: value for name, value in vars(self).items() if not name.endswith("_")}
-        return {name: value if isinstance(value, str | int | None) else repr(value) for name, value in settings.items()}
+        return {
+            name: value if isinstance(value, str | int | None) else repr(value)
+            for name, value in settings.items()
+        }
 
     def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
@@ -122,7 +125,8 @@ class PolicyGradEx:
         meta : MetaPolicy, optional
             An already fitted meta-policy on this suite, instead of training one.
         checkpoint : path, optional
-            Where to keep the meta-policy, by far the longest stage: read if the file exists, else written after training.
+            Where to keep the meta-policy, by far the longest stage: read if the file exists, else written
+            after training.
 
         Raises
         ------
@@ -139,7 +143,9 @@ class PolicyGradEx:
         with self._stage("transitions"):
             transitions = self.meta_.transitions(self.steps_per_task)
         with self._stage("gradients"):
-            estimator = SurrogateEstimator(self.projection_dim, folds=self.folds, score=self.score, seed=self.seed)
+            estimator = SurrogateEstimator(
+                self.projection_dim, folds=self.folds, score=self.score, seed=self.seed
+            )
             self.surrogate_ = estimator.fit(self.meta_, transitions)
         with self._stage("subset scores"):
             self.scores_ = self.surrogate_.scores(chosen)
@@ -155,7 +161,9 @@ class PolicyGradEx:
     def _meta_policy(self, suite: TaskSuite, recommended: int, checkpoint: str | Path | None) -> MetaPolicy:
         if checkpoint is not None and Path(checkpoint).exists():
             return MetaPolicy.load(checkpoint, suite)
-        meta = MetaPolicy(suite, seed=self.seed).fit(recommended if self.meta_steps is None else self.meta_steps)
+        meta = MetaPolicy(suite, seed=self.seed).fit(
+            recommended if self.meta_steps is None else self.meta_steps
+        )
         if checkpoint is not None:
             meta.save(checkpoint)
         return meta
@@ -188,7 +196,8 @@ class PolicyGradEx:
         Returns
         -------
         pandas.DataFrame
-            Columns policy ("meta" or "group"), group, task, return_mean, return_stderr, success, episode_length.
+            Columns policy ("meta" or "group"), group, task, return_mean, return_stderr, success,
+            episode_length.
         """
         groups, labels = self.groups_, self.labels_
         tables = [self.meta_.evaluate(episodes).assign(policy="meta", group=labels)]
@@ -200,8 +209,8 @@ class PolicyGradEx:
     def report(self) -> dict[str, Any]:
         """Sum up the run in plain JSON types.
 
-        `first_order_error` is the mean residual at 1 % distance along random directions and the surrogate's own, once
-        relative to the output (the paper's) and once relative to the change (the stricter one).
+        `first_order_error` is the mean residual at 1 % distance along random directions and the surrogate's
+        own, once relative to the output (the paper's) and once relative to the change (the stricter one).
         """
         partition, suite = self._fitted(), self.suite_
         error = self.surrogate_.first_order_error(distances=(0.01,))
@@ -216,7 +225,11 @@ class PolicyGradEx:
             "objective": partition.objective,
             "upper_bound": partition.upper_bound,
             "gap": partition.gap,
-            "coverage": {"subsets": len(self.scores_.subsets), "fewest": int(pairs.min()), "most": int(pairs.max())},
+            "coverage": {
+                "subsets": len(self.scores_.subsets),
+                "fewest": int(pairs.min()),
+                "most": int(pairs.max()),
+            },
             "first_order_error": {
                 "relative_to_output": float(error.relative_to_output.mean()),
                 "relative_to_change": float(error.relative_to_change.mean()),

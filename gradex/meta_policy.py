@@ -1,4 +1,4 @@
-"""The meta-policy: one policy fitted on a whole suite, the door through which everything later sees a trained policy."""
+"""The meta-policy, the door through which everything later sees a trained policy."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -26,7 +26,8 @@ class MetaPolicy:
     ----------
     suite : TaskSuite
     network : {"mlp"}
-        Architecture of the policy; the critic is a multilayer perceptron of the same depth and width that also sees the task.
+        Architecture of the policy; the critic is a multilayer perceptron of the same depth and width that
+        also sees the task.
     learner : {"ppo"} or PPO
         A name takes the settings recommended for the suite's family.
     seed : int
@@ -54,7 +55,9 @@ class MetaPolicy:
         if network != "mlp":
             raise ValueError(f"unknown network {network!r}: choose 'mlp'")
         if isinstance(learner, str) and learner != "ppo":
-            raise ValueError(f"unknown learner {learner!r}: choose 'ppo', or give a PPO(...) with settings of your own")
+            raise ValueError(
+                f"unknown learner {learner!r}: choose 'ppo', or give a PPO(...) with settings of your own"
+            )
         self.suite = suite
         self.network = network
         self.learner = recipe(suite.family).learner if isinstance(learner, str) else learner
@@ -111,7 +114,9 @@ class MetaPolicy:
             self._fitted().repeat(len(subsets)), self.suite, subsets, steps, seeds, description="adapting"
         )
         return [
-            self._with(agents[index], history[history.policy == index].assign(policy=0).reset_index(drop=True))
+            self._with(
+                agents[index], history[history.policy == index].assign(policy=0).reset_index(drop=True)
+            )
             for index in range(len(subsets))
         ]
 
@@ -162,15 +167,17 @@ class MetaPolicy:
         Returns
         -------
         pandas.DataFrame
-            Columns task, return_mean, return_stderr, success (nan where the suite reports none; an episode succeeds if it is
-            flagged at any step), episode_length.
+            Columns task, return_mean, return_stderr, success (nan where the suite reports none; an episode
+            succeeds if it is flagged at any step), episode_length.
         """
         suite = suite or self.suite
         seed = self.seed + _EVALUATION if seed is None else seed
         chosen = range(len(suite)) if subset is None else subset
         return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
 
-    def transitions(self, steps_per_task: int = 2048, copies: int = 16, seed: int | None = None) -> Transitions:
+    def transitions(
+        self, steps_per_task: int = 2048, copies: int = 16, seed: int | None = None
+    ) -> Transitions:
         """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
 
         Advantages come from generalised advantage estimation with the fitted critic.
@@ -185,7 +192,9 @@ class MetaPolicy:
             By default derived from this policy's seed.
         """
         seed = self.seed + _COLLECTION if seed is None else seed
-        return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, self.learner.trace)
+        return collect_transitions(
+            self._fitted(), self.suite, steps_per_task, copies, seed, self.learner.trace
+        )
 
     # ------------------------------------------------------------------ on disk
     @property
@@ -213,7 +222,8 @@ class MetaPolicy:
         ----------
         path : path
         suite : TaskSuite, optional
-            Needed for suites made by `TaskSuite.from_gymnasium`, whose environments are code and not in the file.
+            Needed for suites made by `TaskSuite.from_gymnasium`, whose environments are code and not in the
+            file.
 
         Raises
         ------
@@ -224,7 +234,9 @@ class MetaPolicy:
         settings = {name: value for name, value in description["learner"].items() if name != "name"}
         suite = suite or TaskSuite.from_config(description["suite"])
         learner = PPO(**settings)
-        meta = cls(suite, description["network"], learner, *(description[key] for key in ("seed", "layers", "width")))
+        meta = cls(
+            suite, description["network"], learner, *(description[key] for key in ("seed", "layers", "width"))
+        )
         shape = ActorCritic.initial(suite, [meta.seed], meta.layers, meta.width)
         meta.agent_ = replace(
             shape,
@@ -245,4 +257,6 @@ def check_subset(subset: Sequence[int], n: int) -> None:
         If it is empty, names a task twice, or names one that is not there.
     """
     if len(subset) == 0 or len(set(subset)) != len(subset) or not all(0 <= task < n for task in subset):
-        raise ValueError(f"{list(subset)} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")
+        raise ValueError(
+            f"{list(subset)} is not a subset of {n} tasks: give different indices from 0 to {n - 1}"
+        )

@@ -1,4 +1,4 @@
-"""The folder of one run of `gradex group`: every file appears whole or not at all, and a run that was cut off goes on."""
+"""The folder of one run of `gradex group`: files appear whole or not at all, and a cut-off run goes on."""
 
 import json
 import os
@@ -41,11 +41,15 @@ class RunFolder:
             if path.exists() and any(path.iterdir()):
                 ours = path / "config.json"
                 if not ours.exists() or ours.read_text() != text:
-                    raise ValueError(f"{str(path)!r} already holds something else: choose another folder with --out")
+                    raise ValueError(
+                        f"{str(path)!r} already holds something else: choose another folder with --out"
+                    )
             path.mkdir(parents=True, exist_ok=True)
             _write(path / "config.json", text)
         except OSError as error:
-            raise ValueError(f"cannot write to {str(path)!r} ({error.strerror}): choose another folder with --out") from None
+            raise ValueError(
+                f"cannot write to {str(path)!r} ({error.strerror}): choose another folder with --out"
+            ) from None
         return cls(path)
 
     @property

@@ -1,8 +1,9 @@
 """Random numbers for many environments or policies at once, each with a stream of its own.
 
-A shared generator hands out numbers in the order in which they are asked for, so what one environment sees would depend on its
-neighbours. Here the numbers of a stream are a function of its key and a counter alone: a policy meets the same starts and draws the
-same noise in any company, which is what makes a stack of policies equal to separate runs, and common random numbers exact.
+A shared generator hands out numbers in the order in which they are asked for, so what one environment sees
+would depend on its neighbours. Here the numbers of a stream are a function of its key and a counter alone: a
+policy meets the same starts and draws the same noise in any company, which is what makes a stack of policies
+equal to separate runs, and common random numbers exact.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ def _mix(z: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
     return z ^ (z >> np.uint64(31))
 
 
-def derive(keys: Int[np.ndarray, " streams"], branch: Int[np.ndarray, " streams"] | int) -> Int[np.ndarray, " streams"]:
+def derive(
+    keys: Int[np.ndarray, " streams"], branch: Int[np.ndarray, " streams"] | int
+) -> Int[np.ndarray, " streams"]:
     """Give the key of branch number `branch` of each stream; different branches are independent."""
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is the point
         mixed = _mix(_mix(keys.astype(np.uint64) * _GOLDEN) + np.asarray(branch).astype(np.uint64) * _GOLDEN)
@@ -67,7 +70,8 @@ class Streams:
 
         The numbers depend on the key, on how many draws came before, and on nothing else.
         """
-        # Every draw is a branch of its own: a longer draw begins with the numbers of a shorter one, and what follows is the same.
+        # Every draw is a branch of its own: a longer draw begins with the numbers of a shorter one, and what
+        # follows is the same.
         numbers = uniforms(derive(self._keys, self._draws), prod(shape))
         self._draws += 1
         return numbers.reshape(len(self), *shape)

@@ -148,7 +148,8 @@ def _layout(groups: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "n 2"], Fl
     turn = np.pi / 2 - 2 * np.pi * np.arange(len(sizes)) / len(sizes)
     heading = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     radius = np.sqrt((sizes - 1) / sizes.max())
-    distance = 0.0 if len(sizes) == 1 else 1.5 * radius.max() / np.sin(np.pi / len(sizes)) or 1.0
+    # Wide enough apart for the names between two groups.
+    distance = 0.0 if len(sizes) == 1 else 2.3 * radius.max() / np.sin(np.pi / len(sizes)) or 1.0
     rank = (np.tril(groups[:, None] == groups, -1)).sum(axis=1)  # place of the task in its group
     angle = turn[groups] - 2 * np.pi * rank / sizes[groups]
     outward = np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -15,8 +15,8 @@ from gradex.tasks import TaskSuite
 class ActorCritic:
     """A stack of policies with their critics.
 
-    The policy does not see which task it is in (it is what the tasks share); the critic does, because it only serves training and an
-    advantage is measured against what this task pays.
+    The policy does not see which task it is in (it is what the tasks share); the critic does, because it only
+    serves training and an advantage is measured against what this task pays.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Adam on rows: every policy of a stack has its own moments and its own learning rate (Kingma and Ba 2015)."""
+"""Adam on rows: every policy of a stack has its own moments and learning rate (Kingma and Ba 2015)."""
 
 from dataclasses import dataclass, field
 

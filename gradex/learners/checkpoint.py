@@ -22,7 +22,8 @@ _FORMAT = "gradex.ActorCritic/1"
 def save(path: str | Path, agent: ActorCritic, description: Mapping[str, Any]) -> None:
     """Write an agent and what is to be said about it; the file appears whole or not at all.
 
-    Tensors are named ("policy.0.weight", ...) and shaped as the networks use them, so that other programs can read them.
+    Tensors are named ("policy.0.weight", ...) and shaped as the networks use them, so that other programs can
+    read them.
     """
     path = Path(path)
     tensors = {f"policy.{name}": tensor for name, tensor in _named(agent.policy, agent.actors).items()}
@@ -50,11 +51,13 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"cannot read a policy from {str(path)!r}: {error}; was it written by save()?") from None
+        raise ValueError(
+            f"cannot read a policy from {str(path)!r}: {error}; was it written by save()?"
+        ) from None
     if header.get("format") != _FORMAT:
-        raise ValueError(f"{str(path)!r} was not written by gradex: its format is {header.get('format')!r}, not {_FORMAT!r}")
+        raise ValueError(f"{str(path)!r} was not written by gradex: its format is {header.get('format')!r}")
     return tensors, json.loads(header["description"])
 
 
@@ -81,4 +84,7 @@ def restore(
 def _named(part: Network | Policy, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:
     sizes = [torch.Size(shape).numel() for shape in part.shapes.values()]
     pieces = parameters.split(sizes, dim=1)
-    return {name: piece.unflatten(1, shape) for (name, shape), piece in zip(part.shapes.items(), pieces, strict=True)}
+    return {
+        name: piece.unflatten(1, shape)
+        for (name, shape), piece in zip(part.shapes.items(), pieces, strict=True)
+    }

@@ -39,13 +39,18 @@ def evaluate(
     Returns
     -------
     pandas.DataFrame
-        Columns policy, task, return_mean, return_stderr, success, episode_length, one row per policy and task.
+        Columns policy, task, return_mean, return_stderr, success, episode_length, one row per policy and
+        task.
     """
     if episodes < 2:
         raise ValueError(f"{episodes} episodes have no standard error: ask for at least 2")
     collector = Collector(suite, subsets, episodes, seeds)
     owing = collector.layout.real.copy()
-    returns, lengths, success = np.zeros(owing.shape), np.zeros(owing.shape), np.zeros(owing.shape, dtype=bool)
+    returns, lengths, success = (
+        np.zeros(owing.shape),
+        np.zeros(owing.shape),
+        np.zeros(owing.shape, dtype=bool),
+    )
     reports_success = False
     while owing.any():
         with threads_for(owing.size):

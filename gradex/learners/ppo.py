@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
-from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.returns import EpisodeReturns, ReturnScale
+from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.threads import threads_for
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
@@ -56,7 +56,9 @@ class PPO:
 
     def __post_init__(self) -> None:
         if self.steps % self.minibatches:
-            raise ValueError(f"{self.minibatches} minibatches do not divide {self.steps} steps: choose a divisor")
+            raise ValueError(
+                f"{self.minibatches} minibatches do not divide {self.steps} steps: choose a divisor"
+            )
 
     def train(
         self,
@@ -101,19 +103,24 @@ class PPO:
         episodes = EpisodeReturns(collector.layout, len(suite))
         parameters = torch.cat([agent.actors, agent.critics], dim=1)
         optimiser = Adam(parameters)
-        bar = tqdm(total=rollouts * per_rollout, desc=description, unit=" steps", unit_scale=True, leave=False)
+        bar = tqdm(
+            total=rollouts * per_rollout, desc=description, unit=" steps", unit_scale=True, leave=False
+        )
         with bar, threads_for(per_rollout // self.minibatches):
             for iteration in range(rollouts):
                 rollout = collector.collect(agent, self.steps)
                 episodes.update(rollout, (iteration + 1) * per_rollout)
-                agent = replace(agent, return_scale=torch.from_numpy(scale.update(rollout)).to(agent.return_scale))
+                agent = replace(
+                    agent, return_scale=torch.from_numpy(scale.update(rollout)).to(agent.return_scale)
+                )
                 rate = rates * (1 - 0.9 * iteration / rollouts)
                 self._improve(agent, rollout, collector.layout, suite.discount, streams, optimiser, rate)
                 actors, critics = parameters.split([agent.policy.size, agent.critic.size], dim=1)
                 agent = replace(agent, actors=actors, critics=critics)
                 bar.update(per_rollout)
         collector.close()
-        # Rows of the working matrix hold actor and critic side by side; what leaves is contiguous and nobody else's.
+        # Rows of the working matrix hold actor and critic side by side; what leaves is contiguous and nobody
+        # else's.
         agent = replace(agent, actors=agent.actors.clone(), critics=agent.critics.clone())
         return agent, episodes.to_frame()
 
@@ -126,7 +133,6 @@ class PPO:
         streams: Streams,
         optimiser: Adam,
         rate: Tensor,
-   
     ) -> None:
         """Take the epochs of one rollout; `optimiser` holds the parameters."""
         batch = _Batch.of(agent, rollout, discount, self.trace)
@@ -140,7 +146,9 @@ class PPO:
                 norm = gradient.norm(dim=1, keepdim=True)
                 optimiser.step(gradient * (self.max_norm / (norm + 1e-6)).clamp(max=1.0), rate)
 
-    def _loss(self, agent: ActorCritic, parameters: Float[Tensor, "policies p"], batch: "_Batch") -> Float[Tensor, " policies"]:
+    def _loss(
+        self, agent: ActorCritic, parameters: Float[Tensor, "policies p"], batch: "_Batch"
+    ) -> Float[Tensor, " policies"]:
         """Clipped surrogate, value error and entropy of every policy (Schulman et al. 2017, Eq. 9)."""
         actors, critics = parameters.split([agent.policy.size, agent.critic.size], dim=1)
         outputs, own = agent.policy.outputs(actors, batch.observations, batch.tasks)
@@ -157,7 +165,10 @@ class PPO:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Samples of a stack, [policies, samples, ...]; a policy's weights are 0 where there is no real step and sum to 1."""
+    """Samples of a stack, [policies, samples, ...].
+
+    A policy's weights are 0 where there is no real step, and sum to 1.
+    """
 
     observations: Tensor
     tasks: Tensor
@@ -177,7 +188,9 @@ class _Batch:
         scaled = agent.critic.forward(agent.critics, observations.flatten(1, 2), every.flatten(1, 2))
         values = scaled.reshape(policies, environments, times).permute(2, 0, 1).numpy()
         rewards = (rollout.rewards / agent.return_scale.numpy()[:, None]).astype(values.dtype)
-        advantages = discounted_advantages(rewards, values, rollout.terminated, rollout.ended, discount, trace)
+        advantages = discounted_advantages(
+            rewards, values, rollout.terminated, rollout.ended, discount, trace
+        )
 
         def samples(array: Tensor) -> Tensor:
             return array.movedim(0, 2).flatten(1, 2)
@@ -190,13 +203,15 @@ class _Batch:
         mean = (weights * advantage).sum(dim=1, keepdim=True)
         spread = (weights * (advantage - mean) ** 2).sum(dim=1, keepdim=True).sqrt()
         log_probs = agent.policy.log_prob(agent.actors, observations, tasks, actions)
-        return cls(observations, tasks, actions, log_probs, (advantage - mean) / (spread + 1e-8), targets, weights)
+        return cls(
+            observations, tasks, actions, log_probs, (advantage - mean) / (spread + 1e-8), targets, weights
+        )
 
     def pieces(self, keys: Float[np.ndarray, "policies samples"], count: int) -> Iterator["_Batch"]:
         """Deal the samples into `count` random minibatches, in the order of their keys.
 
-        Padding has infinite keys and goes last; the samples are dealt like cards, so every minibatch gets its share of them, and a policy's minibatches
-        hold the same samples in any company.
+        Padding has infinite keys and goes last; the samples are dealt like cards, so every minibatch gets its
+        share of them, and a policy's minibatches hold the same samples in any company.
         """
         order = torch.from_numpy(np.argsort(keys, axis=1))
         hands = order.unflatten(1, (-1, count))

@@ -3,7 +3,7 @@
 They were chosen by hand on seeds from 100 upwards; what we report uses seeds below 100.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gradex.learners.ppo import PPO
 
@@ -21,7 +21,7 @@ class Recipe:
 
     meta_steps: int = 400_000
     group_steps: int = 400_000
-    learner: PPO = PPO()
+    learner: PPO = field(default_factory=PPO)
 
 
 _RECIPES = {

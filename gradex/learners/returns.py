@@ -47,9 +47,10 @@ class EpisodeReturns:
 
 
 class ReturnScale:
-    """Running standard deviation of each policy's discounted returns, so that critics of all suites learn numbers around one.
+    """Running standard deviation of each policy's discounted returns.
 
-    A policy that comes with a scale keeps it: its critic was fitted to it.
+    In its units the critics of all suites learn numbers around one. A policy that comes with a scale keeps
+    it: its critic was fitted to it.
     """
 
     def __init__(self, layout: Layout, discount: float, known: Float[np.ndarray, " policies"]) -> None:

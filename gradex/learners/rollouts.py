@@ -19,7 +19,8 @@ from gradex.tasks import TaskSuite
 class Layout:
     """Which environments belong to which policy.
 
-    Policies may have different numbers of environments; rows are padded to the longest and the padding carries no weight.
+    Policies may have different numbers of environments; rows are padded to the longest and the padding
+    carries no weight.
 
     Attributes
     ----------
@@ -42,7 +43,7 @@ class Layout:
         return cls(tasks, real)
 
     def spread(self, flat: np.ndarray) -> np.ndarray:
-        """Arrange an array over environments [E, ...] as [policies, environments, ...], with zeros in the padding."""
+        """Arrange an array over environments [E, ...] as [policies, environments, ...], padded with zeros."""
         if self.real.all():
             return flat.reshape(*self.real.shape, *flat.shape[1:])
         spread = np.zeros((*self.real.shape, *flat.shape[1:]), dtype=flat.dtype)
@@ -97,7 +98,9 @@ class Collector:
         One per policy; fixes its environments and its actions.
     """
 
-    def __init__(self, suite: TaskSuite, subsets: Sequence[Sequence[int]], copies: int, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, suite: TaskSuite, subsets: Sequence[Sequence[int]], copies: int, seeds: Sequence[int]
+    ) -> None:
         self.suite = suite
         self.layout = Layout.of(subsets, copies)
         members = [task for subset in subsets for task in subset]
@@ -147,12 +150,18 @@ class Collector:
         shape = (steps, policies, environments)
         observations = agent.actors.new_empty(steps + 1, policies, environments, self._observation.shape[-1])
         actions: list[Tensor] = []
-        rewards, terminated, ended, begins, success = (np.zeros(shape, dtype=d) for d in (float, bool, bool, bool, bool))
+        rewards, terminated, ended, begins, success = (
+            np.zeros(shape, dtype=d) for d in (float, bool, bool, bool, bool)
+        )
         reports_success = False
         observations[0] = self._observation
         for t in range(steps):
             outputs, own = agent.policy.outputs(agent.actors, observations[t], tasks)
-            action = distribution.mode(outputs) if choose == "mode" else distribution.sample(outputs, own, noise[t])
+            action = (
+                distribution.mode(outputs)
+                if choose == "mode"
+                else distribution.sample(outputs, own, noise[t])
+            )
             observation, reward, stop, cut, info = self.simulator.step(self._commands(action))
             observations[t + 1] = self._spread_observation(observation)
             actions.append(action)
@@ -166,14 +175,21 @@ class Collector:
         self._observation = observations[steps]
         self._check_finite(observations, rewards)
         return Rollout(
-            observations, torch.stack(actions), rewards, terminated, ended, self.layout.real & ~begins,
-            success if reports_success else None, self.layout.tasks,
-        )  # fmt: skip
+            observations,
+            torch.stack(actions),
+            rewards,
+            terminated,
+            ended,
+            self.layout.real & ~begins,
+            success if reports_success else None,
+            self.layout.tasks,
+        )
 
     def _noise(self, steps: int, environments: int, distribution: object) -> np.ndarray:
         shape = distribution.noise_shape  # type: ignore[attr-defined]
         draw = self._streams.normals if shape else self._streams.uniforms
-        # Environment-major, so that a policy with fewer environments sees the same numbers without the padding.
+        # Environment-major, so that a policy with fewer environments sees the same numbers without the
+        # padding.
         noise = draw(environments, steps, *shape)
         return np.ascontiguousarray(np.moveaxis(noise, 2, 0)).astype(np.float32)
 
@@ -201,8 +217,9 @@ def discounted_advantages(
 ) -> Float[np.ndarray, "steps *shape"]:
     """Generalised advantage estimation (Schulman et al. 2016, Eq. 16).
 
-    An episode that was cut off is continued by the critic's value of its final observation; one that terminated is not. With
-    next-step autoreset the final observation is the next entry of `values`, so both cases need no more than their flags.
+    An episode that was cut off is continued by the critic's value of its final observation; one that
+    terminated is not. With next-step autoreset the final observation is the next entry of `values`, so both
+    cases need no more than their flags.
 
     Parameters
     ----------

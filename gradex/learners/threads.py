@@ -1,7 +1,8 @@
 """How many threads torch may use.
 
-Idle OpenMP threads spin on their cores. Where batches are small that costs more than it gives: simulators want the cores, and on a busy
-machine every operation waits for a thread that is not running (we saw training slow down twentyfold).
+Idle OpenMP threads spin on their cores. Where batches are small that costs more than it gives: simulators
+want the cores, and on a busy machine every operation waits for a thread that is not running (we saw training
+slow down twentyfold).
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ _WORTHWHILE = 4096
 
 @contextmanager
 def threads_for(samples: int) -> Iterator[None]:
-    """Keep torch to one thread while batches have `samples` samples, if that is few; restore its setting afterwards."""
+    """Keep torch to one thread while batches have `samples` samples, if that is few."""
     before = torch.get_num_threads()
     torch.set_num_threads(before if samples >= _WORTHWHILE else 1)
     try:

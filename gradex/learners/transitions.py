@@ -1,4 +1,4 @@
-"""Transitions: steps of one policy in every task, with their advantages (PolicyGradEx, Algorithm 1, step 2)."""
+"""Transitions: steps of one policy in every task, with advantages (PolicyGradEx, Algorithm 1, step 2)."""
 
 from dataclasses import dataclass
 
@@ -45,7 +45,8 @@ def collect_transitions(
 ) -> Transitions:
     """Run a single policy in `copies` environments of every task and keep `steps_per_task` steps of each.
 
-    More is simulated than kept, whole episodes of typical length, because neighbouring steps tell nearly the same.
+    More is simulated than kept, whole episodes of typical length, because neighbouring steps tell nearly the
+    same.
 
     Parameters
     ----------
@@ -57,7 +58,9 @@ def collect_transitions(
         λ of generalised advantage estimation.
     """
     if steps_per_task < 2 or copies < 1:
-        raise ValueError(f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 steps and 1 copy")
+        raise ValueError(
+            f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 steps and 1 copy"
+        )
     collector = Collector(suite, [range(len(suite))], copies, [seed])
     # At worst every second step only resets, so twice the steps surely suffice.
     length = max(2 * -(-steps_per_task // copies), min(suite.horizon or _SPAN, _SPAN))
@@ -87,7 +90,12 @@ def _advantages(agent: ActorCritic, rollout: Rollout, discount: float, trace: fl
     tasks = torch.from_numpy(rollout.tasks).repeat(1, times)
     values = agent.values(rollout.observations.transpose(0, 1).flatten(1, 2), tasks).double()
     return discounted_advantages(
-        rollout.rewards, values.reshape(times, 1, -1).numpy(), rollout.terminated, rollout.ended, discount, trace
+        rollout.rewards,
+        values.reshape(times, 1, -1).numpy(),
+        rollout.terminated,
+        rollout.ended,
+        discount,
+        trace,
     )[:, 0]
 
 

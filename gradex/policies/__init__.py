@@ -5,4 +5,13 @@ from gradex.policies.mlp import MLP
 from gradex.policies.policy import Policy, action_distribution
 from gradex.policies.stack import Network, Tape
 
-__all__ = ["MLP", "ActionDistribution", "Categorical", "Gaussian", "Network", "Policy", "Tape", "action_distribution"]
+__all__ = [
+    "MLP",
+    "ActionDistribution",
+    "Categorical",
+    "Gaussian",
+    "Network",
+    "Policy",
+    "Tape",
+    "action_distribution",
+]

@@ -16,16 +16,27 @@ class ActionDistribution(ABC):
     Sampling takes its noise as an argument, so that a seed fixes the actions.
     """
 
-    #: Numbers that the network must give per sample.
-    outputs: int
-    #: Noise per sample: uniform for discrete actions, standard normal for continuous ones.
-    noise_shape: tuple[int, ...]
-    #: Shape and start of the distribution's own parameters.
-    parameters: Mapping[str, tuple[int, ...]]
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Numbers that the network must give per sample."""
+
+    @property
+    @abstractmethod
+    def noise_shape(self) -> tuple[int, ...]:
+        """Shape of the noise per sample: () for one uniform number, otherwise standard normal ones."""
+
+    @property
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each of the distribution's own parameters; they start at 0."""
+        return {}
 
     @abstractmethod
     def sample(
-        self, outputs: Float[Tensor, "policies batch o"], own: Mapping[str, Tensor], noise: Float[Tensor, "policies batch *n"]
+        self,
+        outputs: Float[Tensor, "policies batch o"],
+        own: Mapping[str, Tensor],
+        noise: Float[Tensor, "policies batch *n"],
     ) -> Shaped[Tensor, "policies batch *a"]:
         """Turn noise into actions."""
 
@@ -35,7 +46,10 @@ class ActionDistribution(ABC):
 
     @abstractmethod
     def log_prob(
-        self, outputs: Float[Tensor, "policies batch o"], own: Mapping[str, Tensor], actions: Shaped[Tensor, "policies batch *a"]
+        self,
+        outputs: Float[Tensor, "policies batch o"],
+        own: Mapping[str, Tensor],
+        actions: Shaped[Tensor, "policies batch *a"],
     ) -> Float[Tensor, "policies batch"]:
         """Log-probability, or log-density, of actions."""
 
@@ -51,12 +65,14 @@ class Categorical(ActionDistribution):
     """One of `actions` discrete actions; the outputs are logits."""
 
     actions: int
-    parameters = {}
-    noise_shape = ()
 
     @property
-    def outputs(self) -> int:  # type: ignore[override]
+    def outputs(self) -> int:
         return self.actions
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return ()
 
     def sample(self, outputs, own, noise):  # type: ignore[no-untyped-def]
         cumulative = torch.softmax(outputs, dim=-1).cumsum(dim=-1)
@@ -76,24 +92,25 @@ class Categorical(ActionDistribution):
 
 @dataclass(frozen=True)
 class Gaussian(ActionDistribution):
-    """`dimensions` independent normal actions; the outputs are means, the log-standard-deviations parameters of their own.
+    """`dimensions` independent normal actions.
 
-    Actions are not squashed: the learner clips them to the action space when it hands them to a simulator, and the density is that of the
-    action before clipping.
+    The outputs are the means; the log-standard-deviations are parameters of their own. Actions are not
+    squashed: the learner clips them to the action space when it hands them to a simulator, and the density is
+    that of the action before clipping.
     """
 
     dimensions: int
 
     @property
-    def outputs(self) -> int:  # type: ignore[override]
+    def outputs(self) -> int:
         return self.dimensions
 
     @property
-    def noise_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def noise_shape(self) -> tuple[int, ...]:
         return (self.dimensions,)
 
     @property
-    def parameters(self) -> Mapping[str, tuple[int, ...]]:  # type: ignore[override]
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
         return {"log_std": (self.dimensions,)}
 
     def sample(self, outputs, own, noise):  # type: ignore[no-untyped-def]

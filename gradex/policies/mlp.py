@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,8 @@ class MLP(Network):
     width : int
         Size of every hidden layer.
     tasks : int
-        If positive, the task enters as a one-hot vector of this length beside the observation; if 0 the network does not see it.
+        If positive, the task enters as a one-hot vector of this length beside the observation; if 0 the
+        network does not see it.
     gain : float
         Scale of the last layer at the start; small for a policy, so that it starts close to uniform.
     """
@@ -40,15 +42,17 @@ class MLP(Network):
 
     def __post_init__(self) -> None:
         if self.layers < 1 or self.width < 1:
-            raise ValueError(f"an MLP of {self.layers} layers of width {self.width} cannot be: both must be at least 1")
+            raise ValueError(
+                f"an MLP of {self.layers} layers of width {self.width} cannot be: both must be at least 1"
+            )
 
     @cached_property
     def _sizes(self) -> list[tuple[int, int]]:
         sizes = [self.features + self.tasks, *[self.width] * (self.layers - 1), self.outputs]
-        return list(zip(sizes, sizes[1:], strict=False))
+        return list(pairwise(sizes))
 
     @cached_property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:  # type: ignore[override]
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (inputs, outputs) in enumerate(self._sizes):
             shapes |= {f"{layer}.weight": (inputs, outputs), f"{layer}.bias": (outputs,)}

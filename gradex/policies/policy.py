@@ -32,7 +32,9 @@ def action_distribution(space: gymnasium.Space) -> ActionDistribution:
 
 @dataclass(frozen=True)
 class Policy:
-    """π_θ(a | s) for every row θ of a parameter matrix; the distribution's own parameters stand at the end of a row.
+    """π_θ(a | s) for every row θ of a parameter matrix.
+
+    The distribution's own parameters stand at the end of a row.
 
     Attributes
     ----------
@@ -85,6 +87,6 @@ class Policy:
         tasks: Int[Tensor, "policies batch"],
         actions: Shaped[Tensor, "policies batch *a"],
     ) -> Float[Tensor, "policies batch"]:
-        """log π_θ(a | s) of each sample."""
+        """Log π_θ(a | s) of each sample."""
         outputs, own = self.outputs(parameters, observations, tasks)
         return self.distribution.log_prob(outputs, own, actions)

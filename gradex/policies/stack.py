@@ -1,7 +1,8 @@
 """Networks as stacks: P functions of one shape, evaluated together.
 
-A stack of P networks is one matrix of parameters, one row per network; a single network is a stack of one. Everything that is done to a
-policy as a point in parameter space (a step, a distance, a lift from a projected space) is then plain arithmetic on rows.
+A stack of P networks is one matrix of parameters, one row per network; a single network is a stack of one.
+Everything that is done to a policy as a point in parameter space (a step, a distance, a lift from a projected
+space) is then plain arithmetic on rows.
 """
 
 from abc import ABC, abstractmethod
@@ -20,8 +21,9 @@ from gradex.streams import Streams
 class Tape:
     """What passed through the affine layers in one forward evaluation.
 
-    With the layer's input a and the sensitivity δ of the loss to its output, the gradient of one sample's weight is the outer product a δᵀ,
-    that of its bias δ. A layer that is used once per sample needs nothing else.
+    With the layer's input a and the sensitivity δ of the loss to its output, the gradient of one sample's
+    weight is the outer product a δᵀ, that of its bias δ. A layer that is used once per sample needs nothing
+    else.
 
     Attributes
     ----------
@@ -86,7 +88,7 @@ def affine(
 
 
 def orthogonal(streams: Streams, inputs: int, outputs: int, gain: float) -> Float[Tensor, "policies i o"]:
-    """Draw orthogonal weights, the usual start for policy gradients (Saxe, McClelland and Ganguli 2014, ICLR)."""
+    """Draw orthogonal weights, the usual start for policy gradients (Saxe et al. 2014, ICLR)."""
     tall = torch.from_numpy(streams.normals(max(inputs, outputs), min(inputs, outputs)))
     q, r = torch.linalg.qr(tall)
     # Without the signs of the diagonal, Q would not be uniform over the orthogonal matrices.

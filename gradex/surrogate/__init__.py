@@ -6,6 +6,15 @@ from gradex.surrogate.projection import GaussianProjection, NoProjection, Projec
 from gradex.surrogate.scores import Improvement, NegativeLoss, Score, SubsetScores
 
 __all__ = [
-    "AUTO_REGULARIZATION", "GaussianProjection", "Improvement", "NegativeLoss", "NoProjection", "Projection",
-    "Score", "Solution", "SubsetLogisticRegression", "SubsetScores", "SurrogateEstimator",
-]  # fmt: skip
+    "AUTO_REGULARIZATION",
+    "GaussianProjection",
+    "Improvement",
+    "NegativeLoss",
+    "NoProjection",
+    "Projection",
+    "Score",
+    "Solution",
+    "SubsetLogisticRegression",
+    "SubsetScores",
+    "SurrogateEstimator",
+]

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 #: A coarser tolerance is reached in float32; a finer one lies below the rounding of its sums.
 _SINGLE_PRECISION = 1e-5
 #: Bytes that a chunk of subsets may take.
-_CHUNK = 2**27
+_CHUNK = 2**28
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ class SubsetLogisticRegression:
 class _Objective:
     """L_S for a chunk of subsets and all folds, at margins that are kept beside θ.
 
-    Margins z are linear in θ: one product gives their change along a direction, and another the gradient. They
-    are arranged by pairs of a task and a subset that contains it, task by task.
+    Margins z are linear in θ: one product gives their change along a direction, and another the gradient.
+    They are arranged by pairs of a task and a subset that contains it, task by task.
     """
 
     def __init__(

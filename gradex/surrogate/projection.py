@@ -1,8 +1,8 @@
 """Random projections of parameters (PolicyGradEx, Sec. 3.1, Eq. (4); Johnson and Lindenstrauss 1984).
 
-A projection is a p x d matrix P with E[P Pᵀ] = I. Gradients go down, g̃ = Pᵀ g; fitted coefficients come back,
-Δθ = P θ̂; and g·(P θ̂) = g̃·θ̂ exactly, so what is fitted in d dimensions is a linear model in p dimensions. Note
-‖P θ̂‖² ≈ (p/d) ‖θ̂‖².
+A projection is a p x d matrix P with E[P Pᵀ] = I. Gradients go down, g̃ = Pᵀ g; fitted coefficients come
+back, Δθ = P θ̂; and g·(P θ̂) = g̃·θ̂ exactly, so what is fitted in d dimensions is a linear model in p
+dimensions. Note ‖P θ̂‖² ≈ (p/d) ‖θ̂‖².
 """
 
 from abc import ABC, abstractmethod

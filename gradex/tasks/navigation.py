@@ -82,9 +82,14 @@ class Navigation(TaskSuite):
         rng = np.random.default_rng(seed)
         rotation = float(rng.uniform(0, 2 * np.pi))
         options: dict[str, Any] = {
-            "groups": groups, "goals": goals, "radius": float(radius), "threshold": float(threshold),
-            "bonus": float(bonus), "horizon": horizon, "rotation": rotation,
-        }  # fmt: skip
+            "groups": groups,
+            "goals": goals,
+            "radius": float(radius),
+            "threshold": float(threshold),
+            "bonus": float(bonus),
+            "horizon": horizon,
+            "rotation": rotation,
+        }
         suite = cls([Task("origin", {"angle": 0.0})], **options)
         if goals == "uniform":
             return suite._with_tasks(suite._tasks(rotation + np.arange(n) * 2 * np.pi / n, None))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import envpool
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -58,6 +57,12 @@ class PoolSimulator(VectorEnv):
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
         if seed is not None:
             self._seeds = environment_seeds(seed, self.num_envs)
+        try:
+            import envpool
+        except ImportError:
+            raise ImportError(
+                "this suite runs in EnvPool, which is missing: pip install 'gradex[highway]'"
+            ) from None
         # A pool cannot be seeded again; making one takes about a millisecond.
         self._pools = [
             envpool.make(

@@ -94,7 +94,8 @@ class TaskSuite(ABC):
         family = TaskSuite._families[name]
         about = (inspect.getdoc(family) or "").partition("\n")[0]
         options = ", ".join(
-            f"{option.name}={option.default!r}" for option in inspect.signature(family.create).parameters.values()
+            f"{option.name}={option.default!r}"
+            for option in inspect.signature(family.create).parameters.values()
         )
         return f"{about} Options: {options}"
 
