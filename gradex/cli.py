@@ -160,13 +160,13 @@ def _group(options: argparse.Namespace) -> None:
 
 
 def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
-    names, error, coverage = report["tasks"], report["first_order_error"], report["coverage"]
+    names, coverage = report["tasks"], report["coverage"]
     lines = [f"{len(names)} {report['suite']} tasks in {report['k']} groups"]
     for number, group in enumerate(report["groups"]):
         lines.append(f"  group {number}: " + ", ".join(names[task] for task in group))
     lines.append(
-        f"first-order error at 1 % distance: {error['relative_to_output']:.2%} of the output, "
-        f"{error['relative_to_change']:.2%} of the change"
+        f"first-order error at 1 % distance: {report['first_order_error']:.1e} of the output, "
+        f"{report['first_order_error_of_change']:.1e} of the change"
     )
     lines.append(
         f"coverage: {coverage['subsets']} subsets, "
