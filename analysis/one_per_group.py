@@ -16,7 +16,7 @@ SEEDS = {"smoke": 2, "laptop": 10, "paper": 20}
 #: Suite, options, groups, and environment steps by scale, for the meta-policy and again for each method.
 _SUITES: dict[str, tuple[dict[str, Any], int, dict[str, int]]] = {
     "navigation": ({"n": 12}, 3, {"smoke": 40_000, "laptop": 200_000, "paper": 400_000}),
-    "cartpole": ({"n": 10, "reversed": "half"}, 2, {"smoke": 40_000, "laptop": 400_000, "paper": 800_000}),
+    "cartpole": ({"n": 10, "reversed": "half"}, 2, {"smoke": 40_000, "laptop": 300_000, "paper": 800_000}),
 }
 _TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole"}
 _METHODS = (

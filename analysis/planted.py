@@ -15,8 +15,8 @@ SEEDS = {"smoke": 2, "laptop": 20, "paper": 20}
 #: Suite, options, number of planted groups, subset size, and environment steps of the meta-policy by scale.
 _SUITES: dict[str, tuple[dict[str, Any], int, dict[str, int]]] = {
     "navigation": ({"n": 12}, 3, {"smoke": 60_000, "laptop": 200_000, "paper": 200_000}),
-    "cartpole": ({"n": 10, "reversed": "half"}, 2, {"smoke": 60_000, "laptop": 600_000, "paper": 600_000}),
-    "highway": ({"n": 10, "vary": "objective"}, 2, {"smoke": 40_000, "laptop": 600_000, "paper": 600_000}),
+    "cartpole": ({"n": 10, "reversed": "half"}, 2, {"smoke": 60_000, "laptop": 300_000, "paper": 600_000}),
+    "highway": ({"n": 10, "vary": "objective"}, 2, {"smoke": 40_000, "laptop": 200_000, "paper": 600_000}),
 }
 _TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole", "highway": "highway by objective"}
 _METHODS = (

@@ -120,10 +120,16 @@ class TaskSuite(ABC):
             near = difflib.get_close_matches(name, TaskSuite.names(), n=1, cutoff=0.3)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ValueError(f"unknown suite {name!r}: {hint}known are {', '.join(TaskSuite.names())}")
-        known = [p.name for p in inspect.signature(family.create).parameters.values()]
-        for option in options:
+        known = inspect.signature(family.create).parameters
+        for option, value in options.items():
             if option not in known:
                 raise ValueError(f"suite {name!r} has no option {option!r}: it takes {', '.join(known)}")
+            if known[option].annotation is int and (isinstance(value, bool) or not isinstance(value, int)):
+                raise ValueError(f"{option} is {value!r}: give a whole number")
+            if known[option].annotation is float and not isinstance(value, int | float):
+                raise ValueError(f"{option} is {value!r}: give a number")
+        if options.get("seed", 0) < 0:
+            raise ValueError(f"seed is {options['seed']}: choose 0 or more")
         return family.create(**options)
 
     @staticmethod
