@@ -112,7 +112,14 @@ class PolicyGradEx:
         n = len(suite)
         if not 1 <= self.k <= n:
             raise ValueError(f"k is {self.k} for {n} tasks: choose 1 to {n}")
-        return sample_subsets(n, self.subsets, self.subset_size, self.seed)
+        chosen = sample_subsets(n, self.subsets, self.subset_size, self.seed)
+        # n numbers, how hard each task is, explain n scores perfectly; what is left to interactions is 0.
+        if n > 2 and len(chosen) <= n and self.affinity in ("pairwise", "interaction"):
+            raise ValueError(
+                f"{len(chosen)} subsets of size {self.subset_size} cannot tell how {n} tasks interact "
+                f"from how hard each is: choose more subsets, another subset_size, or affinity='mean'"
+            )
+        return chosen
 
     def fit(
         self, suite: TaskSuite, meta: MetaPolicy | None = None, checkpoint: str | Path | None = None
@@ -137,7 +144,7 @@ class PolicyGradEx:
         self.suite_ = suite
         self.seconds_ = {}
         self.coverage_ = pair_coverage(chosen, len(suite))
-        amounts = recipe(suite.family)
+        amounts = recipe(suite.kind)
         with self._stage("meta-policy"):
             self.meta_ = self._meta_policy(suite, amounts.meta_steps, checkpoint) if meta is None else meta
         with self._stage("transitions"):

@@ -60,7 +60,7 @@ class MetaPolicy:
             )
         self.suite = suite
         self.network = network
-        self.learner = recipe(suite.family).learner if isinstance(learner, str) else learner
+        self.learner = recipe(suite.kind).learner if isinstance(learner, str) else learner
         self.seed = seed
         self.layers = layers
         self.width = width
@@ -211,8 +211,8 @@ class MetaPolicy:
 
     def save(self, path: str | Path) -> None:
         """Write the policy to one safetensors file, described by JSON in its header."""
-        description = {**self.config, "history": self.history_.to_dict(orient="list")}
-        checkpoint.save(path, self._fitted(), description)
+        agent = self._fitted()
+        checkpoint.save(path, agent, {**self.config, "history": self.history_.to_dict(orient="list")})
 
     @classmethod
     def load(cls, path: str | Path, suite: TaskSuite | None = None) -> "MetaPolicy":
@@ -231,20 +231,26 @@ class MetaPolicy:
             If the file is missing, damaged, or not one of ours.
         """
         tensors, description = checkpoint.load(path)
-        settings = {name: value for name, value in description["learner"].items() if name != "name"}
-        suite = suite or TaskSuite.from_config(description["suite"])
-        learner = PPO(**settings)
-        meta = cls(
-            suite, description["network"], learner, *(description[key] for key in ("seed", "layers", "width"))
-        )
-        shape = ActorCritic.initial(suite, [meta.seed], meta.layers, meta.width)
+        try:
+            settings = {name: value for name, value in description["learner"].items() if name != "name"}
+            network, learner = description["network"], PPO(**settings)
+            seed, layers, width = (description[key] for key in ("seed", "layers", "width"))
+            history, described = pd.DataFrame(description["history"]), description["suite"]
+            return_scale = tensors["return_scale"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{str(path)!r} does not describe a policy of this version ({error}): save it again"
+            ) from None
+        suite = suite or TaskSuite.from_config(described)
+        meta = cls(suite, network, learner, seed, layers, width)
+        shape = ActorCritic.initial(suite, [seed], layers, width)
         meta.agent_ = replace(
             shape,
             actors=checkpoint.restore(shape.policy, tensors, "policy"),
             critics=checkpoint.restore(shape.critic, tensors, "critic"),
-            return_scale=tensors["return_scale"],
+            return_scale=return_scale,
         )
-        meta.history_ = pd.DataFrame(description["history"])
+        meta.history_ = history
         return meta
 
 

@@ -58,7 +58,11 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
     if header.get("format") != _FORMAT:
         raise ValueError(f"{str(path)!r} was not written by gradex: its format is {header.get('format')!r}")
-    return tensors, json.loads(header["description"])
+    try:
+        description = json.loads(header["description"])
+    except (KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{str(path)!r} has a damaged description: {error}; save it again") from None
+    return tensors, description
 
 
 def restore(

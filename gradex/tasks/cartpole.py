@@ -80,6 +80,10 @@ class CartPole(TaskSuite):
         return tasks
 
     @property
+    def kind(self) -> str:
+        return "cartpole-reversed" if self.options["reversed"] == "half" else self.family
+
+    @property
     def observation_space(self) -> spaces.Box:
         space = CartPoleVectorEnv(1).single_observation_space
         assert isinstance(space, spaces.Box)  # for the type checker

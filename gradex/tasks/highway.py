@@ -150,6 +150,10 @@ class Highway(TaskSuite):
         return self._densities(draw_ranges({"vehicles_density": (low, high)}, n, rng))
 
     @property
+    def kind(self) -> str:
+        return self.family if self.options["vary"] == "density" else "highway-objective"
+
+    @property
     def observation_space(self) -> spaces.Box:
         # Presence, position and velocity of five cars.
         return spaces.Box(-np.inf, np.inf, (25,), np.float32)

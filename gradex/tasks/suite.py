@@ -142,6 +142,11 @@ class TaskSuite(ABC):
         return Custom.create(environments, groups)
 
     @property
+    def kind(self) -> str:
+        """The family, refined where an option makes its tasks another matter to learn."""
+        return self.family
+
+    @property
     def config(self) -> dict[str, Any]:
         """Everything `TaskSuite.from_config` needs, ready for JSON."""
         tasks = [task.config for task in self.tasks]
