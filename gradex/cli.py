@@ -15,6 +15,9 @@ from gradex.grouping import PolicyGradEx
 from gradex.run_folder import RunFolder
 from gradex.tasks import TaskSuite
 
+#: Episodes per task for the returns that are printed.
+_EPISODES = 16
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; bad input gives one line on standard error and exit code 2."""
@@ -54,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     group.add_argument("--subsets", type=int, default=200, help="number m of random subsets (default 200)")
     group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
+    group.add_argument("--affinity", choices=("pairwise", "interaction", "mean"), default="pairwise")
     group.add_argument(
         "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"
     )
@@ -122,6 +126,9 @@ def _import(name: str) -> Any:
         specification = importlib.util.spec_from_file_location(Path(place).stem, place)
         assert specification is not None and specification.loader is not None  # for the type checker
         module = importlib.util.module_from_spec(specification)
+        # As if the file had been started by itself: it can import its neighbours.
+        sys.path.insert(0, str(Path(place).resolve().parent))
+        sys.modules[specification.name] = module
         specification.loader.exec_module(module)
     else:
         module = importlib.import_module(place)
@@ -139,6 +146,7 @@ def _group(options: argparse.Namespace) -> None:
         options.k,
         options.subsets,
         options.subset_size,
+        options.affinity,
         meta_steps=options.meta_steps,
         group_steps=options.group_steps,
         seed=options.seed,
@@ -148,8 +156,9 @@ def _group(options: argparse.Namespace) -> None:
     grouping.check(suite)
     folder = RunFolder.open(path, {"suite": suite.config, **grouping.config})
     grouping.fit(suite, checkpoint=folder.checkpoint)
-    report = grouping.report()
-    folder.finish(grouping, report)
+    evaluation = grouping.evaluate(_EPISODES)
+    report = {**grouping.report(), "returns": evaluation.groupby("policy").return_mean.mean().to_dict()}
+    folder.finish(grouping, report, evaluation)
     if options.json:
         print(json.dumps(report))
     else:
@@ -178,6 +187,11 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
     )
     if agreement is not None:
         lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
+    returns = report["returns"]
+    paid = f"mean return over the tasks: meta-policy {returns['meta']:.4g}"
+    if "group" in returns:
+        paid += f", one policy per group, trained on from it, {returns['group']:.4g}"
+    lines.append(paid)
     lines.append(
         "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items())
     )

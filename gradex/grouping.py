@@ -112,6 +112,11 @@ class PolicyGradEx:
         n = len(suite)
         if not 1 <= self.k <= n:
             raise ValueError(f"k is {self.k} for {n} tasks: choose 1 to {n}")
+        if self.steps_per_task < 2:
+            raise ValueError(f"steps_per_task is {self.steps_per_task}: choose at least 2")
+        for name, steps, least in (("meta_steps", self.meta_steps, 1), ("group_steps", self.group_steps, 0)):
+            if steps is not None and steps < least:
+                raise ValueError(f"{name} is {steps}: choose at least {least}")
         chosen = sample_subsets(n, self.subsets, self.subset_size, self.seed)
         # n numbers, how hard each task is, explain n scores perfectly; what is left to interactions is 0.
         if n > 2 and len(chosen) <= n and self.affinity in ("pairwise", "interaction"):

@@ -107,6 +107,8 @@ class MetaPolicy:
         seeds : sequence of int, optional
             One per subset; by default this policy's seed for all, which gives common random numbers.
         """
+        if len(subsets) == 0:
+            raise ValueError("there is no subset to adapt to: give at least one")
         for subset in subsets:
             check_subset(subset, len(self.suite))
         seeds = [self.seed] * len(subsets) if seeds is None else list(seeds)
@@ -154,7 +156,7 @@ class MetaPolicy:
         Parameters
         ----------
         episodes : int
-            Per task. Episode e of every task sees the same random numbers.
+            Per task. Episode e of every task starts from the same random numbers.
         choose : {"sample", "mode"}
             Draw actions from the policy (R_i(θ) is its expected return), or take the most probable ones.
         seed : int, optional
@@ -171,6 +173,10 @@ class MetaPolicy:
             succeeds if it is flagged at any step), episode_length.
         """
         suite = suite or self.suite
+        if suite.observation_space.shape != self.suite.observation_space.shape:
+            raise ValueError(
+                f"this policy was fitted on {self.suite.family!r}: {suite.family!r} has other observations"
+            )
         seed = self.seed + _EVALUATION if seed is None else seed
         chosen = range(len(suite)) if subset is None else subset
         return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gradex.affinity import AffinityGraph, Partition
 from gradex.grouping import PolicyGradEx
+
+#: How the names of files begin that are being written.
+_UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class RunFolder:
         if (path / "groups.json").exists():
             raise ValueError(f"{str(path)!r} already holds a finished run: choose another folder with --out")
         try:
-            if path.exists() and any(path.iterdir()):
+            if path.exists() and any(not file.name.startswith(_UNFINISHED) for file in path.iterdir()):
                 ours = path / "config.json"
                 if not ours.exists() or ours.read_text() != text:
                     raise ValueError(
@@ -57,10 +61,11 @@ class RunFolder:
         """File of the meta-policy."""
         return self.path / "meta.safetensors"
 
-    def finish(self, grouping: PolicyGradEx, report: Mapping[str, Any]) -> None:
+    def finish(self, grouping: PolicyGradEx, report: Mapping[str, Any], evaluation: pd.DataFrame) -> None:
         """Write the results; groups.json comes last, so that it stands for a finished run."""
+        _write(self.path / "evaluation.csv", evaluation.to_csv(index=False))
         _write(self.path / "affinity.csv", grouping.graph_.to_frame().to_csv())
-        temporary = self.path / "unfinished.png"
+        temporary = self.path / f"{_UNFINISHED}-affinity.png"
         draw(grouping.graph_, grouping.partition_).savefig(temporary, dpi=150)
         os.replace(temporary, self.path / "affinity.png")
         for number, policy in enumerate(grouping.policies_):
@@ -79,6 +84,6 @@ def draw(graph: AffinityGraph, partition: Partition) -> Figure:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"unfinished-{path.name}")
+    temporary = path.with_name(f"{_UNFINISHED}-{path.name}")
     temporary.write_text(text)
     os.replace(temporary, path)

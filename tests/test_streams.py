@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from gradex.streams import Streams, derive, uniforms
@@ -63,3 +65,32 @@ def test_a_longer_draw_begins_with_a_shorter_one(length: int) -> None:
     short, long = Streams([1, 2]), Streams([1, 2])
     np.testing.assert_array_equal(short.uniforms(length), long.uniforms(9)[:, :length])
     np.testing.assert_array_equal(short.uniforms(2), long.uniforms(2))
+
+
+@given(
+    seeds=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5),
+    shapes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=4),
+    more=st.integers(0, 5),
+)
+def test_company_and_length_never_matter(seeds: list[int], shapes: list[tuple[int, int]], more: int) -> None:
+    together = Streams(seeds, branch=1)
+    alone = [Streams([seed], branch=1) for seed in seeds]
+    for rows, columns in shapes:
+        numbers = together.uniforms(rows, columns)
+        for index, stream in enumerate(alone):
+            longer = stream.uniforms(rows + more, columns)
+            np.testing.assert_array_equal(numbers[index], longer[0, :rows])
+
+
+def test_successive_draws_and_branches_are_uncorrelated() -> None:
+    size = 20_000
+    streams = [Streams([7], branch) for branch in range(3)]
+    draws = np.stack([stream.normals(size)[0] for stream in streams for _ in range(3)])
+    correlation = np.corrcoef(draws)[np.triu_indices(len(draws), 1)]
+    assert np.abs(correlation).max() < 4.5 / np.sqrt(size)
+
+
+def test_normals_are_the_quantiles_of_uniforms() -> None:
+    np.testing.assert_allclose(
+        Streams([3]).normals(2, 50), stats.norm.ppf(Streams([3]).uniforms(2, 50)), rtol=1e-12
+    )

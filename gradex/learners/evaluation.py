@@ -12,6 +12,8 @@ from gradex.tasks import TaskSuite
 
 #: Steps between two looks at which environments still owe an episode.
 _CHUNK = 64
+#: Steps after which every episode should have ended, where the suite does not know its horizon.
+_PATIENCE = 64_000
 
 
 def evaluate(
@@ -52,7 +54,15 @@ def evaluate(
         np.zeros(owing.shape, dtype=bool),
     )
     reports_success = False
+    steps = 0
     while owing.any():
+        if suite.horizon is None and steps >= _PATIENCE:
+            task = suite.tasks[int(collector.layout.tasks[owing][0])].name
+            raise ValueError(
+                f"an episode of task {task!r} has not ended after {steps} steps: give its environment a time "
+                "limit, for instance gymnasium.wrappers.TimeLimit"
+            )
+        steps += _CHUNK
         with threads_for(owing.size):
             rollout = collector.collect(agent, _CHUNK, choose)
         for t in range(_CHUNK):

@@ -32,7 +32,7 @@ class PPO:
     epochs, minibatches : int
         Passes over a rollout, and pieces of a pass.
     learning_rate : float
-        Of Adam; falls linearly to a tenth over the training.
+        Of Adam; falls linearly towards a tenth over the training.
     trace : float
         λ of generalised advantage estimation.
     clip : float

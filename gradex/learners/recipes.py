@@ -26,8 +26,8 @@ class Recipe:
 
 _RECIPES = {
     "cartpole": Recipe(600_000, 600_000),
-    # Stopped while neither motor has won: where one has, its tasks are solved, their policy gradients vanish, and
-    # with them what the surrogate could tell about whom they clash with.
+    # Stopped while neither motor has won: where one has, its tasks are solved, their policy gradients vanish,
+    # and with them what the surrogate could tell about whom they clash with.
     "cartpole-reversed": Recipe(100_000, 600_000),
     "highway": Recipe(600_000, 400_000),
     "highway-objective": Recipe(200_000, 400_000),

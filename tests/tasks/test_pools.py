@@ -31,7 +31,7 @@ class Backwards:
 
 
 def test_answers_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools.envpool, "make", Backwards)
+    monkeypatch.setattr("envpool.make", Backwards)
     space = Box(-np.inf, np.inf, (3,), np.float32)
     gains = np.array([1.0, 2.0, 1.0, 3.0, 1.0])
     seeds = np.array([11, 12, 13, 14, 15])

@@ -1,0 +1,101 @@
+"""Studies: seeds that resume, tidy tables, figures with their provenance."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import __main__ as command
+from analysis import study
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    """A study that counts how often it computes."""
+    from matplotlib.figure import Figure
+
+    class Toy:
+        SEEDS = {"smoke": 3}  # noqa: RUF012
+        computed: list[int] = []  # noqa: RUF012
+
+        @classmethod
+        def compute(cls, seed, scale):
+            cls.computed.append(seed)
+            return pd.DataFrame({"seed": [seed], "value": [float(seed) ** 2]})
+
+        @staticmethod
+        def plot(table):
+            figure = Figure()
+            figure.subplots().plot(table.seed, table.value)
+            return figure
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "load", lambda name: Toy)
+    return Toy
+
+
+def test_writes_table_figure_and_provenance(toy, tmp_path) -> None:
+    table = study.run("toy", "smoke", None, tmp_path / "figures", resume=False)
+    assert table.value.tolist() == [0, 1, 4]
+    assert pd.read_csv(tmp_path / "figures" / "toy.csv").value.tolist() == [0, 1, 4]
+    for ending in ("png", "pdf"):
+        assert (tmp_path / "figures" / f"toy.{ending}").stat().st_size > 1000
+    provenance = json.loads((tmp_path / "figures" / "toy.json").read_text())
+    assert provenance["seeds"] == [0, 1, 2]
+    assert provenance["packages"]["torch"]
+
+
+def test_resumes_after_the_seeds_that_are_finished(toy, tmp_path) -> None:
+    study.run("toy", "smoke", 2, tmp_path / "figures", resume=False)
+    table = study.run("toy", "smoke", 3, tmp_path / "figures", resume=True)
+    assert toy.computed == [0, 1, 2]
+    assert table.value.tolist() == [0, 1, 4]
+    study.run("toy", "smoke", 1, tmp_path / "figures", resume=False)
+    assert toy.computed == [0, 1, 2, 0]
+
+
+def test_a_seed_that_fails_leaves_the_others(toy, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = toy.compute
+
+    def compute(seed, scale):
+        if seed == 1:
+            raise RuntimeError("power cut")
+        return good(seed, scale)
+
+    monkeypatch.setattr(toy, "compute", compute)
+    with pytest.raises(RuntimeError, match="power cut"):
+        study.run("toy", "smoke", 3, tmp_path / "figures", resume=True)
+    monkeypatch.setattr(toy, "compute", good)
+    study.run("toy", "smoke", 3, tmp_path / "figures", resume=True)
+    assert toy.computed == [0, 1, 2]
+
+
+def test_bad_input_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments, words in ((["nothing"], "no study 'nothing'"), (["planted", "--seeds", "0"], "0 seeds")):
+        monkeypatch.setattr(sys, "argv", ["analysis", *arguments])
+        assert command.main() == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+
+
+def test_interval_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(2000):
+        low, high = study.confidence_interval(rng.standard_normal(8))
+        covered += low <= 0 <= high
+    assert stats.binomtest(covered, 2000, 0.95).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", study.names())
+def test_study_at_smoke_scale(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = study.run(name, "smoke", 1, tmp_path / "figures", resume=False)
+    assert set(table.seed) == {0}
+    assert not study.load(name).summary(table).empty
+    assert (tmp_path / "figures" / f"{name}.png").exists()

@@ -1,0 +1,74 @@
+"""What policies earn, against a loop over one simulator and against scripts."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from gradex.learners import ActorCritic, evaluate
+from gradex.tasks import TaskSuite
+from tests.environments import scripted, scripted_suite
+from tests.oracles.ppo import module
+
+Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
+
+
+def test_cartpole_by_hand(fresh: Fresh) -> None:
+    suite, episodes = TaskSuite.make("cartpole", n=3), 5
+    agent = fresh(suite, [0, 1])
+    table = evaluate(agent, suite, [[1], [2, 0]], episodes, [7, 8], choose="mode").set_index(
+        ["policy", "task"]
+    )
+    for policy, task, seed in ((0, 1, 7), (1, 2, 8), (1, 0, 8)):
+        actor = module(agent.policy.network, agent.actors[policy])
+        simulator = suite[[task]].simulator(episodes, seed)
+        observation, running = simulator.reset()[0], np.ones(episodes, dtype=bool)
+        returns = np.zeros(episodes)
+        while running.any():
+            with torch.no_grad():
+                actions = actor(torch.from_numpy(observation).double()).argmax(dim=1).numpy()
+            observation, reward, terminated, truncated, _ = simulator.step(actions)
+            returns += reward * running
+            running &= ~(terminated | truncated)
+        row = table.loc[(policy, suite.tasks[task].name)]
+        assert row.return_mean == returns.mean()
+        assert row.return_stderr == pytest.approx(returns.std(ddof=1) / np.sqrt(episodes))
+        assert row.episode_length == returns.mean()
+        assert np.isnan(row.success)
+
+
+def test_whole_episodes_are_counted_once(fresh: Fresh) -> None:
+    suite = scripted_suite(
+        short=scripted([1, 2], success=0),
+        long=scripted([0.5] * 150, ends="truncated", success=149),
+        never=scripted([-1, -1, -1], success=7),
+    )
+    table = evaluate(fresh(suite, [0]), suite, [[0, 1, 2]], 3, [0])
+    assert table.task.tolist() == ["short", "long", "never"]
+    assert table.return_mean.tolist() == [3, 75, -3]
+    assert table.return_stderr.tolist() == [0, 0, 0]
+    assert table.episode_length.tolist() == [2, 150, 3]
+    assert table.success.tolist() == [1, 1, 0]
+
+
+def test_policies_with_equal_seeds_meet_equal_starts(fresh: Fresh) -> None:
+    suite = TaskSuite.make("cartpole", n=3)
+    agent = fresh(suite, [0]).repeat(3)
+    table = evaluate(agent, suite, [[0, 1], [1], [1]], 4, [5, 5, 6], "mode").set_index(["policy", "task"])
+    name = suite.tasks[1].name
+    assert table.loc[(0, name)].return_mean == table.loc[(1, name)].return_mean
+    assert table.loc[(0, name)].return_mean != table.loc[(2, name)].return_mean
+
+
+def test_one_episode_is_refused(fresh: Fresh) -> None:
+    suite = TaskSuite.make("cartpole", n=1)
+    with pytest.raises(ValueError, match="1 episodes have no standard error: ask for at least 2"):
+        evaluate(fresh(suite, [0]), suite, [[0]], 1, [0])
+
+
+def test_an_episode_that_never_ends_is_named(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradex.learners.evaluation._PATIENCE", 128)
+    suite = scripted_suite(sisyphus=scripted([0.0] * 1000))
+    with pytest.raises(ValueError, match="'sisyphus' has not ended after 128 steps: give its environment a time"):
+        evaluate(fresh(suite, [0]), suite, [[0]], 2, [0])

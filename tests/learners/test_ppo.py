@@ -1,0 +1,118 @@
+"""Stacked PPO against separate runs, and against the slow version."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gradex.learners import PPO, ActorCritic, evaluate
+from gradex.tasks import TaskSuite
+from tests.oracles.ppo import OnePolicyPPO
+from tests.tasks.families import drift
+
+Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
+
+SUITES = {
+    # Episodes that terminate, with discrete actions and random starts.
+    "cartpole": lambda: TaskSuite.make("cartpole", n=4, reversed="half"),
+    # Continuous actions.
+    "navigation": lambda: TaskSuite.make("navigation", n=4, groups=2, horizon=11),
+    # Episodes that are truncated, too.
+    "custom": lambda: TaskSuite.from_gymnasium({str(speed): drift(speed) for speed in (0.1, 0.2, 0.4, 0.8)}),
+}
+# The range of the ratio is narrow, so that it is clipped often.
+SETTINGS = PPO(steps=48, copies=2, epochs=2, minibatches=4, learning_rate=3e-3, trace=0.9, clip=0.02)
+
+
+@pytest.fixture(params=SUITES)
+def suite(request: pytest.FixtureRequest) -> TaskSuite:
+    return SUITES[request.param]()
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite, fresh: Fresh) -> None:
+    subsets, seeds, rates = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7], [1e-3, 3e-4, 5e-3]
+    rollouts, per_task = 4, SETTINGS.steps * SETTINGS.copies
+    start = fresh(suite, seeds)
+    stack, history = SETTINGS.train(start, suite, subsets, rollouts * per_task * 7, seeds, rates)
+    for index, (subset, seed, rate) in enumerate(zip(subsets, seeds, rates, strict=True)):
+        steps = rollouts * per_task * len(subset)
+        alone, own = SETTINGS.train(start[index], suite, [subset], steps, [seed], [rate])
+        close(stack.actors[index], alone.actors[0], 1e-9)
+        close(stack.critics[index], alone.critics[0], 1e-9)
+        close(stack.return_scale[index], alone.return_scale[0], 1e-12)
+        assert (stack.actors[index] - start.actors[index]).abs().max() > 5 * rate
+        ours = history[history.policy == index].drop(columns=["policy", "steps"]).reset_index(drop=True)
+        pd.testing.assert_frame_equal(ours, own.drop(columns=["policy", "steps"]))
+
+
+def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh) -> None:
+    subset, seed, rollouts = [2, 0], 3, 2
+    start = fresh(suite, [seed])
+    slow = OnePolicyPPO(start, suite, subset, seed, SETTINGS)
+    slow.train(rollouts)
+    steps = rollouts * SETTINGS.steps * SETTINGS.copies * len(subset)
+    fast, history = SETTINGS.train(start, suite, [subset], steps, [seed])
+    close(fast.actors[0], slow.actors, 1e-8)
+    close(fast.critics[0], slow.critics, 1e-8)
+    close(fast.return_scale[0], torch.tensor(slow.scale, dtype=torch.float64), 1e-12)
+    assert history.episodes.sum() > 0  # or ends of episodes would not have been compared
+
+
+def test_a_policy_that_comes_with_a_scale_of_returns_keeps_it(suite: TaskSuite, fresh: Fresh) -> None:
+    start = replace(fresh(suite, [0]), return_scale=torch.tensor([3.5], dtype=torch.float64))
+    trained, _ = SETTINGS.train(start, suite, [[0]], 1, [0])
+    assert trained.return_scale.tolist() == [3.5]
+
+
+def test_training_leaves_its_start_alone_and_gives_contiguous_rows(suite: TaskSuite, fresh: Fresh) -> None:
+    start = fresh(suite, [0, 1])
+    before = start.actors.clone(), start.critics.clone()
+    trained, _ = SETTINGS.train(start, suite, [[0], [1]], 1, [0, 1])
+    assert torch.equal(start.actors, before[0])
+    assert torch.equal(start.critics, before[1])
+    assert trained.actors.is_contiguous()
+    assert trained.critics.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "gain"),
+    [("cartpole", {"n": 1, "half_length": 0.5}, 100.0), ("navigation", {"n": 1, "groups": 1}, 15.0)],
+)
+def test_policies_learn(family: str, options: dict[str, Any], gain: float) -> None:
+    suite = TaskSuite.make(family, **options)
+    start = ActorCritic.initial(suite, [0], layers=3)
+    trained, _ = PPO(minibatches=8).train(start, suite, [[0]], 10_000, [0])
+    before, after = (evaluate(agent, suite, [[0]], 16, [5]).return_mean[0] for agent in (start, trained))
+    assert after - before > gain
+
+
+def test_steps_are_rounded_up_to_rollouts(fresh: Fresh) -> None:
+    suite = SUITES["navigation"]()
+    per_rollout = SETTINGS.steps * SETTINGS.copies
+    _, history = SETTINGS.train(fresh(suite, [0]), suite, [[0]], per_rollout + 1, [0])
+    assert set(history.steps) == {per_rollout, 2 * per_rollout}
+
+
+def test_the_rate_falls_linearly_towards_a_tenth(
+    suite: TaskSuite, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    monkeypatch.setattr(PPO, "_improve", lambda self, *arguments: seen.append(float(arguments[-1][0])))
+    SETTINGS.train(fresh(suite, [0]), suite, [[0]], 4 * SETTINGS.steps * SETTINGS.copies, [0])
+    np.testing.assert_allclose(seen, SETTINGS.learning_rate * np.array([1, 0.775, 0.55, 0.325]))
+
+
+def test_bad_settings_are_named(fresh: Fresh) -> None:
+    suite = SUITES["navigation"]()
+    with pytest.raises(ValueError, match="7 minibatches do not divide 48 steps: choose a divisor"):
+        PPO(steps=48, minibatches=7)
+    with pytest.raises(ValueError, match="cannot train for 0 environment steps: ask for at least 1"):
+        SETTINGS.train(fresh(suite, [0]), suite, [[0]], 0, [0])

@@ -1,0 +1,291 @@
+"""The command `gradex`: what it prints, what it writes, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite
+from gradex.cli import main
+
+SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
+FILES = {"config.json", "meta.safetensors", "affinity.csv", "affinity.png", "evaluation.csv", "groups.json"}
+ROOT = Path(__file__).parents[1]
+
+#: Tasks of a user, in a file of theirs.
+TASKS = """
+from gradex import TaskSuite
+from tests.environments import scripted, scripted_suite
+
+environments = {name: scripted([float(ord(name)), 1, 0]) for name in "abcd"}
+suite = scripted_suite(**environments)
+nothing = 3
+
+
+def navigation():
+    return TaskSuite.make("navigation", n=5)
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert main(["group", "navigation", "--json", "--out", str(folder), *SMALL]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(TASKS)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail with one line, and give the line."""
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("gradex: ")
+    assert output.err.count("\n") == 1
+    assert output.err.endswith("\n")
+    return output.err.removeprefix("gradex: ").rstrip()
+
+
+# ---------------------------------------------------------------------- what works
+def test_suites_are_listed_with_their_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["suites"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(TaskSuite.names())
+    assert all("Options: n=" in line for line in lines)
+
+
+def test_the_folder_holds_the_results(whole: Path) -> None:
+    assert {file.name for file in whole.iterdir()} == FILES | {
+        f"group-{number}.safetensors" for number in range(3)
+    }
+    report = json.loads((whole / "groups.json").read_text())
+    assert len(report["tasks"]) == len(report["labels"]) == 6
+    for number, group in enumerate(report["groups"]):
+        policy = MetaPolicy.load(whole / f"group-{number}.safetensors")
+        assert set(policy.history_.task) == set(group)
+    assert (whole / "affinity.csv").read_text().count("\n") == 7
+    evaluation = pd.read_csv(whole / "evaluation.csv").groupby("policy").return_mean.mean()
+    assert report["returns"] == pytest.approx(evaluation.to_dict())
+    assert (whole / "affinity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_itself_prints_one_json_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["group", "navigation", "--json", *SMALL]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("TQDM_DISABLE")  # progress belongs to standard error
+    command = [sys.executable, "-m", "gradex.cli", *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("\n") == 1
+    folder = Path("runs/navigation-k3-seed0")
+    assert json.loads(run.stdout) == json.loads((folder / "groups.json").read_text())
+    line = refused(capsys, *arguments)
+    assert line == f"{str(folder)!r} already holds a finished run: choose another folder with --out"
+
+
+def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["group", "navigation", "--k", "2", "--subset-size", "2", *SMALL[:4], "--group-steps", "0"]) == 0
+    )
+    text, errors = capsys.readouterr()
+    assert errors == ""
+    for part in (
+        "6 navigation tasks in 2 groups",
+        "group 0: ",
+        "group 1: ",
+        "first-order error at 1 % distance: ",
+        "coverage: 15 subsets, every pair in 1 to 1 of them",
+        "clustering: objective ",
+        "agreement with the planted groups: NMI ",
+        "mean return over the tasks: meta-policy ",
+        "seconds: meta-policy ",
+        "written to runs/navigation-k2-seed0",
+    ):
+        assert part in text
+    assert not list(Path("runs/navigation-k2-seed0").glob("group-*.safetensors"))
+
+
+def test_tasks_of_your_own(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--json", "--subset-size", "2", "--meta-steps", "1000", "--group-steps", "0"]
+    assert main(["group", "mine.py:environments", *arguments]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["suite"] == "custom"
+    assert report["tasks"] == ["a", "b", "c", "d"]
+    assert report["planted_nmi"] is None
+    assert Path("runs/mine-k3-seed0/groups.json").is_file()
+
+
+@pytest.fixture
+def suites(monkeypatch: pytest.MonkeyPatch) -> list[TaskSuite]:
+    """Collect the suites that commands would group, and stop there."""
+    seen: list[TaskSuite] = []
+
+    def stop(self: PolicyGradEx, suite: TaskSuite) -> None:
+        seen.append(suite)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(PolicyGradEx, "check", stop)
+    return seen
+
+
+def test_a_file_may_hold_a_suite_or_a_function(suites: list[TaskSuite]) -> None:
+    main(["group", "mine.py:suite"])
+    main(["group", "mine.py:navigation"])
+    assert [(suite.family, len(suite)) for suite in suites] == [("custom", 4), ("navigation", 5)]
+
+
+def test_options_of_a_suite_are_read_as_json_or_text(suites: list[TaskSuite]) -> None:
+    main(
+        [
+            "group",
+            "cartpole",
+            "--seed",
+            "3",
+            "--set",
+            "n=4",
+            "--set",
+            "reversed=half",
+            "--set",
+            "half_length=[0.5, 2]",
+        ]
+    )
+    expected = TaskSuite.make("cartpole", n=4, seed=3, reversed="half", half_length=(0.5, 2))
+    assert suites[0].config == expected.config
+
+
+# ---------------------------------------------------------------------- a run that was cut off
+def test_a_run_that_was_cut_off_goes_on(
+    whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = ["group", "navigation", "--json", "--out", "cut", *SMALL]
+
+    def interrupt(*arguments: object, **keywords: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaPolicy, "adapt_each", interrupt)
+        assert main(cut) == 130
+    assert capsys.readouterr().err == "gradex: stopped; start the same command again to go on\n"
+    assert {file.name for file in Path("cut").iterdir()} == {"config.json", "meta.safetensors"}
+
+    def train(self: MetaPolicy, steps: int) -> MetaPolicy:
+        raise AssertionError("the meta-policy was trained again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaPolicy, "fit", train)
+        assert main(cut) == 0
+    report, expected = json.loads(capsys.readouterr().out), json.loads((whole / "groups.json").read_text())
+    assert {**report, "seconds": None} == {**expected, "seconds": None}
+    assert Path("cut/affinity.csv").read_text() == (whole / "affinity.csv").read_text()
+    for number in range(3):
+        ours, theirs = (
+            MetaPolicy.load(folder / f"group-{number}.safetensors") for folder in (Path("cut"), whole)
+        )
+        np.testing.assert_array_equal(ours.parameters, theirs.parameters)
+
+
+# ---------------------------------------------------------------------- what is refused
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["navigatoin"], "unknown suite 'navigatoin': did you mean 'navigation'? known are cartpole"),
+        (["navigation", "--set", "n"], "--set 'n' has no '=': write OPTION=VALUE"),
+        (["navigation", "--set", "wind=3"], "suite 'navigation' has no option 'wind': it takes n, seed"),
+        (["navigation", "--set", "goals=square"], "goals is 'square': choose 'groups'"),
+        (["navigation", "--k", "13"], "k is 13 for 12 tasks: choose 1 to 12"),
+        (["navigation", "--subset-size", "13"], "size=13 is no subset size for 12 tasks"),
+        (["navigation", "--subsets", "4"], "count=4 subsets of size 3 cannot cover all 66 pairs"),
+        (["absent.py:suite"], "there is no file 'absent.py': give FILE.py:NAME"),
+        (["mine.py:absent"], "'mine.py' has no 'absent': give the name of a suite"),
+        (["mine.py:nothing"], "'mine.py:nothing' is a int: expected a TaskSuite"),
+        (["absent_module:suite"], "No module named 'absent_module'"),
+        (["mine.py:suite", "--set", "n=3"], "--set is for named suites, not for 'mine.py:suite'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert refused(capsys, "group", *arguments).startswith(message)
+    assert not Path("runs").exists()
+
+
+def finished(path: Path) -> None:
+    path.mkdir()
+    (path / "groups.json").write_text("{}")
+
+
+def foreign(path: Path) -> None:
+    path.mkdir()
+    (path / "thesis.tex").write_text("")
+
+
+def another_run(path: Path) -> None:
+    path.mkdir()
+    (path / "config.json").write_text("{}\n")
+
+
+@pytest.mark.parametrize(
+    ("occupy", "message"),
+    [
+        (finished, "'place' already holds a finished run: choose another folder with --out"),
+        (foreign, "'place' already holds something else: choose another folder with --out"),
+        (another_run, "'place' already holds something else: choose another folder with --out"),
+        (
+            lambda path: path.write_text(""),
+            "cannot write to 'place' (Not a directory): choose another folder with --out",
+        ),
+    ],
+)
+def test_an_occupied_folder_is_refused_and_left_alone(
+    capsys: pytest.CaptureFixture[str], occupy: Callable[[Path], object], message: str
+) -> None:
+    occupy(Path("place"))
+    before = sorted((file.name, file.read_text()) for file in Path("place").glob("*"))
+    assert refused(capsys, "group", "navigation", "--out", "place", *SMALL) == message
+    assert sorted((file.name, file.read_text()) for file in Path("place").glob("*")) == before
+
+
+def test_a_folder_below_a_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").write_text("")
+    message = refused(capsys, "group", "navigation", "--out", "file/run", *SMALL)
+    assert message == "cannot write to 'file/run' (Not a directory): choose another folder with --out"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_without_permission_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("locked").mkdir(mode=0o500)
+    message = refused(capsys, "group", "navigation", "--out", "locked/run", *SMALL)
+    assert message == "cannot write to 'locked/run' (Permission denied): choose another folder with --out"
+
+
+def test_an_environment_that_breaks_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    spoiled = TASKS + "environments['d'] = scripted([0, 0, 0, float('nan')])\n"
+    Path("mine.py").write_text(spoiled)
+    line = refused(capsys, "group", "mine.py:environments", "--subset-size", "2", "--meta-steps", "1000")
+    assert line == "task 'd' returned a reward that is not finite: check its environment"
+
+
+def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "bench", "speed").startswith("there is no benchmark 'speed': choose one of ppo")
+
+
+def test_usage_errors_have_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["dance"], ["group"], ["group", "navigation", "--k", "three"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+    capsys.readouterr()

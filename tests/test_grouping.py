@@ -1,0 +1,194 @@
+"""PolicyGradEx from a suite to groups and their policies, on small budgets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import normalized_mutual_info_score
+
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite
+from tests.environments import scripted, scripted_suite
+
+N = 6
+
+
+def small(**settings: Any) -> PolicyGradEx:
+    defaults: dict[str, Any] = {
+        "k": 3,
+        "subset_size": 3,
+        "projection_dim": 100,
+        "steps_per_task": 512,
+        "meta_steps": 20_000,
+    }
+    return PolicyGradEx(**{**defaults, "group_steps": 0, **settings})
+
+
+@pytest.fixture(scope="module")
+def suite() -> TaskSuite:
+    return TaskSuite.make("navigation", n=N)
+
+
+@pytest.fixture(scope="module")
+def fitted(suite: TaskSuite, tmp_path_factory: pytest.TempPathFactory) -> PolicyGradEx:
+    checkpoint = tmp_path_factory.mktemp("run") / "meta.safetensors"
+    grouping = small(group_steps=6_000)
+    assert grouping.fit(suite, checkpoint=checkpoint) is grouping
+    assert checkpoint.is_file()
+    return grouping
+
+
+def test_planted_groups_are_recovered(suite: TaskSuite, fitted: PolicyGradEx) -> None:
+    assert normalized_mutual_info_score(suite.labels, fitted.labels_) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_planted_groups_are_recovered_for_other_seeds(seed: int) -> None:
+    suite = TaskSuite.make("navigation", n=N, seed=seed)
+    labels = small(seed=seed).fit(suite).labels_
+    assert normalized_mutual_info_score(suite.labels, labels) == pytest.approx(1)
+
+
+def test_what_was_learned_fits_together(suite: TaskSuite, fitted: PolicyGradEx) -> None:
+    assert sorted(task for group in fitted.groups_ for task in group) == list(range(N))
+    for number, group in enumerate(fitted.groups_):
+        assert (fitted.labels_[list(group)] == number).all()
+    assert fitted.suite_ is suite
+    assert len(fitted.scores_.subsets) == 20  # all subsets of three
+    assert fitted.graph_.matrix.shape == (N, N)
+    assert (fitted.coverage_[np.triu_indices(N, 1)] == 4).all()
+    assert list(fitted.seconds_) == [
+        "meta-policy", "transitions", "gradients", "subset scores", "clustering", "group policies",
+    ]  # fmt: skip
+    assert min(fitted.seconds_.values()) > 0
+
+
+def test_group_policies_train_on_from_the_meta_policy(fitted: PolicyGradEx) -> None:
+    again = fitted.meta_.adapt_each(fitted.groups_, 6_000)
+    for group, policy, same in zip(fitted.groups_, fitted.policies_, again, strict=True):
+        np.testing.assert_array_equal(policy.parameters, same.parameters)
+        assert np.abs(policy.parameters - fitted.meta_.parameters).max() > 1e-2
+        assert set(policy.history_.task) == set(group)
+
+
+def test_evaluate_compares_with_the_meta_policy(suite: TaskSuite, fitted: PolicyGradEx) -> None:
+    table = fitted.evaluate(episodes=4)
+    columns = ["policy", "group", "task", "return_mean", "return_stderr", "success", "episode_length"]
+    assert list(table.columns) == columns
+    names = [task.name for task in suite.tasks]
+    for policy in ("meta", "group"):
+        rows = table[table.policy == policy]
+        assert sorted(rows.task) == sorted(names)
+        assert [fitted.labels_[names.index(task)] for task in rows.task] == rows.group.tolist()
+    pd.testing.assert_series_equal(
+        table[table.policy == "meta"].return_mean, fitted.meta_.evaluate(4).return_mean
+    )
+
+
+def test_the_report_is_plain_json_and_complete(suite: TaskSuite, fitted: PolicyGradEx) -> None:
+    report = fitted.report()
+    assert json.loads(json.dumps(report)) == report
+    assert {
+        "suite", "tasks", "labels", "groups", "k", "objective", "upper_bound", "gap", "first_order_error",
+        "planted_nmi", "seconds",
+    } <= set(report)  # fmt: skip
+    assert report["suite"] == "navigation"
+    assert report["tasks"] == [task.name for task in suite.tasks]
+    assert report["labels"] == fitted.labels_.tolist()
+    assert report["groups"] == [list(group) for group in fitted.groups_]
+    assert report["k"] == 3
+    assert report["upper_bound"] >= report["objective"] - 1e-9
+    assert report["gap"] >= 0
+    assert report["planted_nmi"] == pytest.approx(1)
+    assert 0 < report["first_order_error"] < report["first_order_error_of_change"] < 1
+    assert report["coverage"] == {"subsets": 20, "fewest": 4, "most": 4}
+
+
+def test_a_suite_without_planted_groups_and_a_run_without_group_policies() -> None:
+    suite = TaskSuite.make("cartpole", n=4)
+    grouping = small(k=2, subset_size=2, meta_steps=2_000).fit(suite)
+    assert grouping.report()["planted_nmi"] is None
+    assert grouping.policies_ == []
+    assert set(grouping.evaluate(2).policy) == {"meta"}
+
+
+# ---------------------------------------------------------------------- the meta-policy, trained once
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(self: MetaPolicy, steps: int = 0) -> MetaPolicy:
+        raise AssertionError("a meta-policy was trained")
+
+    monkeypatch.setattr(MetaPolicy, "fit", fit)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_checkpoint_is_read_instead_of_training(
+    suite: TaskSuite, fitted: PolicyGradEx, tmp_path: Path
+) -> None:
+    fitted.meta_.save(tmp_path / "meta.safetensors")
+    again = small().fit(suite, checkpoint=tmp_path / "meta.safetensors")
+    np.testing.assert_array_equal(again.meta_.parameters, fitted.meta_.parameters)
+    np.testing.assert_array_equal(again.graph_.matrix, fitted.graph_.matrix)
+    assert again.groups_ == fitted.groups_
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_meta_policy_can_be_given(suite: TaskSuite, fitted: PolicyGradEx) -> None:
+    again = small().fit(suite, meta=fitted.meta_)
+    assert again.meta_ is fitted.meta_
+    assert again.groups_ == fitted.groups_
+
+
+# ---------------------------------------------------------------------- what cannot work
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"k": 7}, "k is 7 for 6 tasks: choose 1 to 6"),
+        ({"k": 0}, "k is 0 for 6 tasks: choose 1 to 6"),
+        ({"subset_size": 7}, "size=7 is no subset size for 6 tasks; choose one from 2 to 6"),
+        ({"subset_size": 1}, "size=1 is no subset size for 6 tasks; choose one from 2 to 6"),
+        ({"subsets": 3}, "count=3 subsets of size 3 cannot cover all 15 pairs of 6 tasks"),
+        ({"subset_size": 5}, "6 subsets of size 5 cannot tell how 6 tasks interact from how hard each is"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(
+    suite: TaskSuite, settings: dict[str, int], message: str
+) -> None:
+    grouping = small(**settings)
+    for refuse in (grouping.check, grouping.fit):
+        with pytest.raises(ValueError, match=message) as caught:
+            refuse(suite)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(NotFittedError):
+        _ = grouping.labels_
+
+
+def test_the_affinity_of_the_paper_needs_no_more_subsets_than_tasks(suite: TaskSuite) -> None:
+    assert len(small(subset_size=5, affinity="mean").check(suite)) == 6
+
+
+@pytest.mark.parametrize("use", ["groups_", "labels_", "report", "evaluate"])
+def test_an_unfitted_object_says_so(use: str) -> None:
+    with pytest.raises(NotFittedError, match=r"this PolicyGradEx is not fitted: call fit\(suite\) first"):
+        value = getattr(PolicyGradEx(), use)
+        value()
+
+
+def test_a_suite_of_your_own() -> None:
+    suite = scripted_suite(
+        a=scripted([1, 2, 1]), b=scripted([2, 1, 2]), c=scripted([0, 5, 0]), d=scripted([1, 1])
+    )
+    report = small(k=2, subset_size=2, meta_steps=1_000).fit(suite).report()
+    assert report["suite"] == "custom"
+    assert report["tasks"] == ["a", "b", "c", "d"]
+
+
+def test_the_settings_are_plain_json() -> None:
+    config = PolicyGradEx(k=4, seed=3).config
+    assert json.loads(json.dumps(config)) == config
+    assert config["k"] == 4
+    assert not any(name.endswith("_") for name in config)

@@ -1,0 +1,317 @@
+"""MetaPolicy: fitting, adapting, looking at it, and keeping it on disk."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.exceptions import NotFittedError
+
+from gradex import PPO, MetaPolicy, TaskSuite
+from gradex.learners import evaluate
+from tests.environments import Scripted, scripted, scripted_suite
+
+LEARNER = PPO(steps=32, copies=2, minibatches=4)
+#: Environment steps of one rollout in one task.
+ROLLOUT = 64
+
+
+def small(suite: TaskSuite, seed: int = 0) -> MetaPolicy:
+    return MetaPolicy(suite, learner=LEARNER, seed=seed, layers=3, width=8)
+
+
+@pytest.fixture(scope="module")
+def meta() -> MetaPolicy:
+    return small(TaskSuite.make("navigation", n=4, horizon=10)).fit(20 * ROLLOUT)
+
+
+@pytest.fixture(scope="module")
+def cartpole() -> MetaPolicy:
+    return small(TaskSuite.make("cartpole", n=3)).fit(6 * ROLLOUT)
+
+
+@pytest.fixture(scope="module")
+def custom() -> MetaPolicy:
+    return small(scripted_suite(a=scripted([1, 2]), b=scripted([3, 4, 5]))).fit(2 * ROLLOUT)
+
+
+# ---------------------------------------------------------------------- construction and fitting
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda policy: policy.adapt([0], 10),
+        lambda policy: policy.adapt_each([[0]], 10),
+        lambda policy: policy.evaluate(2),
+        lambda policy: policy.transitions(10),
+        lambda policy: policy.parameters,
+        lambda policy: policy.with_parameters(np.zeros(3)),
+        lambda policy: policy.save("nowhere.safetensors"),
+    ],
+)
+def test_an_unfitted_policy_says_so(use: Callable[[MetaPolicy], object]) -> None:
+    policy = small(TaskSuite.make("navigation", n=3))
+    with pytest.raises(NotFittedError, match=r"this MetaPolicy is not fitted: call fit\(steps=...\) first"):
+        use(policy)
+
+
+def test_unknown_choices_are_named() -> None:
+    suite = TaskSuite.make("navigation", n=3)
+    with pytest.raises(ValueError, match="unknown network 'transformer': choose 'mlp'"):
+        MetaPolicy(suite, network="transformer")
+    with pytest.raises(ValueError, match="unknown learner 'dqn': choose 'ppo'"):
+        MetaPolicy(suite, learner="dqn")
+
+
+def test_fit_returns_self_and_records_learning_curves(meta: MetaPolicy) -> None:
+    policy = small(meta.suite)
+    assert policy.fit(20 * ROLLOUT) is policy
+    np.testing.assert_array_equal(policy.parameters, meta.parameters)
+    assert list(policy.history_.columns) == ["steps", "policy", "task", "return_mean", "episodes"]
+    assert set(policy.history_.task) == set(range(4))
+    assert policy.history_.steps.max() == 20 * ROLLOUT
+    other = small(meta.suite, seed=1).fit(20 * ROLLOUT)
+    assert not np.allclose(other.parameters, meta.parameters)
+
+
+def test_a_name_takes_the_settings_of_the_family() -> None:
+    assert MetaPolicy(TaskSuite.make("lunarlander", n=2)).learner.trace == 0.98
+    assert MetaPolicy(TaskSuite.make("cartpole", n=2)).learner == PPO()
+
+
+# ---------------------------------------------------------------------- adapting
+def test_a_subset_adapts_alike_alone_and_in_company(meta: MetaPolicy) -> None:
+    subsets, rollouts = [[3], [0, 2], [1, 3, 0]], 3
+    together = meta.adapt_each(subsets, rollouts * 6 * ROLLOUT)
+    for subset, policy in zip(subsets, together, strict=True):
+        alone = meta.adapt(subset, rollouts * len(subset) * ROLLOUT)
+        np.testing.assert_allclose(policy.parameters, alone.parameters, rtol=0, atol=1e-5)
+        assert np.abs(alone.parameters - meta.parameters).max() > 1e-2
+        assert (policy.history_.policy == 0).all()
+        assert set(policy.history_.task) == set(subset)
+
+
+def test_adapting_leaves_the_meta_policy_alone(meta: MetaPolicy) -> None:
+    before = meta.parameters
+    adapted = meta.adapt([1], ROLLOUT)
+    np.testing.assert_array_equal(meta.parameters, before)
+    assert adapted.suite is meta.suite
+    assert adapted.learner is meta.learner
+
+
+def test_seeds_of_adaptation(meta: MetaPolicy) -> None:
+    same, other = meta.adapt_each([[1], [1]], 2 * ROLLOUT, seeds=[0, 5])
+    np.testing.assert_allclose(same.parameters, meta.adapt([1], ROLLOUT).parameters, atol=1e-5)
+    np.testing.assert_allclose(other.parameters, meta.adapt([1], ROLLOUT, seed=5).parameters, atol=1e-5)
+    assert not np.allclose(same.parameters, other.parameters, atol=1e-4)
+
+
+@pytest.mark.parametrize("subset", [[], [0, 0], [4], [-1]])
+def test_what_is_not_a_subset_is_refused(meta: MetaPolicy, subset: list[int]) -> None:
+    with pytest.raises(ValueError, match="is not a subset of 4 tasks: give different indices from 0 to 3"):
+        meta.adapt(subset, ROLLOUT)
+
+
+def test_with_parameters(meta: MetaPolicy) -> None:
+    before = meta.parameters
+    other = meta.with_parameters(before + 1)
+    np.testing.assert_allclose(other.parameters, before + 1)
+    np.testing.assert_array_equal(meta.parameters, before)
+    assert torch.equal(other.agent_.critics, meta.agent_.critics)
+    before[:] = 0  # what leaves is a copy
+    assert np.abs(meta.parameters).max() > 0
+
+
+# ---------------------------------------------------------------------- looking at it
+def test_evaluate_gives_one_row_per_task(meta: MetaPolicy, cartpole: MetaPolicy) -> None:
+    columns = ["task", "return_mean", "return_stderr", "success", "episode_length"]
+    table = meta.evaluate(episodes=3)
+    assert list(table.columns) == columns
+    assert table.task.tolist() == [task.name for task in meta.suite.tasks]
+    assert (table.episode_length == 10).all()
+    assert table.success.between(0, 1).all()
+    assert cartpole.evaluate(episodes=3).success.isna().all()
+    assert meta.evaluate(3, subset=[2, 0]).task.tolist() == [
+        meta.suite.tasks[2].name,
+        meta.suite.tasks[0].name,
+    ]
+    pd.testing.assert_frame_equal(table, meta.evaluate(episodes=3))
+    assert not table.equals(meta.evaluate(episodes=3, seed=1))
+
+
+def test_evaluate_on_unseen_tasks(cartpole: MetaPolicy) -> None:
+    unseen = cartpole.suite.unseen(5, seed=0)
+    table = cartpole.evaluate(2, "mode", seed=3, suite=unseen)
+    expected = evaluate(cartpole.agent_, unseen, [range(5)], 2, [3], "mode").drop(columns="policy")
+    pd.testing.assert_frame_equal(table, expected)
+    assert table.task.tolist() == [task.name for task in unseen.tasks]
+
+
+def test_evaluation_counts_the_script(custom: MetaPolicy) -> None:
+    table = custom.evaluate(episodes=4)
+    assert table.return_mean.tolist() == [3, 12]
+    assert table.episode_length.tolist() == [2, 3]
+
+
+def test_transitions(meta: MetaPolicy, cartpole: MetaPolicy) -> None:
+    for policy, action_shape in ((meta, (2,)), (cartpole, ())):
+        n = len(policy.suite)
+        transitions = policy.transitions(steps_per_task=50, copies=4)
+        assert len(transitions) == 50 * n
+        assert transitions.observations.shape == (50 * n, *policy.suite.observation_space.shape)
+        assert transitions.actions.shape == (50 * n, *action_shape)
+        assert np.bincount(transitions.tasks).tolist() == [50] * n
+        pairs = pd.DataFrame({"episode": transitions.episodes, "task": transitions.tasks})
+        assert (pairs.groupby("episode").task.nunique() == 1).all()
+        by_task = pd.Series(transitions.advantages).groupby(transitions.tasks)
+        np.testing.assert_allclose(by_task.mean(), 0, atol=1e-9)
+        np.testing.assert_allclose(by_task.std(ddof=0), 1, atol=1e-5)
+    other = cartpole.transitions(steps_per_task=50, copies=4, seed=1)
+    assert not np.array_equal(other.observations, transitions.observations)
+
+
+@pytest.mark.parametrize(
+    ("what", "broken"),
+    [("reward", scripted([0, 0, 0, np.nan])), ("observation", scripted([0] * 4, observed={3: np.nan}))],
+)
+def test_an_environment_that_breaks_is_named(what: str, broken: Callable[[], Scripted]) -> None:
+    suite = scripted_suite(sound=scripted([1] * 4), broken=broken)
+    line = f"^task 'broken' returned a {what} that is not finite: check its environment$"
+    with pytest.raises(ValueError, match=line):
+        small(suite).fit(ROLLOUT)
+
+
+# ---------------------------------------------------------------------- on disk
+def test_a_policy_comes_back_from_disk(meta: MetaPolicy, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "policy.safetensors"
+    meta.save(path)
+    back = MetaPolicy.load(path)
+    assert back.config == meta.config
+    np.testing.assert_array_equal(back.parameters, meta.parameters)
+    assert torch.equal(back.agent_.critics, meta.agent_.critics)
+    assert torch.equal(back.agent_.return_scale, meta.agent_.return_scale)
+    pd.testing.assert_frame_equal(back.history_, meta.history_)
+    pd.testing.assert_frame_equal(back.evaluate(3), meta.evaluate(3))
+    np.testing.assert_array_equal(back.transitions(20).advantages, meta.transitions(20).advantages)
+    np.testing.assert_array_equal(back.adapt([0], ROLLOUT).parameters, meta.adapt([0], ROLLOUT).parameters)
+    assert [file.name for file in path.parent.iterdir()] == ["policy.safetensors"]
+
+
+def test_the_file_is_plain_safetensors(meta: MetaPolicy, tmp_path: Path) -> None:
+    meta.save(tmp_path / "policy.safetensors")
+    tensors = load_file(tmp_path / "policy.safetensors")
+    assert tensors["policy.0.weight"].shape == (1, 3, 8)
+    assert tensors["policy.log_std"].shape == (1, 2)
+    assert tensors["critic.0.weight"].shape == (1, 3 + 4, 8)
+
+
+def test_saving_replaces_an_older_policy(meta: MetaPolicy, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    path.write_text("an older file")
+    meta.save(path)
+    np.testing.assert_array_equal(MetaPolicy.load(path).parameters, meta.parameters)
+
+
+def test_a_custom_suite_comes_back_with_its_environments(custom: MetaPolicy, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    custom.save(path)
+    with pytest.raises(
+        ValueError, match="a 'custom' suite cannot be rebuilt from its config: pass the suite itself"
+    ):
+        MetaPolicy.load(path)
+    back = MetaPolicy.load(path, suite=custom.suite)
+    pd.testing.assert_frame_equal(back.evaluate(2), custom.evaluate(2))
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def foreign(path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, path)
+
+
+def without_a_tensor(path: Path) -> None:
+    rewrite(path, lambda tensors: tensors.pop("policy.1.bias"))
+
+
+def without_a_scale(path: Path) -> None:
+    rewrite(path, lambda tensors: tensors.pop("return_scale"))
+
+
+def of_another_shape(path: Path) -> None:
+    rewrite(path, lambda tensors: tensors.update({"policy.0.weight": torch.zeros(1, 3, 9)}))
+
+
+def with_a_damaged_description(path: Path) -> None:
+    save_file(load_file(path), path, metadata={"format": "gradex.ActorCritic/1", "description": "{"})
+
+
+def with_an_empty_description(path: Path) -> None:
+    save_file(
+        load_file(path), path, metadata={"format": "gradex.ActorCritic/1", "description": json.dumps({})}
+    )
+
+
+def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata=header)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "cannot read a policy from"),
+        (lambda path: path.write_text(""), "cannot read a policy from"),
+        (damaged, "cannot read a policy from"),
+        (foreign, "was not written by gradex"),
+        (without_a_tensor, "policy.1.bias is missing"),
+        (without_a_scale, r"does not describe a policy of this version \('return_scale'\): save it again"),
+        (of_another_shape, r"policy.0.weight is of shape \(3, 9\), expected \(3, 8\)"),
+        (with_a_damaged_description, "has a damaged description: .*; save it again"),
+        (
+            with_an_empty_description,
+            r"does not describe a policy of this version \('learner'\): save it again",
+        ),
+    ],
+)
+def test_a_file_that_is_not_ours_is_refused_in_one_line(
+    meta: MetaPolicy, tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    path = tmp_path / "policy.safetensors"
+    meta.save(path)
+    spoil(path)
+    with pytest.raises(ValueError, match=message) as caught:
+        MetaPolicy.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_not_a_policy(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot read a policy from"):
+        MetaPolicy.load(tmp_path)
+
+
+def test_a_policy_of_another_suite_does_not_fit(meta: MetaPolicy, tmp_path: Path) -> None:
+    meta.save(tmp_path / "policy.safetensors")
+    with pytest.raises(
+        ValueError, match=r"does not fit: policy.0.weight is of shape \(3, 8\), expected \(4, 8\)"
+    ):
+        MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("cartpole", n=4))
+    with pytest.raises(
+        ValueError, match=r"does not fit: critic.0.weight is of shape \(7, 8\), expected \(8, 8\)"
+    ):
+        MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("navigation", n=5))
+
+
+def test_an_unwritable_place_is_named(meta: MetaPolicy, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot write to .*choose another folder"):
+        meta.save(tmp_path / "file" / "policy.safetensors")

@@ -1,0 +1,120 @@
+"""The house rules, read from the source: which room imports which, and what library code leaves alone."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: The order of the walk. A room imports from floors above its own, and from no room beside it.
+FLOORS = [
+    ("streams",), ("tasks", "policies", "affinity"), ("learners",), ("meta_policy",), ("surrogate",),
+    ("generalization",), ("grouping",), ("run_folder", "bench"), ("cli",), ("__init__",),
+]  # fmt: skip
+
+#: Matrices in, groups out: useful to anybody who clusters, so it imports no other room, and nothing of
+#: reinforcement learning knows that results will be clustered.
+APART, JOINED = "affinity", "grouping"
+
+#: What a user runs in a shell may print.
+COMMANDS = (ROOT / "gradex" / "cli.py", ROOT / "analysis" / "__main__.py")
+
+#: Names of numpy.random that do not touch its global generator.
+SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64"}
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "gradex").parts[0].removesuffix(".py")
+
+
+def floor(name: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def may_import(name: str) -> set[str]:
+    """Give the rooms above this one."""
+    if name == APART:
+        return set()
+    above = {other for rooms in FLOORS[: floor(name)] for other in rooms}
+    return above if floor(name) >= floor(JOINED) else above - {APART}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def dotted(node: ast.AST) -> str:
+    """Give `a.b.c` of an attribute, or an empty string."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (owner := dotted(node.value)):
+        return f"{owner}.{node.attr}"
+    return ""
+
+
+def offences(path: Path) -> Iterator[str]:
+    """Give what library code should not do."""
+    source = path.read_text()
+    lines = source.splitlines()
+    for node in ast.walk(tree := ast.parse(source)):
+        where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Assert) and "for the type checker" not in lines[node.lineno - 1]:
+            yield f"{where} asserts"
+        if isinstance(node, ast.Call) and dotted(node.func) == "print" and path not in COMMANDS:
+            yield f"{where} prints"
+        name = dotted(node)
+        if name.startswith(("np.random.", "numpy.random.")) and name.split(".")[2] not in SEEDED:
+            yield f"{where} uses {name}"
+        if name in ("torch.manual_seed", "torch.seed", "torch.random.manual_seed"):
+            yield f"{where} uses {name}"
+    for module in imported(tree):
+        if module == "random" or module.startswith("random."):
+            yield f"{path.relative_to(ROOT)} imports random"
+
+
+@pytest.mark.parametrize("path", files("gradex"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_from_the_rooms_above_it(path: Path) -> None:
+    names = set(imported(ast.parse(path.read_text())))
+    ours = {name.split(".")[1] for name in names if name.startswith("gradex.")}
+    assert ours - {room(path)} <= may_import(room(path))
+    assert "gradex" not in names
+    assert not {name for name in names if name.split(".")[0] in ("analysis", "tests")}
+    if room(path) == APART:
+        assert not {name for name in names if name.split(".")[0] in ("torch", "gymnasium")}
+
+
+@pytest.mark.parametrize("path", files("analysis"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_analysis_imports_public_names_only(path: Path) -> None:
+    names = [name for name in imported(ast.parse(path.read_text())) if name.split(".")[0] == "gradex"]
+    assert not [name for name in names if any(part.startswith("_") for part in name.split("."))]
+
+
+@pytest.mark.parametrize("package", ["gradex", "analysis"])
+def test_library_code_neither_asserts_nor_prints_nor_draws_from_global_generators(package: str) -> None:
+    assert [offence for path in files(package) for offence in offences(path)] == []
+
+
+def test_the_reader_of_offences_sees_them(tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(
+        "import random\nassert x\nprint(1)\nnp.random.seed(0)\ny = np.random.normal\ntorch.manual_seed(0)\n"
+        "assert x  # for the type checker\nnp.random.default_rng(0)\ntorch.Generator().manual_seed(0)\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "ROOT", tmp_path)
+        found = sorted(offence.partition(" ")[2] for offence in offences(path))
+    assert found == [
+        "asserts", "imports random", "prints", "uses np.random.normal", "uses np.random.seed",
+        "uses torch.manual_seed",
+    ]  # fmt: skip
