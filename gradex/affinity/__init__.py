@@ -1,18 +1,30 @@
 """From scores of task subsets to groups of tasks: affinities, the clustering relaxation, rivals."""
 
 from gradex.affinity.affinities import Affinity, InteractionAffinity, MeanAffinity, PairwiseAffinity
+from gradex.affinity.bound import certified_upper_bound
+from gradex.affinity.exhaustive import ExhaustiveGrouping
 from gradex.affinity.graph import AffinityGraph, SubsetScoresLike
+from gradex.affinity.group_count import GroupCountPath
 from gradex.affinity.partition import Agreement, Partition
-from gradex.affinity.relaxation import Relaxation, certified_upper_bound, solve_relaxation
-from gradex.affinity.rivals import Grouping, RandomGrouping, SemidefiniteGrouping
-from gradex.affinity.rounding import local_search, round_relaxation
+from gradex.affinity.relaxation import Relaxation, solve_relaxation
+from gradex.affinity.rivals import (
+    Grouping,
+    HierarchicalGrouping,
+    RandomGrouping,
+    SemidefiniteGrouping,
+    SpectralGrouping,
+)
+from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
 from gradex.affinity.subsets import pair_coverage, sample_subsets
 
 __all__ = [
     "Affinity",
     "AffinityGraph",
     "Agreement",
+    "ExhaustiveGrouping",
+    "GroupCountPath",
     "Grouping",
+    "HierarchicalGrouping",
     "InteractionAffinity",
     "MeanAffinity",
     "PairwiseAffinity",
@@ -20,10 +32,12 @@ __all__ = [
     "RandomGrouping",
     "Relaxation",
     "SemidefiniteGrouping",
+    "SpectralGrouping",
     "SubsetScoresLike",
     "certified_upper_bound",
     "local_search",
     "pair_coverage",
+    "propose_groups",
     "round_relaxation",
     "sample_subsets",
     "solve_relaxation",

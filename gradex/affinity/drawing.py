@@ -1,4 +1,4 @@
-"""Pictures of affinities, a heatmap and a network: they take a table and labels and draw on given axes."""
+"""Pictures of affinities and of the number of groups: they take tables and labels and draw on given axes."""
 
 import matplotlib.pyplot as plt
 import networkx as nx
@@ -8,6 +8,9 @@ import seaborn as sns
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+
+from gradex.affinity.group_count import GroupCountPath
 
 _GREY = "0.85"
 
@@ -127,6 +130,38 @@ def draw_network(
     ax.set_axis_off()
     ax.set_aspect("equal")
     ax.margins(0.18)
+    return ax
+
+
+def draw_path(path: GroupCountPath, ax: Axes | None = None) -> Axes:
+    """Draw the criterion for each number of groups with its standard error, and the number chosen.
+
+    Parameters
+    ----------
+    path
+        Numbers of groups and their criterion.
+    ax
+        Axes to draw on; new ones by default.
+
+    Returns
+    -------
+    Axes
+        The axes.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.5, 3.2), layout="constrained")
+    blue, red = sns.color_palette("deep")[0], sns.color_palette("deep")[3]
+    errors = path.errors if path.errors.any() else None
+    ax.errorbar(path.counts, path.values, yerr=errors, marker="o", markersize=4, capsize=2, color=blue)
+    chosen = path.counts.index(path.k)
+    ax.plot(
+        path.k, path.values[chosen], "o", color=red, markersize=8, zorder=3, label=f"chosen: k = {path.k}"
+    )
+    label = "stability (AMI of two draws)" if path.criterion == "stability" else "eigengap (share of range)"
+    ax.set(xlabel="number of groups k", ylabel=label)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(frameon=False)
+    sns.despine(ax=ax)
     return ax
 
 

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from gradex.affinity.affinities import Affinity, InteractionAffinity, MeanAffinity, PairwiseAffinity
-from gradex.affinity.drawing import draw_heatmap, draw_network
+from gradex.affinity.bound import check_group_count
+from gradex.affinity.drawing import draw_heatmap, draw_network, draw_path
+from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_counts, stability_path
 from gradex.affinity.partition import Partition
-from gradex.affinity.relaxation import check_group_count
 from gradex.affinity.rivals import Grouping, SemidefiniteGrouping
 from gradex.affinity.subsets import Subsets
 
@@ -102,6 +103,8 @@ class AffinityGraph:
             raise ValueError(f"the name {twice!r} occurs twice; give every task a name of its own")
         array.setflags(write=False)
         self.matrix = array
+        # What the matrix was estimated from, so that other draws of subsets tell how many groups are stable.
+        self._estimate: tuple[SubsetScoresLike, Affinity] | None = None
 
     @classmethod
     def from_scores(
@@ -110,7 +113,7 @@ class AffinityGraph:
         affinity: str | Affinity = "pairwise",
         names: Sequence[str] | None = None,
     ) -> "AffinityGraph":
-        """Estimate the affinities from scores of subsets.
+        """Estimate the affinities from scores of subsets, which the graph keeps for ``partition(k="auto")``.
 
         Parameters
         ----------
@@ -134,7 +137,9 @@ class AffinityGraph:
                     f"affinity={affinity!r} is unknown; did you mean {near!r} of {', '.join(_AFFINITIES)}?"
                 )
             affinity = _AFFINITIES[affinity]()
-        return cls(affinity.matrix(scores.subsets, scores.score, scores.per_task.shape[1]), names)
+        graph = cls(affinity.matrix(scores.subsets, scores.score, scores.per_task.shape[1]), names)
+        graph._estimate = scores, affinity
+        return graph
 
     @classmethod
     def from_gradients(
@@ -164,14 +169,18 @@ class AffinityGraph:
         return cls(directions @ directions.T, names)
 
     def partition(
-        self, k: int | None = None, *, trace_penalty: float | None = None, method: Grouping | None = None
+        self,
+        k: int | str | None = None,
+        *,
+        trace_penalty: float | None = None,
+        method: Grouping | None = None,
     ) -> Partition:
         """Group the tasks.
 
         Parameters
         ----------
         k
-            Number of groups, 1..n.
+            Number of groups, 1..n, or ``"auto"`` for the number that `path` chooses.
         trace_penalty
             Price of a group in units of the affinities, lambda in the paper, instead of ``k``; only for the
             relaxation.
@@ -186,8 +195,13 @@ class AffinityGraph:
         Raises
         ------
         ValueError
-            Unless exactly one of ``k``, in 1..n, and ``trace_penalty`` is given.
+            Unless exactly one of ``k``, in 1..n or "auto", and ``trace_penalty`` is given.
         """
+        if isinstance(k, str):
+            if k != "auto":
+                raise ValueError(f"k={k!r} is no number of groups; give one from 1 to {len(self)}, or 'auto'")
+            check_group_count(len(self), 1, trace_penalty)
+            k = self.path().k
         check_group_count(len(self), k, trace_penalty)
         method = SemidefiniteGrouping() if method is None else method
         if k is not None:
@@ -195,6 +209,57 @@ class AffinityGraph:
         if not isinstance(method, SemidefiniteGrouping):
             raise ValueError(f"trace_penalty={trace_penalty} works with SemidefiniteGrouping only; give k")
         return method.partition(self.matrix, trace_penalty=trace_penalty)
+
+    def path(self, k_max: int | None = None, *, resamples: int = 20, seed: int = 0) -> GroupCountPath:
+        """Try numbers of groups from 2 to ``k_max`` and choose one.
+
+        A graph that was estimated from scores takes the largest k whose groups are, within a standard error,
+        the most stable when they are found again from four fifths of the subsets. A graph from a matrix takes
+        the k after which the eigenvalues of the centred affinities fall most. Neither ever chooses one group.
+
+        Parameters
+        ----------
+        k_max
+            Largest number tried; by default 10, or the root of the number of tasks if it is more.
+        resamples
+            Draws of subsets; every number of groups is found in each.
+        seed
+            Seed of the draws.
+
+        Returns
+        -------
+        GroupCountPath
+            The criterion for each k and the number chosen.
+
+        Raises
+        ------
+        ValueError
+            If ``k_max`` is outside 2..n, or there are fewer than 2 draws.
+        """
+        counts = group_counts(len(self), k_max)
+        if self._estimate is None:
+            return eigengap_path(self.matrix, counts)
+        scores, affinity = self._estimate
+        return stability_path(
+            scores.subsets, scores.score, len(self), affinity, counts, resamples=resamples, seed=seed
+        )
+
+    def plot_path(self, ax: Axes | None = None, path: GroupCountPath | None = None) -> Axes:
+        """Draw the criterion for the number of groups, the number chosen marked.
+
+        Parameters
+        ----------
+        ax
+            Axes to draw on; new ones by default.
+        path
+            What to draw; by default what `path` gives.
+
+        Returns
+        -------
+        Axes
+            The axes.
+        """
+        return draw_path(self.path() if path is None else path, ax)
 
     def plot(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
         """Draw the affinities as a heatmap, by group where a partition is given.

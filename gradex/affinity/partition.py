@@ -159,6 +159,12 @@ def group_objective(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " 
     )
 
 
+def partition_matrix(labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
+    """Return X = sum over groups of v_c v_c^T / |c|, the point of the relaxation that is the partition."""
+    members = np.eye(int(labels.max()) + 1)[labels]
+    return members / members.sum(axis=0) @ members.T
+
+
 def chance_objective(matrix: Float[np.ndarray, "n n"], k: int) -> float:
     """Mean objective when the tasks are dealt out at random to k groups of any fixed sizes.
 

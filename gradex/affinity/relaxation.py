@@ -5,15 +5,25 @@ negative entry, satisfies X e = e and has trace k. Dropping that X comes from a 
 problem whose value bounds every partition's (Peng and Wei 2007; Awasthi et al. 2015).
 """
 
-import warnings
 from typing import NamedTuple
 
-import cvxpy as cp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-# Clarabel's interior point is exact to 1e-8, but stores (n(n+1)/2)^2 numbers; above, SCS is first order.
-_INTERIOR_POINT_TASKS = 60
+from gradex.affinity.bound import centred, certified_upper_bound, check_group_count, mean_eigenvalue
+from gradex.affinity.certificate import block_margins, partition_multiplier
+from gradex.affinity.partition import group_objective, partition_matrix
+from gradex.affinity.reference import solve_by_cvxpy
+from gradex.affinity.rounding import propose_groups
+from gradex.affinity.splitting import solve_by_splitting
+
+__all__ = ["Relaxation", "centred", "certified_upper_bound", "check_group_count", "solve_relaxation"]
+
+_BACKENDS = ("auto", "splitting", "cvxpy")
+# Up to here the interior point takes milliseconds and is exact to 1e-8.
+_INTERIOR_POINT_TASKS = 20
+# Where between the lowest and the highest price to look for a certificate.
+_PRICES = (0.5, 0.2, 0.8)
 
 
 class Relaxation(NamedTuple):
@@ -22,15 +32,38 @@ class Relaxation(NamedTuple):
     X: Float[np.ndarray, "n n"]
     """The matrix that stands for the partition."""
     objective: float
-    """<U, X>, less the trace penalty; as accurate as the solver."""
+    """<U, X>, less the trace penalty."""
     upper_bound: float
     """Certified bound on the objective of every partition, whatever the accuracy of the solver."""
     status: str
-    """Status of the solver, or "closed form"."""
+    """"closed form"; "certified" where X is a partition, proved the best; "optimal"; "optimal_inaccurate"."""
+    labels: Int[np.ndarray, " n"] | None = None
+    """Group of each task in the best partition met on the way, if any; X itself where it is certified."""
+
+    @property
+    def row_error(self) -> float:
+        """Largest violation of X e = e."""
+        return float(np.abs(self.X.sum(axis=1) - 1.0).max())
+
+    @property
+    def smallest_entry(self) -> float:
+        """Smallest entry of X; not below 0, up to rounding, unless the solver is CVXPY's."""
+        return float(self.X.min())
+
+    @property
+    def smallest_eigenvalue(self) -> float:
+        """Smallest eigenvalue of X; not below 0, up to rounding, unless the solver is CVXPY's."""
+        return float(np.linalg.eigvalsh(self.X)[0])
 
 
 def solve_relaxation(
-    matrix: Float[np.ndarray, "n n"], k: int | None = None, trace_penalty: float | None = None
+    matrix: Float[np.ndarray, "n n"],
+    k: int | None = None,
+    trace_penalty: float | None = None,
+    *,
+    backend: str = "auto",
+    tolerance: float = 1e-4,
+    max_iterations: int = 3000,
 ) -> Relaxation:
     """Maximise <U, X> - trace_penalty * tr X  subject to  X e = e,  X >= 0,  X positive semidefinite.
 
@@ -44,156 +77,110 @@ def solve_relaxation(
         Number of groups, 1..n.
     trace_penalty
         Price of a group, lambda in the paper, in units of U.
+    backend
+        ``"splitting"``: propose groups and try to certify them in closed form, else Douglas-Rachford
+        splitting; X is feasible up to rounding. ``"cvxpy"``: Clarabel, or SCS above 60 tasks, feasible up to
+        1e-6 or so. ``"auto"``: CVXPY up to 20 tasks, splitting above.
+    tolerance
+        Splitting stops when the certified bound less the objective is below this share of the gain over
+        chance; with a trace penalty, of the gain over a single group or, if it is more, of the spectral norm
+        of the centred affinities.
+    max_iterations
+        Splitting stops then anyway, with status ``"optimal_inaccurate"``; an iteration takes one
+        eigendecomposition.
 
     Returns
     -------
     Relaxation
-        X, its objective, the certified bound and the solver's status.
+        X, its objective, the certified bound and how it was found.
 
     Raises
     ------
     ValueError
-        Unless exactly one of ``k`` and ``trace_penalty`` is given, and ``k`` is in 1..n.
+        Unless exactly one of ``k`` and ``trace_penalty`` is given, and ``k`` is in 1..n; if there is no such
+        backend.
     RuntimeError
-        If no solver returns a solution.
+        If no solver of CVXPY returns a solution.
     """
     n = len(matrix)
     check_group_count(n, k, trace_penalty)
+    if backend not in _BACKENDS:
+        raise ValueError(f"backend={backend!r} is unknown; choose one of {', '.join(_BACKENDS)}")
     if n == 1 or k in (1, n):
         X = np.eye(n) if k == n else np.full((n, n), 1.0 / n)  # the only feasible matrix
-        return Relaxation(
-            X, _value(matrix, X, trace_penalty), _value(matrix, X, trace_penalty), "closed form"
-        )
+        value = _value(matrix, X, trace_penalty)
+        return Relaxation(X, value, value, "closed form")
 
     # Only `centred(matrix)` matters: the rest of U adds a constant, and its mean eigenvalue is worth the same
     # per group.
     shape = centred(matrix)
-    price = None if trace_penalty is None else trace_penalty - _mean_eigenvalue(matrix)
-    scale = max(float(np.linalg.norm(shape, 2)), abs(price or 0.0)) or 1.0
-    X, Z, status = _solve(shape / scale, k, None if price is None else price / scale)
+    price = None if trace_penalty is None else trace_penalty - mean_eigenvalue(matrix)
+    norm = float(np.linalg.norm(shape, 2))
+    scale = max(norm, abs(price or 0.0)) or 1.0
+    price = None if price is None else price / scale
+    labels = None
+    if backend == "cvxpy" or (backend == "auto" and n <= _INTERIOR_POINT_TASKS):
+        X, Z, status = solve_by_cvxpy(shape / scale, k, price)
+    else:
+        least_gain = 0.0 if price is None else norm / scale
+        X, Z, status, labels = _propose_and_prove(
+            shape / scale, k, price, least_gain, tolerance, max_iterations
+        )
     return Relaxation(
         X=X,
         objective=_value(matrix, X, trace_penalty),
         upper_bound=certified_upper_bound(matrix, k, trace_penalty, multiplier=scale * Z),
         status=status,
+        labels=labels,
     )
 
 
-def certified_upper_bound(
-    matrix: Float[np.ndarray, "n n"],
-    k: int | None = None,
-    trace_penalty: float | None = None,
-    multiplier: Float[np.ndarray, "n n"] | None = None,
-) -> float:
-    """Bound the objective of every partition by one eigendecomposition, up to rounding.
-
-    Let Z >= 0 be symmetric, W = U + Z and Q = I - e e^T / n. As X >= 0, and as X e = e lets us write X = e
-    e^T / n + X' with X' e = 0,
-
-        <U, X>  <=  <W, X>  =  e^T W e / n + <Q W Q, X'>.
-
-    X has no negative entry and rows that sum to 1, so its eigenvalues are at most 1: on the complement of e
-    those of X' lie in [0, 1], and they add up to k - 1. Hence <Q W Q, X'> is at most the sum of the k - 1
-    largest eigenvalues w_i of Q W Q there. With a trace penalty p in place of k each may be taken or left:
-
-        <U, X> - p tr X  <=  e^T W e / n - p + sum_i max(0, w_i - p).
-
-    Every Z gives a bound: Z = 0 the spectral one, the solver's multiplier of X >= 0 the best up to its
-    accuracy.
-
-    Parameters
-    ----------
-    matrix : array [n, n]
-        Symmetric affinities U.
-    k, trace_penalty
-        As for `solve_relaxation`.
-    multiplier : array [n, n]
-        Z; its symmetric part is taken and negative entries are set to 0.
-
-    Returns
-    -------
-    float
-        The bound.
-    """
-    n = len(matrix)
-    check_group_count(n, k, trace_penalty)
-    W = matrix if multiplier is None else matrix + np.maximum((multiplier + multiplier.T) / 2, 0.0)
-    projected = _project(W)
-    # Pushing e below the rest puts its eigenvalue first, and there it is dropped.
-    eigenvalues = np.linalg.eigvalsh(projected - 2 * np.linalg.norm(projected) / n)[1:]
-    if trace_penalty is not None:
-        gain = np.maximum(eigenvalues - trace_penalty, 0.0).sum() - trace_penalty
-    elif k is not None:
-        gain = eigenvalues[n - k :].sum()
-    return float(W.sum() / n + gain)
-
-
-def centred(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Return what partitions into k groups depend on: QUQ less its mean eigenvalue on the complement of e."""
-    n = len(matrix)
-    return _project(matrix) - _mean_eigenvalue(matrix) * (np.eye(n) - 1.0 / n)
-
-
-def check_group_count(n: int, k: int | None, trace_penalty: float | None) -> None:
-    """Raise unless exactly one of ``k``, in 1..n, and a finite ``trace_penalty`` is given."""
-    if (k is None) == (trace_penalty is None):
-        raise ValueError(f"k={k} and trace_penalty={trace_penalty}: give exactly one of them")
-    if k is not None and not 1 <= k <= n:
-        raise ValueError(f"k={k} groups cannot be made of {n} tasks; choose k from 1 to {n}")
-    if trace_penalty is not None and not np.isfinite(trace_penalty):
-        raise ValueError(f"trace_penalty={trace_penalty} is no price; give a finite number")
-
-
-def _solve(
-    shape: Float[np.ndarray, "n n"], k: int | None, price: float | None
-) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "n n"], str]:
-    """Return X, the multiplier of X >= 0 and the status."""
+def _propose_and_prove(
+    shape: Float[np.ndarray, "n n"],
+    k: int | None,
+    price: float | None,
+    least_gain: float,
+    tolerance: float,
+    max_iterations: int,
+) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "n n"], str, Int[np.ndarray, " n"]]:
+    """Return X, the multiplier, the status and the best groups, of affinities centred and of norm 1."""
     n = len(shape)
-    X = cp.Variable((n, n), PSD=True)
-    upper = np.triu_indices(n, 1)  # the diagonal cannot be negative
-    no_negative = X[upper] >= 0
-    constraints = [X @ np.ones(n) == 1, no_negative]
-    objective = cp.sum(cp.multiply(shape, X))
-    if k is None:
-        objective -= price * cp.trace(X)
+    labels = propose_groups(shape, k, price)
+    X = partition_matrix(labels)
+    value = group_objective(shape, labels) - (price or 0.0) * (labels.max() + 1)
+    worthless = 0.0 if price is None else -price
+    margins = block_margins(shape, labels)
+    if price is None:
+        span = margins.highest_price - margins.lowest_price
+        prices = [margins.lowest_price + share * span for share in _PRICES]
+        prices = prices if span > 0 else [max(margins.highest_price, 0.0)]
     else:
-        constraints.append(cp.trace(X) == k)
-    problem = cp.Problem(cp.Maximize(objective), constraints)
-
-    interior = ("CLARABEL", {"tol_gap_abs": 1e-7, "tol_gap_rel": 1e-7, "tol_feas": 1e-7})
-    first_order = ("SCS", {"eps_abs": 1e-6, "eps_rel": 1e-6, "max_iters": 20_000})
-    for solver, settings in (interior, first_order) if n <= _INTERIOR_POINT_TASKS else (first_order,):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # an inaccurate solution is told by the status, and the bound holds
-                problem.solve(solver=solver, **settings)
-        except cp.SolverError:
-            continue
-        if X.value is not None and np.isfinite(X.value).all():
-            Z = np.zeros((n, n))
-            Z[upper] = (
-                np.maximum(no_negative.dual_value, 0.0) / 2
-            )  # an entry above the diagonal stands for two
-            return (X.value + X.value.T) / 2, Z + Z.T, problem.status
-    raise RuntimeError(
-        f"no solver solved the relaxation for {n} tasks (last status: {problem.status}); check the matrix"
+        prices = [price]
+    best_Z, bound = np.zeros((n, n)), certified_upper_bound(shape, k, price)
+    for trial in prices if np.isfinite(prices).all() else []:
+        Z = partition_multiplier(shape, labels, margins, trial)
+        if (trial_bound := certified_upper_bound(shape, k, price, Z)) < bound:
+            best_Z, bound = Z, trial_bound
+        if bound - value <= tolerance * max(least_gain, bound - worthless):
+            return X, best_Z, "certified", labels
+    solution = solve_by_splitting(
+        shape,
+        k,
+        price,
+        multiplier=best_Z,
+        start=X,
+        known=value,
+        least_gain=least_gain,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
     )
+    status = "optimal" if solution.converged else "optimal_inaccurate"
+    if solution.X is not None:
+        return solution.X, solution.Z, status, labels
+    return X, solution.Z, "certified" if solution.converged else status, labels
 
 
 def _value(
     matrix: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], trace_penalty: float | None
 ) -> float:
     return float(np.vdot(matrix, X) - (trace_penalty or 0.0) * np.trace(X))
-
-
-def _project(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Return QUQ."""
-    rows = matrix - matrix.mean(axis=1, keepdims=True)
-    return rows - rows.mean(axis=0, keepdims=True)
-
-
-def _mean_eigenvalue(matrix: Float[np.ndarray, "n n"]) -> float:
-    """Return the mean eigenvalue of QUQ on the complement of e."""
-    return float((np.trace(matrix) - matrix.sum() / len(matrix)) / max(len(matrix) - 1, 1))

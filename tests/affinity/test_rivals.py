@@ -3,11 +3,23 @@
 import numpy as np
 import pytest
 
+from gradex.affinity.exhaustive import ExhaustiveGrouping
 from gradex.affinity.partition import canonical_labels
-from gradex.affinity.rivals import RandomGrouping, SemidefiniteGrouping
+from gradex.affinity.rivals import (
+    HierarchicalGrouping,
+    RandomGrouping,
+    SemidefiniteGrouping,
+    SpectralGrouping,
+)
 from tests.oracles.clustering import best_partition, best_penalised_partition, objective
 
-GROUPINGS = [SemidefiniteGrouping(), RandomGrouping(seed=0), RandomGrouping(seed=1)]
+EQUIVARIANT = [
+    SemidefiniteGrouping(),
+    ExhaustiveGrouping(),
+    SpectralGrouping(),
+    *(HierarchicalGrouping(linkage) for linkage in ("average", "complete", "single")),
+]
+GROUPINGS = [*EQUIVARIANT, RandomGrouping(seed=0), RandomGrouping(seed=1)]
 pytestmark = pytest.mark.parametrize("seed", range(4))
 every_grouping = pytest.mark.parametrize("grouping", GROUPINGS, ids=lambda g: type(g).__name__)
 
@@ -54,12 +66,35 @@ def test_group_count_outside_the_tasks(grouping, seed):
             grouping.partition(symmetric(seed), k)
 
 
-def test_permuting_tasks_permutes_the_groups(seed):
+@pytest.mark.parametrize("grouping", EQUIVARIANT, ids=lambda g: type(g).__name__)
+def test_permuting_tasks_permutes_the_groups(grouping, seed):
     matrix = symmetric(seed)
     order = np.random.default_rng(seed).permutation(8)
-    expected = SemidefiniteGrouping().partition(matrix, 3)
-    permuted = SemidefiniteGrouping().partition(matrix[np.ix_(order, order)], 3)
+    expected = grouping.partition(matrix, 3)
+    permuted = grouping.partition(matrix[np.ix_(order, order)], 3)
     np.testing.assert_array_equal(permuted.labels, canonical_labels(expected.labels[order]))
+
+
+def test_invariances_hold_for_many_tasks_too(seed):
+    """Above the interior point's tasks, where the relaxation is not tight."""
+    n, k = 36, 4
+    matrix = (np.arange(n)[:, None] % k == np.arange(n) % k) + 0.35 * symmetric(seed, n)
+    rng = np.random.default_rng(seed)
+    a, order = 5 * rng.standard_normal(n), rng.permutation(n)
+    expected = SemidefiniteGrouping().partition(matrix, k)
+    for changed in (1e-5 * matrix, matrix + 40.0, matrix + a + a[:, None], matrix - 6 * np.eye(n)):
+        partition = SemidefiniteGrouping().partition(changed, k)
+        np.testing.assert_array_equal(partition.labels, expected.labels)
+        assert partition.gap == pytest.approx(expected.gap, abs=2e-4)
+    permuted = SemidefiniteGrouping().partition(matrix[np.ix_(order, order)], k)
+    np.testing.assert_array_equal(permuted.labels, canonical_labels(expected.labels[order]))
+
+
+def test_penalty_finds_the_best_number_of_groups(seed):
+    matrix = symmetric(seed, n=7)
+    for penalty in (-1.0, 0.5, 2.0):
+        partition = SemidefiniteGrouping().partition(matrix, trace_penalty=penalty)
+        assert partition.objective == pytest.approx(best_penalised_partition(matrix, penalty)[0])
 
 
 def test_penalty_finds_number_and_members_of_planted_groups(seed):
@@ -77,6 +112,15 @@ def test_penalty_finds_number_and_members_of_planted_groups(seed):
     assert (together.k, together.gap) == (1, pytest.approx(0.0, abs=1e-4))
     shifted = SemidefiniteGrouping().partition(matrix + np.eye(8), trace_penalty=1.8)
     np.testing.assert_array_equal(shifted.labels, partition.labels)
+
+
+def test_rivals_find_clear_groups(seed):
+    labels = np.random.default_rng(seed).permutation(np.arange(40) % 4)
+    matrix = (labels[:, None] == labels) + 0.1 * symmetric(seed, 40)
+    for grouping in (SpectralGrouping(), HierarchicalGrouping("average"), HierarchicalGrouping("complete")):
+        np.testing.assert_array_equal(grouping.partition(matrix, 4).labels, canonical_labels(labels))
+    with pytest.raises(ValueError, match="linkage='ward' is unknown; choose 'average'"):
+        HierarchicalGrouping("ward")
 
 
 def test_random_groups_are_even_and_seeded(seed):
