@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gradex import bench
 from gradex.affinity import Agreement
@@ -33,10 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"gradex: {message}; see gradex --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gradex", description="Which reinforcement-learning tasks should share a policy?"
-    )
+    parser = _Parser(prog="gradex", description="Which reinforcement-learning tasks should share a policy?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     suites = commands.add_parser("suites", help="list the suites of tasks and their options")
@@ -49,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a "
         "mapping from task names to functions that make Gymnasium environments",
     )
-    group.add_argument("--k", type=int, default=3, help="number of groups (default 3)")
+    group.add_argument("--k", type=_group_count, default=3, help="number of groups, or auto (default 3)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)"
@@ -140,6 +145,17 @@ def _import(name: str) -> Any:
 
 
 # ---------------------------------------------------------------------- group
+def _group_count(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of groups, give a whole number or auto"
+        ) from None
+
+
 def _group(options: argparse.Namespace) -> None:
     suite = _suite(options.suite, options.set, options.seed)
     grouping = PolicyGradEx(

@@ -23,8 +23,9 @@ class PolicyGradEx:
 
     Parameters
     ----------
-    k : int
-        Number of groups; the paper uses 3 everywhere.
+    k : int or "auto"
+        Number of groups; the paper uses 3 everywhere. "auto" takes the most stable number, see
+        `AffinityGraph.path`.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m.
     affinity : {"pairwise", "interaction", "mean"} or Affinity
@@ -67,7 +68,7 @@ class PolicyGradEx:
 
     def __init__(
         self,
-        k: int = 3,
+        k: int | str = 3,
         subsets: int = 200,
         subset_size: int = 3,
         affinity: str | Affinity = "pairwise",
@@ -110,8 +111,8 @@ class PolicyGradEx:
             If k exceeds the number of tasks, or subsets of this size and number cannot cover every pair.
         """
         n = len(suite)
-        if not 1 <= self.k <= n:
-            raise ValueError(f"k is {self.k} for {n} tasks: choose 1 to {n}")
+        if self.k != "auto" and not (isinstance(self.k, int) and 1 <= self.k <= n):
+            raise ValueError(f"k is {self.k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
         if self.steps_per_task < 2:
             raise ValueError(f"steps_per_task is {self.steps_per_task}: choose at least 2")
         for name, steps, least in (("meta_steps", self.meta_steps, 1), ("group_steps", self.group_steps, 0)):

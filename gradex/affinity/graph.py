@@ -213,9 +213,10 @@ class AffinityGraph:
     def path(self, k_max: int | None = None, *, resamples: int = 20, seed: int = 0) -> GroupCountPath:
         """Try numbers of groups from 2 to ``k_max`` and choose one.
 
-        A graph that was estimated from scores takes the largest k whose groups are, within a standard error,
-        the most stable when they are found again from four fifths of the subsets. A graph from a matrix takes
-        the k after which the eigenvalues of the centred affinities fall most. Neither ever chooses one group.
+        A graph from a matrix takes the k after which the eigenvalues of the centred affinities fall most. A
+        graph that was estimated from scores does the same, but only among those k whose groups are, within a
+        standard error, the most stable when they are found again from four fifths of the subsets. Neither
+        ever chooses one group.
 
         Parameters
         ----------

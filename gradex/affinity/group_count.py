@@ -96,8 +96,8 @@ def stability_path(
     Each draw keeps four fifths of the subsets at random, and of the others those without which a pair of
     tasks would be in none; its affinities are grouped by `propose_groups`. The stability of k is the mean
     adjusted mutual information of two draws, which is 0 for unrelated groups whatever their number. Of the k
-    within a standard error of the most stable, the largest is chosen, since merging groups can be as stable
-    as the groups.
+    within a standard error of the most stable, the one with the largest eigengap is chosen: where scores are
+    nearly free of noise, merging groups and splitting them can be as stable as the groups.
 
     Parameters
     ----------
@@ -126,7 +126,8 @@ def stability_path(
         labels[draw] = [propose_groups(matrix, count) for count in counts]
     values, errors = np.array([_agreement(labels[:, column]) for column in range(len(counts))]).T
     best = int(values.argmax())
-    chosen = int(np.flatnonzero(values >= values[best] - errors[best])[-1])
+    gaps = eigengap_path(affinity.matrix(rows, np.asarray(score), n), counts).values
+    chosen = int(np.where(values >= values[best] - errors[best], gaps, -np.inf).argmax())
     return GroupCountPath(tuple(counts), "stability", values, errors, counts[chosen])
 
 
