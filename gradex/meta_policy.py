@@ -97,7 +97,7 @@ class MetaPolicy:
     def adapt_each(
         self, subsets: Sequence[Sequence[int]], steps: int, seeds: Sequence[int] | None = None
     ) -> list["MetaPolicy"]:
-        """Train on from this policy once per subset, all in one stack.
+        """Train on from this policy once per subset, in stacks.
 
         Parameters
         ----------
@@ -112,15 +112,25 @@ class MetaPolicy:
         for subset in subsets:
             check_subset(subset, len(self.suite))
         seeds = [self.seed] * len(subsets) if seeds is None else list(seeds)
-        agents, history = self.learner.train(
-            self._fitted().repeat(len(subsets)), self.suite, subsets, steps, seeds, description="adapting"
-        )
-        return [
-            self._with(
-                agents[index], history[history.policy == index].assign(policy=0).reset_index(drop=True)
+        rollouts = -(-steps // self.learner.rollout_steps(subsets))
+        adapted: dict[int, MetaPolicy] = {}
+        # One stack per size of subset: in a common one the small subsets would be padded to the largest, and as
+        # a policy trains to the same parameters in any company, the result is the same.
+        for size in sorted({len(subset) for subset in subsets}):
+            chosen = [index for index, subset in enumerate(subsets) if len(subset) == size]
+            stack = [subsets[index] for index in chosen]
+            agents, history = self.learner.train(
+                self._fitted().repeat(len(stack)),
+                self.suite,
+                stack,
+                rollouts * self.learner.rollout_steps(stack),
+                [seeds[index] for index in chosen],
+                description=f"adapting to {len(stack)} subsets of {size}",
             )
-            for index in range(len(subsets))
-        ]
+            for row, index in enumerate(chosen):
+                own = history[history.policy == row].assign(policy=0).reset_index(drop=True)
+                adapted[index] = self._with(agents[row], own)
+        return [adapted[index] for index in range(len(subsets))]
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
         """Give this policy with other parameters; the critic stays."""

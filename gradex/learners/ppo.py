@@ -60,6 +60,10 @@ class PPO:
                 f"{self.minibatches} minibatches do not divide {self.steps} steps: choose a divisor"
             )
 
+    def rollout_steps(self, subsets: Sequence[Sequence[int]]) -> int:
+        """Count the environment steps of one rollout of all policies."""
+        return self.steps * self.copies * sum(len(subset) for subset in subsets)
+
     def train(
         self,
         agent: ActorCritic,
@@ -93,7 +97,7 @@ class PPO:
         """
         if steps < 1:
             raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
-        per_rollout = self.steps * self.copies * sum(len(subset) for subset in subsets)
+        per_rollout = self.rollout_steps(subsets)
         rollouts = -(-steps // per_rollout)
         each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
         rates = agent.actors.new_tensor(each)

@@ -10,21 +10,28 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from sklearn.exceptions import NotFittedError
-from tqdm.auto import tqdm
 
 from gradex.learners import Transitions
 from gradex.meta_policy import MetaPolicy, check_subset
-from gradex.surrogate.first_order import first_order_error
+from gradex.surrogate.closed_form import natural_gradient_affinity
+from gradex.surrogate.features import check_transitions, gradient_features
+from gradex.surrogate.first_order import first_order_table
 from gradex.surrogate.folds import deal_episodes
-from gradex.surrogate.gradients import log_prob_gradients
+from gradex.surrogate.gradients import gradient_layout
+from gradex.surrogate.khatri_rao import KhatriRaoProjection
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
-from gradex.surrogate.projection import GaussianProjection, NoProjection, Projection
+from gradex.surrogate.projection import (
+    GaussianProjection,
+    NoProjection,
+    Projection,
+    RademacherProjection,
+)
 from gradex.surrogate.scores import SCORES, Score, SubsetScores, score_subsets
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0.
 AUTO_REGULARIZATION = 0.1
-#: Samples whose gradients are projected together.
-_BATCH = 8192
+_PROJECTIONS = ("gaussian", "rademacher", "khatri-rao", "none")
+_PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 Subsets = Collection[Collection[SupportsIndex]]
 
@@ -36,8 +43,10 @@ class SurrogateEstimator:
     ----------
     projection_dim : int
         d; the paper gains nothing beyond 400.
-    projection : {"gaussian", "none"}
-        "none" keeps all p parameters, whatever `projection_dim` says.
+    projection : {"gaussian", "rademacher", "khatri-rao", "none"}
+        "gaussian" is the paper's; "khatri-rao" costs hardly more than the gradients themselves and is the one
+        for large networks or very many samples; "none" keeps all p parameters, whatever `projection_dim`
+        says. `gradex.surrogate.projection` tells more.
     regularization : float or "auto"
         λ. "auto" is relative to the scale of features and weights, see `AUTO_REGULARIZATION`.
     folds : int
@@ -46,6 +55,8 @@ class SurrogateEstimator:
     score : {"loss", "improvement"} or Score
     seed : int
         Fixes the projection.
+    dtype : {"float32", "float64"}
+        Precision of gradients and features.
 
     Attributes
     ----------
@@ -73,9 +84,12 @@ class SurrogateEstimator:
         folds: int = 4,
         score: str | Score = "loss",
         seed: int = 0,
+        dtype: str = "float32",
     ) -> None:
-        if projection not in ("gaussian", "none"):
-            raise ValueError(f"unknown projection {projection!r}: choose 'gaussian' or 'none'")
+        if projection not in _PROJECTIONS:
+            raise ValueError(f"unknown projection {projection!r}: choose one of {list(_PROJECTIONS)}")
+        if dtype not in _PRECISIONS:
+            raise ValueError(f"unknown dtype {dtype!r}: choose one of {list(_PRECISIONS)}")
         if projection_dim < 1:
             raise ValueError(f"projection_dim is {projection_dim}: choose 1 or more")
         if regularization != "auto" and (isinstance(regularization, str) or not 0 < regularization < np.inf):
@@ -90,6 +104,7 @@ class SurrogateEstimator:
         self.folds = folds
         self.score = SCORES[score] if isinstance(score, str) else score
         self.seed = seed
+        self.dtype = dtype
 
     # ------------------------------------------------------------------ fitting
     def fit(self, meta: MetaPolicy, transitions: Transitions | None = None) -> "SurrogateEstimator":
@@ -110,16 +125,18 @@ class SurrogateEstimator:
         """
         theta = meta.parameters
         transitions = meta.transitions() if transitions is None else transitions
-        _check_transitions(transitions, len(meta.suite))
+        check_transitions(transitions, len(meta.suite))
         folds = np.zeros(len(transitions), dtype=np.int64)
         if self.folds > 1:
             folds = deal_episodes(transitions.tasks, transitions.episodes, self.folds)
-        self.projection_ = self._make_projection(len(theta))
-        self.features = self._project(meta, transitions)
+        self.projection_ = self._make_projection(meta, len(theta))
+        policy, device = meta.agent_.policy, meta.agent_.actors.device
+        start = torch.from_numpy(theta).to(device, _PRECISIONS[self.dtype])
+        self.features = gradient_features(policy, start, transitions, self.projection_)
         self.labels = np.where(transitions.advantages < 0, -1.0, 1.0)
         self.weights = np.abs(transitions.advantages).astype(np.float64)
         self.tasks, self.episodes = transitions.tasks, transitions.episodes
-        squares = np.square(self.features, dtype=np.float64).sum(axis=1)
+        squares = np.einsum("nd,nd->n", self.features, self.features)
         mean_eigenvalue = 0.25 * float(np.mean(self.weights * squares)) / self.projection_.dimension
         if mean_eigenvalue == 0:
             raise ValueError("all advantages or gradients are 0, nothing to fit: collect other transitions")
@@ -133,27 +150,16 @@ class SurrogateEstimator:
         self._meta, self._transitions, self._folds = meta, transitions, folds
         return self
 
-    def _make_projection(self, parameters: int) -> Projection:
-        if self.projection == "none":
-            return NoProjection(parameters)
-        return GaussianProjection(parameters, self.projection_dim, self.seed)
-
-    def _project(self, meta: MetaPolicy, transitions: Transitions) -> Float[np.ndarray, "N d"]:
-        theta = torch.from_numpy(meta.parameters)
-        samples = (transitions.observations, transitions.tasks, transitions.actions)
-        features = torch.empty(len(transitions), self.projection_.dimension, dtype=theta.dtype)
-        batches = zip(*(torch.from_numpy(np.asarray(x)).split(_BATCH) for x in samples), strict=True)
-        total = -(-len(transitions) // _BATCH)
-        for out, batch in zip(
-            features.split(_BATCH), tqdm(batches, "gradients", total=total, delay=2, leave=False), strict=True
-        ):
-            out.copy_(self.projection_.project(log_prob_gradients(meta.agent_.policy, theta, *batch)))
-        wrong = int((~torch.isfinite(features).all(dim=1)).sum())
-        if wrong:
-            raise ValueError(
-                f"{wrong} gradients are not finite: check the observations, the actions and the policy"
-            )
-        return features.numpy()
+    def _make_projection(self, meta: MetaPolicy, parameters: int) -> Projection:
+        match self.projection:
+            case "gaussian":
+                return GaussianProjection(parameters, self.projection_dim, self.seed)
+            case "rademacher":
+                return RademacherProjection(parameters, self.projection_dim, self.seed)
+            case "khatri-rao":
+                layout = gradient_layout(meta.agent_.policy)
+                return KhatriRaoProjection(layout, self.projection_dim, self.seed)
+        return NoProjection(parameters)
 
     def _fitted(self) -> MetaPolicy:
         if not hasattr(self, "_meta"):
@@ -175,9 +181,39 @@ class SurrogateEstimator:
         Solution
             theta [m, d], status [m], kkt_residual [m], iterations [m].
         """
-        members = self._members(subsets)
-        solution = self._regression.solve(members, np.ones((1, len(self.tasks)), dtype=bool), tolerance)
-        return replace(solution, **{name: array[:, 0] for name, array in vars(solution).items()})
+        self._fitted()
+        return self.regularization_path(subsets, [self.regularization_], tolerance)[0]
+
+    def regularization_path(
+        self, subsets: Subsets, regularizations: Sequence[float], tolerance: float = 1e-6
+    ) -> list[Solution]:
+        """Minimise the loss of each subset for several λ, starting from the solution for the λ before.
+
+        Parameters
+        ----------
+        subsets : m sequences of int
+        regularizations : sequence of float
+            Values of λ, best in order of size.
+        tolerance : float
+            On the relative KKT residual.
+
+        Returns
+        -------
+        list of Solution
+            One per λ, as `solve` gives them.
+        """
+        members, everything = self._members(subsets), np.ones((1, len(self.tasks)), dtype=bool)
+        wrong = [value for value in regularizations if not 0 < value < np.inf]
+        if wrong:
+            raise ValueError(f"regularizations contain {wrong[0]}: give positive numbers")
+        path, start = [], None
+        for value in regularizations:
+            solution = self._regression.solve(
+                members, everything, tolerance, regularization=value, start=start
+            )
+            start = solution.theta
+            path.append(replace(solution, **{name: array[:, 0] for name, array in vars(solution).items()}))
+        return path
 
     def scores(self, subsets: Subsets, tolerance: float = 1e-4) -> SubsetScores:
         """Estimate how well each task would do after training on each subset that contains it.
@@ -211,10 +247,19 @@ class SurrogateEstimator:
 
     def task_gradients(self) -> Float[np.ndarray, "n d"]:
         """Give each task's projected policy gradient, the mean of Â g̃ over its samples."""
-        n = len(self._fitted().suite)
-        total = np.zeros((n, self.features.shape[1]))
-        np.add.at(total, self.tasks, (self.labels * self.weights)[:, None] * self.features)
-        return total / np.bincount(self.tasks, minlength=n)[:, None]
+        own = [self.tasks == task for task in range(len(self._fitted().suite))]
+        advantages = self.labels * self.weights
+        return np.stack([advantages[rows] @ self.features[rows] / np.count_nonzero(rows) for rows in own])
+
+    def natural_gradient_affinity(self) -> Float[np.ndarray, "n n"]:
+        """Give gᵢᵀ (H + λI)⁻¹ gⱼ, the affinity of all pairs of tasks to first order, without any subset.
+
+        gᵢ is half of what `task_gradients` gives, H the Hessian of all tasks together. For large λ a subset's
+        score is the mean of this matrix over its members; `gradex.surrogate.closed_form` derives it.
+        """
+        self._fitted()
+        samples = (self.features, self.labels, self.weights, self.tasks, self._folds)
+        return natural_gradient_affinity(*samples, self._regression.hessian.numpy(), self.regularization_)
 
     # ------------------------------------------------------------------ back in parameter space
     def adapted(self, subset: Collection[SupportsIndex], distance: float | None = None) -> MetaPolicy:
@@ -271,39 +316,6 @@ class SurrogateEstimator:
             subsets = [rng.choice(n, min(3, n), replace=False).tolist() for _ in range(8)]
         members, steps = self._members(subsets), self._steps(subsets)
         theta = torch.from_numpy(meta.parameters).double()
-        lengths = torch.tensor(distances, dtype=torch.float64)
-        frames = []
-        for number, (inside, step) in enumerate(zip(members, steps, strict=True)):
-            candidates = np.flatnonzero(inside[self.tasks])
-            rows = rng.choice(candidates, min(samples, len(candidates)), replace=False)
-            batch = (self._transitions.observations, self._transitions.tasks, self._transitions.actions)
-            error = first_order_error(
-                meta.agent_.policy,
-                theta,
-                torch.from_numpy(np.stack([rng.standard_normal(len(theta)), step])),
-                lengths,
-                *(torch.from_numpy(np.asarray(x)[rows]) for x in batch),
-            )
-            columns = {name: value.flatten().numpy() for name, value in vars(error).items()}
-            where = {
-                "distance": np.tile(distances, 2),
-                "direction": np.repeat(["random", "surrogate"], len(lengths)),
-                "subset": number,
-            }
-            frames.append(pd.DataFrame({**where, **columns}))
-        return pd.concat(frames, ignore_index=True)
-
-
-def _check_transitions(transitions: Transitions, n: int) -> None:
-    count = len(transitions.tasks)
-    for name, array in vars(transitions).items():
-        if len(array) != count:
-            raise ValueError(f"{count} samples have {len(array)} {name}: give one entry per sample")
-    wrong = np.count_nonzero(~np.isfinite(transitions.advantages))
-    if wrong:
-        raise ValueError(f"{wrong} advantages are not finite: check the rewards and the critic")
-    if count and not 0 <= transitions.tasks.min() <= transitions.tasks.max() < n:
-        raise ValueError(f"transitions name tasks beyond 0 to {n - 1}: collect them on this policy's suite")
-    missing = np.flatnonzero(np.bincount(transitions.tasks, minlength=n) == 0)
-    if len(missing):
-        raise ValueError(f"task {missing[0]} has no transitions: collect some in every task of the suite")
+        return first_order_table(
+            meta.agent_.policy, theta, members, steps, distances, self._transitions, samples, rng
+        )

@@ -1,11 +1,15 @@
 """How far log π_θ is linear in θ: the validity of the method (PolicyGradEx, Sec. 3.2, Table 1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from gradex.learners import Transitions
 from gradex.policies import Policy
 from gradex.surrogate.gradients import log_prob_gradients
 
@@ -67,3 +71,55 @@ def first_order_error(
         change = output - log_prob(parameters.unsqueeze(0))
         missed = (change - length[:, None] * slope.unsqueeze(1)).square().sum(dim=-1)
         return FirstOrderError(missed / output.square().sum(dim=-1), missed / change.square().sum(dim=-1))
+
+
+def first_order_table(
+    policy: Policy,
+    parameters: Float[Tensor, " p"],
+    members: Bool[np.ndarray, "subsets n"],
+    steps: Float[np.ndarray, "subsets p"],
+    distances: Sequence[float],
+    transitions: Transitions,
+    samples: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Measure subsets of tasks, each on its own samples, along a random direction and along a given step.
+
+    Parameters
+    ----------
+    policy : Policy
+    parameters : Tensor [p]
+        θ*.
+    members : bool array [subsets, n]
+    steps : array [subsets, p]
+        The surrogate's step for each subset.
+    distances : sequence of float
+    transitions : Transitions
+    samples : int
+        At most so many per subset are used.
+    rng : numpy.random.Generator
+        Chooses the samples and the random directions.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns distance, direction ("random" or "surrogate"), subset (its number), relative_to_output,
+        relative_to_change.
+    """
+    lengths = torch.tensor(distances, dtype=torch.float64)
+    batch = (transitions.observations, transitions.tasks, transitions.actions)
+    frames = []
+    for number, (inside, step) in enumerate(zip(members, steps, strict=True)):
+        candidates = np.flatnonzero(inside[transitions.tasks])
+        rows = rng.choice(candidates, min(samples, len(candidates)), replace=False)
+        directions = torch.from_numpy(np.stack([rng.standard_normal(len(parameters)), step]))
+        chosen = (torch.from_numpy(np.asarray(x)[rows]) for x in batch)
+        error = first_order_error(policy, parameters, directions, lengths, *chosen)
+        columns = {name: value.flatten().numpy() for name, value in vars(error).items()}
+        where = {
+            "distance": np.tile(distances, 2),
+            "direction": np.repeat(["random", "surrogate"], len(lengths)),
+            "subset": number,
+        }
+        frames.append(pd.DataFrame({**where, **columns}))
+    return pd.concat(frames, ignore_index=True)

@@ -2,56 +2,77 @@
 
 The samples of a batch are independent, so one backward pass of Σ log π gives the sensitivity δ of every
 sample at every affine layer. With the layer's input a, a sample's gradient is a δᵀ for the weight and δ for
-the bias (Goodfellow 2015, arXiv 1510.01799). The p-vectors themselves, one per sample, are only ever built in
-slices.
+the bias (Goodfellow 2015, arXiv 1510.01799), together [a, 1] δᵀ. The p-vectors themselves, one per sample,
+are only ever built in slices.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from itertools import accumulate
+from itertools import accumulate, zip_longest
+from math import prod
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from gradex.policies import Policy, Tape
+from gradex.policies import Network, Policy, Tape
 
 #: Columns that are built at a time.
 _COLUMNS = 512
 
 
 class Block(ABC):
-    """Some neighbouring columns of the matrix of gradients, one row per sample."""
+    """Some neighbouring columns of the matrix of gradients, one row per sample.
+
+    They are the entries, row-major, of a matrix G of `shape`; each sample has its own.
+    """
 
     @property
     @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and columns of G."""
+
+    @property
     def width(self) -> int:
-        """Number of columns."""
+        """Number of entries of G."""
+        return prod(self.shape)
 
     @abstractmethod
-    def columns(self, start: int, stop: int) -> Float[Tensor, "N columns"]:
-        """Build columns start to stop - 1."""
+    def columns(self, start: int, stop: int) -> Float[Tensor, "N entries"]:
+        """Build entries start to stop - 1 of each sample."""
+
+    @abstractmethod
+    def contract(
+        self, left: Float[Tensor, "rows d"], right: Float[Tensor, "columns d"]
+    ) -> Float[Tensor, "N d"]:
+        """Give leftₖᵀ G rightₖ of each sample for d pairs of vectors, in the gradients' precision."""
 
 
 @dataclass(frozen=True)
 class Dense(Block):
-    """Columns that are stored as they are: biases, and the distribution's own parameters."""
+    """Entries that are stored as they are, G having one row: the distribution's own parameters."""
 
     values: Float[Tensor, "N width"]
 
     @property
-    def width(self) -> int:
-        return self.values.shape[1]
+    def shape(self) -> tuple[int, int]:
+        return (1, self.values.shape[1])
 
-    def columns(self, start: int, stop: int) -> Float[Tensor, "N columns"]:
+    def columns(self, start: int, stop: int) -> Float[Tensor, "N entries"]:
         return self.values[:, start:stop]
+
+    def contract(
+        self, left: Float[Tensor, "rows d"], right: Float[Tensor, "columns d"]
+    ) -> Float[Tensor, "N d"]:
+        return self.values @ (right * left).to(self.values)
 
 
 @dataclass(frozen=True)
-class Outer(Block):
-    """Outer products a δᵀ, row-major: the weight of an affine layer.
+class Affine(Block):
+    """G = [a, 1] δᵀ: weight and bias of an affine layer, the bias being the weight of a constant input.
 
     Attributes
     ----------
@@ -65,14 +86,23 @@ class Outer(Block):
     sensitivities: Float[Tensor, "N o"]
 
     @property
-    def width(self) -> int:
-        return self.inputs.shape[1] * self.sensitivities.shape[1]
+    def shape(self) -> tuple[int, int]:
+        return (self.inputs.shape[1] + 1, self.sensitivities.shape[1])
 
-    def columns(self, start: int, stop: int) -> Float[Tensor, "N columns"]:
-        outputs = self.sensitivities.shape[1]
+    def columns(self, start: int, stop: int) -> Float[Tensor, "N entries"]:
+        rows, outputs = self.shape
         first, last = start // outputs, -(-stop // outputs)
-        products = self.inputs[:, first:last, None] * self.sensitivities[:, None, :]
+        inputs = self.inputs[:, first:last]
+        if last == rows:
+            inputs = F.pad(inputs, (0, 1), value=1.0)
+        products = inputs.unsqueeze(2) * self.sensitivities.unsqueeze(1)
         return products.flatten(1)[:, start - first * outputs : stop - first * outputs]
+
+    def contract(
+        self, left: Float[Tensor, "rows d"], right: Float[Tensor, "columns d"]
+    ) -> Float[Tensor, "N d"]:
+        left, right = left.to(self.inputs), right.to(self.inputs)
+        return torch.addmm(left[-1], self.inputs, left[:-1]).mul_(self.sensitivities @ right)
 
 
 @dataclass(frozen=True)
@@ -103,7 +133,7 @@ class FactoredGradients:
             for block, offset in zip(self.blocks, self._offsets, strict=False)
             if start < offset + block.width and stop > offset
         ]
-        return torch.cat(pieces, dim=1)
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
     def __matmul__(self, matrix: Float[Tensor, "p k"]) -> Float[Tensor, "N k"]:
         """Multiply by a matrix with one row per parameter."""
@@ -115,6 +145,34 @@ class FactoredGradients:
     def dense(self) -> Float[Tensor, "N p"]:
         """Build the whole matrix."""
         return self.columns(0, self.parameters)
+
+
+def gradient_layout(policy: Policy) -> list[tuple[int, int]]:
+    """Give the shapes of the matrices that make up a gradient, in the order of the parameters.
+
+    (inputs + 1, outputs) for each affine layer and (1, size) for each of the distribution's own parameters.
+
+    Raises
+    ------
+    ValueError
+        If a parameter of the network is in no affine layer.
+    """
+    shapes = policy.network.shapes
+    affine = [shapes[f"{layer}.weight"] for layer in _affine_layers(policy.network)]
+    own = [(1, prod(shape)) for shape in policy.distribution.parameters.values()]
+    return [(inputs + 1, outputs) for inputs, outputs in affine] + own
+
+
+def _affine_layers(network: Network) -> list[str]:
+    layers = [name.removesuffix(".weight") for name in network.shapes if name.endswith(".weight")]
+    expected = (f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias"))
+    for name, place in zip_longest(network.shapes, expected):
+        if name != place:
+            raise ValueError(
+                f"parameter {name or place!r} is in no affine layer: "
+                "apply it through `affine`, with the bias right after the weight"
+            )
+    return layers
 
 
 def log_prob_gradients(
@@ -131,7 +189,7 @@ def log_prob_gradients(
     policy : Policy
         Its network must put every parameter into affine layers that note themselves on the tape.
     parameters : Tensor [p]
-        θ. Its precision is that of the result.
+        θ. Its precision and device are those of the result.
     observations : Tensor [N, features]
     tasks : int Tensor [N]
     actions : Tensor [N] or [N, dimensions]
@@ -141,30 +199,27 @@ def log_prob_gradients(
     ValueError
         If a parameter of the network is in no affine layer.
     """
-    dtype = parameters.dtype
-    tape = Tape()
+    layers, tape = _affine_layers(policy.network), Tape()
+    dtype, device = parameters.dtype, parameters.device
+    observations, tasks = observations.to(device, dtype), tasks.to(device)
+    actions = actions.to(device, dtype) if actions.is_floating_point() else actions.to(device)
     with torch.enable_grad():
         theta = parameters.detach().unsqueeze(0).requires_grad_()
-        outputs, own = policy.outputs(theta, observations.to(dtype).unsqueeze(0), tasks.unsqueeze(0), tape)
-        places = [name.rpartition(".") for name in policy.network.shapes]
-        for layer, _, kind in places:
-            if layer not in tape.outputs or kind not in ("weight", "bias"):
-                raise ValueError(
-                    f"parameter {layer or kind!r} is in no affine layer: apply it through `affine`"
-                )
+        outputs, own = policy.outputs(theta, observations.unsqueeze(0), tasks.unsqueeze(0), tape)
         # To the distribution every sample is a policy of its own, and so are its parameters.
         own = {
             name: value.detach().expand(len(tasks), *value.shape[1:]).requires_grad_()
             for name, value in own.items()
         }
-        acted = actions.to(dtype) if actions.is_floating_point() else actions
-        log_prob = policy.distribution.log_prob(outputs.transpose(0, 1), own, acted.unsqueeze(1))
-        taped = [*tape.outputs.values(), *own.values()]
+        log_prob = policy.distribution.log_prob(outputs.transpose(0, 1), own, actions.unsqueeze(1))
+        missing = next((layer for layer in layers if layer not in tape.outputs), None)
+        if missing is not None:
+            raise ValueError(f"layer {missing!r} is not on the tape: hand the tape on to `affine`")
+        taped = [*(tape.outputs[layer] for layer in layers), *own.values()]
         gradients = torch.autograd.grad(log_prob.sum(), taped)
-    deltas = {layer: delta.squeeze(0) for layer, delta in zip(tape.outputs, gradients, strict=False)}
-    blocks: list[Block] = []
-    for layer, _, kind in places:
-        weight = Outer(tape.inputs[layer].detach().squeeze(0), deltas[layer])
-        blocks.append(weight if kind == "weight" else Dense(deltas[layer]))
-    blocks.extend(Dense(gradient.flatten(1)) for gradient in gradients[len(deltas) :])
+    blocks: list[Block] = [
+        Affine(tape.inputs[layer].detach().squeeze(0), delta.squeeze(0))
+        for layer, delta in zip(layers, gradients, strict=False)
+    ]
+    blocks.extend(Dense(gradient.flatten(1)) for gradient in gradients[len(layers) :])
     return FactoredGradients(blocks)

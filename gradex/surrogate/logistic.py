@@ -4,26 +4,26 @@ Subset S has the objective
 
     L_S(θ) = mean over the samples of the tasks in S of w log(1 + exp(-z)) + λ/2 |θ|²,   z = y g̃·θ,
 
-and subsets share their samples. At θ = 0 the Hessian of a subset is a sum over its tasks of ¼ Σ w g̃g̃ᵀ, one
-matrix per task for all subsets; it also bounds the Hessian everywhere, as σ(1 - σ) ≤ ¼ (Böhning and Lindsay
-1988). Its Cholesky factor preconditions a nonlinear conjugate gradient method (Polak and Ribière 1969) whose
-steps need no line search. All subsets move together, so that the work is one matrix product per task: of its
-samples with the directions of all subsets that contain it.
+and subsets share their samples. They are minimised by nonlinear conjugate gradients (Polak and Ribière 1969),
+preconditioned by what the tasks share, see `preconditioner`, with steps that need no line search. All subsets
+move together, so that the work is one matrix product per task: of its samples with the directions of all
+subsets that contain it.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from gradex.surrogate.preconditioner import Preconditioner, SharedCurvature
+
 #: A coarser tolerance is reached in float32; a finer one lies below the rounding of its sums.
 _SINGLE_PRECISION = 1e-5
 #: Bytes that a chunk of subsets may take.
-_CHUNK = 2**28
+_CHUNK = 2**27
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class SubsetLogisticRegression:
     regularization : float
         λ > 0.
 
+    Attributes
+    ----------
+    hessian : Tensor [d, d]
+        ¼ w g̃g̃ᵀ, the mean over all samples: the Hessian of all tasks together at θ = 0, without λ.
+
     Raises
     ------
     ValueError
@@ -84,12 +89,11 @@ class SubsetLogisticRegression:
         place = np.empty_like(order)
         place[order] = np.arange(len(tasks)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         self._place = (torch.from_numpy(tasks), torch.from_numpy(place))
-        self._signed = self._pad(torch.from_numpy(features * labels[:, None].astype(features.dtype)))
+        self._signed = self._pad(torch.from_numpy(features))
+        self._signed *= self._pad(torch.from_numpy(labels.astype(features.dtype))).unsqueeze(-1)
         self._weights = self._pad(torch.from_numpy(weights.astype(np.float64)))
-        self._sizes = torch.from_numpy(sizes).double()
-        self._bounds = torch.stack(
-            [self._bound(*task) for task in zip(self._signed, self._weights, strict=True)]
-        )
+        self._curvature = SharedCurvature(self._signed, self._weights, torch.from_numpy(sizes).double())
+        self.hessian = self._curvature.hessian
 
     def _pad(self, samples: Shaped[Tensor, "N *rest"]) -> Shaped[Tensor, "n longest *rest"]:
         task, place = self._place
@@ -97,32 +101,14 @@ class SubsetLogisticRegression:
         padded[task, place] = samples
         return padded
 
-    @staticmethod
-    def _bound(signed: Float[Tensor, "N d"], weights: Float[Tensor, " N"]) -> Float[Tensor, "d d"]:
-        """¼ Σ w g̃g̃ᵀ; in float64, as rounding would cost positive definiteness where λ is small."""
-        return 0.25 * signed.double().T @ (signed * weights[:, None])
-
-    def _whitening(self, members: Bool[Tensor, "m n"]) -> Float[Tensor, "m d d"]:
-        """Invert Cholesky factors of subsets' bounds on their Hessians; folds hardly differ and share one."""
-        subset, task = torch.nonzero(members, as_tuple=True)
-        # A "bag" is a sum of rows: the cost is that of the members, not of all tasks.
-        starts = torch.searchsorted(subset, torch.arange(len(members)))
-        bound = F.embedding_bag(task, self._bounds.flatten(1), starts, mode="sum")
-        bound = (bound / (members.double() @ self._sizes)[:, None]).unflatten(1, self._bounds.shape[1:])
-        bound.diagonal(dim1=1, dim2=2).add_(self.regularization)
-        factors, failed = torch.linalg.cholesky_ex(bound)
-        if failed.any():
-            raise ValueError(f"regularization {self.regularization} is lost in rounding: choose a larger one")
-        # A preconditioner needs no more than single precision; and products with an inverse run on the whole
-        # batch at once, where triangular solves would go subset by subset.
-        return torch.linalg.solve_triangular(factors.float(), torch.eye(factors.shape[1]), upper=False)
-
     def solve(
         self,
         members: Bool[np.ndarray, "m n"],
         fitted: Bool[np.ndarray, "folds N"],
         tolerance: float,
         max_iterations: int = 1000,
+        regularization: float | None = None,
+        start: Float[np.ndarray, "m folds d"] | None = None,
     ) -> Solution:
         """Minimise L_S for every subset and fold.
 
@@ -133,30 +119,47 @@ class SubsetLogisticRegression:
         fitted : bool array [folds, N]
             Samples that count in each fold; a single row of True fits everything.
         tolerance : float
-            On the KKT residual.
+            On the KKT residual. Down to 1e-5 all work is done in float32, below that the last steps in
+            float64.
         max_iterations : int
+        regularization : float, optional
+            Another λ than the regression's own.
+        start : array [m, folds, d], optional
+            Where to start, instead of 0.
 
         Returns
         -------
         Solution
             With an axis over folds.
         """
-        dtype = torch.float32 if tolerance >= _SINGLE_PRECISION else torch.float64
         inside = self._pad(torch.from_numpy(fitted.T)).mT
-        weights = (self._weights.unsqueeze(1) * inside).to(dtype)
-        counts = inside.sum(dim=-1).double()
-        features = self._signed.to(dtype)
+        ridge = self.regularization if regularization is None else regularization
+        stages = [(torch.float32, max(tolerance, _SINGLE_PRECISION))]
+        if tolerance < _SINGLE_PRECISION:
+            stages.append((torch.float64, tolerance))
+        samples = [
+            (self._signed.to(dtype), (self._weights.unsqueeze(1) * inside).to(dtype), goal)
+            for dtype, goal in stages
+        ]
+        size = len(members), len(fitted), self._signed.shape[-1]
+        starts = torch.zeros(size) if start is None else torch.from_numpy(start)
         most = int(members.sum(axis=1).max())
-        bytes_per_subset = dtype.itemsize * 6 * most * weights[0].numel() + 16 * self._bounds[0].numel()
+        length = max(1, _CHUNK // (stages[-1][0].itemsize * 6 * most * inside[0].numel()))
+        chunks = list(zip(torch.from_numpy(members).split(length), starts.split(length), strict=True))
         pieces = []
-        chunks = torch.from_numpy(members).split(max(1, _CHUNK // bytes_per_subset))
-        for chunk in tqdm(chunks, desc="fitting subsets", delay=2, leave=False):
-            total = (chunk.double() @ counts).to(dtype)
-            objective = _Objective(features, weights, total, chunk, self.regularization)
-            pieces.append(_minimise(objective, self._whitening(chunk), tolerance, max_iterations))
-        theta, residual, iterations = (torch.cat(parts).numpy() for parts in zip(*pieces, strict=True))
-        status = np.where(residual <= tolerance, "converged", "iteration limit")
-        return Solution(theta.astype(np.float64), status, residual.astype(np.float64), iterations)
+        for chunk, begin in tqdm(chunks, desc="fitting subsets", delay=2, leave=False):
+            precondition = self._curvature.preconditioner(chunk, ridge)
+            counts = chunk.double() @ inside.sum(dim=-1).double()
+            theta, iterations = begin, torch.zeros(counts.shape, dtype=torch.int64)
+            for features, weights, goal in samples:
+                objective = _Objective(features, weights, counts.to(features.dtype), chunk, ridge)
+                left = max_iterations - int(iterations.max())
+                theta, residual, steps = _minimise(objective, precondition, theta, goal, left)
+                iterations += steps
+            pieces.append((theta.double(), residual.double(), iterations))
+        minimiser, kkt_residual, used = (torch.cat(parts).numpy() for parts in zip(*pieces, strict=True))
+        status = np.where(kkt_residual <= tolerance, "converged", "iteration limit")
+        return Solution(minimiser, status, kkt_residual, used)
 
 
 class _Objective:
@@ -212,10 +215,10 @@ class _Objective:
         """
         square = change.square().mul_(self._weights)
         bound = torch.zeros_like(slope).index_add_(0, self.subset, square.sum(dim=-1))
-        square.mul_(misfit).mul_(1 - misfit)
-        curvature = torch.zeros_like(slope).index_add_(0, self.subset, square.sum(dim=-1))
+        square = torch.linalg.vecdot(square, torch.addcmul(misfit, misfit, misfit, value=-1))
+        curvature = torch.zeros_like(slope).index_add_(0, self.subset, square)
         largest = slope.new_zeros(len(self._features), *slope.shape)
-        largest[self._task, self.subset] = change.abs().amax(dim=-1)
+        largest[self._task, self.subset] = torch.linalg.vector_norm(change, float("inf"), dim=-1)
         ridge = self._regularization * direction.square().sum(dim=-1)
         tiny = torch.finfo(slope.dtype).tiny
         curvature = (curvature / self._counts + ridge).clamp(min=tiny)
@@ -225,17 +228,22 @@ class _Objective:
 
 
 def _minimise(
-    objective: _Objective, whitening: Float[Tensor, "m d d"], tolerance: float, max_iterations: int
+    objective: _Objective,
+    precondition: Preconditioner,
+    start: Float[Tensor, "m folds d"],
+    tolerance: float,
+    max_iterations: int,
 ) -> tuple[Float[Tensor, "m folds d"], Float[Tensor, "m folds"], Int[Tensor, "m folds"]]:
     """Preconditioned nonlinear conjugate gradients; gives θ, KKT residuals, iterations."""
-    theta = whitening.new_zeros(objective.shape, dtype=objective.dtype)
+    theta = start.to(objective.dtype, copy=True)
     margins = objective.margins(theta)
     misfit = torch.sigmoid(-margins)
     gradient = objective.gradient(theta, misfit)
-    start = torch.linalg.vector_norm(gradient, dim=-1)
-    residual = (start > 0).to(theta.dtype)
-    iterations = torch.zeros_like(start, dtype=torch.int64)
-    natural = _precondition(whitening, gradient)
+    at_zero = objective.gradient(torch.zeros_like(theta), torch.full_like(misfit, 0.5))
+    scale = torch.linalg.vector_norm(at_zero, dim=-1)
+    residual = _relative(gradient, scale)
+    iterations = torch.zeros_like(scale, dtype=torch.int64)
+    natural = precondition(gradient)
     direction = -natural
     for _ in range(max_iterations):
         moving = residual > tolerance
@@ -250,8 +258,8 @@ def _minimise(
         torch.sigmoid(-margins, out=misfit)
         previous, before = gradient, torch.linalg.vecdot(gradient, natural)
         gradient = objective.gradient(theta, misfit)
-        residual = torch.where(start > 0, torch.linalg.vector_norm(gradient, dim=-1) / start, 0)
-        natural = _precondition(whitening, gradient)
+        residual = _relative(gradient, scale)
+        natural = precondition(gradient)
         conjugate = torch.linalg.vecdot(gradient - previous, natural) / before.clamp(
             min=torch.finfo(theta.dtype).tiny
         )
@@ -261,7 +269,8 @@ def _minimise(
     return theta, residual, iterations
 
 
-def _precondition(
-    whitening: Float[Tensor, "m d d"], gradient: Float[Tensor, "m folds d"]
-) -> Float[Tensor, "m folds d"]:
-    return (gradient.to(whitening.dtype) @ whitening.mT @ whitening).to(gradient.dtype)
+def _relative(
+    gradient: Float[Tensor, "m folds d"], scale: Float[Tensor, "m folds"]
+) -> Float[Tensor, "m folds"]:
+    """Give |∇L| / |∇L(0)|; where there is no weight, 0 is the minimiser and the residual is 0."""
+    return torch.where(scale > 0, torch.linalg.vector_norm(gradient, dim=-1) / scale, 0)

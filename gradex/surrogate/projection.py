@@ -3,6 +3,21 @@
 A projection is a p x d matrix P with E[P Pᵀ] = I. Gradients go down, g̃ = Pᵀ g; fitted coefficients come
 back, Δθ = P θ̂; and g·(P θ̂) = g̃·θ̂ exactly, so what is fitted in d dimensions is a linear model in p
 dimensions. Note ‖P θ̂‖² ≈ (p/d) ‖θ̂‖².
+
+All of them keep inner products on average, E[g̃·h̃] = g·h; they differ in cost and in spread:
+
+============= ============================ ==========================================================
+name          operations a sample          d Var ‖g̃‖² / ‖g‖⁴
+============= ============================ ==========================================================
+gaussian      2 p d                        2, whatever g is
+rademacher    2 p d                        2 - 2 Σ g⁴ / ‖g‖⁴, hardly less
+khatri-rao    2 d Σ (i + o) over layers    2 to 8, see `KhatriRaoProjection`
+none          0                            0, but d = p
+============= ============================ ==========================================================
+
+"gaussian" is the paper's and the default. Take "khatri-rao" where p or N is large, say p N above 10⁹: it
+costs about as much as the gradients themselves, and d four times larger makes up for its spread at worst.
+Take "none" where p is a few hundred. "rademacher" has no advantage but that its entries are a bit each.
 """
 
 from abc import ABC, abstractmethod
@@ -50,19 +65,19 @@ class Projection(ABC):
 
     @abstractmethod
     def project(self, gradients: FactoredGradients) -> Float[Tensor, "N d"]:
-        """Give Pᵀ g for each gradient, in the gradients' precision."""
+        """Give Pᵀ g for each gradient, in the gradients' precision and on their device."""
 
     @abstractmethod
     def lift(self, theta: Float[Tensor, "m d"]) -> Float[Tensor, "m p"]:
-        """Give P θ̂ for each row, in its precision."""
+        """Give P θ̂ for each row, in its precision and on its device."""
 
 
-@final
-class GaussianProjection(Projection):
-    """Independent N(0, 1/d) entries, the paper's choice.
+class UnstructuredProjection(Projection):
+    """Independent entries of variance 1/d.
 
     Rows are drawn in blocks from generators of their own, so that P need never be there as a whole: it is
-    kept if it fits into the budget and drawn again each time if not.
+    kept if it fits into the budget and drawn again for each batch if not. Entries are float32 numbers, so
+    that both precisions see the same matrix.
 
     Parameters
     ----------
@@ -73,14 +88,20 @@ class GaussianProjection(Projection):
 
     def __init__(self, parameters: int, dimension: int, seed: int, memory: int = 256 * 2**20) -> None:
         super().__init__(parameters, dimension, seed)
-        self._kept = 8 * parameters * dimension <= memory
+        self._kept = 4 * parameters * dimension <= memory
 
+    @abstractmethod
+    def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
+        """Draw independent numbers of mean 0 and variance 1, in float32."""
+
+    # A layer's features Σ aᵢ δₒ Pᵢₒₖ need 2 p d operations a sample in either order. Building slices of a δᵀ
+    # first leaves them all to one matrix product, and the slices fit into the cache.
     def project(self, gradients: FactoredGradients) -> Float[Tensor, "N d"]:
         columns = ((gradients.columns(start, stop), rows) for start, stop, rows in self._blocks())
-        return reduce(Tensor.add_, (piece @ rows.to(piece.dtype) for piece, rows in columns))
+        return reduce(Tensor.add_, (piece @ rows.to(piece) for piece, rows in columns))
 
     def lift(self, theta: Float[Tensor, "m d"]) -> Float[Tensor, "m p"]:
-        return torch.cat([theta @ rows.to(theta.dtype).T for _, _, rows in self._blocks()], dim=1)
+        return torch.cat([theta @ rows.to(theta).T for _, _, rows in self._blocks()], dim=1)
 
     def _blocks(self) -> Iterator[tuple[int, int, Tensor]]:
         for start in range(0, self.parameters, _ROWS):
@@ -89,13 +110,38 @@ class GaussianProjection(Projection):
 
     @cached_property
     def _matrix(self) -> Float[Tensor, "p d"]:
-        starts = range(0, self.parameters, _ROWS)
-        return torch.cat([self._draw(start, min(start + _ROWS, self.parameters)) for start in starts])
+        matrix = torch.empty(self.parameters, self.dimension)
+        for start in range(0, self.parameters, _ROWS):
+            stop = min(start + _ROWS, self.parameters)
+            matrix[start:stop] = self._draw(start, stop)
+        return matrix
 
     def _draw(self, start: int, stop: int) -> Float[Tensor, "rows d"]:
-        # Always in float64, so that single precision only rounds the same matrix.
-        rng = np.random.default_rng([self.seed, start // _ROWS])
-        return torch.from_numpy(rng.standard_normal((stop - start, self.dimension)) / np.sqrt(self.dimension))
+        entries = self._entries(np.random.default_rng([self.seed, start // _ROWS]), stop - start)
+        entries *= np.float32(self.dimension**-0.5)
+        return torch.from_numpy(entries)
+
+
+@final
+class GaussianProjection(UnstructuredProjection):
+    """Independent N(0, 1/d) entries, the paper's choice.
+
+    d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)².
+    """
+
+    def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
+        return rng.standard_normal((rows, self.dimension), dtype=np.float32)
+
+
+@final
+class RademacherProjection(UnstructuredProjection):
+    """Independent entries ±1/√d (Achlioptas 2003, J. Comput. Syst. Sci. 66).
+
+    d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)² - 2 Σ g² h².
+    """
+
+    def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
+        return random_signs(rng, rows, self.dimension)
 
 
 @final
@@ -110,3 +156,13 @@ class NoProjection(Projection):
 
     def lift(self, theta: Float[Tensor, "m d"]) -> Float[Tensor, "m p"]:
         return theta
+
+
+def random_signs(rng: np.random.Generator, rows: int, columns: int) -> Float[np.ndarray, "rows columns"]:
+    """Draw ±1 with equal probability, in float32, a random bit each."""
+    count = rows * columns
+    bits = np.unpackbits(np.frombuffer(rng.bytes(-(-count // 8)), dtype=np.uint8), count=count)
+    signs = bits.astype(np.float32).reshape(rows, columns)
+    signs *= 2
+    signs -= 1
+    return signs

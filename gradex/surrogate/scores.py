@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from typing import final
 
 import numpy as np
@@ -17,7 +17,16 @@ class Score(ABC):
     """How well a step of the parameters serves a sample; the mean over a task's samples is the task's score.
 
     Higher is better, and a step of length 0 scores 0.
+
+    Attributes
+    ----------
+    divergence : float or None
+        If given, steps keep their direction but get the length at which the mean Kullback-Leibler divergence
+        of the policies, to second order ½ mean (g·Δθ)² over the samples of the subset, is this number: the
+        trust region of Schulman et al. 2015 (TRPO). If None, steps stay as long as the fit made them.
     """
+
+    divergence: float | None
 
     @abstractmethod
     def per_sample(
@@ -39,6 +48,11 @@ class Score(ABC):
 class NegativeLoss(Score):
     """Minus the logistic loss of Eq. (3), w log(1 + exp(-y g·Δθ)), plus w log 2."""
 
+    divergence: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_divergence(self.divergence)
+
     def per_sample(self, margins, labels, weights):  # type: ignore[no-untyped-def]
         return weights * (log(2) - F.softplus(-margins))
 
@@ -48,15 +62,22 @@ class NegativeLoss(Score):
 class Improvement(Score):
     """Clipped policy-gradient objective min(r Â, clip(r) Â) - Â with the ratio of Eq. (1), r = exp(g·Δθ).
 
+    The logistic fit does not know about ratios and goes further than they can be trusted, so far that
+    clipping rules the score; hence `divergence` sets the length of the steps. With its default ratios are off
+    1 by 4 to 5 %; longer steps order subsets less and less as the held-out loss does.
+
     Attributes
     ----------
+    divergence : float or None
     clip : float
         r counts between 1 - clip and 1 + clip (Schulman et al. 2017, Eq. (7)).
     """
 
+    divergence: float | None = 0.001
     clip: float = 0.2
 
     def __post_init__(self) -> None:
+        _check_divergence(self.divergence)
         if not 0 < self.clip < 1:
             raise ValueError(f"clip is {self.clip}: choose a number between 0 and 1")
 
@@ -65,6 +86,11 @@ class Improvement(Score):
         change = torch.expm1((labels * margins).clamp(max=20))
         advantages = labels * weights
         return torch.minimum(change * advantages, change.clamp(-self.clip, self.clip) * advantages)
+
+
+def _check_divergence(divergence: float | None) -> None:
+    if divergence is not None and not 0 < divergence < inf:
+        raise ValueError(f"divergence is {divergence}: choose a positive number, or None")
 
 
 #: Scores by name.
@@ -125,14 +151,25 @@ def score_subsets(
         The samples.
     """
     steps = torch.from_numpy(theta.astype(features.dtype))
-    per_task = np.full(members.shape, np.nan)
-    for task, inside in enumerate(members.T):
-        rows, own = np.flatnonzero(inside), np.flatnonzero(tasks == task)
-        total = np.zeros(len(rows))
-        for fold in range(theta.shape[1]):
-            held_out = own[folds[own] == fold]
-            g, y, w = (torch.from_numpy(array[held_out]) for array in (features, labels, weights))
-            total += score.per_sample(y * (steps[rows, fold] @ g.T), y, w).sum(dim=1).numpy()
-        per_task[rows, task] = total / len(own)
+    where = [np.flatnonzero(inside) for inside in members.T]
+    parts = [(task, fold) for task in range(members.shape[1]) for fold in range(theta.shape[1])]
+    held_out = {part: np.flatnonzero((tasks == part[0]) & (folds == part[1])) for part in parts}
+
+    def change(task: int, fold: int) -> Float[Tensor, "m N"]:
+        """g·Δθ of the held-out samples under the steps of the subsets that contain the task."""
+        return steps[where[task], fold] @ torch.from_numpy(features[held_out[task, fold]]).T
+
+    if score.divergence is not None:
+        squares, counts = torch.zeros(2, *theta.shape[:2])
+        for task, fold in parts:
+            squares[where[task], fold] += change(task, fold).square().sum(dim=1)
+            counts[where[task], fold] += len(held_out[task, fold])
+        length = (2 * score.divergence * counts / squares.clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()
+        steps *= torch.where(squares > 0, length, 0).to(steps.dtype).unsqueeze(-1)
+    totals = np.zeros(members.shape)
+    for task, fold in parts:
+        y, w = (torch.from_numpy(array[held_out[task, fold]]) for array in (labels, weights))
+        totals[where[task], task] += score.per_sample(y * change(task, fold), y, w).sum(dim=1).numpy()
+    per_task = np.where(members, totals / np.bincount(tasks, minlength=members.shape[1]), np.nan)
     subsets = tuple(tuple(np.flatnonzero(inside).tolist()) for inside in members)
     return SubsetScores(subsets, per_task, np.nanmean(per_task, axis=1))

@@ -70,5 +70,7 @@ def test_one_episode_is_refused(fresh: Fresh) -> None:
 def test_an_episode_that_never_ends_is_named(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradex.learners.evaluation._PATIENCE", 128)
     suite = scripted_suite(sisyphus=scripted([0.0] * 1000))
-    with pytest.raises(ValueError, match="'sisyphus' has not ended after 128 steps: give its environment a time"):
+    with pytest.raises(
+        ValueError, match="'sisyphus' has not ended after 128 steps: give its environment a time"
+    ):
         evaluate(fresh(suite, [0]), suite, [[0]], 2, [0])

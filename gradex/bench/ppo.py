@@ -1,34 +1,13 @@
-"""gradex against what a user would pick instead, both timed in one run."""
+"""PPO end to end against stable-baselines3."""
 
 import time
-from collections.abc import Callable, Iterator
-
-import pandas as pd
+from collections.abc import Iterator
 
 from gradex.learners import PPO, ActorCritic
 from gradex.tasks import TaskSuite
 
 
-def run(part: str | None = None) -> pd.DataFrame:
-    """Run one part, or all.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns part, peer, setting, gradex, peer_value, unit, ratio; a ratio above 1 is in our favour.
-
-    Raises
-    ------
-    ValueError
-        If there is no such part, or the peer is not installed.
-    """
-    if part is not None and part not in PARTS:
-        raise ValueError(f"there is no benchmark {part!r}: choose one of {', '.join(PARTS)}")
-    chosen = PARTS if part is None else {part: PARTS[part]}
-    return pd.DataFrame([{"part": name, **row} for name, rows in chosen.items() for row in rows()])
-
-
-def _ppo() -> Iterator[dict[str, object]]:
+def rows() -> Iterator[dict[str, object]]:
     """PPO end to end on CartPole: 10 tasks × 8 copies, equal rollouts, epochs and networks on both sides."""
     try:
         import stable_baselines3
@@ -69,6 +48,3 @@ def _ppo() -> Iterator[dict[str, object]]:
             "unit": "steps/s",
             "ratio": speed / theirs,
         }
-
-
-PARTS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {"ppo": _ppo}

@@ -1,0 +1,33 @@
+"""gradex against what a user would pick instead, both timed in one run."""
+
+from collections.abc import Callable, Iterator
+
+import pandas as pd
+
+from gradex.bench import clustering, features, logistic, ppo
+
+PARTS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
+    "ppo": ppo.rows,
+    "features": features.rows,
+    "logistic": logistic.rows,
+    "clustering": clustering.rows,
+}
+
+
+def run(part: str | None = None) -> pd.DataFrame:
+    """Run one part, or all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns part, peer, setting, gradex, peer_value, unit, ratio; a ratio above 1 is in our favour.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part, or the peer is not installed.
+    """
+    if part is not None and part not in PARTS:
+        raise ValueError(f"there is no benchmark {part!r}: choose one of {', '.join(PARTS)}")
+    chosen = PARTS if part is None else {part: PARTS[part]}
+    return pd.DataFrame([{"part": name, **row} for name, rows in chosen.items() for row in rows()])

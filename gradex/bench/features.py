@@ -1,0 +1,132 @@
+"""Gradient features against traker's projector on gradients sample by sample."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gradex.learners import Transitions
+from gradex.policies import MLP, Categorical, Policy
+from gradex.streams import Streams
+from gradex.surrogate import GaussianProjection, KhatriRaoProjection, Projection
+from gradex.surrogate.features import gradient_features
+from gradex.surrogate.gradients import gradient_layout
+
+#: Observation, width, layers and actions of Meta-World's networks; samples; dimension of the projection.
+_SIZES, _SAMPLES, _DIMENSION = (39, 256, 4, 8), 20_000, 400
+#: The Gaussian projection is one long matrix product; so many samples tell its speed.
+_SLICE = 2_000
+
+
+def rows() -> Iterator[dict[str, object]]:
+    """Time one whole pass for khatri-rao, slices for the Gaussian and the peer, scaled up to all samples."""
+    try:
+        from trak.projectors import BasicProjector
+    except ImportError:
+        raise ValueError("the peer traker is not installed: pip install 'gradex[bench]'") from None
+    observed, width, layers, actions = _SIZES
+    policy = Policy(MLP(observed, actions, layers, width), Categorical(actions))
+    theta = policy.initial(Streams([0]))[0]
+    rng = np.random.default_rng(0)
+    tasks = np.zeros(_SAMPLES, dtype=np.int64)
+    samples = Transitions(
+        rng.standard_normal((_SAMPLES, observed), dtype=np.float32),
+        rng.integers(0, actions, _SAMPLES),
+        rng.standard_normal(_SAMPLES),
+        tasks,
+        tasks,
+    )
+    some = Transitions(*(array[:_SLICE] for array in vars(samples).values()))
+
+    def features(projection: Projection, of: Transitions) -> None:
+        gradient_features(policy, theta, of, projection)
+
+    khatri_rao = KhatriRaoProjection(gradient_layout(policy), _DIMENSION, seed=0)
+    gaussian = GaussianProjection(policy.size, _DIMENSION, seed=0)
+    memory = _peak_memory(lambda: features(khatri_rao, samples))
+    ours = {
+        "khatri-rao": _fastest(lambda: features(khatri_rao, samples), 5),
+        "gaussian": _fastest(lambda: features(gaussian, some), 2) * _SAMPLES / _SLICE,
+    }
+    bare = _fastest(lambda: _forward_and_backward(policy, theta, samples), 5)
+    size = f"p = {policy.size:,}, N = {_SAMPLES:,}, d = {_DIMENSION}"
+    yield _row("bare forward and backward pass", f"khatri-rao, {size}", ours["khatri-rao"], bare, "s")
+    if memory is not None:
+        vectors = 4e-6 * policy.size * _SAMPLES
+        yield _row(
+            "all gradients as p-vectors", f"khatri-rao, {size}, above the inputs", memory, vectors, "MB"
+        )
+    projector = BasicProjector(policy.size, _DIMENSION, 0, "normal", torch.device("cpu"))
+    for batch in (250, 1000):
+        peer = _fastest(_peer(projector, samples, batch), 2) * _SAMPLES / batch
+        for name, seconds in ours.items():
+            slices = f"the peer's {batch} of them in one batch" + (
+                f", ours {_SLICE:,}" if name == "gaussian" else ""
+            )
+            setting = f"{name}, {size}; timed on {slices}, times N"
+            yield _row("traker BasicProjector on vmap(grad)", setting, seconds, peer, "s")
+
+
+def _row(peer: str, setting: str, ours: float, theirs: float, unit: str) -> dict[str, object]:
+    return {
+        "peer": peer,
+        "setting": setting,
+        "gradex": ours,
+        "peer_value": theirs,
+        "unit": unit,
+        "ratio": theirs / ours,
+    }
+
+
+def _fastest(run: Callable[[], object], times: int) -> float:
+    """Give the least of several times in seconds, after a first run that does not count."""
+    run()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def _forward_and_backward(policy: Policy, theta: Tensor, samples: Transitions) -> None:
+    parameters = theta.unsqueeze(0).requires_grad_()
+    arrays = (samples.observations, samples.tasks, samples.actions)
+    batch = (torch.from_numpy(array).unsqueeze(0) for array in arrays)
+    policy.log_prob(parameters, *batch).sum().backward()
+
+
+def _peer(projector, samples: Transitions, batch: int) -> Callable[[], object]:  # type: ignore[no-untyped-def]
+    """Gradients as torch's documentation takes them sample by sample, then the projector."""
+    observed, width, layers, actions = _SIZES
+    sizes = [observed, *[width] * (layers - 1)]
+    hidden = [nn.Sequential(nn.Linear(i, width), nn.Tanh()) for i in sizes[:-1]]
+    network = nn.Sequential(*hidden, nn.Linear(width, actions))
+    parameters = {name: value.detach() for name, value in network.named_parameters()}
+
+    def log_prob(parameters: dict[str, Tensor], observation: Tensor, action: Tensor) -> Tensor:
+        outputs = torch.func.functional_call(network, parameters, (observation,))
+        return torch.log_softmax(outputs, dim=-1).gather(-1, action.unsqueeze(0)).squeeze(0)
+
+    gradients = torch.func.vmap(torch.func.grad(log_prob), in_dims=(None, 0, 0))
+    some = [torch.from_numpy(array[:batch]) for array in (samples.observations, samples.actions)]
+    return lambda: projector.project(gradients(parameters, *some), model_id=0)
+
+
+def _peak_memory(run: Callable[[], object]) -> float | None:
+    """Give how far a run raises the memory in use, in MB; None where the system does not tell."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return None
+    before = _field(status, "VmRSS")
+    reset.write_text("5")  # the peak starts anew from here
+    run()
+    return max(_field(status, "VmHWM") - before, 4.0) / 1e3  # a page of 4 kB is the resolution
+
+
+def _field(status: Path, name: str) -> float:
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return float(lines[name].split()[0])

@@ -1,0 +1,373 @@
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError
+
+from gradex.learners import PPO, Transitions
+from gradex.meta_policy import MetaPolicy
+from gradex.surrogate import NoProjection, SurrogateEstimator
+from gradex.tasks import TaskSuite
+from tests.oracles import surrogate as oracle
+
+SUBSETS = [*combinations(range(5), 2), (0, 1, 2, 3, 4), (3,)]
+
+
+@pytest.fixture
+def surrogate(meta: MetaPolicy, transitions: Transitions) -> SurrogateEstimator:
+    return SurrogateEstimator(projection_dim=12, folds=3).fit(meta, transitions)
+
+
+def true_gradients(meta: MetaPolicy, transitions: Transitions) -> np.ndarray:
+    theta = torch.from_numpy(meta.parameters).double()
+    batch = (torch.from_numpy(x) for x in (transitions.observations, transitions.tasks, transitions.actions))
+    observations, tasks, actions = batch
+    return oracle.log_prob_gradients(
+        meta.agent_.policy, theta, observations.double(), tasks, actions.double()
+    ).numpy()
+
+
+# ---------------------------------------------------------------------- what fit learns
+def test_features_are_projected_gradients_and_labels_with_weights_make_the_advantages(
+    meta, transitions, surrogate
+) -> None:
+    p, d = len(meta.parameters), 12
+    assert (surrogate.features.shape, surrogate.features.dtype) == ((len(transitions), d), np.float32)
+    matrix = surrogate.projection_.lift(torch.eye(d, dtype=torch.float64)).numpy().T
+    assert matrix.shape == (p, d)
+    expected = true_gradients(meta, transitions) @ matrix
+    np.testing.assert_allclose(surrogate.features, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(surrogate.labels * surrogate.weights, transitions.advantages)
+    np.testing.assert_array_equal(surrogate.tasks, transitions.tasks)
+    np.testing.assert_array_equal(surrogate.episodes, transitions.episodes)
+
+
+def test_an_advantage_of_zero_is_labelled_plus_one_without_weight(meta, transitions) -> None:
+    transitions.advantages[3] = 0.0
+    surrogate = SurrogateEstimator(projection_dim=12).fit(meta, transitions)
+    assert (surrogate.labels[3], surrogate.weights[3]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("projection", ["gaussian", "rademacher", "khatri-rao"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_projection_in_every_precision_multiplies_by_its_matrix(
+    meta, transitions, projection: str, dtype: str
+) -> None:
+    surrogate = SurrogateEstimator(projection_dim=12, projection=projection, dtype=dtype).fit(
+        meta, transitions
+    )
+    assert surrogate.features.dtype == dtype
+    matrix = surrogate.projection_.lift(torch.eye(12, dtype=torch.float64)).numpy().T
+    expected = true_gradients(meta, transitions) @ matrix
+    rtol, atol = (1e-3, 1e-4) if dtype == "float32" else (1e-9, 1e-10)
+    np.testing.assert_allclose(surrogate.features, expected, rtol=rtol, atol=atol)
+    assert (surrogate.solve(SUBSETS).status == "converged").all()
+    assert np.isfinite(surrogate.scores(SUBSETS).score).all()
+
+
+def test_without_projection_the_features_are_the_gradients(meta, transitions) -> None:
+    surrogate = SurrogateEstimator(projection="none").fit(meta, transitions)
+    assert isinstance(surrogate.projection_, NoProjection)
+    np.testing.assert_allclose(surrogate.features, true_gradients(meta, transitions), rtol=1e-3, atol=1e-5)
+
+
+def test_equal_seeds_give_bit_identical_features_whatever_the_global_generators_do(meta, transitions) -> None:
+    first = SurrogateEstimator(projection_dim=12, seed=5).fit(meta, transitions)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    state = torch.random.get_rng_state()
+    second = SurrogateEstimator(projection_dim=12, seed=5).fit(meta, transitions)
+    assert np.array_equal(first.features, second.features)
+    assert np.array_equal(first.scores(SUBSETS).score, second.scores(SUBSETS).score)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    other = SurrogateEstimator(projection_dim=12, seed=6).fit(meta, transitions)
+    assert not np.array_equal(first.features, other.features)
+
+
+def test_collects_transitions_by_itself() -> None:
+    suite = TaskSuite.make("navigation", n=2, seed=0, groups=2)
+    meta = MetaPolicy(suite, learner=PPO(), layers=2, width=8).fit(steps=2 * suite.horizon * 8)
+    first = SurrogateEstimator(projection_dim=5, folds=2).fit(meta)
+    second = SurrogateEstimator(projection_dim=5, folds=2).fit(meta, meta.transitions())
+    assert np.array_equal(first.features, second.features)
+    assert np.isfinite(first.scores([(0,), (1,), (0, 1)]).score).all()
+
+
+# ---------------------------------------------------------------------- solving
+def test_solutions_minimise_the_loss_of_the_contract(surrogate) -> None:
+    solution = surrogate.solve(SUBSETS)
+    assert solution.theta.shape == (len(SUBSETS), 12)
+    assert (solution.status == "converged").all() and (solution.kkt_residual <= 1e-6).all()
+    signed = surrogate.features.astype(np.float64) * surrogate.labels[:, None]
+    for subset, theta in zip(SUBSETS, solution.theta, strict=True):
+        rows = np.isin(surrogate.tasks, subset)
+        best = oracle.newton(signed[rows], surrogate.weights[rows], surrogate.regularization_)
+        np.testing.assert_allclose(theta, best, rtol=1e-4, atol=1e-5 * np.abs(best).max())
+
+
+def test_path_gives_what_solving_for_each_regularization_gives(meta, transitions, surrogate) -> None:
+    values = [10 * surrogate.regularization_, surrogate.regularization_, 0.1 * surrogate.regularization_]
+    path = surrogate.regularization_path(SUBSETS, values, tolerance=1e-9)
+    for value, solution in zip(values, path, strict=True):
+        alone = SurrogateEstimator(projection_dim=12, folds=3, regularization=value).fit(meta, transitions)
+        assert (solution.status == "converged").all()
+        expected = alone.solve(SUBSETS, tolerance=1e-9).theta
+        np.testing.assert_allclose(solution.theta, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
+    # Starting from the solution before saves steps.
+    near, far = 1.01 * values[1], values[1]
+    cold, warm = (surrogate.regularization_path(SUBSETS, path)[-1] for path in ([far], [near, far]))
+    assert warm.iterations.sum() < 0.8 * cold.iterations.sum()
+
+
+def test_natural_gradient_affinity_is_the_limit_of_scores_under_strong_regularization(
+    meta, transitions
+) -> None:
+    errors = []
+    for factor in (1e2, 1e3, 1e4):
+        weak = SurrogateEstimator(projection_dim=12, folds=3).fit(meta, transitions).regularization_
+        strong = SurrogateEstimator(
+            projection_dim=12, folds=3, regularization=factor * weak, dtype="float64"
+        ).fit(meta, transitions)
+        affinity = strong.natural_gradient_affinity()
+        expected = strong.scores(SUBSETS, tolerance=1e-9).score
+        found = np.array([affinity[np.ix_(subset, subset)].mean() for subset in SUBSETS])
+        errors.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    assert errors[2] < 0.01
+    assert errors[1] == pytest.approx(10 * errors[2], rel=0.3)
+    assert errors[0] > 3 * errors[1]
+
+
+def test_task_gradients_are_mean_advantage_times_feature(surrogate, transitions) -> None:
+    for task, gradient in enumerate(surrogate.task_gradients()):
+        rows = transitions.tasks == task
+        expected = (transitions.advantages[rows, None] * surrogate.features[rows]).mean(axis=0)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-10, atol=1e-12)
+
+
+# ---------------------------------------------------------------------- scores
+def test_scores_come_from_episodes_that_the_fit_did_not_see(meta, transitions) -> None:
+    # Labels are a coin toss per episode, and an episode repeats one transition: one says nothing of others.
+    rng = np.random.default_rng(0)
+    _, first, episode = np.unique(transitions.episodes, return_index=True, return_inverse=True)
+    coins = rng.choice([-1.0, 1.0], len(first))
+    repeated = replace(
+        transitions,
+        observations=transitions.observations[first][episode],
+        actions=transitions.actions[first][episode],
+        advantages=coins[episode],
+    )
+    settings = {"projection_dim": 40, "regularization": 1e-2}
+    in_sample = SurrogateEstimator(**settings, folds=1).fit(meta, repeated).scores(SUBSETS)
+    held_out = SurrogateEstimator(**settings, folds=3).fit(meta, repeated).scores(SUBSETS)
+    assert (in_sample.score > 0.1).all()
+    assert (held_out.score < in_sample.score - 0.1).all()
+    assert held_out.score.mean() < 0.05
+
+
+def test_scores_equal_fitting_without_each_fold_of_episodes(surrogate) -> None:
+    scores = surrogate.scores(SUBSETS, tolerance=1e-9)
+    signed = surrogate.features.astype(np.float64) * surrogate.labels[:, None]
+    folds = surrogate._folds
+    assert all(len(np.unique(folds[surrogate.episodes == e])) == 1 for e in np.unique(surrogate.episodes))
+    expected = oracle.held_out_loss_scores(
+        SUBSETS, signed, surrogate.weights, surrogate.tasks, folds, surrogate.regularization_
+    )
+    np.testing.assert_allclose(scores.per_task, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_one_fold_scores_the_samples_that_were_fitted(meta, transitions) -> None:
+    surrogate = SurrogateEstimator(projection_dim=12, folds=1).fit(meta, transitions)
+    scores, solution = surrogate.scores(SUBSETS), surrogate.solve(SUBSETS)
+    signed = surrogate.features.astype(np.float64) * surrogate.labels[:, None]
+    for number, subset in enumerate(SUBSETS):
+        for task in subset:
+            rows = surrogate.tasks == task
+            loss = oracle.loss(solution.theta[number], signed[rows], surrogate.weights[rows], 0.0)
+            expected = np.log(2) * surrogate.weights[rows].mean() - loss
+            assert scores.per_task[number, task] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("score", ["loss", "improvement"])
+def test_scores_follow_a_renumbering_of_the_tasks(meta, transitions, score: str) -> None:
+    new = np.random.default_rng(0).permutation(5)  # task i becomes new[i]
+    renumbered = replace(transitions, tasks=new[transitions.tasks])
+    settings = {"projection_dim": 12, "folds": 3, "score": score}
+    before = SurrogateEstimator(**settings).fit(meta, transitions).scores(SUBSETS)
+    moved = [tuple(int(new[task]) for task in subset) for subset in SUBSETS]
+    after = SurrogateEstimator(**settings).fit(meta, renumbered).scores(moved)
+    np.testing.assert_allclose(after.score, before.score, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(after.per_task[:, new], before.per_task, rtol=1e-3, atol=1e-5)
+
+
+def test_advantages_in_other_units_scale_the_scores_and_leave_the_steps(meta, transitions, surrogate) -> None:
+    scaled = replace(transitions, advantages=7.0 * transitions.advantages)
+    other = SurrogateEstimator(projection_dim=12, folds=3).fit(meta, scaled)
+    steps, scores = surrogate.solve(SUBSETS).theta, surrogate.scores(SUBSETS).score
+    np.testing.assert_allclose(other.solve(SUBSETS).theta, steps, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(other.scores(SUBSETS).score, 7 * scores, rtol=1e-3, atol=1e-4)
+
+
+def test_subsets_may_be_arrays_in_any_order(surrogate) -> None:
+    plain = surrogate.scores([(0, 1), (2, 4)])
+    arrays = surrogate.scores(np.array([[1, 0], [4, 2]]))
+    assert arrays.subsets == plain.subsets == ((0, 1), (2, 4))
+    np.testing.assert_array_equal(arrays.score, plain.score)
+
+
+# ---------------------------------------------------------------------- back in parameter space
+def test_adapted_policy_stands_at_the_lifted_step(meta, surrogate) -> None:
+    theta = torch.from_numpy(surrogate.solve([(0, 2)]).theta)
+    expected = meta.parameters + surrogate.projection_.lift(theta).numpy()[0]
+    np.testing.assert_allclose(surrogate.adapted((0, 2)).parameters, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_adapted_policy_can_be_put_at_a_distance(meta, surrogate) -> None:
+    step = surrogate.adapted((0, 2)).parameters - meta.parameters
+    near = surrogate.adapted((0, 2), distance=0.05).parameters - meta.parameters
+    assert np.linalg.norm(near) / np.linalg.norm(meta.parameters) == pytest.approx(0.05, rel=1e-3)
+    cosine = near @ step / np.linalg.norm(near) / np.linalg.norm(step)
+    assert cosine == pytest.approx(1, abs=1e-4)
+
+
+def test_adapted_policy_raises_the_objective_of_its_subset(meta, transitions, surrogate) -> None:
+    rows = np.isin(transitions.tasks, [0, 2])
+    batch = (
+        torch.from_numpy(x[rows])[None]
+        for x in (transitions.observations, transitions.tasks, transitions.actions)
+    )
+    policy, batch = meta.agent_.policy, tuple(batch)
+    log_prob = [
+        policy.log_prob(m.agent_.actors, *batch)[0] for m in (meta, surrogate.adapted((0, 2), distance=1e-3))
+    ]
+    ratio = (log_prob[1] - log_prob[0]).exp().numpy()
+    assert np.mean((ratio - 1) * transitions.advantages[rows]) > 0
+
+
+def test_first_order_error_is_tidy_and_grows_with_the_distance(surrogate) -> None:
+    table = surrogate.first_order_error(distances=(0.001, 0.01, 0.1), subsets=[(0,), (1, 2)], samples=50)
+    assert list(table.columns) == [
+        "distance",
+        "direction",
+        "subset",
+        "relative_to_output",
+        "relative_to_change",
+    ]
+    assert len(table) == 3 * 2 * 2
+    assert set(table.direction) == {"random", "surrogate"} and set(table.subset) == {0, 1}
+    for _, rows in table.groupby(["direction", "subset"]):
+        assert rows.sort_values("distance").relative_to_change.is_monotonic_increasing
+    assert table.equals(
+        surrogate.first_order_error(distances=(0.001, 0.01, 0.1), subsets=[(0,), (1, 2)], samples=50)
+    )
+
+
+def test_first_order_error_chooses_subsets_by_itself(surrogate) -> None:
+    table = surrogate.first_order_error()
+    assert table.subset.nunique() == 8 and table.distance.nunique() == 6
+    assert np.isfinite(table[["relative_to_output", "relative_to_change"]]).all(axis=None)
+
+
+# ---------------------------------------------------------------------- bad input
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"projection_dim": 0}, "projection_dim is 0: choose 1 or more"),
+        (
+            {"projection": "fourier"},
+            r"unknown projection 'fourier': choose one of \['gaussian', 'rademacher'",
+        ),
+        ({"dtype": "float16"}, r"unknown dtype 'float16': choose one of \['float32', 'float64'\]"),
+        ({"regularization": 0.0}, "regularization is 0.0: choose 'auto' or a positive number"),
+        ({"regularization": "best"}, "regularization is 'best': choose 'auto' or a positive number"),
+        ({"regularization": float("nan")}, "regularization is nan: choose 'auto' or a positive number"),
+        ({"folds": 0}, "folds is 0: choose 2 or more, or 1 for scores in-sample"),
+        (
+            {"score": "return"},
+            r"unknown score 'return': choose one of \['loss', 'improvement'\], or give a Score",
+        ),
+    ],
+)
+def test_refuses_settings_that_cannot_be(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SurrogateEstimator(**settings)
+
+
+def _with(transitions: Transitions, name: str, place: int, value: float) -> Transitions:
+    array = getattr(transitions, name).copy()
+    array[place] = value
+    return replace(transitions, **{name: array})
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (lambda t: _with(t, "advantages", 4, np.nan), {}, "1 advantages are not finite: check the rewards"),
+        (
+            lambda t: _with(t, "observations", 4, np.inf),
+            {},
+            "1 gradients are not finite: check the observations",
+        ),
+        (lambda t: _with(t, "tasks", 4, 5), {}, "transitions name tasks beyond 0 to 4: collect them on this"),
+        (
+            lambda t: replace(t, tasks=np.minimum(t.tasks, 3)),
+            {},
+            "task 4 has no transitions: collect some in every task",
+        ),
+        (
+            lambda t: replace(t, advantages=0 * t.advantages),
+            {},
+            "all advantages or gradients are 0, nothing to fit",
+        ),
+        (
+            lambda t: t,
+            {"projection_dim": 100_000},
+            r"cannot project \d+ parameters to 100000 dimensions: choose 1 to",
+        ),
+        (lambda t: t, {"folds": 7}, "task 0 has 6 episodes for 7 folds: collect more, or choose fewer folds"),
+    ],
+)
+def test_refuses_transitions_that_cannot_be(
+    meta: MetaPolicy, transitions: Transitions, change: Callable, settings: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        SurrogateEstimator(**{"projection_dim": 12, **settings}).fit(meta, change(transitions))
+
+
+@pytest.mark.parametrize("subset", [(), (0, 0), (1, 5), (-1, 2)])
+@pytest.mark.parametrize("method", ["solve", "scores"])
+def test_refuses_what_is_no_subset(
+    surrogate: SurrogateEstimator, subset: tuple[int, ...], method: str
+) -> None:
+    with pytest.raises(ValueError, match="is not a subset of 5 tasks: give different indices from 0 to 4"):
+        getattr(surrogate, method)([(0, 1), subset])
+
+
+def test_refuses_no_subsets_and_impossible_distances(surrogate: SurrogateEstimator) -> None:
+    with pytest.raises(ValueError, match="no subset was given: give at least one"):
+        surrogate.scores([])
+    with pytest.raises(ValueError, match=r"regularizations contain -1\.0: give positive numbers"):
+        surrogate.regularization_path([(0,)], [1.0, -1.0])
+    with pytest.raises(ValueError, match=r"distance is -1\.0: choose a number from 0 on"):
+        surrogate.adapted((0,), distance=-1.0)
+    with pytest.raises(ValueError, match=r"distances are \[0.0\]: give positive numbers"):
+        surrogate.first_order_error(distances=[0.0])
+
+
+def test_says_so_when_it_is_not_fitted(meta: MetaPolicy) -> None:
+    surrogate = SurrogateEstimator()
+    for use in (
+        lambda: surrogate.solve([(0,)]),
+        lambda: surrogate.scores([(0,)]),
+        lambda: surrogate.adapted((0,)),
+        surrogate.task_gradients,
+        surrogate.natural_gradient_affinity,
+        lambda: surrogate.regularization_path([(0,)], [1.0]),
+        surrogate.first_order_error,
+    ):
+        with pytest.raises(NotFittedError, match="this SurrogateEstimator is not fitted: call fit"):
+            use()
+    with pytest.raises(NotFittedError, match="MetaPolicy"):
+        surrogate.fit(MetaPolicy(meta.suite, learner=PPO()))

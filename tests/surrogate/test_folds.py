@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradex.surrogate.folds import deal_episodes
+
+
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 40), min_size=3, max_size=12), min_size=1, max_size=4),
+    folds=st.integers(2, 3),
+    seed=st.integers(0, 9),
+)
+def test_episodes_stay_whole_and_folds_are_balanced(lengths: list[list[int]], folds: int, seed: int) -> None:
+    tasks = np.repeat(np.arange(len(lengths)), [sum(own) for own in lengths])
+    flat = [length for own in lengths for length in own]
+    episodes = np.repeat(np.arange(len(flat)) * 7 % 101, flat)
+    order = np.random.default_rng(seed).permutation(len(tasks))
+    tasks, episodes = tasks[order], episodes[order]
+    fold = deal_episodes(tasks, episodes, folds)
+    for episode in np.unique(episodes):
+        assert len(np.unique(fold[episodes == episode])) == 1
+    for task, own in enumerate(lengths):
+        loads = np.bincount(fold[tasks == task], minlength=folds)
+        assert loads.min() > 0
+        assert loads.max() - loads.min() <= max(own)
+
+
+def test_does_not_depend_on_the_order_of_the_samples() -> None:
+    rng = np.random.default_rng(0)
+    episodes = rng.integers(0, 30, 400)
+    tasks = episodes % 3
+    order = rng.permutation(400)
+    assert np.array_equal(
+        deal_episodes(tasks, episodes, 4)[order], deal_episodes(tasks[order], episodes[order], 4)
+    )
+
+
+def test_refuses_too_few_episodes() -> None:
+    with pytest.raises(
+        ValueError, match="task 1 has 2 episodes for 3 folds: collect more, or choose fewer folds"
+    ):
+        deal_episodes(np.repeat([0, 1], [3, 2]), np.arange(5), 3)
+
+
+def test_refuses_an_episode_in_two_tasks() -> None:
+    with pytest.raises(
+        ValueError, match="episode 4 appears in two tasks: give each task episode numbers of its own"
+    ):
+        deal_episodes(np.array([0, 0, 1, 1]), np.array([3, 4, 4, 5]), 2)

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from gradex import bench
+from gradex.bench import features, logistic
+
+COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio"]
+
+
+def test_features_are_compared_with_two_batches_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trak")
+    monkeypatch.setattr(features, "_SIZES", (3, 8, 3, 2))
+    monkeypatch.setattr(features, "_SAMPLES", 1000)
+    monkeypatch.setattr(features, "_SLICE", 100)
+    monkeypatch.setattr(features, "_DIMENSION", 10)
+    table = bench.run("features")
+    assert list(table.columns) == COLUMNS
+    assert (table.part == "features").all()
+    assert (table.peer == "traker BasicProjector on vmap(grad)").sum() == 4
+    np.testing.assert_allclose(table.ratio, table.peer_value / table.gradex)
+    assert (table[table.unit == "s"].gradex > 0).all()
+
+
+def test_logistic_regressions_reach_a_smaller_residual_than_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"_SUBSETS": 20, "_TASKS": 20, "_SAMPLES": 2000, "_DIMENSION": 60}.items():
+        monkeypatch.setattr(logistic, name, value)
+    table = bench.run("logistic")
+    assert list(table.columns) == COLUMNS and len(table) == 4
+    np.testing.assert_allclose(table.ratio, table.peer_value / table.gradex)
+    residuals = table.setting.str.extract(r"KKT residuals (\S+) against (\S+);").astype(float)
+    assert (residuals[0] <= 1e-6).all() and (residuals[0] < residuals[1]).all()
