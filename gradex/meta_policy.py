@@ -97,7 +97,7 @@ class MetaPolicy:
     def adapt_each(
         self, subsets: Sequence[Sequence[int]], steps: int, seeds: Sequence[int] | None = None
     ) -> list["MetaPolicy"]:
-        """Train on from this policy once per subset, in stacks.
+        """Train on from this policy once per subset, subsets of one size in one stack.
 
         Parameters
         ----------
@@ -114,8 +114,8 @@ class MetaPolicy:
         seeds = [self.seed] * len(subsets) if seeds is None else list(seeds)
         rollouts = -(-steps // self.learner.rollout_steps(subsets))
         adapted: dict[int, MetaPolicy] = {}
-        # One stack per size of subset: in a common one the small subsets would be padded to the largest, and as
-        # a policy trains to the same parameters in any company, the result is the same.
+        # One stack per size of subset: in a common one the small subsets would be padded to the largest. A
+        # policy trains to the same parameters in any company, so nothing else changes.
         for size in sorted({len(subset) for subset in subsets}):
             chosen = [index for index, subset in enumerate(subsets) if len(subset) == size]
             stack = [subsets[index] for index in chosen]
