@@ -2,13 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from analysis.study import confidence_interval
+from analysis.study import confidence_interval, dots_by_method
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import RandomGrouping
 
@@ -91,37 +88,4 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame) -> Figure:
     """Draw the mean return of every method over the tasks, one dot per seed."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    means = _by_seed(table)
-    suites = list(dict.fromkeys(means.suite))
-    for ax, suite in zip(np.atleast_1d(figure.subplots(1, len(suites), sharey=True)), suites, strict=True):
-        part = means[means.suite == suite]
-        sns.stripplot(
-            part,
-            x="return_mean",
-            y="method",
-            order=_METHODS,
-            ax=ax,
-            color="0.6",
-            size=3.5,
-            jitter=0.2,
-            zorder=1,
-        )
-        sns.pointplot(
-            part,
-            x="return_mean",
-            y="method",
-            order=_METHODS,
-            ax=ax,
-            linestyle="none",
-            color="C0",
-            errorbar=("ci", 95),
-            seed=0,
-            markersize=6,
-            err_kws={"linewidth": 1.8},
-        )
-        ax.set(title=suite, xlabel="return, mean over tasks", ylabel="")
-        ax.xaxis.set_major_locator(MaxNLocator(5))
-        ax.grid(axis="x", color="0.9")
-        sns.despine(ax=ax)
-    return figure
+    return dots_by_method(_by_seed(table), "return_mean", _METHODS, "return, mean over tasks")

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from analysis.study import confidence_interval
+from analysis.study import confidence_interval, dots_by_method
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import MeanAffinity, RandomGrouping
 
@@ -86,27 +85,4 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame) -> Figure:
     """Draw the agreement of every method, one dot per seed."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    suites = list(dict.fromkeys(table.suite))
-    for ax, suite in zip(figure.subplots(1, len(suites), sharey=True), suites, strict=True):
-        part = table[table.suite == suite]
-        sns.stripplot(
-            part, x="nmi", y="method", order=_METHODS, ax=ax, color="0.6", size=3.5, jitter=0.25, zorder=1
-        )
-        sns.pointplot(
-            part,
-            x="nmi",
-            y="method",
-            order=_METHODS,
-            ax=ax,
-            linestyle="none",
-            color="C0",
-            errorbar=("ci", 95),
-            seed=0,
-            markersize=6,
-            err_kws={"linewidth": 1.8},
-        )
-        ax.set(title=suite, xlabel="NMI with the planted groups", ylabel="", xlim=(-0.03, 1.05))
-        ax.grid(axis="x", color="0.9")
-        sns.despine(ax=ax)
-    return figure
+    return dots_by_method(table, "nmi", _METHODS, "NMI with the planted groups")

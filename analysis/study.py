@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 from tqdm.auto import tqdm
 
@@ -114,3 +115,33 @@ def confidence_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
         return float(values.mean()), float(values.mean())
     half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
+
+
+def dots_by_method(table: pd.DataFrame, value: str, methods: Sequence[str], label: str) -> Figure:
+    """Draw one panel per suite: a dot per seed, the mean over seeds and its 95 % interval for each method.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns suite, method, seed and `value`.
+    value, label : str
+        What is drawn, and what its axis says.
+    methods : sequence of str
+        From top to bottom.
+    """
+    suites = list(dict.fromkeys(table.suite))
+    figure = Figure(figsize=(2.0 + 3.0 * len(suites), 0.9 + 0.42 * len(methods)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(suites), sharey=True))
+    for ax, suite in zip(panels, suites, strict=True):
+        for row, method in enumerate(methods):
+            chosen = table[(table.suite == suite) & (table.method == method)].sort_values("seed")
+            values = chosen[value].to_numpy()
+            ax.scatter(values, row + np.linspace(-0.25, 0.25, len(values)), s=8, color="0.65", zorder=1)
+            ax.plot(confidence_interval(values), [row, row], color="C0", linewidth=2, zorder=2)
+            ax.scatter(values.mean(), row, s=36, color="C0", zorder=3)
+        ax.set(title=suite, xlabel=label, yticks=range(len(methods)), yticklabels=methods)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.grid(axis="x", color="0.9")
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    return figure

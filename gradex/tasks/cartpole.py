@@ -1,7 +1,7 @@
 """CartPole with poles of different lengths, and optionally with motors that run the other way."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -85,9 +85,7 @@ class CartPole(TaskSuite):
 
     @property
     def observation_space(self) -> spaces.Box:
-        space = CartPoleVectorEnv(1).single_observation_space
-        assert isinstance(space, spaces.Box)  # for the type checker
-        return space
+        return cast(spaces.Box, CartPoleVectorEnv(1).single_observation_space)
 
     @property
     def action_space(self) -> spaces.Discrete:
