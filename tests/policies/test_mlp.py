@@ -53,7 +53,7 @@ def test_the_tape_holds_what_passed_through_each_layer() -> None:
         product = tape.inputs[layer] @ named[f"{layer}.weight"] + named[f"{layer}.bias"].unsqueeze(1)
         torch.testing.assert_close(tape.outputs[layer], product, rtol=1e-12, atol=1e-12)
     for layer, following in (("0", "1"), ("1", "2")):
-        assert torch.equal(tape.outputs[layer].tanh(), tape.inputs[following])
+        torch.testing.assert_close(tape.outputs[layer].tanh(), tape.inputs[following], rtol=1e-12, atol=1e-12)
 
 
 def test_parameters_split_into_their_shapes_and_back() -> None:
