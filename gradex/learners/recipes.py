@@ -31,7 +31,7 @@ _RECIPES = {
     "cartpole-reversed": Recipe(100_000, 600_000),
     "highway": Recipe(600_000, 400_000),
     "highway-objective": Recipe(200_000, 400_000),
-    "lunarlander": Recipe(4_000_000, 1_000_000, PPO(steps=256, learning_rate=7e-4, trace=0.98)),
+    "lunarlander": Recipe(4_000_000, 600_000, PPO(steps=256, learning_rate=7e-4, trace=0.98)),
     "navigation": Recipe(200_000, 400_000),
 }
 
