@@ -54,9 +54,13 @@ def certified_upper_bound(
 
 
 def centred(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Return what partitions into k groups depend on: QUQ less its mean eigenvalue on the complement of e."""
+    """Return what partitions into k groups depend on: QUQ less its mean eigenvalue on the complement of e.
+
+    Exactly 0 where only rounding is left: a search would climb on it forever.
+    """
     n = len(matrix)
-    return project(matrix) - mean_eigenvalue(matrix) * (np.eye(n) - 1.0 / n)
+    shape = project(matrix) - mean_eigenvalue(matrix) * (np.eye(n) - 1.0 / n)
+    return shape if np.abs(shape).max() > 1e-12 * np.abs(matrix).max() else np.zeros((n, n))
 
 
 def project(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:

@@ -116,6 +116,10 @@ def solve_relaxation(
     shape = centred(matrix)
     price = None if trace_penalty is None else trace_penalty - mean_eigenvalue(matrix)
     norm = float(np.linalg.norm(shape, 2))
+    if norm == 0 and k is not None:
+        X = np.full((n, n), (1 - (k - 1) / (n - 1)) / n) + (k - 1) / (n - 1) * np.eye(n)  # all are as good
+        value = _value(matrix, X, None)
+        return Relaxation(X, value, value, "closed form")
     scale = max(norm, abs(price or 0.0)) or 1.0
     price = None if price is None else price / scale
     labels = None

@@ -1,4 +1,4 @@
-"""Invariants that every way of grouping keeps."""
+"""What every way of grouping keeps to; `test_invariances` holds what none may depend on."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,14 @@ from gradex.affinity.rivals import (
 )
 from tests.oracles.clustering import best_partition, best_penalised_partition, objective
 
-EQUIVARIANT = [
+GROUPINGS = [
     SemidefiniteGrouping(),
     ExhaustiveGrouping(),
     SpectralGrouping(),
     *(HierarchicalGrouping(linkage) for linkage in ("average", "complete", "single")),
+    RandomGrouping(seed=0),
+    RandomGrouping(seed=1),
 ]
-GROUPINGS = [*EQUIVARIANT, RandomGrouping(seed=0), RandomGrouping(seed=1)]
 pytestmark = pytest.mark.parametrize("seed", range(4))
 every_grouping = pytest.mark.parametrize("grouping", GROUPINGS, ids=lambda g: type(g).__name__)
 
@@ -43,51 +44,10 @@ def test_partition_is_canonical_and_certified(grouping, seed):
 
 
 @every_grouping
-def test_scale_shift_and_additive_part_do_not_matter(grouping, seed):
-    matrix = symmetric(seed)
-    a = 5 * np.random.default_rng(seed).standard_normal(8)
-    expected = grouping.partition(matrix, 3)
-    for changed in (
-        1e-5 * matrix,
-        1e5 * matrix,
-        matrix + 40.0,
-        matrix + a + a[:, None],
-        matrix - 6 * np.eye(8),
-    ):
-        partition = grouping.partition(changed, 3)
-        np.testing.assert_array_equal(partition.labels, expected.labels)
-        assert partition.gap == pytest.approx(expected.gap, abs=1e-5)
-
-
-@every_grouping
 def test_group_count_outside_the_tasks(grouping, seed):
     for k in (0, 9):
         with pytest.raises(ValueError, match=f"k={k} groups .* from 1 to 8"):
             grouping.partition(symmetric(seed), k)
-
-
-@pytest.mark.parametrize("grouping", EQUIVARIANT, ids=lambda g: type(g).__name__)
-def test_permuting_tasks_permutes_the_groups(grouping, seed):
-    matrix = symmetric(seed)
-    order = np.random.default_rng(seed).permutation(8)
-    expected = grouping.partition(matrix, 3)
-    permuted = grouping.partition(matrix[np.ix_(order, order)], 3)
-    np.testing.assert_array_equal(permuted.labels, canonical_labels(expected.labels[order]))
-
-
-def test_invariances_hold_for_many_tasks_too(seed):
-    """Above the interior point's tasks, where the relaxation is not tight."""
-    n, k = 36, 4
-    matrix = (np.arange(n)[:, None] % k == np.arange(n) % k) + 0.35 * symmetric(seed, n)
-    rng = np.random.default_rng(seed)
-    a, order = 5 * rng.standard_normal(n), rng.permutation(n)
-    expected = SemidefiniteGrouping().partition(matrix, k)
-    for changed in (1e-5 * matrix, matrix + 40.0, matrix + a + a[:, None], matrix - 6 * np.eye(n)):
-        partition = SemidefiniteGrouping().partition(changed, k)
-        np.testing.assert_array_equal(partition.labels, expected.labels)
-        assert partition.gap == pytest.approx(expected.gap, abs=2e-4)
-    permuted = SemidefiniteGrouping().partition(matrix[np.ix_(order, order)], k)
-    np.testing.assert_array_equal(permuted.labels, canonical_labels(expected.labels[order]))
 
 
 def test_penalty_finds_the_best_number_of_groups(seed):
