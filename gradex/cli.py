@@ -72,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         help="environment steps for the groups' policies, 0 for none (default: by family)",
     )
     group.add_argument(
+        "--bootstrap",
+        type=int,
+        default=20,
+        metavar="N",
+        help="draws of the episodes that tell how stable the groups are, 0 for none (default 20)",
+    )
+    group.add_argument(
         "--set",
         action="append",
         default=[],
@@ -165,6 +172,7 @@ def _group(options: argparse.Namespace) -> None:
         options.affinity,
         meta_steps=options.meta_steps,
         group_steps=options.group_steps,
+        bootstrap=options.bootstrap,
         seed=options.seed,
     )
     stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
@@ -189,6 +197,8 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
     lines = [f"{len(names)} {report['suite']} tasks in {report['k']} groups"]
     for number, group in enumerate(report["groups"]):
         lines.append(f"  group {number}: " + ", ".join(names[task] for task in group))
+    if report["verdict"] is not None:
+        lines.append(report["verdict"])
     lines.append(
         f"first-order error at 1 % distance: {report['first_order_error']:.1e} of the output, "
         f"{report['first_order_error_of_change']:.1e} of the change"

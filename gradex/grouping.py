@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import pandas as pd
 from jaxtyping import Int
 from sklearn.exceptions import NotFittedError
 
-from gradex.affinity import Affinity, AffinityGraph, Partition, pair_coverage, sample_subsets
+from gradex.affinity import Affinity, AffinityGraph, Bootstrap, Partition, pair_coverage, sample_subsets
 from gradex.learners.recipes import recipe
 from gradex.meta_policy import MetaPolicy
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
+
+#: Draws of the affinities for each draw of the episodes, as other subsets are drawn with them: these are
+#: cheap, so that episodes are all that limits how well the spread is known.
+_DRAWS_OF_SUBSETS = 5
 
 
 class PolicyGradEx:
@@ -41,6 +46,8 @@ class PolicyGradEx:
     meta_steps, group_steps : int, optional
         Environment steps in total for the meta-policy and for all groups' policies together; by default what
         is recommended for the suite's family. With `group_steps=0` no group policies are trained.
+    bootstrap : int
+        Draws of the episodes, from which affinities and groups get their uncertainty; 0 for none.
     seed : int
 
     Attributes
@@ -49,7 +56,10 @@ class PolicyGradEx:
     surrogate_ : SurrogateEstimator
     scores_ : SubsetScores
     graph_ : AffinityGraph
+    bootstrap_ : Bootstrap or None
+        Draws of the affinities, with standard errors.
     partition_ : Partition
+        With co-assignment and verdict, unless `bootstrap` is 0.
     groups_ : tuple of tuples of int
         Task indices of each group.
     labels_ : int array [n]
@@ -63,6 +73,7 @@ class PolicyGradEx:
     surrogate_: SurrogateEstimator
     scores_: SubsetScores
     graph_: AffinityGraph
+    bootstrap_: Bootstrap | None
     partition_: Partition
     policies_: list[MetaPolicy]
 
@@ -78,6 +89,7 @@ class PolicyGradEx:
         steps_per_task: int = 2048,
         meta_steps: int | None = None,
         group_steps: int | None = None,
+        bootstrap: int = 20,
         seed: int = 0,
     ) -> None:
         self.k = k
@@ -90,6 +102,7 @@ class PolicyGradEx:
         self.steps_per_task = steps_per_task
         self.meta_steps = meta_steps
         self.group_steps = group_steps
+        self.bootstrap = bootstrap
         self.seed = seed
         self.seconds_: dict[str, float] = {}
 
@@ -108,7 +121,8 @@ class PolicyGradEx:
         Raises
         ------
         ValueError
-            If k exceeds the number of tasks, or subsets of this size and number cannot cover every pair.
+            If k exceeds the number of tasks, subsets of this size and number cannot cover every pair, or a
+            single draw is to tell the uncertainty.
         """
         n = len(suite)
         if self.k != "auto" and not (isinstance(self.k, int) and 1 <= self.k <= n):
@@ -118,6 +132,8 @@ class PolicyGradEx:
         for name, steps, least in (("meta_steps", self.meta_steps, 1), ("group_steps", self.group_steps, 0)):
             if steps is not None and steps < least:
                 raise ValueError(f"{name} is {steps}: choose at least {least}")
+        if self.bootstrap < 0 or self.bootstrap == 1:
+            raise ValueError(f"bootstrap is {self.bootstrap}: choose at least 2 draws, or 0 for none")
         chosen = sample_subsets(n, self.subsets, self.subset_size, self.seed)
         # n numbers, how hard each task is, explain n scores perfectly; what is left to interactions is 0.
         if n > 2 and len(chosen) <= n and self.affinity in ("pairwise", "interaction"):
@@ -150,9 +166,8 @@ class PolicyGradEx:
         self.suite_ = suite
         self.seconds_ = {}
         self.coverage_ = pair_coverage(chosen, len(suite))
-        amounts = recipe(suite.kind)
         with self._stage("meta-policy"):
-            self.meta_ = self._meta_policy(suite, amounts.meta_steps, checkpoint) if meta is None else meta
+            self.meta_ = self._meta_policy(suite, checkpoint) if meta is None else meta
         with self._stage("transitions"):
             transitions = self.meta_.transitions(self.steps_per_task)
         with self._stage("gradients"):
@@ -162,21 +177,32 @@ class PolicyGradEx:
             self.surrogate_ = estimator.fit(self.meta_, transitions)
         with self._stage("subset scores"):
             self.scores_ = self.surrogate_.scores(chosen)
+        with self._stage("uncertainty"):
+            draws = self.surrogate_.score_draws(chosen, self.bootstrap, self.seed)
+            self.scores_ = replace(self.scores_, draws=draws)
         with self._stage("clustering"):
             names = [task.name for task in suite.tasks]
             self.graph_ = AffinityGraph.from_scores(self.scores_, self.affinity, names)
             self.partition_ = self.graph_.partition(k=self.k)
+        with self._stage("uncertainty"):
+            self._resample()
         with self._stage("group policies"):
-            steps = amounts.group_steps if self.group_steps is None else self.group_steps
+            steps = recipe(suite.kind).group_steps if self.group_steps is None else self.group_steps
             self.policies_ = self.meta_.adapt_each(self.groups_, steps) if steps else []
         return self
 
-    def _meta_policy(self, suite: TaskSuite, recommended: int, checkpoint: str | Path | None) -> MetaPolicy:
+    def _resample(self) -> None:
+        """Draw the affinities again and group them."""
+        self.bootstrap_ = None
+        if self.bootstrap:
+            self.bootstrap_ = self.graph_.bootstrap(_DRAWS_OF_SUBSETS * self.bootstrap, self.seed)
+            resampled = self.bootstrap_.groups(self.partition_.k)
+            self.partition_ = replace(self.partition_, resampled=resampled)
+
+    def _meta_policy(self, suite: TaskSuite, checkpoint: str | Path | None) -> MetaPolicy:
         if checkpoint is not None and Path(checkpoint).exists():
             return MetaPolicy.load(checkpoint, suite)
-        meta = MetaPolicy(suite, seed=self.seed).fit(
-            recommended if self.meta_steps is None else self.meta_steps
-        )
+        meta = MetaPolicy(suite, seed=self.seed).fit(self.meta_steps)
         if checkpoint is not None:
             meta.save(checkpoint)
         return meta
@@ -185,7 +211,7 @@ class PolicyGradEx:
     def _stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds_[name] = time.perf_counter() - start
+        self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start
 
     # ------------------------------------------------------------------ results
     @property
@@ -224,21 +250,25 @@ class PolicyGradEx:
 
         `first_order_error` is the mean residual at 1 % distance, along random directions and the surrogate's
         own, relative to the output as in the paper; `first_order_error_of_change` is the same residual
-        relative to the change, which is stricter.
+        relative to the change, which is stricter. `stability` is the mean adjusted mutual information of the
+        groups with those of the draws, and `verdict` says what that means; both are None with `bootstrap=0`.
         """
         partition, suite = self._fitted(), self.suite_
+        names = [task.name for task in suite.tasks]
         error = self.surrogate_.first_order_error(distances=(0.01,))
         pairs = self.coverage_[np.triu_indices(len(suite), 1)]
         planted = suite.labels
         return {
             "suite": suite.family,
-            "tasks": [task.name for task in suite.tasks],
+            "tasks": names,
             "labels": partition.labels.tolist(),
             "groups": [list(group) for group in partition.groups],
             "k": partition.k,
             "objective": partition.objective,
             "upper_bound": partition.upper_bound,
             "gap": partition.gap,
+            "stability": partition.stability,
+            "verdict": partition.verdict_naming(names),
             "coverage": {
                 "subsets": len(self.scores_.subsets),
                 "fewest": int(pairs.min()),

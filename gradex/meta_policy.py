@@ -66,14 +66,15 @@ class MetaPolicy:
         self.width = width
 
     # ------------------------------------------------------------------ training
-    def fit(self, steps: int = 200_000) -> "MetaPolicy":
+    def fit(self, steps: int | None = 200_000) -> "MetaPolicy":
         """Train on all tasks together from fresh weights.
 
         Parameters
         ----------
-        steps : int
-            Environment steps in total, over all tasks.
+        steps : int or None
+            Environment steps in total, over all tasks; None is the amount recommended for the suite.
         """
+        steps = recipe(self.suite.kind).meta_steps if steps is None else steps
         start = ActorCritic.initial(self.suite, [self.seed], self.layers, self.width)
         everything = range(len(self.suite))
         self.agent_, self.history_ = self.learner.train(

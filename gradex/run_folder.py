@@ -64,7 +64,15 @@ class RunFolder:
     def finish(self, grouping: PolicyGradEx, report: Mapping[str, Any], evaluation: pd.DataFrame) -> None:
         """Write the results; groups.json comes last, so that it stands for a finished run."""
         _write(self.path / "evaluation.csv", evaluation.to_csv(index=False))
-        _write(self.path / "affinity.csv", grouping.graph_.to_frame().to_csv())
+        affinities = grouping.graph_.to_frame()
+        _write(self.path / "affinity.csv", affinities.to_csv())
+        if grouping.bootstrap_ is not None:
+            for name, matrix in (
+                ("affinity_stderr", grouping.bootstrap_.stderr),
+                ("co_assignment", grouping.partition_.co_assignment),
+            ):
+                table = pd.DataFrame(matrix, affinities.index, affinities.columns)
+                _write(self.path / f"{name}.csv", table.to_csv())
         temporary = self.path / f"{_UNFINISHED}-affinity.png"
         draw(grouping.graph_, grouping.partition_).savefig(temporary, dpi=150)
         os.replace(temporary, self.path / "affinity.png")

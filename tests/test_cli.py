@@ -16,6 +16,7 @@ from gradex.cli import main
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
 FILES = {"config.json", "meta.safetensors", "affinity.csv", "affinity.png", "evaluation.csv", "groups.json"}
+UNCERTAINTY = {"affinity_stderr.csv", "co_assignment.csv"}
 ROOT = Path(__file__).parents[1]
 
 #: Tasks of a user, in a file of theirs.
@@ -67,15 +68,18 @@ def test_suites_are_listed_with_their_options(capsys: pytest.CaptureFixture[str]
 
 
 def test_the_folder_holds_the_results(whole: Path) -> None:
-    assert {file.name for file in whole.iterdir()} == FILES | {
-        f"group-{number}.safetensors" for number in range(3)
-    }
+    policies = {f"group-{number}.safetensors" for number in range(3)}
+    assert {file.name for file in whole.iterdir()} == FILES | UNCERTAINTY | policies
     report = json.loads((whole / "groups.json").read_text())
     assert len(report["tasks"]) == len(report["labels"]) == 6
     for number, group in enumerate(report["groups"]):
         policy = MetaPolicy.load(whole / f"group-{number}.safetensors")
         assert set(policy.history_.task) == set(group)
-    assert (whole / "affinity.csv").read_text().count("\n") == 7
+    tables = {name: pd.read_csv(whole / name, index_col=0) for name in {"affinity.csv"} | UNCERTAINTY}
+    for table in tables.values():
+        assert list(table.index) == list(table.columns) == report["tasks"]
+    assert (np.diag(tables["co_assignment.csv"]) == 1).all()
+    assert (tables["affinity_stderr.csv"] >= 0).all(axis=None)
     evaluation = pd.read_csv(whole / "evaluation.csv").groupby("policy").return_mean.mean()
     assert report["returns"] == pytest.approx(evaluation.to_dict())
     assert (whole / "affinity.png").read_bytes().startswith(b"\x89PNG")
@@ -107,6 +111,7 @@ def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str
         "6 navigation tasks in 2 groups",
         "group 0: ",
         "group 1: ",
+        " resamplings",
         "first-order error at 1 % distance: ",
         "coverage: 15 subsets, every pair in 1 to 1 of them",
         "clustering: objective ",
@@ -119,14 +124,27 @@ def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str
     assert not list(Path("runs/navigation-k2-seed0").glob("group-*.safetensors"))
 
 
-def test_tasks_of_your_own(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--json", "--subset-size", "2", "--meta-steps", "1000", "--group-steps", "0"]
+def test_tasks_of_your_own_without_draws(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--json",
+        "--bootstrap",
+        "0",
+        "--subset-size",
+        "2",
+        "--meta-steps",
+        "1000",
+        "--group-steps",
+        "0",
+    ]
     assert main(["group", "mine.py:environments", *arguments]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["suite"] == "custom"
     assert report["tasks"] == ["a", "b", "c", "d"]
     assert report["planted_nmi"] is None
-    assert Path("runs/mine-k3-seed0/groups.json").is_file()
+    assert report["verdict"] is None
+    folder = Path("runs/mine-k3-seed0")
+    assert (folder / "groups.json").is_file()
+    assert not any((folder / name).exists() for name in UNCERTAINTY)
 
 
 @pytest.fixture

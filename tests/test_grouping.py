@@ -61,9 +61,19 @@ def test_what_was_learned_fits_together(suite: TaskSuite, fitted: PolicyGradEx) 
     assert fitted.graph_.matrix.shape == (N, N)
     assert (fitted.coverage_[np.triu_indices(N, 1)] == 4).all()
     assert list(fitted.seconds_) == [
-        "meta-policy", "transitions", "gradients", "subset scores", "clustering", "group policies",
+        "meta-policy", "transitions", "gradients", "subset scores", "uncertainty", "clustering",
+        "group policies",
     ]  # fmt: skip
     assert min(fitted.seconds_.values()) > 0
+
+
+def test_groups_come_with_their_uncertainty(fitted: PolicyGradEx) -> None:
+    assert fitted.scores_.draws.shape == (20, 20)
+    assert len(fitted.bootstrap_) == 20  # all subsets were scored, so that only episodes are drawn
+    assert (fitted.bootstrap_.stderr[np.triu_indices(N, 1)] > 0).all()
+    np.testing.assert_array_equal(
+        fitted.partition_.co_assignment > 0.5, fitted.labels_[:, None] == fitted.labels_
+    )
 
 
 def test_group_policies_train_on_from_the_meta_policy(fitted: PolicyGradEx) -> None:
@@ -93,7 +103,7 @@ def test_the_report_is_plain_json_and_complete(suite: TaskSuite, fitted: PolicyG
     assert json.loads(json.dumps(report)) == report
     assert {
         "suite", "tasks", "labels", "groups", "k", "objective", "upper_bound", "gap", "first_order_error",
-        "planted_nmi", "seconds",
+        "planted_nmi", "seconds", "stability", "verdict",
     } <= set(report)  # fmt: skip
     assert report["suite"] == "navigation"
     assert report["tasks"] == [task.name for task in suite.tasks]
@@ -104,7 +114,22 @@ def test_the_report_is_plain_json_and_complete(suite: TaskSuite, fitted: PolicyG
     assert report["gap"] >= 0
     assert report["planted_nmi"] == pytest.approx(1)
     assert 0 < report["first_order_error"] < report["first_order_error_of_change"] < 1
+    assert report["stability"] == pytest.approx(fitted.partition_.stability)
+    assert report["verdict"].startswith("stable: the same groups in ")
     assert report["coverage"] == {"subsets": 20, "fewest": 4, "most": 4}
+
+
+@pytest.mark.parametrize("k", [3, "auto"])
+def test_draws_can_be_few_or_none_and_change_no_score(
+    suite: TaskSuite, fitted: PolicyGradEx, k: int | str
+) -> None:
+    without = small(k=k, bootstrap=0).fit(suite, meta=fitted.meta_)
+    few = small(k=k, subsets=12, bootstrap=2).fit(suite, meta=fitted.meta_)
+    assert without.bootstrap_ is None
+    np.testing.assert_array_equal(without.scores_.score, fitted.scores_.score)
+    assert (without.report()["stability"], without.report()["verdict"]) == (None, None)
+    assert len(few.bootstrap_) == 10  # other subsets in each
+    assert few.partition_.resampled.shape == (10, N)
 
 
 def test_a_suite_without_planted_groups_and_a_run_without_group_policies() -> None:
@@ -151,6 +176,8 @@ def test_a_meta_policy_can_be_given(suite: TaskSuite, fitted: PolicyGradEx) -> N
         ({"k": 0}, "k is 0 for 6 tasks: choose 1 to 6"),
         ({"subset_size": 7}, "size=7 is no subset size for 6 tasks; choose one from 2 to 6"),
         ({"subset_size": 1}, "size=1 is no subset size for 6 tasks; choose one from 2 to 6"),
+        ({"bootstrap": 1}, "bootstrap is 1: choose at least 2 draws, or 0 for none"),
+        ({"bootstrap": -2}, "bootstrap is -2: choose at least 2 draws, or 0 for none"),
         ({"subsets": 3}, "count=3 subsets of size 3 cannot cover all 15 pairs of 6 tasks"),
         ({"subset_size": 5}, "6 subsets of size 5 cannot tell how 6 tasks interact from how hard each is"),
     ],

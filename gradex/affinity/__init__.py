@@ -1,6 +1,7 @@
 """From scores of task subsets to groups of tasks: affinities, the clustering relaxation, rivals."""
 
 from gradex.affinity.affinities import Affinity, InteractionAffinity, MeanAffinity, PairwiseAffinity
+from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.bound import certified_upper_bound
 from gradex.affinity.exhaustive import ExhaustiveGrouping
 from gradex.affinity.graph import AffinityGraph, SubsetScoresLike
@@ -21,6 +22,7 @@ __all__ = [
     "Affinity",
     "AffinityGraph",
     "Agreement",
+    "Bootstrap",
     "ExhaustiveGrouping",
     "GroupCountPath",
     "Grouping",

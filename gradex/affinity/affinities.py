@@ -48,25 +48,23 @@ class Affinity(ABC):
         ValueError
             If the scores are not m finite numbers, a subset is malformed, or a pair of tasks is in no subset.
         """
-        members = membership(subsets, n)
-        score = np.asarray(score, dtype=np.float64)
-        if score.shape != (members.shape[0],):
-            raise ValueError(f"{members.shape[0]} subsets need one score each; got {score.size}")
-        if not np.isfinite(score).all():
-            wrong = int(np.flatnonzero(~np.isfinite(score))[0])
-            raise ValueError(
-                f"the score of subset {wrong} is {score[wrong]}; drop the subset or score it again"
-            )
-        missing = [(int(i), int(j)) for i, j in np.argwhere((members.T @ members).toarray() == 0) if i < j]
-        if missing:
-            shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
-            raise ValueError(
-                f"{len(missing)} pairs of tasks are in no subset: {shown};"
-                " score more subsets (sample_subsets covers all pairs)"
-            )
+        members, score = _checked(subsets, score, n)
         estimate = self._estimate(members, score)
         # What rounding leaves where there is no interaction must not pass for one.
         return estimate if np.abs(estimate).max() > 1e-12 * np.abs(score).max() else np.zeros((n, n))
+
+    def settled(self, subsets: Subsets, score: Num[np.ndarray, " m"], n: int) -> "Affinity":
+        """Return the affinity with all that it would choose from these scores chosen for good.
+
+        For estimates from other draws of the same scores: in a draw with replacement copies of a subset tell
+        of each other, so that cross-validation there would trust the scores too much.
+
+        Parameters
+        ----------
+        subsets, score, n
+            As for `matrix`.
+        """
+        return self
 
     @abstractmethod
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
@@ -132,25 +130,42 @@ class PairwiseAffinity(Affinity):
             raise ValueError(f"ridge={ridge!r} is no strength; give a positive number or 'gcv'")
         self.ridge = ridge
 
+    def settled(self, subsets: Subsets, score: Num[np.ndarray, " m"], n: int) -> "PairwiseAffinity":
+        regression = _pair_regression(*_checked(subsets, score, n))
+        return self if regression is None else PairwiseAffinity(self._strength(*regression) / regression[1])
+
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
-        # b carries no penalty, so it is projected out of scores and pairs first. With it goes the gauge:
-        # adding a_i + a_j to c_ij adds twice the mean of a over S to the score of S (of two tasks or more),
-        # which b takes up. Of all these c the ridge picks the smallest, the one with row sums 0, and its
-        # additive diagonal is 0.
-        m, n = members.shape
-        difficulty = _Difficulty(members)
-        residual = difficulty.residual(score)
+        n = members.shape[1]
         affinity = np.zeros((n, n))
-        if residual.any():
-            pairs = _pair_design(members)
-            unit = float(pairs.power(2).sum()) / m
-            problem = _pair_ridge(pairs, residual, difficulty)
-            if isinstance(self.ridge, str):
-                strength = problem.best_strength(unit * self.strengths)
-            else:
-                strength = unit * self.ridge
-            affinity[np.triu_indices(n, 1)] = problem.coefficients(strength)
+        if (regression := _pair_regression(members, score)) is not None:
+            affinity[np.triu_indices(n, 1)] = regression[0].coefficients(self._strength(*regression))
         return affinity + affinity.T
+
+    def _strength(self, problem: Ridge, unit: float) -> float:
+        if isinstance(self.ridge, str):
+            return problem.best_strength(unit * self.strengths)
+        return unit * self.ridge
+
+
+def _checked(
+    subsets: Subsets, score: Num[np.ndarray, " m"], n: int
+) -> tuple[csr_array, Float[np.ndarray, " m"]]:
+    """Return membership and scores; raise where they are no basis for an estimate."""
+    members = membership(subsets, n)
+    score = np.asarray(score, dtype=np.float64)
+    if score.shape != (members.shape[0],):
+        raise ValueError(f"{members.shape[0]} subsets need one score each; got {score.size}")
+    if not np.isfinite(score).all():
+        wrong = int(np.flatnonzero(~np.isfinite(score))[0])
+        raise ValueError(f"the score of subset {wrong} is {score[wrong]}; drop the subset or score it again")
+    missing = [(int(i), int(j)) for i, j in np.argwhere((members.T @ members).toarray() == 0) if i < j]
+    if missing:
+        shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        raise ValueError(
+            f"{len(missing)} pairs of tasks are in no subset: {shown};"
+            " score more subsets (sample_subsets covers all pairs)"
+        )
+    return members, score
 
 
 class _Difficulty:
@@ -209,11 +224,23 @@ def _pair_design(members: csr_array) -> csr_array:
     return csr_array(entries, shape=(m, n * (n - 1) // 2))
 
 
-def _pair_ridge(pairs: csr_array, residual: Float[np.ndarray, " m"], difficulty: _Difficulty) -> Ridge:
-    """Set up the regression of the residual on what the additive model cannot explain of the pairs."""
+def _pair_regression(members: csr_array, score: Float[np.ndarray, " m"]) -> tuple[Ridge, float] | None:
+    """Set up the regression on pairs, with the unit of its strength; None where there is nothing to explain.
+
+    b carries no penalty, so it is projected out of scores and pairs first. With it goes the gauge: adding a_i
+    + a_j to c_ij adds twice the mean of a over S to the score of S (of two tasks or more), which b takes up.
+    Of all these c the ridge picks the smallest, the one with row sums 0, and its additive diagonal is 0.
+    """
+    difficulty = _Difficulty(members)
+    residual = difficulty.residual(score)
+    if not residual.any():
+        return None
+    pairs = _pair_design(members)
+    unit = float(pairs.power(2).sum()) / len(residual)
     m, unknowns = pairs.shape
     if m * unknowns <= _DENSE_ENTRIES and min(m, unknowns) <= _DENSE_RANK:
-        return DenseRidge(difficulty.project_out(pairs.toarray()), residual, freedom=m - difficulty.rank)
+        dense = difficulty.project_out(pairs.toarray())
+        return DenseRidge(dense, residual, freedom=m - difficulty.rank), unit
     design = LinearOperator(
         shape=pairs.shape,
         matvec=lambda x: difficulty.project_out(pairs @ x.ravel()),
@@ -221,4 +248,4 @@ def _pair_ridge(pairs: csr_array, residual: Float[np.ndarray, " m"], difficulty:
         dtype=np.float64,
     )
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=m)
-    return IterativeRidge(design, residual, probe=difficulty.project_out(signs))
+    return IterativeRidge(design, residual, probe=difficulty.project_out(signs)), unit

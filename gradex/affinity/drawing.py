@@ -1,5 +1,7 @@
 """Pictures of affinities and of the number of groups: they take tables and labels and draw on given axes."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import networkx as nx
 import numpy as np
@@ -16,9 +18,15 @@ _GREY = "0.85"
 
 
 def draw_heatmap(
-    affinities: pd.DataFrame, labels: Int[np.ndarray, " n"] | None = None, ax: Axes | None = None
+    affinities: pd.DataFrame,
+    labels: Int[np.ndarray, " n"] | None = None,
+    ax: Axes | None = None,
+    co_assignment: Float[np.ndarray, "n n"] | None = None,
 ) -> Axes:
     """Draw affinities as a heatmap, the diagonal grey because only what is off it connects tasks.
+
+    With a co-assignment the affinities keep the lower triangle and leave it the upper one, each with its
+    colours beside it.
 
     Parameters
     ----------
@@ -28,6 +36,8 @@ def draw_heatmap(
         Group of each task; groups are drawn together, with lines between them.
     ax
         Axes to draw on; new ones by default.
+    co_assignment : array [n, n]
+        How often two tasks were put together when their affinities were drawn again.
 
     Returns
     -------
@@ -37,24 +47,34 @@ def draw_heatmap(
     n = len(affinities)
     if ax is None:
         side = 2.2 + 0.28 * min(n, 40)
-        _, ax = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+        bars = 0.8 if co_assignment is None else 2.0  # inches beside the square
+        _, ax = plt.subplots(figsize=(side + bars, side), layout="constrained")
     order = np.arange(n) if labels is None else np.argsort(labels, kind="stable")
     ordered = affinities.iloc[order, order]
     centre, reach = _colour_range(_off_diagonal(affinities.to_numpy()))
     stride = -(-n // 40)  # more names than this cannot be read
-    sns.heatmap(
-        ordered,
-        mask=np.eye(n, dtype=bool),
-        cmap="vlag",
-        vmin=centre - reach,
-        vmax=centre + reach,
-        square=True,
-        linewidths=0.5 if n <= 30 else 0.0,
-        xticklabels=stride,
-        yticklabels=stride,
-        cbar_kws={"label": "affinity", "shrink": 0.8},
-        ax=ax,
-    )
+    style = {
+        "square": True,
+        "linewidths": 0.5 if n <= 30 else 0.0,
+        "xticklabels": stride,
+        "yticklabels": stride,
+        "ax": ax,
+    }
+    hidden, bar = np.eye(n, dtype=bool), {"cbar_kws": {"label": "affinity", "shrink": 0.8}}
+    if co_assignment is not None:
+        hidden, bar = np.triu(np.ones((n, n), dtype=bool)), _bar_beside(ax, 0.0, "affinity")
+        together = pd.DataFrame(co_assignment[np.ix_(order, order)], ordered.index, ordered.columns)
+        sns.heatmap(
+            together,
+            mask=hidden.T,
+            cmap="Greens",
+            vmin=0,
+            vmax=1,
+            **_bar_beside(ax, 0.56, "how often together"),
+            **style,
+        )
+    low, high = centre - reach, centre + reach
+    sns.heatmap(ordered, mask=hidden, cmap="vlag", vmin=low, vmax=high, **bar, **style)
     ax.set_facecolor(_GREY)
     ax.set(xlabel="", ylabel="")
     ax.tick_params(length=0)
@@ -68,6 +88,11 @@ def draw_heatmap(
         ax.hlines(edges, 0, n, colors="black", linewidths=1.5)
         ax.vlines(edges, 0, n, colors="black", linewidths=1.5)
     return ax
+
+
+def _bar_beside(ax: Axes, bottom: float, label: str) -> dict[str, Any]:
+    """Make room for a colour bar on the right, beside a triangle of the heatmap; return its arguments."""
+    return {"cbar_ax": ax.inset_axes((1.03, bottom, 0.035, 0.44)), "cbar_kws": {"label": label}}
 
 
 def draw_network(

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, final, runtime_checkable
 
 import networkx as nx
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from gradex.affinity.affinities import Affinity, InteractionAffinity, MeanAffinity, PairwiseAffinity
+from gradex.affinity.bootstrap import Bootstrap, bootstrap, free_subsets
 from gradex.affinity.bound import check_group_count
 from gradex.affinity.drawing import draw_heatmap, draw_network, draw_path
 from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_counts, stability_path
@@ -28,7 +30,10 @@ _AFFINITIES: dict[str, type[Affinity]] = {
 
 @runtime_checkable
 class SubsetScoresLike(Protocol):
-    """Scores of subsets of tasks, as a surrogate estimates them or real training measures them."""
+    """Scores of subsets of tasks, as a surrogate estimates them or real training measures them.
+
+    They may have an attribute ``draws`` besides, array [draws, m]: the scores from data drawn again.
+    """
 
     @property
     def subsets(self) -> Subsets:
@@ -103,7 +108,7 @@ class AffinityGraph:
             raise ValueError(f"the name {twice!r} occurs twice; give every task a name of its own")
         array.setflags(write=False)
         self.matrix = array
-        # What the matrix was estimated from, so that other draws of subsets tell how many groups are stable.
+        # What the matrix was estimated from, so that other draws tell how sure it is.
         self._estimate: tuple[SubsetScoresLike, Affinity] | None = None
 
     @classmethod
@@ -113,12 +118,13 @@ class AffinityGraph:
         affinity: str | Affinity = "pairwise",
         names: Sequence[str] | None = None,
     ) -> "AffinityGraph":
-        """Estimate the affinities from scores of subsets, which the graph keeps for ``partition(k="auto")``.
+        """Estimate the affinities from scores of subsets, which the graph keeps for `bootstrap` and `path`.
 
         Parameters
         ----------
         scores
-            Anything with ``subsets``, ``score`` [m] and ``per_task`` [m, n], which tells the number of tasks.
+            Anything with ``subsets``, ``score`` [m] and ``per_task`` [m, n], which tells the number of tasks,
+            and maybe ``draws`` [draws, m].
         affinity
             ``"mean"`` (PolicyGradEx, Eq. (5)), ``"interaction"``, ``"pairwise"``, or an `Affinity` with
             options of its own.
@@ -174,6 +180,7 @@ class AffinityGraph:
         *,
         trace_penalty: float | None = None,
         method: Grouping | None = None,
+        bootstrap: Bootstrap | None = None,
     ) -> Partition:
         """Group the tasks.
 
@@ -186,6 +193,9 @@ class AffinityGraph:
             relaxation.
         method
             How to group; by default the semidefinite relaxation (PolicyGradEx, Appendix A).
+        bootstrap
+            Draws of the affinities, see `bootstrap`: they are grouped too, so that the partition knows how
+            stable it is. The same method does it, but in place of the relaxation `Bootstrap.groups`.
 
         Returns
         -------
@@ -197,6 +207,20 @@ class AffinityGraph:
         ValueError
             Unless exactly one of ``k``, in 1..n or "auto", and ``trace_penalty`` is given.
         """
+        partition = self._partition(k, trace_penalty, method)
+        if bootstrap is None:
+            return partition
+        if bootstrap.matrices.shape[1] != len(self):
+            raise ValueError(
+                f"a bootstrap of {bootstrap.matrices.shape[1]} tasks does not fit {len(self)};"
+                " take the graph's own"
+            )
+        rival = None if isinstance(method, SemidefiniteGrouping) else method
+        return replace(partition, resampled=bootstrap.groups(partition.k, rival))
+
+    def _partition(
+        self, k: int | str | None, trace_penalty: float | None, method: Grouping | None
+    ) -> Partition:
         if isinstance(k, str):
             if k != "auto":
                 raise ValueError(f"k={k!r} is no number of groups; give one from 1 to {len(self)}, or 'auto'")
@@ -214,16 +238,16 @@ class AffinityGraph:
         """Try numbers of groups from 2 to ``k_max`` and choose one.
 
         A graph from a matrix takes the k after which the eigenvalues of the centred affinities fall most. A
-        graph that was estimated from scores does the same, but only among those k whose groups are, within a
-        standard error, the most stable when they are found again from four fifths of the subsets. Neither
-        ever chooses one group.
+        graph that can be drawn again, see `bootstrap`, does the same, but only among those k whose groups
+        are, within a standard error, the most stable when they are found again in each draw. Neither ever
+        chooses one group.
 
         Parameters
         ----------
         k_max
             Largest number tried; by default 10, or the root of the number of tasks if it is more.
         resamples
-            Draws of subsets; every number of groups is found in each.
+            Draws of the affinities; every number of groups is found in each.
         seed
             Seed of the draws.
 
@@ -238,11 +262,52 @@ class AffinityGraph:
             If ``k_max`` is outside 2..n, or there are fewer than 2 draws.
         """
         counts = group_counts(len(self), k_max)
-        if self._estimate is None:
+        if not self._varies():
             return eigengap_path(self.matrix, counts)
-        scores, affinity = self._estimate
-        return stability_path(
-            scores.subsets, scores.score, len(self), affinity, counts, resamples=resamples, seed=seed
+        return stability_path(self.matrix, self.bootstrap(resamples, seed), counts)
+
+    def bootstrap(self, draws: int = 100, seed: int = 0) -> Bootstrap:
+        """Estimate the affinities again from scores and subsets that are drawn again.
+
+        Each draw takes the scores of other episodes, where the scores come with ``draws``, and other subsets
+        among those that were scored; where all subsets of a size were scored there is no choice of subsets to
+        draw, and no more draws than those of the scores. What an affinity chooses from the scores, such as
+        the strength of a ridge, stays as it was.
+
+        Parameters
+        ----------
+        draws
+            How many, 2 or more.
+        seed
+            Seed of the draws.
+
+        Returns
+        -------
+        Bootstrap
+            The affinities of each draw, and their standard errors.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than 2 draws, or nothing to draw from.
+        """
+        if self._estimate is None:
+            raise ValueError(
+                "a graph from a matrix has nothing to draw again; estimate it with AffinityGraph.from_scores"
+            )
+        subsets, scores, affinity = self._rows(), *self._estimate
+        affinity = affinity.settled(subsets, scores.score, len(self))
+        return bootstrap(subsets, scores.score, _draws(scores), len(self), affinity, draws, seed)
+
+    def _rows(self) -> list[tuple[int, ...]]:
+        """Return the subsets that were scored."""
+        subsets = () if self._estimate is None else self._estimate[0].subsets
+        return [tuple(map(int, subset)) for subset in subsets]
+
+    def _varies(self) -> bool:
+        """Say whether there is anything to draw again."""
+        return self._estimate is not None and (
+            free_subsets(self._rows(), len(self)) > 0 or len(_draws(self._estimate[0])) > 1
         )
 
     def plot_path(self, ax: Axes | None = None, path: GroupCountPath | None = None) -> Axes:
@@ -265,6 +330,8 @@ class AffinityGraph:
     def plot(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
         """Draw the affinities as a heatmap, by group where a partition is given.
 
+        A partition with draws shows in the upper triangle how often two tasks were put together in them.
+
         Parameters
         ----------
         ax
@@ -277,7 +344,9 @@ class AffinityGraph:
         Axes
             The axes.
         """
-        return draw_heatmap(self.to_frame(), None if partition is None else partition.labels, ax)
+        if partition is None:
+            return draw_heatmap(self.to_frame(), None, ax)
+        return draw_heatmap(self.to_frame(), partition.labels, ax, partition.co_assignment)
 
     def plot_network(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
         """Draw the tasks and the strongest affinities between them, nodes coloured by group.
@@ -320,3 +389,8 @@ class AffinityGraph:
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(float_format="{:.3g}".format, max_rows=20, max_cols=20)
+
+
+def _draws(scores: SubsetScoresLike) -> Float[np.ndarray, "draws m"]:
+    """Return the scores from data drawn again, or none."""
+    return np.asarray(getattr(scores, "draws", np.zeros((0, len(scores.score)))))

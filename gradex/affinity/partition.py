@@ -1,11 +1,15 @@
 """A partition of the tasks into groups, with its objective and what is proved about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+
+from gradex.affinity.stability import co_assignment, stability, verdict
 
 
 class Agreement(NamedTuple):
@@ -45,6 +49,8 @@ class Partition:
     """How it was found: the status of the solver, or the name of the method."""
     trace_penalty: float | None = None
     """Penalty per group, lambda in the paper; None where k was given."""
+    resampled: Int[np.ndarray, "draws n"] | None = None
+    """Group of each task when the affinities are drawn again, for the same k; None where they were not."""
     groups: tuple[tuple[int, ...], ...] = field(init=False)
     """Task indices of each group."""
 
@@ -105,9 +111,36 @@ class Partition:
         (upper_bound - objective) / (upper_bound - chance). Scaling the matrix leaves it unchanged, and so
         does adding c e e^T or a e^T + e a^T or, for given k, c I.
         """
+        if self.trace_penalty is None and self.k in (1, len(self.labels)):
+            return 0.0  # there is no other partition
         gain = self.upper_bound - self.chance
         resolution = 1e-12 * (abs(self.upper_bound) + abs(self.chance))
         return max(0.0, (self.upper_bound - self.objective) / gain) if gain > resolution else 0.0
+
+    @cached_property
+    def co_assignment(self) -> Float[np.ndarray, "n n"] | None:
+        """Share of the draws in which two tasks are in the same group; None without draws."""
+        return None if self.resampled is None else co_assignment(self.resampled)
+
+    @cached_property
+    def stability(self) -> float | None:
+        """Mean adjusted mutual information with the groups of the draws; None without draws."""
+        return None if self.resampled is None else stability(self.labels, self.resampled)
+
+    @property
+    def verdict(self) -> str | None:
+        """How far the groups can be relied on, in a sentence; None without draws."""
+        return self.verdict_naming([f"task {task}" for task in range(len(self.labels))])
+
+    def verdict_naming(self, names: Sequence[str]) -> str | None:
+        """Give the verdict with names for the tasks.
+
+        Parameters
+        ----------
+        names
+            One per task.
+        """
+        return None if self.resampled is None else verdict(self.labels, self.resampled, names)
 
     def agreement(self, labels: Int[np.ndarray, " n"]) -> Agreement:
         """Compare with another labelling of the tasks, such as the planted one.
@@ -141,7 +174,9 @@ class Partition:
         groups = " ".join("{" + ", ".join(map(str, group)) + "}" for group in self.groups)
         return (
             f"Partition({len(self.labels)} tasks, k={self.k}: {groups}; objective {self.objective:.6g}"
-            f" <= {self.upper_bound:.6g}, gap {self.gap:.2%}, {self.status})"
+            f" <= {self.upper_bound:.6g}, gap {self.gap:.2%}, {self.status}"
+            + ("" if self.resampled is None else f"; {self.verdict}")
+            + ")"
         )
 
 

@@ -16,24 +16,34 @@ from scipy.sparse import csr_array
 
 Subsets = Collection[Collection[SupportsIndex]]
 
+# Small subsets are few numbers a meeting: below this the groups of a suite are not told apart reliably.
+_MEETINGS = 5
 
-def sample_subsets(n: int, count: int, size: int, seed: int) -> list[tuple[int, ...]]:
+
+def sample_subsets(
+    n: int, count: int | None, size: int, seed: int, meetings: int | None = None
+) -> list[tuple[int, ...]]:
     """Draw distinct subsets of ``size`` out of ``n`` tasks in which every pair of tasks meets.
 
     All C(n, size) subsets in lexicographic order when there are at most ``count``; otherwise ``count``
     balanced random ones, built one after the other: each starts from the task with the most pairs that met
     least often and grows by the task that met the present members least often, ties broken at random.
+    Without a count, the draw ends as soon as every pair has met in ``meetings`` subsets.
 
     Parameters
     ----------
     n
         Number of tasks.
     count
-        Number of subsets, m in the paper.
+        Number of subsets, m in the paper; None for as many as the meetings take.
     size
         Tasks in a subset, alpha in the paper.
     seed
         Seed of the random draw; the same seed gives the same subsets.
+    meetings
+        Subsets in which every pair meets at least, with ``count=None``. By default ``size``, but at least 5:
+        every task is then in about n subsets, and has as many scores as there are tasks to tell apart, from
+        m = n^2 / size on.
 
     Returns
     -------
@@ -43,15 +53,21 @@ def sample_subsets(n: int, count: int, size: int, seed: int) -> list[tuple[int, 
     Raises
     ------
     ValueError
-        If ``n < 2``, if ``size`` is outside 2..n, or if ``count`` subsets leave a pair uncovered: at once
-        when no design could do better (Schönheim's bound), otherwise with a count that covers every pair
-        under this seed.
+        If ``n < 2``, if ``size`` is outside 2..n, if both count and meetings are given, or if ``count``
+        subsets leave a pair uncovered: at once when no design could do better (Schönheim's bound), otherwise
+        with a count that covers every pair under this seed.
     """
     if n < 2:
         raise ValueError(f"n={n} leaves no pair of tasks to compare; give at least 2 tasks")
     if not 2 <= size <= n:
         raise ValueError(f"size={size} is no subset size for {n} tasks; choose one from 2 to {n}")
+    if count is not None and meetings is not None:
+        raise ValueError(f"count={count} and meetings={meetings} both say when to stop; give one of them")
+    if meetings is not None and meetings < 1:
+        raise ValueError(f"meetings={meetings} leaves pairs of tasks that never meet; choose at least 1")
     total = comb(n, size)
+    if count is None:
+        return _until_met(n, size, max(size, _MEETINGS) if meetings is None else meetings, seed)
     if count >= total:
         return list(combinations(range(n), size))
     if count < (needed := _schoenheim_bound(n, size)):
@@ -73,6 +89,23 @@ def sample_subsets(n: int, count: int, size: int, seed: int) -> list[tuple[int, 
             f"count={count} subsets of size {size} left {len(uncovered)} of {comb(n, 2)} pairs uncovered;"
             f" count={count + _until_covered(uncovered, draw)} covers all with seed={seed}"
         )
+    return subsets
+
+
+def _until_met(n: int, size: int, meetings: int, seed: int) -> list[tuple[int, ...]]:
+    """Draw balanced subsets until every pair has met often enough; all of them if they are no more."""
+    if meetings >= comb(n - 2, size - 2):
+        return list(combinations(range(n), size))
+    met = np.zeros((n, n), dtype=np.int64)
+    np.fill_diagonal(met, meetings)
+    missing = n * (n - 1)
+    subsets = []
+    draw = _balanced_subsets(n, size, np.random.default_rng(seed))
+    while missing:
+        subsets.append(next(draw))
+        pairs = np.ix_(subsets[-1], subsets[-1])
+        met[pairs] += 1
+        missing -= int(np.count_nonzero(met[pairs] == meetings))
     return subsets
 
 

@@ -10,13 +10,14 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from sklearn.exceptions import NotFittedError
+from tqdm.auto import trange
 
 from gradex.learners import Transitions
 from gradex.meta_policy import MetaPolicy, check_subset
 from gradex.surrogate.closed_form import natural_gradient_affinity
 from gradex.surrogate.features import check_transitions, gradient_features
 from gradex.surrogate.first_order import first_order_table
-from gradex.surrogate.folds import deal_episodes
+from gradex.surrogate.folds import deal_episodes, draw_episodes
 from gradex.surrogate.gradients import gradient_layout
 from gradex.surrogate.khatri_rao import KhatriRaoProjection
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
@@ -30,6 +31,9 @@ from gradex.surrogate.scores import SCORES, Score, SubsetScores, score_subsets
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0.
 AUTO_REGULARIZATION = 0.1
+#: Tolerance on fits to episodes that were drawn again: what it misses of the affinities is less than a tenth
+#: of what the draw changes.
+DRAW_TOLERANCE = 0.01
 _PROJECTIONS = ("gaussian", "rademacher", "khatri-rao", "none")
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -215,7 +219,9 @@ class SurrogateEstimator:
             path.append(replace(solution, **{name: array[:, 0] for name, array in vars(solution).items()}))
         return path
 
-    def scores(self, subsets: Subsets, tolerance: float = 1e-4) -> SubsetScores:
+    def scores(
+        self, subsets: Subsets, tolerance: float = 1e-4, draws: int = 0, seed: int = 0
+    ) -> SubsetScores:
         """Estimate how well each task would do after training on each subset that contains it.
 
         Every sample is scored once, by the fit that left out its fold, and a task's score is the mean over
@@ -226,13 +232,55 @@ class SurrogateEstimator:
         subsets : m sequences of int
         tolerance : float
             On the relative KKT residual of the fits.
+        draws, seed : int
+            Also score this often with the episodes drawn again, see `score_draws`.
         """
-        members = self._members(subsets)
+        scores = self._score(self._members(subsets), tolerance)
+        return replace(scores, draws=self.score_draws(subsets, draws, seed)) if draws else scores
+
+    def score_draws(
+        self, subsets: Subsets, draws: int, seed: int = 0, tolerance: float = DRAW_TOLERANCE
+    ) -> Float[np.ndarray, "draws m"]:
+        """Score subsets as if other episodes had been met: the bootstrap (Efron 1979), by episode.
+
+        Each draw takes as many episodes of every task as there are, with replacement, and fits and scores all
+        subsets anew. Copies of an episode stay in its fold, as a fit must not see what it is scored on. The
+        meta-policy and the projection stay what they are. The spread errs on the large side where episodes
+        are few, as a draw has fewer different ones to fit.
+
+        Parameters
+        ----------
+        subsets : m sequences of int
+        draws, seed : int
+        tolerance : float
+            On the relative KKT residual of the fits.
+
+        Returns
+        -------
+        array [draws, m]
+            The scores f̂(S) in each draw.
+        """
+        members, rng = self._members(subsets), np.random.default_rng(seed)
+        scores = [
+            self._score(members, tolerance, draw_episodes(self.tasks, self.episodes, rng)).score
+            for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
+        ]
+        return np.array(scores).reshape(draws, len(members))
+
+    def _score(
+        self,
+        members: Bool[np.ndarray, "m n"],
+        tolerance: float,
+        times: Float[np.ndarray, " N"] | None = None,
+    ) -> SubsetScores:
+        """Fit without each fold and score on it, every sample so many times."""
         folds = np.arange(self.folds)[:, None]
-        fitted = self._folds != folds if self.folds > 1 else np.ones((1, len(self.tasks)), dtype=bool)
-        theta = self._regression.solve(members, fitted, tolerance).theta
+        counts = self._folds != folds if self.folds > 1 else np.ones((1, len(self.tasks)), dtype=bool)
+        if times is not None:
+            counts = counts * times
+        theta = self._regression.solve(members, counts, tolerance).theta
         samples = (self.features, self.labels, self.weights, self.tasks, self._folds)
-        return score_subsets(self.score, members, theta, *samples)
+        return score_subsets(self.score, members, theta, *samples, times)
 
     def _members(self, subsets: Subsets) -> Bool[np.ndarray, "m n"]:
         n = len(self._fitted().suite)
@@ -288,6 +336,7 @@ class SurrogateEstimator:
         distances: Sequence[float] = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1),
         subsets: Subsets | None = None,
         samples: int = 4096,
+        trained: Sequence[MetaPolicy] | None = None,
     ) -> pd.DataFrame:
         """Measure where the first-order expansion of log π holds (PolicyGradEx, Sec. 3.2, Table 1).
 
@@ -300,12 +349,19 @@ class SurrogateEstimator:
             default eight random ones.
         samples : int
             At most so many samples per subset are used.
+        trained : sequence of MetaPolicy, optional
+            One per subset, trained on from this meta-policy: the direction of real training besides.
 
         Returns
         -------
         pandas.DataFrame
-            Columns distance, direction ("random" or "surrogate"), subset (its number), relative_to_output,
-            relative_to_change.
+            Columns distance, direction ("random", "surrogate" or "training"), subset (its number),
+            relative_to_output, relative_to_change.
+
+        Raises
+        ------
+        ValueError
+            If a distance is not positive, or there is not one trained policy per subset.
         """
         meta = self._fitted()
         if not (np.isfinite(distances).all() and np.min(distances, initial=np.inf) > 0):
@@ -314,8 +370,14 @@ class SurrogateEstimator:
         n = len(meta.suite)
         if subsets is None:
             subsets = [rng.choice(n, min(3, n), replace=False).tolist() for _ in range(8)]
-        members, steps = self._members(subsets), self._steps(subsets)
+        members, steps = self._members(subsets), {"surrogate": self._steps(subsets)}
         theta = torch.from_numpy(meta.parameters).double()
+        if trained is not None:
+            if len(trained) != len(subsets):
+                raise ValueError(
+                    f"{len(trained)} trained policies for {len(subsets)} subsets: give one for each"
+                )
+            steps["training"] = np.stack([policy.parameters for policy in trained]) - theta.numpy()
         return first_order_table(
             meta.agent_.policy, theta, members, steps, distances, self._transitions, samples, rng
         )

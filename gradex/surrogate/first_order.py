@@ -1,6 +1,6 @@
 """How far log π_θ is linear in θ: the validity of the method (PolicyGradEx, Sec. 3.2, Table 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,13 +77,13 @@ def first_order_table(
     policy: Policy,
     parameters: Float[Tensor, " p"],
     members: Bool[np.ndarray, "subsets n"],
-    steps: Float[np.ndarray, "subsets p"],
+    steps: Mapping[str, Float[np.ndarray, "subsets p"]],
     distances: Sequence[float],
     transitions: Transitions,
     samples: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Measure subsets of tasks, each on its own samples, along a random direction and along a given step.
+    """Measure subsets of tasks, each on its own samples, along a random direction and along given steps.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def first_order_table(
     parameters : Tensor [p]
         θ*.
     members : bool array [subsets, n]
-    steps : array [subsets, p]
-        The surrogate's step for each subset.
+    steps : mapping of str to array [subsets, p]
+        Named steps, one per subset each.
     distances : sequence of float
     transitions : Transitions
     samples : int
@@ -103,22 +103,23 @@ def first_order_table(
     Returns
     -------
     pandas.DataFrame
-        Columns distance, direction ("random" or "surrogate"), subset (its number), relative_to_output,
+        Columns distance, direction ("random" or the name of a step), subset (its number), relative_to_output,
         relative_to_change.
     """
     lengths = torch.tensor(distances, dtype=torch.float64)
     batch = (transitions.observations, transitions.tasks, transitions.actions)
     frames = []
-    for number, (inside, step) in enumerate(zip(members, steps, strict=True)):
+    for number, inside in enumerate(members):
         candidates = np.flatnonzero(inside[transitions.tasks])
         rows = rng.choice(candidates, min(samples, len(candidates)), replace=False)
-        directions = torch.from_numpy(np.stack([rng.standard_normal(len(parameters)), step]))
+        random = rng.standard_normal(len(parameters))
+        directions = torch.from_numpy(np.stack([random, *(step[number] for step in steps.values())]))
         chosen = (torch.from_numpy(np.asarray(x)[rows]) for x in batch)
         error = first_order_error(policy, parameters, directions, lengths, *chosen)
         columns = {name: value.flatten().numpy() for name, value in vars(error).items()}
         where = {
-            "distance": np.tile(distances, 2),
-            "direction": np.repeat(["random", "surrogate"], len(lengths)),
+            "distance": np.tile(distances, len(directions)),
+            "direction": np.repeat(["random", *steps], len(lengths)),
             "subset": number,
         }
         frames.append(pd.DataFrame({**where, **columns}))

@@ -1,9 +1,9 @@
-"""Folds of episodes: neighbouring steps tell nearly the same, so only whole episodes can be held out."""
+"""Neighbouring steps tell nearly the same: only whole episodes can be held out, or drawn again."""
 
 from heapq import heapify, heapreplace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 
 def deal_episodes(
@@ -47,3 +47,23 @@ def deal_episodes(
             fold[episode] = number
             heapreplace(loads, (load + int(lengths[episode]), number))
     return fold[which]
+
+
+def draw_episodes(
+    tasks: Int[np.ndarray, " N"], episodes: Int[np.ndarray, " N"], rng: np.random.Generator
+) -> Float[np.ndarray, " N"]:
+    """Draw as many episodes of each task as it has, with replacement; say how often each sample came.
+
+    Parameters
+    ----------
+    tasks, episodes : int array [N]
+        An episode belongs to one task.
+    rng : numpy.random.Generator
+    """
+    _, first, which = np.unique(episodes, return_index=True, return_inverse=True)
+    owner = tasks[first]
+    times = np.zeros(len(first))
+    for task in np.unique(owner):
+        own = np.flatnonzero(owner == task)
+        times[own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)))
+    return times[which]

@@ -104,7 +104,7 @@ class SubsetLogisticRegression:
     def solve(
         self,
         members: Bool[np.ndarray, "m n"],
-        fitted: Bool[np.ndarray, "folds N"],
+        counts: Shaped[np.ndarray, "folds N"],
         tolerance: float,
         max_iterations: int = 1000,
         regularization: float | None = None,
@@ -116,8 +116,9 @@ class SubsetLogisticRegression:
         ----------
         members : bool array [m, n]
             Tasks of each subset.
-        fitted : bool array [folds, N]
-            Samples that count in each fold; a single row of True fits everything.
+        counts : array [folds, N]
+            How often each sample counts in each fold, True and False for once and not at all; a single row of
+            True fits everything.
         tolerance : float
             On the KKT residual. Down to 1e-5 all work is done in float32, below that the last steps in
             float64.
@@ -125,34 +126,36 @@ class SubsetLogisticRegression:
         regularization : float, optional
             Another λ than the regression's own.
         start : array [m, folds, d], optional
-            Where to start, instead of 0.
+            Where to start, instead of 0, where the first gradient is for free.
 
         Returns
         -------
         Solution
             With an axis over folds.
         """
-        inside = self._pad(torch.from_numpy(fitted.T)).mT
+        times = self._pad(torch.from_numpy(counts.T)).mT
         ridge = self.regularization if regularization is None else regularization
         stages = [(torch.float32, max(tolerance, _SINGLE_PRECISION))]
         if tolerance < _SINGLE_PRECISION:
             stages.append((torch.float64, tolerance))
-        samples = [
-            (self._signed.to(dtype), (self._weights.unsqueeze(1) * inside).to(dtype), goal)
-            for dtype, goal in stages
-        ]
-        size = len(members), len(fitted), self._signed.shape[-1]
-        starts = torch.zeros(size) if start is None else torch.from_numpy(start)
+        samples = []
+        for dtype, goal in stages:
+            signed, weights = self._signed.to(dtype), (self._weights.unsqueeze(1) * times).to(dtype)
+            # At θ = 0 all misfits are one half, whatever the subset.
+            samples.append((signed, weights, -0.5 * weights @ signed, goal))
         most = int(members.sum(axis=1).max())
-        length = max(1, _CHUNK // (stages[-1][0].itemsize * 6 * most * inside[0].numel()))
-        chunks = list(zip(torch.from_numpy(members).split(length), starts.split(length), strict=True))
+        length = max(1, _CHUNK // (stages[-1][0].itemsize * 6 * most * times[0].numel()))
+        chunks = torch.from_numpy(members).split(length)
+        starts = [None] * len(chunks) if start is None else torch.from_numpy(start).split(length)
+        each = list(zip(chunks, starts, strict=True))
         pieces = []
-        for chunk, begin in tqdm(chunks, desc="fitting subsets", delay=2, leave=False):
+        for chunk, begin in tqdm(each, desc="fitting subsets", delay=2, leave=False):
             precondition = self._curvature.preconditioner(chunk, ridge)
-            counts = chunk.double() @ inside.sum(dim=-1).double()
-            theta, iterations = begin, torch.zeros(counts.shape, dtype=torch.int64)
-            for features, weights, goal in samples:
-                objective = _Objective(features, weights, counts.to(features.dtype), chunk, ridge)
+            # Where nothing counts the sums are 0, and so should be the means.
+            sizes = (chunk.double() @ times.sum(dim=-1).double()).clamp(min=1)
+            theta, iterations = begin, torch.zeros(sizes.shape, dtype=torch.int64)
+            for features, weights, slopes, goal in samples:
+                objective = _Objective(features, weights, slopes, sizes.to(features.dtype), chunk, ridge)
                 left = max_iterations - int(iterations.max())
                 theta, residual, steps = _minimise(objective, precondition, theta, goal, left)
                 iterations += steps
@@ -173,17 +176,30 @@ class _Objective:
         self,
         features: Float[Tensor, "n N d"],
         weights: Float[Tensor, "n folds N"],
+        slopes: Float[Tensor, "n folds d"],
         counts: Float[Tensor, "m folds"],
         members: Bool[Tensor, "m n"],
         regularization: float,
     ) -> None:
-        self.shape, self.dtype = (*counts.shape, features.shape[-1]), features.dtype
+        self.dtype = features.dtype
         self._features = features
+        self._samples = features, weights, slopes
         self._counts = counts
+        self._members = members
         self._regularization = regularization
         self._task, self.subset = torch.nonzero(members.T, as_tuple=True)
         self._weights = weights[self._task]
         self._pairs = torch.bincount(self._task, minlength=len(features)).tolist()
+        #: ∇L_S(0)
+        self.slope_at_zero = torch.tensordot(members.to(features), slopes, dims=1) / counts.unsqueeze(-1)
+
+    def only(self, chosen: Bool[Tensor, " m"]) -> "_Objective":
+        """Give the objective of some of the subsets."""
+        return _Objective(*self._samples, self._counts[chosen], self._members[chosen], self._regularization)
+
+    def no_margins(self) -> Float[Tensor, "pairs folds N"]:
+        """Give z at θ = 0."""
+        return torch.zeros_like(self._weights)
 
     def margins(self, theta: Float[Tensor, "m folds d"]) -> Float[Tensor, "pairs folds N"]:
         """Give z of each task's samples under each subset that contains it."""
@@ -195,7 +211,10 @@ class _Objective:
     ) -> Float[Tensor, "m folds d"]:
         """∇L_S = λθ - mean of w σ(-z) y g̃, from the misfits σ(-z)."""
         each = zip((misfit * self._weights).split(self._pairs), self._features, strict=True)
-        pulls = torch.cat([rows @ features for rows, features in each])
+        # Pairs and folds together, as else it would be one small product per pair.
+        pulls = torch.cat([rows.flatten(0, 1) @ features for rows, features in each]).view(
+            -1, *theta.shape[1:]
+        )
         total = torch.zeros_like(theta).index_add_(0, self.subset, pulls)
         return self._regularization * theta - total / self._counts.unsqueeze(-1)
 
@@ -230,26 +249,42 @@ class _Objective:
 def _minimise(
     objective: _Objective,
     precondition: Preconditioner,
-    start: Float[Tensor, "m folds d"],
+    start: Float[Tensor, "m folds d"] | None,
     tolerance: float,
     max_iterations: int,
 ) -> tuple[Float[Tensor, "m folds d"], Float[Tensor, "m folds"], Int[Tensor, "m folds"]]:
-    """Preconditioned nonlinear conjugate gradients; gives θ, KKT residuals, iterations."""
-    theta = start.to(objective.dtype, copy=True)
-    margins = objective.margins(theta)
-    misfit = torch.sigmoid(-margins)
-    gradient = objective.gradient(theta, misfit)
-    at_zero = objective.gradient(torch.zeros_like(theta), torch.full_like(misfit, 0.5))
-    scale = torch.linalg.vector_norm(at_zero, dim=-1)
+    """Preconditioned nonlinear conjugate gradients; gives θ, KKT residuals, iterations.
+
+    Subsets that converged are left behind as soon as they are half of those under way.
+    """
+    if start is None:
+        gradient = objective.slope_at_zero
+        theta, margins = torch.zeros_like(gradient), objective.no_margins()
+        misfit = torch.full_like(margins, 0.5)
+    else:
+        theta = start.to(objective.dtype, copy=True)
+        margins = objective.margins(theta)
+        misfit = torch.sigmoid(-margins)
+        gradient = objective.gradient(theta, misfit)
+    scale = torch.linalg.vector_norm(objective.slope_at_zero, dim=-1)
     residual = _relative(gradient, scale)
+    minimiser, residuals = theta.clone(), residual.clone()
     iterations = torch.zeros_like(scale, dtype=torch.int64)
+    under_way = torch.arange(len(theta))
     natural = precondition(gradient)
     direction = -natural
     for _ in range(max_iterations):
         moving = residual > tolerance
         if not moving.any():
             break
-        iterations += moving
+        left = moving.any(dim=1)
+        if 2 * int(left.sum()) <= len(left):
+            minimiser[under_way], residuals[under_way] = theta, residual
+            margins, misfit = margins[left[objective.subset]], misfit[left[objective.subset]]
+            objective, precondition = objective.only(left), precondition.only(left)
+            states = (under_way, moving, scale, theta, gradient, natural, direction)
+            under_way, moving, scale, theta, gradient, natural, direction = (x[left] for x in states)
+        iterations[under_way] += moving
         change = objective.margins(direction)
         slope = torch.linalg.vecdot(gradient, direction)
         t = torch.where(moving, objective.step(slope, direction, change, misfit), 0).unsqueeze(-1)
@@ -266,7 +301,8 @@ def _minimise(
         direction = conjugate.clamp(min=0).unsqueeze(-1) * direction - natural
         uphill = torch.linalg.vecdot(gradient, direction) >= 0
         direction = torch.where(uphill.unsqueeze(-1), -natural, direction)
-    return theta, residual, iterations
+    minimiser[under_way], residuals[under_way] = theta, residual
+    return minimiser, residuals, iterations
 
 
 def _relative(

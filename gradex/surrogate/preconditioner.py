@@ -7,7 +7,7 @@ curvature has little for each subset too. So subsets get a curvature of their ow
 of all tasks' Hessian, where they differ and where it matters, and share the eigenvalues of the others.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,10 @@ class Preconditioner:
     shared: Float[Tensor, "d s"]
     whitening: Float[Tensor, "m r r"]
     curvature: Float[Tensor, " s"]
+
+    def only(self, chosen: Bool[Tensor, " m"]) -> "Preconditioner":
+        """Give the preconditioner of some of the subsets."""
+        return replace(self, whitening=self.whitening[chosen])
 
     def __call__(self, gradient: Float[Tensor, "m folds d"]) -> Float[Tensor, "m folds d"]:
         """Apply it; it needs no more than single precision."""

@@ -1,7 +1,7 @@
 """What a fitted surrogate says about a subset of tasks: f̂(S) (PolicyGradEx, Algorithm 1, step 6)."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, log
 from typing import final
 
@@ -109,11 +109,18 @@ class SubsetScores:
         Score of task i under the surrogate fitted to subset S; nan where i is not in S.
     score : array [m]
         f̂(S), the mean over the members.
+    draws : array [draws, m]
+        The same from episodes that were drawn again; none unless asked for.
     """
 
     subsets: tuple[tuple[int, ...], ...]
     per_task: Float[np.ndarray, "m n"]
     score: Float[np.ndarray, " m"]
+    draws: Float[np.ndarray, "draws m"] = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def __post_init__(self) -> None:
+        if not len(self.draws):
+            object.__setattr__(self, "draws", np.zeros((0, len(self.score))))
 
     def to_frame(self) -> pd.DataFrame:
         """Give a tidy table, one row per subset and member: subset (its number), task, task_score, score."""
@@ -137,8 +144,9 @@ def score_subsets(
     weights: Float[np.ndarray, " N"],
     tasks: Int[np.ndarray, " N"],
     folds: Int[np.ndarray, " N"],
+    times: Float[np.ndarray, " N"] | None = None,
 ) -> SubsetScores:
-    """Score every sample once, by the fit of its own fold, and average over the samples of each task.
+    """Score every sample by the fit of its own fold, and average over the samples of each task.
 
     Parameters
     ----------
@@ -149,7 +157,10 @@ def score_subsets(
         The fit of fold f did not see the samples of fold f.
     features, labels, weights, tasks, folds : arrays [N, ...]
         The samples.
+    times : array [N], optional
+        How often each sample counts; once by default. Some sample of every task does.
     """
+    times = np.ones(len(tasks)) if times is None else times
     steps = torch.from_numpy(theta.astype(features.dtype))
     where = [np.flatnonzero(inside) for inside in members.T]
     parts = [(task, fold) for task in range(members.shape[1]) for fold in range(theta.shape[1])]
@@ -162,14 +173,16 @@ def score_subsets(
     if score.divergence is not None:
         squares, counts = torch.zeros(2, *theta.shape[:2])
         for task, fold in parts:
-            squares[where[task], fold] += change(task, fold).square().sum(dim=1)
-            counts[where[task], fold] += len(held_out[task, fold])
+            counted = torch.from_numpy(times[held_out[task, fold]].astype(features.dtype))
+            squares[where[task], fold] += (change(task, fold).square() @ counted).to(squares.dtype)
+            counts[where[task], fold] += counted.sum()
         length = (2 * score.divergence * counts / squares.clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()
         steps *= torch.where(squares > 0, length, 0).to(steps.dtype).unsqueeze(-1)
     totals = np.zeros(members.shape)
     for task, fold in parts:
-        y, w = (torch.from_numpy(array[held_out[task, fold]]) for array in (labels, weights))
-        totals[where[task], task] += score.per_sample(y * change(task, fold), y, w).sum(dim=1).numpy()
-    per_task = np.where(members, totals / np.bincount(tasks, minlength=members.shape[1]), np.nan)
+        y, w, counted = (torch.from_numpy(array[held_out[task, fold]]) for array in (labels, weights, times))
+        totals[where[task], task] += (score.per_sample(y * change(task, fold), y, w) @ counted).numpy()
+    sizes = np.bincount(tasks, times, minlength=members.shape[1])
+    per_task = np.where(members, totals / sizes, np.nan)
     subsets = tuple(tuple(np.flatnonzero(inside).tolist()) for inside in members)
     return SubsetScores(subsets, per_task, np.nanmean(per_task, axis=1))

@@ -150,6 +150,24 @@ def test_heatmap_shows_groups_together_and_greys_the_diagonal():
     assert graph.plot(given) is given
 
 
+def test_heatmap_shows_co_assignment_above_the_diagonal():
+    scores, _ = planted_scores()
+    graph = AffinityGraph.from_scores(scores)
+    partition = graph.partition(k=3, bootstrap=graph.bootstrap(5))
+    ax = graph.plot(partition=partition)
+    order = np.argsort(partition.labels, kind="stable")
+    above, below = (mesh.get_array().reshape(9, 9) for mesh in ax.collections[:2])
+    upper = np.triu(np.ones((9, 9), dtype=bool), 1)
+    np.testing.assert_array_equal(np.ma.getmaskarray(above), ~upper)
+    np.testing.assert_array_equal(np.ma.getmaskarray(below), ~upper.T)
+    np.testing.assert_array_equal(above[upper], partition.co_assignment[np.ix_(order, order)][upper])
+    np.testing.assert_array_equal(below[upper.T], graph.matrix[np.ix_(order, order)][upper.T])
+    bars = [bar.get_ylabel() for bar in ax.child_axes]
+    assert sorted(bars) == ["affinity", "how often together"]
+    ax.figure.canvas.draw()
+    assert graph.plot(plt.subplots()[1], partition).figure is not ax.figure
+
+
 def test_network_names_and_colours_the_groups():
     graph = AffinityGraph(planted()[0], list("abcdefghi"))
     partition = graph.partition(k=3)

@@ -97,7 +97,7 @@ def test_arguments():
     with pytest.raises(ValueError, match="k_max=1 leaves no number"):
         graph.path(1)
     scores, _ = planted_scores(8, 2, seed=0)
-    with pytest.raises(ValueError, match="resamples=1 cannot be compared"):
+    with pytest.raises(ValueError, match="draws=1 tell no spread; choose at least 2"):
         AffinityGraph.from_scores(scores).path(3, resamples=1)
 
 

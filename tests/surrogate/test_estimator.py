@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from gradex.learners import PPO, Transitions
 from gradex.meta_policy import MetaPolicy
 from gradex.surrogate import NoProjection, SurrogateEstimator
+from gradex.surrogate.folds import draw_episodes
 from gradex.tasks import TaskSuite
 from tests.oracles import surrogate as oracle
 
@@ -215,6 +216,63 @@ def test_subsets_may_be_arrays_in_any_order(surrogate) -> None:
     arrays = surrogate.scores(np.array([[1, 0], [4, 2]]))
     assert arrays.subsets == plain.subsets == ((0, 1), (2, 4))
     np.testing.assert_array_equal(arrays.score, plain.score)
+
+
+# ---------------------------------------------------------------------- episodes drawn again
+def test_draws_equal_scoring_samples_that_were_repeated(meta, transitions) -> None:
+    surrogate = SurrogateEstimator(projection_dim=12, folds=3, dtype="float64").fit(meta, transitions)
+    found = surrogate.score_draws(SUBSETS, 2, seed=4, tolerance=1e-10)
+    rng = np.random.default_rng(4)
+    for scores in found:
+        times = draw_episodes(surrogate.tasks, surrogate.episodes, rng).astype(int)
+        signed = surrogate.features * surrogate.labels[:, None]
+        repeated = (np.repeat(x, times, axis=0) for x in (signed, surrogate.weights))
+        placed = (np.repeat(x, times) for x in (surrogate.tasks, surrogate._folds))
+        expected = oracle.held_out_loss_scores(SUBSETS, *repeated, *placed, surrogate.regularization_)
+        np.testing.assert_allclose(scores, np.nanmean(expected, axis=1), rtol=1e-6, atol=1e-9)
+
+
+def test_scores_carry_the_draws_that_are_asked_for(surrogate) -> None:
+    plain, scores = surrogate.scores(SUBSETS), surrogate.scores(SUBSETS, draws=3, seed=1)
+    assert plain.draws.shape == (0, len(SUBSETS))
+    np.testing.assert_array_equal(scores.score, plain.score)
+    np.testing.assert_array_equal(scores.draws, surrogate.score_draws(SUBSETS, 3, seed=1))
+    assert not np.array_equal(scores.draws[0], scores.draws[1])
+    # The fits of draws are loose, but not by more than a tenth of what a draw changes.
+    exact = surrogate.score_draws(SUBSETS, 3, seed=1, tolerance=1e-8)
+    missed, change = (np.sqrt(np.mean(x**2)) for x in (scores.draws - exact, exact - plain.score))
+    assert missed < 0.1 * change
+
+
+@pytest.mark.parametrize("score", ["loss", "improvement"])
+def test_a_draw_may_miss_all_episodes_of_a_fold(meta, transitions, score: str) -> None:
+    surrogate = SurrogateEstimator(projection_dim=12, folds=3, score=score).fit(meta, transitions)
+    chosen = surrogate.episodes[surrogate.tasks == 3][0]
+    times = np.where(surrogate.tasks == 3, 6.0 * (surrogate.episodes == chosen), 1.0)
+    scores = surrogate._score(surrogate._members(SUBSETS), 1e-6, times)
+    assert np.isfinite(scores.score).all()
+    # Nothing is left to fit task 3 alone, and no step scores 0.
+    assert scores.score[SUBSETS.index((3,))] == 0.0
+
+
+def test_standard_errors_are_those_of_fresh_episodes(meta, transitions) -> None:
+    """The steps of an episode agree: draws of single steps would give half the spread."""
+    tasks, episodes = np.repeat(np.arange(5), 120), np.repeat(np.arange(150), 4)
+    rng = np.random.default_rng(0)
+
+    def fresh() -> SurrogateEstimator:
+        common = rng.standard_normal((150, 3))
+        observations = np.repeat(rng.standard_normal((150, transitions.observations.shape[1])), 4, axis=0)
+        actions = np.repeat(common[:, :2], 4, axis=0).astype(np.float32)
+        advantages = np.repeat(common[:, 2] + common[:, 0], 4)
+        made = Transitions(observations.astype(np.float32), actions, advantages, tasks, episodes)
+        return SurrogateEstimator(projection_dim=12, folds=3, regularization=10.0).fit(meta, made)
+
+    estimators = [fresh() for _ in range(40)]
+    spread = np.std([estimator.scores(SUBSETS).score for estimator in estimators], axis=0, ddof=1)
+    errors = [estimator.score_draws(SUBSETS, 20).std(axis=0, ddof=1) for estimator in estimators[:8]]
+    ratio = np.mean(errors, axis=0) / spread
+    assert ((ratio > 0.75) & (ratio < 1.6)).all()
 
 
 # ---------------------------------------------------------------------- back in parameter space

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradex.surrogate.folds import deal_episodes
+from gradex.surrogate.folds import deal_episodes, draw_episodes
 
 
 @given(
@@ -48,3 +48,15 @@ def test_refuses_an_episode_in_two_tasks() -> None:
         ValueError, match="episode 4 appears in two tasks: give each task episode numbers of its own"
     ):
         deal_episodes(np.array([0, 0, 1, 1]), np.array([3, 4, 4, 5]), 2)
+
+
+def test_a_draw_takes_whole_episodes_and_as_many_of_each_task() -> None:
+    rng = np.random.default_rng(0)
+    episodes = rng.permutation(np.repeat(np.arange(30), rng.integers(1, 9, 30)))
+    tasks = episodes % 3
+    times = draw_episodes(tasks, episodes, np.random.default_rng(1))
+    per_episode = np.array([times[episodes == episode].mean() for episode in range(30)])
+    assert (times == per_episode[episodes]).all()
+    assert [per_episode[task::3].sum() for task in range(3)] == [10, 10, 10]
+    assert per_episode.max() > 1 and per_episode.min() == 0
+    np.testing.assert_array_equal(draw_episodes(tasks, episodes, np.random.default_rng(1)), times)
