@@ -21,7 +21,7 @@ def main() -> int:
     except ValueError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
-    print(load(options.study).summary(table).to_string(index=False, float_format="{:.3f}".format))
+    print(load(options.study).summary(table).to_string(index=False, float_format="{:.4g}".format))
     return 0
 
 

@@ -39,7 +39,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     meta_steps, steps = _STEPS[scale]
     for family, (options, k) in _SUITES.items():
         suite = TaskSuite.make(family, seed=seed, **options)
-        run = PolicyGradEx(k=k, meta_steps=meta_steps, group_steps=0, seed=seed).fit(suite)
+        run = PolicyGradEx(k=k, meta_steps=meta_steps, group_steps=0, bootstrap=0, seed=seed).fit(suite)
         similar = AffinityGraph.from_gradients(run.surrogate_.task_gradients())
         groups = {
             "one policy for all": (tuple(range(len(suite))),),

@@ -1,0 +1,106 @@
+"""How far log π is linear in its parameters: the first-order error by distance (the paper's Table 1).
+
+The paper gives a relative residual sum of squares by the relative distance ‖θ - θ*‖ / ‖θ*‖. We read it
+relative to the output, Σ(log π_θ - linear)² / Σ(log π_θ)², and report beside it the stricter one, relative to
+the change Σ(log π_θ - log π_θ*)², which does not vanish with the step; both along random directions, along
+the surrogate's solutions, and along what PPO really does on the same subsets of tasks.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from analysis.study import confidence_interval
+from gradex import PolicyGradEx, TaskSuite
+
+SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
+#: Name here, family, its options, and the paper's residuals at 0.1, 0.5 and 1 %.
+_SUITES: dict[str, tuple[str, dict[str, Any], tuple[float, ...]]] = {
+    "CartPole": ("cartpole", {"n": 10}, (0.0012, 0.0073, 0.0098)),
+    "highway": ("highway", {"n": 10}, (0.0002, 0.0011, 0.0204)),
+    "LunarLander": ("lunarlander", {"n": 10}, (0.0006, 0.0003, 0.0048)),
+    "navigation": ("navigation", {"n": 12}, ()),
+}
+#: Environment steps of the meta-policy; None is what is recommended for the suite.
+_META_STEPS = {"smoke": 20_000, "laptop": None, "paper": None}
+_DISTANCES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1)
+_SUBSETS, _SIZE = 8, 3
+_DIRECTIONS = {"random": "0.55", "surrogate": "C0", "training": "C3"}
+_RESIDUALS = {"relative_to_change": "-", "relative_to_output": "--"}
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give one row per suite, direction, distance and subset.
+
+    Columns suite, seed, direction, distance, subset, relative_to_output, relative_to_change, and
+    training_distance, how far the policy of that subset really moved in one rollout of PPO.
+    """
+    tables = []
+    for title, (family, options, _) in _SUITES.items():
+        suite = TaskSuite.make(family, seed=seed, **options)
+        # Linearity does not depend on the groups; two is enough to have any.
+        run = PolicyGradEx(k=2, meta_steps=_META_STEPS[scale], group_steps=0, bootstrap=0, seed=seed).fit(
+            suite
+        )
+        meta, rng = run.meta_, np.random.default_rng(seed)
+        subsets = [rng.choice(len(suite), _SIZE, replace=False).tolist() for _ in range(_SUBSETS)]
+        trained = meta.adapt_each(subsets, meta.learner.rollout_steps(subsets))
+        table = run.surrogate_.first_order_error(_DISTANCES, subsets, trained=trained)
+        moved = [np.linalg.norm(policy.parameters - meta.parameters) for policy in trained]
+        distance = np.array(moved) / np.linalg.norm(meta.parameters)
+        tables.append(table.assign(suite=title, seed=seed, training_distance=distance[table.subset]))
+    columns = ["suite", "seed", "direction", "distance", "subset", *_RESIDUALS, "training_distance"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give both residuals in percent, mean over subsets and seeds, with 95 % intervals over seeds."""
+    rows = []
+    for (suite, direction, distance), part in table.groupby(["suite", "direction", "distance"], sort=False):
+        row: dict[str, Any] = {"suite": suite, "direction": direction, "distance_%": 100 * distance}
+        for residual in reversed(_RESIDUALS):
+            values = 100 * part.groupby("seed")[residual].mean().to_numpy()
+            low, high = confidence_interval(values)
+            row |= {f"{residual}_%": values.mean(), f"{residual}_low": low, f"{residual}_high": high}
+        rows.append(row | {"seeds": part.seed.nunique()})
+    return pd.DataFrame(rows)
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw the residuals against the distance, one panel per suite, with the range over seeds."""
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    panels = figure.subplots(1, len(_SUITES), sharex=True, sharey=True)
+    for ax, (title, (_, _, paper)) in zip(panels, _SUITES.items(), strict=True):
+        own = table[table.suite == title]
+        for direction, colour in _DIRECTIONS.items():
+            for residual, style in _RESIDUALS.items():
+                chosen = own[own.direction == direction]
+                seeds = chosen.pivot_table(residual, "distance", "seed", aggfunc="mean")
+                ax.plot(seeds.index, seeds.mean(axis=1), style, color=colour, linewidth=1.6)
+                ax.fill_between(
+                    seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.15, lw=0
+                )
+        ax.plot(_DISTANCES[: len(paper)], paper, "kx", markersize=7)
+        moved = own.training_distance.median()
+        ax.axvline(moved, color=_DIRECTIONS["training"], linewidth=0.8, linestyle=":")
+        ax.set(title=title, xscale="log", yscale="log", xlabel="distance ‖θ - θ*‖ / ‖θ*‖")
+        ax.set_xticks(_DISTANCES)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.tick_params(axis="x", labelrotation=45)
+        ax.grid(color="0.92")
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("relative residual sum of squares")
+    names = {"random": "random direction", "surrogate": "surrogate's step", "training": "PPO's step"}
+    handles = [Line2D([], [], color=_DIRECTIONS[key], label=name) for key, name in names.items()]
+    handles.append(Line2D([], [], color="0.2", linestyle="-", label="relative to the change"))
+    handles.append(Line2D([], [], color="0.2", linestyle="--", label="relative to the output"))
+    handles.append(Line2D([], [], color="k", marker="x", linestyle="", label="paper"))
+    moved_label = "length of one PPO rollout's step"
+    handles.append(Line2D([], [], color=_DIRECTIONS["training"], linestyle=":", lw=0.8, label=moved_label))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    return figure
