@@ -27,7 +27,7 @@ _PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "cvxpy", "scikit-learn")
 def names() -> tuple[str, ...]:
     """Names of the studies: the modules of this package that compute something."""
     here = Path(__file__).parent
-    own = {"__init__", "__main__", "study"}
+    own = {"__init__", "__main__", "study", "trained"}
     return tuple(sorted(path.stem for path in here.glob("*.py") if path.stem not in own))
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gradex import bench
-from gradex.bench import features, logistic
+from gradex.bench import features, ground_truth, logistic
 
 COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio"]
 
@@ -25,7 +25,19 @@ def test_logistic_regressions_reach_a_smaller_residual_than_the_peer(monkeypatch
     for name, value in {"_SUBSETS": 20, "_TASKS": 20, "_SAMPLES": 2000, "_DIMENSION": 60}.items():
         monkeypatch.setattr(logistic, name, value)
     table = bench.run("logistic")
-    assert list(table.columns) == COLUMNS and len(table) == 4
+    assert list(table.columns) == COLUMNS
+    rows = table.groupby("peer").size()
+    assert rows["scikit-learn lbfgs in a loop, 1 thread"] == 4 and (rows == 4).all()
     np.testing.assert_allclose(table.ratio, table.peer_value / table.gradex)
     residuals = table.setting.str.extract(r"KKT residuals (\S+) against (\S+);").astype(float)
     assert (residuals[0] <= 1e-6).all() and (residuals[0] < residuals[1]).all()
+
+
+def test_ground_truth_is_compared_with_two_minibatches_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("stable_baselines3")
+    _, _, make, _ = ground_truth._FAMILIES["cartpole"]
+    monkeypatch.setattr(ground_truth, "_FAMILIES", {"cartpole": (2, 1_000, make, 1)})
+    table = bench.run("ground_truth")
+    assert list(table.columns) == COLUMNS and len(table) == 2
+    assert (table[["gradex", "peer_value"]] > 0).all(axis=None)
+    np.testing.assert_allclose(table.ratio, table.gradex / table.peer_value)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
     ("streams",), ("tasks", "policies", "affinity"), ("learners",), ("meta_policy",), ("surrogate",),
-    ("generalization",), ("grouping",), ("run_folder", "bench"), ("cli",), ("__init__",),
+    ("generalization", "ground_truth"), ("grouping",), ("run_folder", "bench"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no other room, and nothing of

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from gradex.bench import clustering, features, logistic, ppo
+from gradex.bench import clustering, features, ground_truth, logistic, ppo
 
 PARTS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "ppo": ppo.rows,
     "features": features.rows,
     "logistic": logistic.rows,
     "clustering": clustering.rows,
+    "ground_truth": ground_truth.rows,
 }
 
 

@@ -3,17 +3,15 @@
 import time
 from collections.abc import Iterator
 
+import gymnasium
+
+from gradex.bench.peers import stable_baselines3_speed
 from gradex.learners import PPO, ActorCritic
 from gradex.tasks import TaskSuite
 
 
 def rows() -> Iterator[dict[str, object]]:
     """PPO end to end on CartPole: 10 tasks × 8 copies, equal rollouts, epochs and networks on both sides."""
-    try:
-        import stable_baselines3
-        from stable_baselines3.common.env_util import make_vec_env
-    except ImportError:
-        raise ValueError("the peer stable-baselines3 is not installed: pip install 'gradex[bench]'") from None
     ours = PPO()
     environments = 10 * ours.copies
     suite = TaskSuite.make("cartpole", n=10)
@@ -27,21 +25,15 @@ def rows() -> Iterator[dict[str, object]]:
         ("its own minibatch of 64", 64, 2),
         (f"our minibatch of {same}", same, 5),
     ):
-        peer = stable_baselines3.PPO(
-            "MlpPolicy",
-            make_vec_env("CartPole-v1", environments, seed=0),
-            n_steps=ours.steps,
-            batch_size=batch,
-            n_epochs=ours.epochs,
-            seed=0,
-            device="cpu",
-            policy_kwargs={"net_arch": [64, 64, 64]},
+        theirs = stable_baselines3_speed(
+            lambda: gymnasium.make("CartPole-v1"),
+            environments,
+            ours,
+            batch,
+            rollouts * ours.steps * environments,
         )
-        start = time.perf_counter()
-        peer.learn(rollouts * ours.steps * environments)
-        theirs = rollouts * ours.steps * environments / (time.perf_counter() - start)
         yield {
-            "peer": f"stable-baselines3 {stable_baselines3.__version__}",
+            "peer": "stable-baselines3 PPO",
             "setting": f"{environments} environments, {ours.epochs} epochs, {setting}",
             "gradex": speed,
             "peer_value": theirs,

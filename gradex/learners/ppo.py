@@ -72,7 +72,7 @@ class PPO:
         steps: int,
         seeds: Sequence[int],
         learning_rates: Sequence[float] | None = None,
-        description: str = "PPO",
+        description: str | None = "PPO",
     ) -> tuple[ActorCritic, pd.DataFrame]:
         """Train policy p of the stack on the tasks `subsets[p]`, all policies together.
 
@@ -86,8 +86,8 @@ class PPO:
             Environment steps in total, over all policies; rounded up to whole rollouts.
         seeds, learning_rates : sequences
             One for each policy. A policy trains to the same parameters in any company.
-        description : str
-            Of the progress bar.
+        description : str, optional
+            Of the progress bar; None draws none.
 
         Returns
         -------
@@ -108,7 +108,13 @@ class PPO:
         parameters = torch.cat([agent.actors, agent.critics], dim=1)
         optimiser = Adam(parameters)
         bar = tqdm(
-            total=rollouts * per_rollout, desc=description, unit=" steps", unit_scale=True, leave=False
+            total=rollouts * per_rollout,
+            desc=description,
+            unit=" steps",
+            unit_scale=True,
+            leave=False,
+            # Passing False would overrule a user who has turned bars off.
+            **({"disable": True} if description is None else {}),
         )
         with bar, threads_for(per_rollout // self.minibatches):
             for iteration in range(rollouts):

@@ -6,7 +6,7 @@ slow down twentyfold).
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -15,11 +15,16 @@ _WORTHWHILE = 4096
 
 
 @contextmanager
-def threads_for(samples: int) -> Iterator[None]:
-    """Keep torch to one thread while batches have `samples` samples, if that is few."""
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread."""
     before = torch.get_num_threads()
-    torch.set_num_threads(before if samples >= _WORTHWHILE else 1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def threads_for(samples: int) -> AbstractContextManager[None]:
+    """Keep torch to one thread while batches have `samples` samples, if that is few."""
+    return nullcontext() if samples >= _WORTHWHILE else one_thread()

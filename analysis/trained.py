@@ -1,0 +1,101 @@
+"""What the studies of the ground truth share: groups of a suite, and real training on the same subsets.
+
+Trainings are kept in `runs/trained-SCALE/`, and every study takes over what another has trained there; after
+changing how policies are trained, remove that folder.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradex import GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A suite, and how much of everything it gets.
+
+    Attributes
+    ----------
+    family : str
+    options : dict
+    k : int
+        Number of groups.
+    steps_per_task : int
+        Of real training on a subset, for each of its tasks, after the meta-policy.
+    replicates, episodes : int
+        Of real training.
+    meta_steps : int, optional
+        By default what is recommended for the suite.
+    """
+
+    family: str
+    options: dict[str, Any]
+    k: int
+    steps_per_task: int
+    replicates: int = 2
+    episodes: int = 16
+    meta_steps: int | None = None
+
+
+_LAPTOP = {
+    "navigation": Setting("navigation", {"n": 12}, 3, 4096),
+    "reversed CartPole": Setting("cartpole", {"n": 10, "reversed": "half"}, 2, 4096),
+    "highway by objective": Setting("highway", {"n": 10, "vary": "objective"}, 2, 4096),
+    "CartPole": Setting("cartpole", {"n": 10}, 3, 4096),
+    "highway by density": Setting("highway", {"n": 10}, 3, 4096),
+    "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096),
+}
+_SMOKE = {
+    "navigation": Setting("navigation", {"n": 6}, 3, 1024, episodes=4, meta_steps=10_000),
+    "reversed CartPole": Setting(
+        "cartpole", {"n": 6, "reversed": "half"}, 2, 1024, episodes=4, meta_steps=10_000
+    ),
+}
+_PAPER = {
+    name: Setting(each.family, each.options, each.k, 50_000, replicates=4, episodes=64)
+    for name, each in _LAPTOP.items()
+}
+#: Settings by scale and suite.
+SETTINGS = {"smoke": _SMOKE, "laptop": _LAPTOP, "paper": _PAPER}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A grouping from estimates, and real training on the subsets that were estimated."""
+
+    grouping: PolicyGradEx
+    truth: GroundTruth
+
+
+def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
+    """Group a suite from estimates, then train on the same subsets for real.
+
+    Parameters
+    ----------
+    scale, suite : str
+        Of `SETTINGS`.
+    seed : int
+    layers : int
+        Of the policy.
+    """
+    setting = SETTINGS[scale][suite]
+    folder = Path("runs") / f"trained-{scale}" / f"{suite.replace(' ', '-')}-{layers}-layers-seed-{seed}"
+    meta = prepare(setting, seed, layers, folder / "meta.safetensors")
+    # The smallest policies have fewer parameters than the paper's 400 dimensions.
+    dimension = min(400, len(meta.parameters))
+    grouping = PolicyGradEx(k=setting.k, projection_dim=dimension, group_steps=0, bootstrap=0, seed=seed).fit(
+        meta.suite, meta=meta
+    )
+    truth = GroundTruth(setting.steps_per_task, setting.replicates, setting.episodes, seed=seed)
+    return Trained(grouping, truth.fit(meta, grouping.scores_.subsets, folder))
+
+
+def prepare(setting: Setting, seed: int, layers: int, kept: Path) -> MetaPolicy:
+    """Train the meta-policy of a suite, or take over the one that is kept."""
+    if kept.exists():
+        return MetaPolicy.load(kept)
+    suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
+    meta = MetaPolicy(suite, seed=seed, layers=layers).fit(setting.meta_steps)
+    meta.save(kept)
+    return meta

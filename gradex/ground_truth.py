@@ -1,0 +1,311 @@
+"""Ground truth: what policies trained for real on subsets of the tasks earn (PolicyGradEx, Sec. 4, Table 2).
+
+The surrogate estimates what training on a subset would do; here it is done, for every subset, several times.
+All policies start from one meta-policy and differ in nothing but their tasks: they see the same starts and
+draw the same noise (common random numbers). They train in stacks, each of which is one unit of work: units
+run side by side as joblib is configured, and each is written down when it is finished.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import numpy as np
+from jaxtyping import Float, Int
+from joblib import Parallel, delayed
+from sklearn.exceptions import NotFittedError
+from tqdm.auto import tqdm
+
+from gradex.learners import evaluate
+from gradex.learners.threads import one_thread
+from gradex.meta_policy import MetaPolicy, check_subset
+from gradex.surrogate import SubsetScores
+
+#: Environment steps of a unit, about: enough for a stack to pay, few enough to lose little when one is lost.
+_UNIT_STEPS = 400_000
+#: Seeds of training and of evaluation lie apart from those of the meta-policy, and a seed's replicates side
+#: by side.
+_TRAINING, _EVALUATION, _REPLICATES = 30_000_001, 60_000_011, 10_000
+#: Resampled scores that `GroundTruth.scores` adds to tell how sure they are.
+_DRAWS = 20
+
+Subsets = Collection[Collection[SupportsIndex]]
+
+
+class GroundTruth:
+    """Train on from a meta-policy on each of m subsets of its tasks, for real, and see what every task earns.
+
+    Parameters
+    ----------
+    steps_per_task : int
+        Environment steps of each task of each subset; rounded up to whole rollouts.
+    replicates : int
+        Independent trainings of every subset, each with random numbers of its own that all subsets share.
+    episodes : int
+        Per trained policy and task, to measure what it earns.
+    measure : {"return", "success"}
+        Mean return, or the share of episodes that succeed.
+    target_stderr : float, optional
+        Stop before all replicates are done, after two or more, once the standard error of the subsets' scores
+        is no more than this on average.
+    seed : int
+    jobs : int
+        Units of work at the same time, -1 for one per core or worker. They run in processes of this machine,
+        or where `joblib.parallel_config` says; numbers do not depend on it.
+
+    Attributes
+    ----------
+    subsets_ : tuple of tuples of int
+    returns_ : array [replicates, m, n]
+        Mean return (or success) of task i after training on subset S; nan where i is not in S.
+    steps_ : int
+        Environment steps of all trainings together.
+    """
+
+    subsets_: tuple[tuple[int, ...], ...]
+    returns_: Float[np.ndarray, "replicates m n"]
+    steps_: int
+
+    def __init__(
+        self,
+        steps_per_task: int = 10_000,
+        replicates: int = 2,
+        episodes: int = 32,
+        measure: str = "return",
+        target_stderr: float | None = None,
+        seed: int = 0,
+        jobs: int = -1,
+    ) -> None:
+        for name, value, least in (
+            ("steps_per_task", steps_per_task, 1),
+            ("replicates", replicates, 1),
+            ("episodes", episodes, 2),
+        ):
+            if value < least:
+                raise ValueError(f"{name} is {value}: choose at least {least}")
+        if replicates > _REPLICATES:
+            raise ValueError(f"replicates is {replicates}: choose at most {_REPLICATES}")
+        if measure not in ("return", "success"):
+            raise ValueError(f"unknown measure {measure!r}: choose 'return' or 'success'")
+        if target_stderr is not None and not target_stderr > 0:
+            raise ValueError(f"target_stderr is {target_stderr}: choose a positive number, or None")
+        self.steps_per_task = steps_per_task
+        self.replicates = replicates
+        self.episodes = episodes
+        self.measure = measure
+        self.target_stderr = target_stderr
+        self.seed = seed
+        self.jobs = jobs
+
+    def fit(self, meta: MetaPolicy, subsets: Subsets, folder: str | Path | None = None) -> "GroundTruth":
+        """Train and evaluate a policy for every subset and replicate.
+
+        Parameters
+        ----------
+        meta : MetaPolicy
+            Fitted; where training starts.
+        subsets : m sequences of int
+        folder : path, optional
+            Where finished units are kept; a run that was cut off goes on from them, with the same results,
+            and further replicates can be added later.
+
+        Raises
+        ------
+        ValueError
+            If a subset is none, or the folder holds the ground truth of something else.
+        """
+        n = len(meta.suite)
+        if len(subsets) == 0:
+            raise ValueError("no subset was given: give at least one sequence of task indices")
+        for subset in subsets:
+            check_subset(list(map(int, subset)), n)
+        self.subsets_ = tuple(tuple(sorted(map(int, subset))) for subset in subsets)
+        store = None if folder is None else _Store.open(Path(folder), self._configuration(meta))
+        units = list(self._units(meta))
+        finished: list[Float[np.ndarray, "m n"]] = []
+        # With a target, two replicates together tell the first standard error, then one more at a time.
+        together = self.replicates if self.target_stderr is None else min(2, self.replicates)
+        while len(finished) < self.replicates:
+            finished += self._train(meta, units, range(len(finished), len(finished) + together), store)
+            together = 1
+            self.returns_ = np.stack(finished)
+            if self.target_stderr is not None and len(finished) > 1:
+                scores = np.nanmean(self.returns_, axis=2)
+                if np.mean(scores.std(axis=0, ddof=1)) <= self.target_stderr * np.sqrt(len(finished)):
+                    break
+        rollout = meta.learner.steps * meta.learner.copies
+        rounded = -(-self.steps_per_task // rollout) * rollout
+        self.steps_ = len(finished) * rounded * sum(map(len, self.subsets_))
+        return self
+
+    def _units(self, meta: MetaPolicy) -> Iterator[Int[np.ndarray, " _"]]:
+        """Deal the subsets of each size out to units, as row numbers."""
+        sizes = np.array([len(subset) for subset in self.subsets_])
+        for size in np.unique(sizes):
+            rows = np.flatnonzero(sizes == size)
+            policies = max(1, _UNIT_STEPS // (self.steps_per_task * int(size)))
+            yield from np.array_split(rows, -(-len(rows) // policies))
+
+    def _train(
+        self,
+        meta: MetaPolicy,
+        units: Sequence[Int[np.ndarray, " _"]],
+        replicates: Sequence[int],
+        store: "_Store | None",
+    ) -> list[Float[np.ndarray, "m n"]]:
+        """Do what the store does not hold yet of some replicates."""
+        results: dict[tuple[int, int], Float[np.ndarray, "unit n"]] = {}
+        wanted = []
+        for key in ((replicate, number) for replicate in replicates for number in range(len(units))):
+            kept = None if store is None else store.read(key)
+            if kept is None:
+                wanted.append(key)
+            else:
+                results[key] = kept
+        work = (
+            delayed(_train_unit)(
+                key,
+                meta,
+                [self.subsets_[row] for row in units[key[1]]],
+                self.steps_per_task,
+                self.episodes,
+                "return_mean" if self.measure == "return" else "success",
+                _TRAINING + _REPLICATES * self.seed + key[0],
+                _EVALUATION + _REPLICATES * self.seed + key[0],
+            )
+            for key in wanted
+        )
+        parallel = Parallel(n_jobs=min(self.jobs, len(wanted)) or 1, return_as="generator_unordered")
+        for key, returns in tqdm(
+            parallel(work), total=len(wanted), desc="ground truth", delay=2, leave=False
+        ):
+            results[key] = returns
+            if store is not None:
+                store.write(key, returns)
+        everything = np.full((len(replicates), len(self.subsets_), len(meta.suite)), np.nan)
+        for (replicate, number), returns in results.items():
+            everything[replicate - replicates[0], units[number]] = returns
+        return list(everything)
+
+    def _configuration(self, meta: MetaPolicy) -> dict[str, Any]:
+        digest = hashlib.sha256()
+        for tensor in (meta.agent_.actors, meta.agent_.critics):
+            digest.update(tensor.numpy().tobytes())
+        names = ("steps_per_task", "episodes", "measure", "seed")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "meta": meta.config,
+            "parameters": digest.hexdigest(),
+            "subsets": [list(subset) for subset in self.subsets_],
+        }
+
+    # ------------------------------------------------------------------ results
+    def scores(self, replicates: Sequence[int] | None = None) -> SubsetScores:
+        """Give the scores of the subsets as the surrogate gives its estimates.
+
+        Parameters
+        ----------
+        replicates : sequence of int, optional
+            Average over these only; `halves` uses it for the noise ceiling.
+        """
+        if not hasattr(self, "returns_"):
+            raise NotFittedError("this GroundTruth is not fitted: call fit(meta, subsets) first")
+        returns = self.returns_ if replicates is None else self.returns_[list(replicates)]
+        per_task = returns.mean(axis=0)
+        each = np.nanmean(returns, axis=2)
+        draws = np.empty((0, len(self.subsets_)))
+        if len(returns) > 1:
+            rng = np.random.default_rng(self.seed)
+            chosen = rng.integers(len(returns), size=(_DRAWS, *each.shape))
+            draws = np.take_along_axis(each[None], chosen, axis=1).mean(axis=1)
+        return SubsetScores(self.subsets_, per_task, np.nanmean(per_task, axis=1), draws)
+
+    def halves(self) -> tuple[SubsetScores, SubsetScores]:
+        """Give the scores of even and of odd replicates: how far they agree is the noise ceiling.
+
+        Raises
+        ------
+        ValueError
+            If there is only one replicate.
+        """
+        count = len(self.scores().draws) and len(self.returns_)
+        if count < 2:
+            raise ValueError("one replicate cannot be halved: choose replicates=2 or more")
+        return self.scores(range(0, count, 2)), self.scores(range(1, count, 2))
+
+
+def _train_unit(
+    key: tuple[int, int],
+    meta: MetaPolicy,
+    subsets: Sequence[Sequence[int]],
+    steps_per_task: int,
+    episodes: int,
+    column: str,
+    training: int,
+    evaluation: int,
+) -> tuple[tuple[int, int], Float[np.ndarray, "unit n"]]:
+    """Train a stack, subsets of one size, and measure it."""
+    # One thread, whoever runs this: sums come out the same, and units side by side use the cores better.
+    with one_thread():
+        steps = steps_per_task * sum(len(subset) for subset in subsets)
+        agents = meta.agent_.repeat(len(subsets))
+        same = [training] * len(subsets)
+        agents, _ = meta.learner.train(agents, meta.suite, subsets, steps, same, description=None)
+        table = evaluate(agents, meta.suite, subsets, episodes, [evaluation] * len(subsets))
+    returns = np.full((len(subsets), len(meta.suite)), np.nan)
+    returns[table.policy, np.concatenate([np.asarray(subset) for subset in subsets])] = table[column]
+    return key, returns
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Finished units on disk: one file each, which appears whole or not at all.
+
+    Attributes
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path, configuration: dict[str, Any]) -> "_Store":
+        text = json.dumps(configuration, indent=1, default=repr) + "\n"
+        ours = path / "ground_truth.json"
+        try:
+            if ours.exists() and ours.read_text() != text:
+                raise ValueError(
+                    f"{str(path)!r} holds the ground truth of something else: choose another folder"
+                )
+            path.mkdir(parents=True, exist_ok=True)
+            _write(ours, text.encode())
+        except OSError as error:
+            raise ValueError(
+                f"cannot write to {str(path)!r} ({error.strerror}): choose another folder"
+            ) from None
+        return cls(path)
+
+    def _file(self, unit: tuple[int, int]) -> Path:
+        replicate, number = unit
+        return self.path / f"{replicate}-{number}.npy"
+
+    def read(self, unit: tuple[int, int]) -> Float[np.ndarray, "unit n"] | None:
+        file = self._file(unit)
+        return np.load(file) if file.exists() else None
+
+    def write(self, unit: tuple[int, int], returns: Float[np.ndarray, "unit n"]) -> None:
+        file = self._file(unit)
+        temporary = file.with_suffix(".unfinished")
+        with temporary.open("wb") as handle:
+            np.save(handle, returns)
+        os.replace(temporary, file)
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_suffix(".unfinished")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

@@ -1,0 +1,232 @@
+"""Real training on subsets, against one training after the other."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+
+from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite
+from gradex import ground_truth as module
+
+LEARNER = PPO(steps=32, copies=2, minibatches=4)
+SUBSETS = [(0, 1), (2, 3), (1, 2), (0, 3), (0, 1, 2), (3,)]
+
+
+@pytest.fixture
+def meta() -> MetaPolicy:
+    suite = TaskSuite.make("navigation", n=4, seed=0)
+    return MetaPolicy(suite, learner=LEARNER, layers=2, width=8).fit(2_000)
+
+
+@pytest.fixture
+def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit has one or two policies, so that there are four units a replicate."""
+    monkeypatch.setattr(module, "_UNIT_STEPS", 600)
+
+
+def truth(**settings: object) -> GroundTruth:
+    return GroundTruth(**{"steps_per_task": 128, "replicates": 2, "episodes": 4, "jobs": 1, **settings})
+
+
+def test_equals_adapting_and_evaluating_one_after_the_other(meta: MetaPolicy) -> None:
+    fitted = truth(seed=2).fit(meta, SUBSETS)
+    for replicate in range(2):
+        shift = 2 * module._REPLICATES + replicate
+        for row, subset in enumerate(SUBSETS):
+            one = meta.adapt(subset, 128 * len(subset), seed=module._TRAINING + shift)
+            table = one.evaluate(4, seed=module._EVALUATION + shift, subset=subset)
+            own = fitted.returns_[replicate, row]
+            np.testing.assert_allclose(own[list(subset)], table.return_mean, rtol=1e-4)
+            assert np.isnan(np.delete(own, subset)).all()
+
+
+def test_scores_are_means_over_tasks_and_replicates(meta: MetaPolicy) -> None:
+    fitted = truth(replicates=3).fit(meta, SUBSETS)
+    scores = fitted.scores()
+    assert scores.subsets == tuple(SUBSETS)
+    row = SUBSETS.index((0, 1, 2))
+    np.testing.assert_allclose(scores.score[row], fitted.returns_[:, row, :3].mean())
+    np.testing.assert_allclose(scores.per_task, fitted.returns_.mean(axis=0))
+    assert scores.draws.shape == (20, len(SUBSETS))
+    spread = np.nanmean(fitted.returns_, axis=2)
+    assert (scores.draws <= spread.max(axis=0) + 1e-9).all() and scores.draws.std() > 0
+    even, odd = fitted.halves()
+    np.testing.assert_allclose(even.score, spread[[0, 2]].mean(axis=0))
+    np.testing.assert_allclose(odd.score, spread[1])
+
+
+def test_replicates_differ_and_a_seed_repeats(meta: MetaPolicy) -> None:
+    first, again, other = (truth(seed=seed).fit(meta, SUBSETS).returns_ for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first[0], first[1], equal_nan=True)
+    assert not np.allclose(first, other, equal_nan=True)
+
+
+@pytest.mark.usefixtures("small_units")
+def test_a_crash_loses_nothing_that_was_finished(
+    meta: MetaPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = truth().fit(meta, SUBSETS).returns_
+    train, trained = module._train_unit, []
+
+    def train_some(key: tuple[int, int], *arguments: object) -> object:
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        trained.append(key)
+        return train(key, *arguments)
+
+    monkeypatch.setattr(module, "_train_unit", train_some)
+    with pytest.raises(KeyboardInterrupt):
+        truth().fit(meta, SUBSETS, tmp_path)
+    written = len(list(tmp_path.glob("*.npy")))
+    assert written in (3, 4)  # the last may not have been handed over
+
+    def train_and_count(key: tuple[int, int], *arguments: object) -> object:
+        trained.append(key)
+        return train(key, *arguments)
+
+    trained.clear()
+    monkeypatch.setattr(module, "_train_unit", train_and_count)
+    resumed = truth().fit(meta, SUBSETS, tmp_path).returns_
+    assert len(trained) == 8 - written
+    np.testing.assert_array_equal(resumed, whole)
+
+
+@pytest.mark.usefixtures("small_units")
+def test_further_replicates_go_on_from_the_first(meta: MetaPolicy, tmp_path: Path) -> None:
+    two = truth().fit(meta, SUBSETS, tmp_path).returns_
+    written = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.npy")}
+    three = truth(replicates=3).fit(meta, SUBSETS, tmp_path).returns_
+    np.testing.assert_array_equal(three[:2], two)
+    assert len(three) == 3
+    assert {file: file.stat().st_mtime_ns for file in written} == written
+
+
+def test_a_folder_keeps_to_one_ground_truth(meta: MetaPolicy, tmp_path: Path) -> None:
+    truth(replicates=1).fit(meta, SUBSETS[:1], tmp_path)
+    with pytest.raises(ValueError, match="holds the ground truth of something else: choose another folder"):
+        truth(replicates=1, episodes=5).fit(meta, SUBSETS[:1], tmp_path)
+    with pytest.raises(ValueError, match="something else"):
+        truth(replicates=1).fit(meta.with_parameters(0 * meta.parameters), SUBSETS[:1], tmp_path)
+
+
+def test_stops_early_when_the_standard_error_is_small(meta: MetaPolicy) -> None:
+    everything = truth(replicates=5).fit(meta, SUBSETS).returns_
+    scores = np.nanmean(everything, axis=2)
+    errors = [np.mean(scores[:r].std(axis=0, ddof=1)) / np.sqrt(r) for r in range(2, 6)]
+    for target in (1.01 * max(errors), 1.01 * errors[2], 0.5 * min(errors)):
+        stopped = truth(replicates=5, target_stderr=target).fit(meta, SUBSETS).returns_
+        enough = [r for r, error in zip(range(2, 6), errors, strict=True) if error <= target]
+        np.testing.assert_array_equal(stopped, everything[: enough[0] if enough else 5])
+
+
+def test_success_can_be_measured(meta: MetaPolicy) -> None:
+    returns = truth(measure="success", replicates=1).fit(meta, [(0, 1)]).returns_
+    assert 0 <= returns[0, 0, 0] <= 1
+
+
+def test_counts_the_steps_of_training(meta: MetaPolicy) -> None:
+    # A rollout is 64 steps of a task; 100 steps take two.
+    assert truth(steps_per_task=100, replicates=1).fit(meta, [(0, 1), (2,)]).steps_ == 128 * 3
+
+
+@pytest.mark.usefixtures("small_units")
+def test_processes_give_the_same_numbers(meta: MetaPolicy) -> None:
+    one = truth().fit(meta, SUBSETS).returns_
+    two = truth(jobs=2).fit(meta, SUBSETS).returns_
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.usefixtures("small_units")
+@pytest.mark.filterwarnings("default")  # the cluster's own, when a worker dies
+def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    alone = truth(steps_per_task=2_000).fit(meta, SUBSETS).returns_
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        workers = client.run(os.getpid)
+        dying = min(workers.values())
+        first = str(tmp_path / "*.npy")
+        watch = (
+            f"import glob, os, time\nwhile not glob.glob({first!r}): time.sleep(0.02)\nos.kill({dying}, 9)"
+        )
+        killer = subprocess.Popen([sys.executable, "-c", watch])
+        together = truth(steps_per_task=2_000, jobs=-1).fit(meta, SUBSETS, tmp_path).returns_
+        assert killer.wait(timeout=60) == 0
+        assert dying not in client.run(os.getpid).values()
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_killed_run_resumes_with_identical_results(tmp_path: Path) -> None:
+    script = (
+        "import sys, numpy as np, gradex.ground_truth as g\n"
+        "from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite\n"
+        "g._UNIT_STEPS = 600\n"
+        "suite = TaskSuite.make('navigation', n=4, seed=0)\n"
+        "learner = PPO(steps=32, copies=2, minibatches=4)\n"
+        "meta = MetaPolicy(suite, learner=learner, layers=2, width=8).fit(2_000)\n"
+        "subsets = [(i, j) for i in range(4) for j in range(4) if i < j]\n"
+        "truth = GroundTruth(steps_per_task=2_000, episodes=4, jobs=1).fit(meta, subsets, sys.argv[1])\n"
+        "np.save(sys.argv[2], truth.returns_)\n"
+    )
+    path = tmp_path / "run.py"
+    path.write_text(script)
+
+    def start(folder: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(path), str(tmp_path / folder), str(tmp_path / f"{folder}.npy")]
+        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+
+    killed, whole = start("killed"), start("whole")
+    while not list((tmp_path / "killed").glob("*-*.npy")):
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed.npy").exists()
+    assert start("killed").wait() == 0 and whole.wait() == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "killed.npy"), np.load(tmp_path / "whole.npy"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps_per_task": 0}, "steps_per_task is 0: choose at least 1"),
+        ({"replicates": 0}, "replicates is 0: choose at least 1"),
+        ({"replicates": 20_000}, "replicates is 20000: choose at most 10000"),
+        ({"episodes": 1}, "episodes is 1: choose at least 2"),
+        ({"measure": "reward"}, "unknown measure 'reward': choose 'return' or 'success'"),
+        ({"target_stderr": 0.0}, "target_stderr is 0.0: choose a positive number, or None"),
+    ],
+)
+def test_refuses_settings_that_cannot_be(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GroundTruth(**settings)
+
+
+def test_refuses_what_is_no_subset(meta: MetaPolicy) -> None:
+    with pytest.raises(ValueError, match="no subset was given"):
+        truth().fit(meta, [])
+    with pytest.raises(ValueError, match=r"\[0, 4\] is not a subset of 4 tasks"):
+        truth().fit(meta, [(0, 4)])
+
+
+def test_says_so_when_it_is_not_fitted_or_cannot_be_halved(meta: MetaPolicy) -> None:
+    with pytest.raises(NotFittedError, match="call fit"):
+        truth().scores()
+    with pytest.raises(ValueError, match="one replicate cannot be halved"):
+        truth(replicates=1).fit(meta, [(0, 1)]).halves()
+
+
+def test_refuses_a_folder_that_cannot_be_written(meta: MetaPolicy, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot write to"):
+        truth(replicates=1).fit(meta, [(0, 1)], tmp_path / "file" / "folder")
