@@ -1,0 +1,247 @@
+"""What each choice of the method is worth: agreement with real training, one choice varied at a time.
+
+Everything but the meta-policy's training and the number of transitions is read off one meta-policy per suite
+and seed, whose real trainings on subsets are those of the study `nmi`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from scipy.stats import spearmanr
+
+from analysis.study import confidence_interval
+from analysis.trained import SETTINGS, Trained, train
+from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
+from gradex.affinity import Affinity, MeanAffinity, sample_subsets
+from gradex.surrogate import AUTO_REGULARIZATION, Improvement, NegativeLoss, SubsetScores
+
+SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
+_SUITES = {
+    "smoke": ("navigation",),
+    "laptop": ("navigation", "reversed CartPole", "highway by objective"),
+    "paper": ("navigation", "reversed CartPole", "highway by objective", "LunarLander"),
+}
+_AFFINITIES: dict[str, str | Affinity] = {
+    "pairwise": "pairwise",
+    "interaction": "interaction",
+    "Eq. (5), additive": MeanAffinity(diagonal="additive"),
+    "Eq. (5)": "mean",
+}
+_SCORES: dict[str, dict[str, Any]] = {
+    "held-out loss": {},
+    "in-sample loss": {"folds": 1},
+    "improvement": {"score": "improvement"},
+    "loss, trust region": {"score": NegativeLoss(divergence=0.01)},
+    "improvement, longer": {"score": Improvement(divergence=0.01)},
+}
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What a variant starts from."""
+
+    trained: Trained
+    meta: MetaPolicy
+    seed: int
+
+    @property
+    def subsets(self) -> tuple[tuple[int, ...], ...]:
+        return self.trained.grouping.scores_.subsets
+
+    def scores(
+        self,
+        subsets: list[tuple[int, ...]] | tuple[tuple[int, ...], ...] | None = None,
+        steps_per_task: int = 2048,
+        meta: MetaPolicy | None = None,
+        **settings: Any,
+    ) -> SubsetScores:
+        """Score subsets afresh with other settings of the surrogate."""
+        meta = self.meta if meta is None else meta
+        estimator = SurrogateEstimator(**{"seed": self.seed, **settings})
+        estimator.fit(meta, meta.transitions(steps_per_task))
+        return estimator.scores(self.subsets if subsets is None else subsets)
+
+
+#: A variant's name on the axis, and the affinities that it gives.
+_Variant = tuple[float | str, AffinityGraph]
+
+
+def _dimension(base: _Base) -> Iterator[_Variant]:
+    for d in (25, 50, 100, 200, 400, 1000):
+        yield d, AffinityGraph.from_scores(base.scores(projection_dim=d))
+
+
+def _subsets(base: _Base) -> Iterator[_Variant]:
+    scores, n = base.trained.grouping.scores_, len(base.meta.suite)
+    rows = {subset: row for row, subset in enumerate(scores.subsets)}
+    for m in (25, 50, 100, len(rows)):
+        if m <= len(rows):
+            chosen = [rows[subset] for subset in sample_subsets(n, m, 3, base.seed) if subset in rows]
+            part = SubsetScores(
+                tuple(scores.subsets[row] for row in chosen), scores.per_task[chosen], scores.score[chosen]
+            )
+            yield m, AffinityGraph.from_scores(part)
+
+
+def _size(base: _Base) -> Iterator[_Variant]:
+    n = len(base.meta.suite)
+    for size in (2, 3, 4, 5, 6):
+        if size < n - 1:
+            yield size, AffinityGraph.from_scores(base.scores(sample_subsets(n, 120, size, base.seed)))
+
+
+def _affinity(base: _Base) -> Iterator[_Variant]:
+    for name, affinity in _AFFINITIES.items():
+        yield name, AffinityGraph.from_scores(base.trained.grouping.scores_, affinity)
+
+
+def _score(base: _Base) -> Iterator[_Variant]:
+    for name, settings in _SCORES.items():
+        yield name, AffinityGraph.from_scores(base.scores(**settings))
+
+
+def _regularization(base: _Base) -> Iterator[_Variant]:
+    automatic = base.trained.grouping.surrogate_.regularization_
+    for factor in (0.01, 0.1, 1.0, 10.0, 100.0):
+        yield (
+            float(f"{factor * AUTO_REGULARIZATION:g}"),
+            AffinityGraph.from_scores(base.scores(regularization=factor * automatic)),
+        )
+
+
+def _transitions(base: _Base) -> Iterator[_Variant]:
+    for steps in (512, 1024, 2048, 4096, 8192):
+        yield steps, AffinityGraph.from_scores(base.scores(steps_per_task=steps))
+
+
+def _convergence(base: _Base) -> Iterator[_Variant]:
+    steps = int(base.meta.history_.steps.max())
+    for share in (0.25, 0.5, 1.0, 2.0, 4.0):
+        meta = MetaPolicy(base.meta.suite, seed=base.seed).fit(int(share * steps))
+        yield share, AffinityGraph.from_scores(base.scores(meta=meta))
+
+
+_CHOICES: dict[str, tuple[str, Callable[[_Base], Iterator[_Variant]]]] = {
+    "dimension": ("projection dimension d", _dimension),
+    "subsets": ("number of subsets m", _subsets),
+    "size": ("subset size α", _size),
+    "regularization": ("λ / mean eigenvalue", _regularization),
+    "transitions": ("transitions per task", _transitions),
+    "convergence": ("meta-training / recommended", _convergence),
+    "affinity": ("affinity", _affinity),
+    "score": ("score", _score),
+}
+_LOGARITHMIC = ("dimension", "subsets", "regularization", "transitions", "convergence")
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give one row per suite, choice and value.
+
+    Columns suite, seed, choice, value, then planted (NMI with planted groups), nmi (with the groups of real
+    training), rank (correlation with the affinities of real training); for the choice "k" also objective, the
+    share of the affinities' certified bound that k groups reach in real training's eyes.
+    """
+    rows: list[dict[str, Any]] = []
+    for suite in _SUITES[scale]:
+        trained = train(scale, suite, seed)
+        base = _Base(trained, trained.grouping.meta_, seed)
+        real = AffinityGraph.from_scores(trained.truth.scores())
+        k, planted = SETTINGS[scale][suite].k, base.meta.suite.labels
+        where = {"suite": suite, "seed": seed}
+        for choice, (_, variants) in _CHOICES.items():
+            for value, graph in variants(base):
+                rows.append(
+                    {**where, "choice": choice, "value": value, **_agreement(graph, real, k, planted)}
+                )
+        for count in range(1, 5):
+            found = trained.grouping.graph_.partition(k=count)
+            rows.append(
+                {
+                    **where,
+                    "choice": "k",
+                    "value": count,
+                    **_agreement(trained.grouping.graph_, real, count, planted),
+                    "gain": _within(real, found.labels),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _agreement(
+    graph: AffinityGraph, real: AffinityGraph, k: int, planted: np.ndarray | None
+) -> dict[str, float]:
+    found = graph.partition(k=k)
+    above = np.triu_indices(len(graph), 1)
+    return {
+        "planted": float("nan") if planted is None else found.agreement(planted).nmi,
+        "nmi": found.agreement(real.partition(k=k).labels).nmi,
+        "rank": float(spearmanr(graph.matrix[above], real.matrix[above]).statistic),
+    }
+
+
+def _within(real: AffinityGraph, labels: np.ndarray) -> float:
+    """Give the mean affinity, by real training, of the pairs that share a group, in standard deviations."""
+    above = np.triu_indices(len(labels), 1)
+    affinities, same = real.matrix[above], (labels[:, None] == labels)[above]
+    return float((affinities[same].mean() - affinities.mean()) / affinities.std()) if same.any() else 0.0
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the means over seeds, with 95 % intervals of the rank correlation."""
+    rows = []
+    for (choice, value, suite), part in table.groupby(["choice", "value", "suite"], sort=False):
+        low, high = confidence_interval(part["rank"].to_numpy())
+        means = {name: part[name].mean() for name in ("nmi", "planted", "gain")}
+        where = {"choice": choice, "value": value, "suite": suite, "rank": part["rank"].mean()}
+        rows.append(where | {"low": low, "high": high} | means | {"seeds": len(part)})
+    return pd.DataFrame(rows)
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw the rank correlation with real training, a small panel per choice, with 95 % bands over seeds."""
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    panels = figure.subplots(3, 3)
+    for ax, (choice, (label, _)) in zip(panels.flat, _CHOICES.items(), strict=False):
+        _draw(ax, table[table.choice == choice], "rank", choice in ("affinity", "score"))
+        ax.set(xlabel=label, ylabel="rank correlation")
+        ax.sharey(panels[0, 0])
+        if choice in _LOGARITHMIC:
+            ax.set_xscale("log")
+            ax.xaxis.set_minor_locator(NullLocator())
+    _draw(panels[2, 2], table[table.choice == "k"], "gain", names=False)
+    panels[2, 2].set(xlabel="number of groups k", ylabel="real affinity within groups")
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
+    return figure
+
+
+def _draw(ax: Axes, own: pd.DataFrame, column: str, names: bool) -> None:
+    """Draw one choice: lines over numbers, or dots over names."""
+    values = list(dict.fromkeys(own.value.astype(str)))
+    places = np.arange(len(values)) if names else np.array([float(value) for value in values])
+    suites = list(dict.fromkeys(own.suite))
+    for number, suite in enumerate(suites):
+        part = own[own.suite == suite]
+        each = [part[part.value.astype(str) == value][column].to_numpy() for value in values]
+        there = np.array([len(rows) > 0 for rows in each])
+        low, high = np.array([confidence_interval(rows) for rows in each if len(rows)]).T
+        mean = [rows.mean() for rows in each if len(rows)]
+        if names:
+            x = places[there] + 0.15 * (number - (len(suites) - 1) / 2)
+            ax.vlines(x, low, high, color=f"C{number}", linewidth=2)
+            ax.plot(x, mean, "o", color=f"C{number}", markersize=5)
+        else:
+            ax.plot(places[there], mean, ".-", color=f"C{number}", label=suite)
+            ax.fill_between(places[there], low, high, color=f"C{number}", alpha=0.15, linewidth=0)
+    ax.set_xticks(places, values if names else [f"{place:g}" for place in places])
+    if names:
+        ax.tick_params(axis="x", labelrotation=25)
+    ax.grid(color="0.92")
+    ax.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,234 @@
+"""Do estimates give the groups that real training gives (the paper's Table 2).
+
+On the same subsets of tasks, policies are trained for real and scored by the surrogate; both give affinities,
+and both affinities are grouped by the same solver. Normalised mutual information of the groups is reported
+with what it can reach at most, the agreement of two halves of the real trainings with each other (the noise
+ceiling), and with what unrelated groups reach (chance). Correlations of the affinities, off the diagonal, are
+finer: they do not jump when a task changes sides.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+from torch.utils.flop_counter import FlopCounterMode
+
+from analysis.study import confidence_interval
+from analysis.trained import SETTINGS, Trained, train
+from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
+from gradex.affinity import Affinity, MeanAffinity, Partition, RandomGrouping
+from gradex.surrogate import SubsetScores
+
+SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
+_LAYERS = {"smoke": (2,), "laptop": (2, 4, 8), "paper": (2, 4, 8)}
+_AFFINITIES: dict[str, str | Affinity] = {
+    "pairwise": "pairwise",
+    "interaction": "interaction",
+    "Eq. (5), additive diagonal": MeanAffinity(diagonal="additive"),
+    "Eq. (5)": MeanAffinity(),
+}
+_RANDOM_DRAWS = 100
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give one row per suite, number of layers and affinity.
+
+    Columns suite, layers, seed, affinity, then the agreement of estimated with real groups (nmi, ami), of
+    gradient-similarity groups (nmi_similarity) and random ones (nmi_chance) with the real groups, of two
+    halves of the real trainings (nmi_ceiling, ami_ceiling), of either with planted groups (planted,
+    planted_truth); rank correlations of affinities (rank, rank_ceiling) and of subset scores (rank_scores,
+    rank_scores_ceiling), relative error of the affinities after the best scaling; and costs.
+    """
+    rows: list[dict[str, Any]] = []
+    for suite in SETTINGS[scale]:
+        for layers in _LAYERS[scale]:
+            start = time.perf_counter()
+            trained = train(scale, suite, seed, layers)
+            costs = _costs(trained) | {"seconds_in_all": time.perf_counter() - start}
+            for affinity in _AFFINITIES:
+                agreement = _agreement(trained, affinity, seed)
+                rows.append(
+                    {"suite": suite, "layers": layers, "seed": seed, "affinity": affinity} | agreement | costs
+                )
+    return pd.DataFrame(rows)
+
+
+def _agreement(trained: Trained, affinity: str, seed: int) -> dict[str, float]:
+    grouping, truth = trained.grouping, trained.truth
+    k, planted = grouping.partition_.k, grouping.suite_.labels
+    estimated = AffinityGraph.from_scores(grouping.scores_, _AFFINITIES[affinity])
+    # What real training says is always read by the default affinity, the least noisy one.
+    real = AffinityGraph.from_scores(truth.scores())
+    halves = [AffinityGraph.from_scores(half) for half in truth.halves()]
+    groups = real.partition(k=k)
+    found, one, other = (graph.partition(k=k) for graph in (estimated, *halves))
+    similar = AffinityGraph.from_gradients(grouping.surrogate_.task_gradients()).partition(k=k)
+    random = [RandomGrouping(draw).partition(real.matrix, k) for draw in range(_RANDOM_DRAWS)]
+
+    def with_plan(partition: Partition) -> float:
+        return float("nan") if planted is None else partition.agreement(planted).nmi
+
+    ours, ceiling = found.agreement(groups.labels), one.agreement(other.labels)
+    return {
+        "nmi": ours.nmi,
+        "ami": ours.ami,
+        "nmi_ceiling": ceiling.nmi,
+        "ami_ceiling": ceiling.ami,
+        "nmi_similarity": similar.agreement(groups.labels).nmi,
+        "nmi_chance": float(np.mean([each.agreement(groups.labels).nmi for each in random])),
+        "planted": with_plan(found),
+        "planted_truth": with_plan(groups),
+        "rank": _rank(_pairs(estimated), _pairs(real)),
+        "rank_ceiling": _full_length(_rank(*map(_pairs, halves))),
+        "relative_error": _relative_error(_pairs(estimated), _pairs(real)),
+        "rank_scores": _rank(_gain(grouping.scores_), _gain(truth.scores())),
+        "rank_scores_ceiling": _full_length(_rank(*map(_gain, truth.halves()))),
+    }
+
+
+def _pairs(graph: AffinityGraph) -> np.ndarray:
+    """Give the interactions: what an additive part a_i + a_j leaves of the affinities off the diagonal."""
+    n = len(graph)
+    centred = graph.matrix.copy()
+    np.fill_diagonal(centred, 0.0)
+    rows = centred.sum(axis=1)
+    a = (rows - rows.sum() / (2 * (n - 1))) / (n - 2)
+    return (graph.matrix - a[:, None] - a)[np.triu_indices(n, 1)]
+
+
+def _gain(scores: SubsetScores) -> np.ndarray:
+    """Give each task's score in each subset against its mean over the subsets."""
+    return (scores.per_task - np.nanmean(scores.per_task, axis=0))[~np.isnan(scores.per_task)]
+
+
+def _rank(first: np.ndarray, second: np.ndarray) -> float:
+    return float(spearmanr(first, second).statistic)
+
+
+def _full_length(half: float) -> float:
+    """Give the most that an estimate can correlate with all replicates, from the halves' correlation.
+
+    Spearman and Brown: two halves that correlate by r make a whole of reliability 2r / (1 + r), and nothing
+    correlates with the whole by more than its root.
+    """
+    return float(np.sqrt(max(0.0, 2 * half / (1 + half)))) if half > -1 else 0.0
+
+
+def _relative_error(estimated: np.ndarray, real: np.ndarray) -> float:
+    """‖s Û - U‖ / ‖U‖ at the best s, as a loss has no unit in common with a return."""
+    scale = estimated @ real / (estimated @ estimated)
+    return float(np.linalg.norm(scale * estimated - real) / np.linalg.norm(real))
+
+
+def _costs(trained: Trained) -> dict[str, float]:
+    """Count floating-point operations of matrix products in networks and regressions, simulation apart.
+
+    Full training is what the paper compares with: every subset trained for as many steps per task as the
+    meta-policy. The real training of this study, which starts from the meta-policy and is short, is counted
+    too.
+    """
+    grouping, truth = trained.grouping, trained.truth
+    meta, n = grouping.meta_, len(grouping.suite_)
+    meta_steps = int(meta.history_.steps.max())
+    subsets = truth.subsets_
+    tasks = sum(map(len, subsets))
+    step = _flops(lambda: meta.adapt(range(n), meta.learner.rollout_steps([range(n)])))
+    step /= meta.learner.rollout_steps([range(n)])
+    estimator = SurrogateEstimator(grouping.projection_dim, seed=grouping.seed)
+    features = _flops(lambda: estimator.fit(meta, meta.transitions()))
+    start = time.perf_counter()
+    regressions = _flops(lambda: estimator.scores(subsets))
+    scoring = time.perf_counter() - start
+    full = step * meta_steps / n * tasks
+    return {
+        "subsets": len(subsets),
+        "meta_steps": meta_steps,
+        "truth_steps": truth.steps_,
+        "flops_meta": step * meta_steps,
+        "flops_features": features,
+        "flops_scores": regressions,
+        "flops_full": full,
+        "flops_truth": step * truth.steps_,
+        "saving": full / (step * meta_steps + features + regressions),
+        "saving_per_subset": full / regressions,
+        "seconds_scores": scoring,
+    }
+
+
+def _flops(run: Callable[[], MetaPolicy | SurrogateEstimator | SubsetScores]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops())
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the means over seeds, with 95 % intervals of the agreement."""
+    rows = []
+    for (suite, layers, affinity), part in table.groupby(["suite", "layers", "affinity"], sort=False):
+        low, high = confidence_interval(part.nmi.to_numpy())
+        rows.append(
+            {
+                "suite": suite,
+                "layers": layers,
+                "affinity": affinity,
+                "nmi": part.nmi.mean(),
+                "low": low,
+                "high": high,
+                **{
+                    name: part[name].mean()
+                    for name in (
+                        "nmi_ceiling", "nmi_chance", "nmi_similarity", "planted", "planted_truth", "rank",
+                        "rank_ceiling", "relative_error", "rank_scores", "rank_scores_ceiling", "saving",
+                        "saving_per_subset",
+                    )
+                },
+                "seeds": len(part),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw groups and affinities against what noise allows, per suite and depth, for the default affinity."""
+    own = table[table.affinity == "pairwise"]
+    suites = list(dict.fromkeys(own.suite))
+    depths = sorted(own.layers.unique())
+    figure = Figure(figsize=(9.5, 1.6 + 0.55 * len(suites)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    kinds = (
+        (panels[0], "nmi", "nmi_ceiling", "nmi_chance", "NMI of estimated with real groups"),
+        (panels[1], "rank", "rank_ceiling", None, "rank correlation of the affinities"),
+    )
+    for ax, value, ceiling, chance, label in kinds:
+        for row, suite in enumerate(suites):
+            for place, layers in enumerate(depths):
+                part = own[(own.suite == suite) & (own.layers == layers)]
+                y = row + 0.24 * (place - (len(depths) - 1) / 2)
+                low, high = confidence_interval(part[value].to_numpy())
+                ax.plot([low, high], [y, y], color=f"C{place}", linewidth=2)
+                first = row == 0
+                ax.plot(
+                    part[value].mean(),
+                    y,
+                    "o",
+                    color=f"C{place}",
+                    ms=5,
+                    label=f"{layers} layers" if first else None,
+                )
+                ax.plot(part[value], np.full(len(part), y), ".", color=f"C{place}", ms=3, alpha=0.5)
+                for column, marker, name in ((ceiling, "|", "noise ceiling"), (chance, "x", "chance")):
+                    if column:
+                        named = first and place == 0
+                        ax.plot(
+                            part[column].mean(), y, marker, color="black", ms=7, label=name if named else None
+                        )
+        ax.set(xlabel=label, yticks=range(len(suites)), yticklabels=suites)
+        ax.grid(axis="x", color="0.92")
+        ax.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+    return figure
