@@ -60,9 +60,16 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)"
     )
     group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    group.add_argument("--subsets", type=int, default=200, help="number m of random subsets (default 200)")
+    group.add_argument(
+        "--subsets",
+        type=_subset_count,
+        default=200,
+        help="number m of random subsets, or auto for as many as it takes (default 200)",
+    )
     group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
-    group.add_argument("--affinity", choices=("pairwise", "interaction", "mean"), default="pairwise")
+    group.add_argument(
+        "--affinity", choices=("pairwise", "interaction", "mean", "transfer"), default="pairwise"
+    )
     group.add_argument(
         "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"
     )
@@ -160,6 +167,17 @@ def _group_count(text: str) -> int | str:
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no number of groups, give a whole number or auto"
+        ) from None
+
+
+def _subset_count(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of subsets, give a whole number or auto"
         ) from None
 
 

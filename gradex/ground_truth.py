@@ -216,12 +216,12 @@ class GroundTruth:
             raise NotFittedError("this GroundTruth is not fitted: call fit(meta, subsets) first")
         returns = self.returns_ if replicates is None else self.returns_[list(replicates)]
         per_task = returns.mean(axis=0)
-        each = np.nanmean(returns, axis=2)
-        draws = np.empty((0, len(self.subsets_)))
+        draws = np.empty((0, *per_task.shape))
         if len(returns) > 1:
+            # Trainings are drawn again subset by subset, all tasks of one together.
             rng = np.random.default_rng(self.seed)
-            chosen = rng.integers(len(returns), size=(_DRAWS, *each.shape))
-            draws = np.take_along_axis(each[None], chosen, axis=1).mean(axis=1)
+            chosen = rng.integers(len(returns), size=(_DRAWS, *returns.shape[:2], 1))
+            draws = np.take_along_axis(returns[None], chosen, axis=1).mean(axis=1)
         return SubsetScores(self.subsets_, per_task, np.nanmean(per_task, axis=1), draws)
 
     def halves(self) -> tuple[SubsetScores, SubsetScores]:

@@ -32,13 +32,15 @@ class PolicyGradEx:
         Number of groups; the paper uses 3 everywhere. "auto" takes the most stable number, see
         `AffinityGraph.path`.
     subsets, subset_size : int
-        m random subsets of α tasks; all of them where there are no more than m.
-    affinity : {"pairwise", "interaction", "mean"} or Affinity
-        How scores of subsets become affinities of pairs; "mean" is the paper's Eq. (5).
+        m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
+        as `sample_subsets` thinks right.
+    affinity : {"pairwise", "interaction", "mean", "transfer"} or Affinity
+        How scores of subsets become affinities of pairs; "mean" is the paper's Eq. (5), "transfer" the one
+        for a hundred tasks and more, with a `subset_size` of 20 or so.
     score : {"loss", "improvement"} or Score
         How a subset is scored, see `gradex.surrogate`.
-    projection_dim : int
-        d of the random projection.
+    projection_dim, projection : int, str
+        d of the random projection and its kind, see `SurrogateEstimator`.
     folds : int
         Scores are held out by episode over this many folds; 1 scores in-sample, as the paper does.
     steps_per_task : int
@@ -80,7 +82,7 @@ class PolicyGradEx:
     def __init__(
         self,
         k: int | str = 3,
-        subsets: int = 200,
+        subsets: int | None = 200,
         subset_size: int = 3,
         affinity: str | Affinity = "pairwise",
         score: str | Score = "loss",
@@ -91,6 +93,7 @@ class PolicyGradEx:
         group_steps: int | None = None,
         bootstrap: int = 20,
         seed: int = 0,
+        projection: str = "gaussian",
     ) -> None:
         self.k = k
         self.subsets = subsets
@@ -104,6 +107,7 @@ class PolicyGradEx:
         self.group_steps = group_steps
         self.bootstrap = bootstrap
         self.seed = seed
+        self.projection = projection
         self.seconds_: dict[str, float] = {}
 
     @property
@@ -162,9 +166,10 @@ class PolicyGradEx:
         ValueError
             See `check`.
         """
-        chosen = self.check(suite)
         self.suite_ = suite
         self.seconds_ = {}
+        with self._stage("subsets"):
+            chosen = self.check(suite)
         self.coverage_ = pair_coverage(chosen, len(suite))
         with self._stage("meta-policy"):
             self.meta_ = self._meta_policy(suite, checkpoint) if meta is None else meta
@@ -172,7 +177,7 @@ class PolicyGradEx:
             transitions = self.meta_.transitions(self.steps_per_task)
         with self._stage("gradients"):
             estimator = SurrogateEstimator(
-                self.projection_dim, folds=self.folds, score=self.score, seed=self.seed
+                self.projection_dim, self.projection, folds=self.folds, score=self.score, seed=self.seed
             )
             self.surrogate_ = estimator.fit(self.meta_, transitions)
         with self._stage("subset scores"):

@@ -117,7 +117,7 @@ def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str
         "clustering: objective ",
         "agreement with the planted groups: NMI ",
         "mean return over the tasks: meta-policy ",
-        "seconds: meta-policy ",
+        "seconds: subsets ",
         "written to runs/navigation-k2-seed0",
     ):
         assert part in text
@@ -227,6 +227,7 @@ def test_a_run_that_was_cut_off_goes_on(
         (["navigation", "--k", "13"], "k is 13 for 12 tasks: choose 1 to 12"),
         (["navigation", "--subset-size", "13"], "size=13 is no subset size for 12 tasks"),
         (["navigation", "--subsets", "4"], "count=4 subsets of size 3 cannot cover all 66 pairs"),
+        (["navigation", "--subsets", "auto", "--subset-size", "13"], "size=13 is no subset size for 12"),
         (["absent.py:suite"], "there is no file 'absent.py': give FILE.py:NAME"),
         (["mine.py:absent"], "'mine.py' has no 'absent': give the name of a suite"),
         (["mine.py:nothing"], "'mine.py:nothing' is a int: expected a TaskSuite"),

@@ -54,9 +54,10 @@ def test_scores_are_means_over_tasks_and_replicates(meta: MetaPolicy) -> None:
     row = SUBSETS.index((0, 1, 2))
     np.testing.assert_allclose(scores.score[row], fitted.returns_[:, row, :3].mean())
     np.testing.assert_allclose(scores.per_task, fitted.returns_.mean(axis=0))
-    assert scores.draws.shape == (20, len(SUBSETS))
+    assert scores.draws.shape == (20, len(SUBSETS), 4)
     spread = np.nanmean(fitted.returns_, axis=2)
-    assert (scores.draws <= spread.max(axis=0) + 1e-9).all() and scores.draws.std() > 0
+    drawn = np.nanmean(scores.draws, axis=2)
+    assert (drawn <= spread.max(axis=0) + 1e-9).all() and drawn.std(axis=0).min() > 0
     even, odd = fitted.halves()
     np.testing.assert_allclose(even.score, spread[[0, 2]].mean(axis=0))
     np.testing.assert_allclose(odd.score, spread[1])

@@ -61,14 +61,14 @@ def test_what_was_learned_fits_together(suite: TaskSuite, fitted: PolicyGradEx) 
     assert fitted.graph_.matrix.shape == (N, N)
     assert (fitted.coverage_[np.triu_indices(N, 1)] == 4).all()
     assert list(fitted.seconds_) == [
-        "meta-policy", "transitions", "gradients", "subset scores", "uncertainty", "clustering",
-        "group policies",
+        "subsets", "meta-policy", "transitions", "gradients", "subset scores", "uncertainty",
+        "clustering", "group policies",
     ]  # fmt: skip
     assert min(fitted.seconds_.values()) > 0
 
 
 def test_groups_come_with_their_uncertainty(fitted: PolicyGradEx) -> None:
-    assert fitted.scores_.draws.shape == (20, 20)
+    assert fitted.scores_.draws.shape == (20, 20, N)
     assert len(fitted.bootstrap_) == 20  # all subsets were scored, so that only episodes are drawn
     assert (fitted.bootstrap_.stderr[np.triu_indices(N, 1)] > 0).all()
     np.testing.assert_array_equal(
@@ -138,6 +138,25 @@ def test_a_suite_without_planted_groups_and_a_run_without_group_policies() -> No
     assert grouping.report()["planted_nmi"] is None
     assert grouping.policies_ == []
     assert set(grouping.evaluate(2).policy) == {"meta"}
+
+
+def test_the_sampler_chooses_how_many_subsets() -> None:
+    suite = TaskSuite.make("navigation", n=12, groups=4)
+    grouping = small(
+        k=4,
+        subsets=None,
+        subset_size=4,
+        affinity="transfer",
+        projection="khatri-rao",
+        meta_steps=50_000,
+        bootstrap=0,
+    )
+    subsets = grouping.check(suite)
+    grouping.fit(suite)
+    assert len(grouping.scores_.subsets) == len(subsets)
+    assert grouping.report()["coverage"]["fewest"] == 5
+    assert grouping.config["subsets"] is None
+    assert grouping.report()["planted_nmi"] == pytest.approx(1)
 
 
 # ---------------------------------------------------------------------- the meta-policy, trained once

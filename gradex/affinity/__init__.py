@@ -1,6 +1,12 @@
 """From scores of task subsets to groups of tasks: affinities, the clustering relaxation, rivals."""
 
-from gradex.affinity.affinities import Affinity, InteractionAffinity, MeanAffinity, PairwiseAffinity
+from gradex.affinity.affinities import (
+    Affinity,
+    InteractionAffinity,
+    MeanAffinity,
+    PairwiseAffinity,
+    TransferAffinity,
+)
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.bound import certified_upper_bound
 from gradex.affinity.exhaustive import ExhaustiveGrouping
@@ -36,6 +42,7 @@ __all__ = [
     "SemidefiniteGrouping",
     "SpectralGrouping",
     "SubsetScoresLike",
+    "TransferAffinity",
     "certified_upper_bound",
     "local_search",
     "pair_coverage",

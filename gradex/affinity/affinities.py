@@ -1,16 +1,17 @@
-"""From scores of subsets to affinities between tasks: three estimators, one interface.
+"""From scores of subsets to affinities between tasks: four estimators, one interface.
 
 The score of a subset is mostly the mean of how hard its tasks are. Which groups are best depends only on what
 is left, the interaction of the tasks, and on the diagonal, which acts as a reward for leaving a task alone.
 `MeanAffinity` is the paper's average; `InteractionAffinity` averages what the difficulty of tasks does not
-explain; `PairwiseAffinity` fits difficulties and interactions together.
+explain; `PairwiseAffinity` fits difficulties and interactions together; `TransferAffinity` fits them to the
+score of each task instead of their mean.
 """
 
 from abc import ABC, abstractmethod
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
@@ -25,16 +26,22 @@ _DENSE_RANK = 1_500
 class Affinity(ABC):
     """A way to estimate how much tasks help each other from scores of subsets."""
 
+    #: Whether it takes the score of each task in each subset instead of their mean.
+    per_task: ClassVar[bool] = False
+
     @final
-    def matrix(self, subsets: Subsets, score: Num[np.ndarray, " m"], n: int) -> Float[np.ndarray, "{n} {n}"]:
+    def matrix(
+        self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int
+    ) -> Float[np.ndarray, "{n} {n}"]:
         """Estimate the affinity between every two tasks.
 
         Parameters
         ----------
         subsets
             m subsets of task indices, not necessarily of one size.
-        score : array [m]
-            Score of each subset, f(S) in the paper, the mean over its tasks; higher is better.
+        score : array [m], or [m, n] where the affinity is `per_task`
+            Score of each subset, f(S) in the paper, the mean over its tasks; or score of each task in each
+            subset, nan outside of it. Higher is better.
         n
             Number of tasks.
 
@@ -46,14 +53,15 @@ class Affinity(ABC):
         Raises
         ------
         ValueError
-            If the scores are not m finite numbers, a subset is malformed, or a pair of tasks is in no subset.
+            If the scores are not as many finite numbers, a subset is malformed, or a pair of tasks is in no
+            subset.
         """
-        members, score = _checked(subsets, score, n)
+        members, score = self._checked(subsets, score, n)
         estimate = self._estimate(members, score)
         # What rounding leaves where there is no interaction must not pass for one.
         return estimate if np.abs(estimate).max() > 1e-12 * np.abs(score).max() else np.zeros((n, n))
 
-    def settled(self, subsets: Subsets, score: Num[np.ndarray, " m"], n: int) -> "Affinity":
+    def settled(self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int) -> "Affinity":
         """Return the affinity with all that it would choose from these scores chosen for good.
 
         For estimates from other draws of the same scores: in a draw with replacement copies of a subset tell
@@ -66,8 +74,34 @@ class Affinity(ABC):
         """
         return self
 
+    def _checked(
+        self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int
+    ) -> tuple[csr_array, Float[np.ndarray, " scores"]]:
+        """Return membership and scores, by task in the order of `_entries`; raise where they are no basis."""
+        members = membership(subsets, n)
+        score = np.asarray(score, dtype=np.float64)
+        if score.shape != (members.shape if self.per_task else members.shape[:1]):
+            wanted = f"one score for each of {n} tasks" if self.per_task else "one score each"
+            raise ValueError(f"{members.shape[0]} subsets need {wanted}; got {score.size}")
+        subset, task = _entries(members)
+        score = score[subset, task] if self.per_task else score
+        if not np.isfinite(score).all():
+            place = int(np.flatnonzero(~np.isfinite(score))[0])
+            wrong = int(subset[place]) if self.per_task else place
+            raise ValueError(
+                f"the score of subset {wrong} is {score[place]}; drop the subset or score it again"
+            )
+        missing = [(int(i), int(j)) for i, j in np.argwhere((members.T @ members).toarray() == 0) if i < j]
+        if missing:
+            shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
+            raise ValueError(
+                f"{len(missing)} pairs of tasks are in no subset: {shown};"
+                " score more subsets (sample_subsets covers all pairs)"
+            )
+        return members, score
+
     @abstractmethod
-    def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
+    def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
         """Estimate from valid input in which every pair is covered."""
 
 
@@ -107,17 +141,13 @@ class InteractionAffinity(Affinity):
         return _with_additive_diagonal(_mean_over_subsets(members, _Difficulty(members).residual(score)))
 
 
-@final
-class PairwiseAffinity(Affinity):
-    """Ridge regression of the scores on tasks and pairs of tasks; the affinity is a pair's coefficient.
-
-    Solves  min over b, c of  sum_S (f(S) - mean_{i in S} b_i - mean_{i<j in S} c_ij)^2 + mu sum_{i<j} c_ij^2
-    and gives U_ij = c_ij, diagonal 0.
+class RidgeAffinity(Affinity):
+    """Ridge regression of scores on tasks and pairs of tasks; the affinity is a pair's coefficient.
 
     Parameters
     ----------
     ridge
-        Strength mu of the ridge, in units of the mean squared norm of a subset's row of the pair design. In
+        Strength mu of the ridge, in units of the mean squared norm of a score's row of the pair design. In
         these units the best strength is the variance of a score that pairs do not explain over the variance
         that they do, whatever the scale of the scores and the number and size of the subsets. ``"gcv"`` takes
         it from 1e-4 to 1e3, in half decades, by generalised cross-validation.
@@ -130,14 +160,18 @@ class PairwiseAffinity(Affinity):
             raise ValueError(f"ridge={ridge!r} is no strength; give a positive number or 'gcv'")
         self.ridge = ridge
 
-    def settled(self, subsets: Subsets, score: Num[np.ndarray, " m"], n: int) -> "PairwiseAffinity":
-        regression = _pair_regression(*_checked(subsets, score, n))
-        return self if regression is None else PairwiseAffinity(self._strength(*regression) / regression[1])
+    @final
+    def settled(self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int) -> "RidgeAffinity":
+        regression = self._regression(*self._checked(subsets, score, n))
+        return self if regression is None else type(self)(self._strength(*regression) / regression[1])
 
-    def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
+    @final
+    def _coefficients(
+        self, members: csr_array, score: Float[np.ndarray, " scores"]
+    ) -> Float[np.ndarray, "n n"]:
         n = members.shape[1]
         affinity = np.zeros((n, n))
-        if (regression := _pair_regression(members, score)) is not None:
+        if (regression := self._regression(members, score)) is not None:
             affinity[np.triu_indices(n, 1)] = regression[0].coefficients(self._strength(*regression))
         return affinity + affinity.T
 
@@ -146,26 +180,73 @@ class PairwiseAffinity(Affinity):
             return problem.best_strength(unit * self.strengths)
         return unit * self.ridge
 
+    def _regression(
+        self, members: csr_array, score: Float[np.ndarray, " scores"]
+    ) -> tuple[Ridge, float] | None:
+        """Set up the regression, with the unit of its strength; None where there is nothing to explain.
 
-def _checked(
-    subsets: Subsets, score: Num[np.ndarray, " m"], n: int
-) -> tuple[csr_array, Float[np.ndarray, " m"]]:
-    """Return membership and scores; raise where they are no basis for an estimate."""
-    members = membership(subsets, n)
-    score = np.asarray(score, dtype=np.float64)
-    if score.shape != (members.shape[0],):
-        raise ValueError(f"{members.shape[0]} subsets need one score each; got {score.size}")
-    if not np.isfinite(score).all():
-        wrong = int(np.flatnonzero(~np.isfinite(score))[0])
-        raise ValueError(f"the score of subset {wrong} is {score[wrong]}; drop the subset or score it again")
-    missing = [(int(i), int(j)) for i, j in np.argwhere((members.T @ members).toarray() == 0) if i < j]
-    if missing:
-        shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
-        raise ValueError(
-            f"{len(missing)} pairs of tasks are in no subset: {shown};"
-            " score more subsets (sample_subsets covers all pairs)"
-        )
-    return members, score
+        Difficulties carry no penalty, so they are projected out of scores and pairs first.
+        """
+        pairs, difficulty = self._designs(members)
+        residual = difficulty.residual(score)
+        if not residual.any():
+            return None
+        return _pair_ridge(pairs, residual, difficulty), float(pairs.power(2).sum()) / len(residual)
+
+    @abstractmethod
+    def _designs(self, members: csr_array) -> "tuple[csr_array, _Difficulty]":
+        """Return how scores depend on pairs, in the order of `numpy.triu_indices`, and on single tasks."""
+
+
+@final
+class PairwiseAffinity(RidgeAffinity):
+    """Ridge regression of the scores of subsets on tasks and pairs of tasks.
+
+    Solves  min over b, c of  sum_S (f(S) - mean_{i in S} b_i - mean_{i<j in S} c_ij)^2 + mu sum_{i<j} c_ij^2
+    and gives U_ij = c_ij, diagonal 0.
+
+    Parameters
+    ----------
+    ridge
+        Strength mu, see `RidgeAffinity`.
+    """
+
+    def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
+        # There is a gauge: adding a_i + a_j to c_ij adds twice the mean of a over S to the score of S (of two
+        # tasks or more), which b takes up. Of all these c the ridge picks the smallest, the one with row sums
+        # 0, and its additive diagonal is 0.
+        return self._coefficients(members, score)
+
+    def _designs(self, members: csr_array) -> "tuple[csr_array, _Difficulty]":
+        return _pair_design(members), _Difficulty(members)
+
+
+@final
+class TransferAffinity(RidgeAffinity):
+    """Ridge regression of each task's own score on the tasks that it was trained with.
+
+    Solves  min over b, c of  sum_S sum_{i in S} (f_i(S) - b_i - mean_{j in S, j != i} c_ij)^2
+    + mu sum_{i<j} c_ij^2,  c symmetric, and gives U_ij = c_ij; the diagonal continues their additive part.
+
+    f_i(S), the score of task i after training on S, has the mean f(S) over i in S. A subset of alpha tasks
+    has alpha such scores, each about pairs of its own. So n^2 / (2 alpha) subsets tell all pairs apart, where
+    `PairwiseAffinity` needs n^2 / 2.
+
+    Parameters
+    ----------
+    ridge
+        Strength mu, see `RidgeAffinity`.
+    """
+
+    per_task = True
+
+    def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
+        return _with_additive_diagonal(self._coefficients(members, score))
+
+    def _designs(self, members: csr_array) -> "tuple[csr_array, _Difficulty]":
+        rows = members.nnz
+        alone = csr_array((np.ones(rows), members.indices, np.arange(rows + 1)), (rows, members.shape[1]))
+        return _companion_design(members), _Difficulty(alone)
 
 
 class _Difficulty:
@@ -207,6 +288,11 @@ def _with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndar
     return off_diagonal + np.diag(2 * b)
 
 
+def _entries(members: csr_array) -> tuple[Int[np.ndarray, " scores"], Int[np.ndarray, " scores"]]:
+    """Return subset and task of every membership, in the order in which they are stored."""
+    return np.repeat(np.arange(members.shape[0]), np.diff(members.indptr)), members.indices
+
+
 def _pair_design(members: csr_array) -> csr_array:
     """Return rows that average over a subset's pairs, [m, n(n-1)/2], in the order of `numpy.triu_indices`."""
     m, n = members.shape
@@ -224,23 +310,31 @@ def _pair_design(members: csr_array) -> csr_array:
     return csr_array(entries, shape=(m, n * (n - 1) // 2))
 
 
-def _pair_regression(members: csr_array, score: Float[np.ndarray, " m"]) -> tuple[Ridge, float] | None:
-    """Set up the regression on pairs, with the unit of its strength; None where there is nothing to explain.
+def _companion_design(members: csr_array) -> csr_array:
+    """Return rows that average over the pairs of a member with the others of its subset, one per `_entries`.
 
-    b carries no penalty, so it is projected out of scores and pairs first. With it goes the gauge: adding a_i
-    + a_j to c_ij adds twice the mean of a over S to the score of S (of two tasks or more), which b takes up.
-    Of all these c the ridge picks the smallest, the one with row sums 0, and its additive diagonal is 0.
+    Columns are in the order of `numpy.triu_indices`.
     """
-    difficulty = _Difficulty(members)
-    residual = difficulty.residual(score)
-    if not residual.any():
-        return None
-    pairs = _pair_design(members)
-    unit = float(pairs.power(2).sum()) / len(residual)
+    n = members.shape[1]
+    sizes = np.diff(members.indptr)
+    rows, columns, values = [], [], []
+    for size in np.unique(sizes[sizes > 1]):
+        entry = members.indptr[np.flatnonzero(sizes == size)][:, None] + np.arange(size)
+        tasks = members.indices[entry].astype(np.int64)
+        own, other = np.nonzero(~np.eye(size, dtype=bool))
+        i, j = np.minimum(tasks[:, own], tasks[:, other]), np.maximum(tasks[:, own], tasks[:, other])
+        columns.append((i * (2 * n - i - 1) // 2 + j - i - 1).ravel())
+        rows.append(entry[:, own].ravel())
+        values.append(np.full(i.size, 1.0 / (size - 1)))
+    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    return csr_array(entries, shape=(members.nnz, n * (n - 1) // 2))
+
+
+def _pair_ridge(pairs: csr_array, residual: Float[np.ndarray, " scores"], difficulty: _Difficulty) -> Ridge:
+    """Set up the regression of the residual on what the additive model cannot explain of the pairs."""
     m, unknowns = pairs.shape
     if m * unknowns <= _DENSE_ENTRIES and min(m, unknowns) <= _DENSE_RANK:
-        dense = difficulty.project_out(pairs.toarray())
-        return DenseRidge(dense, residual, freedom=m - difficulty.rank), unit
+        return DenseRidge(difficulty.project_out(pairs.toarray()), residual, freedom=m - difficulty.rank)
     design = LinearOperator(
         shape=pairs.shape,
         matvec=lambda x: difficulty.project_out(pairs @ x.ravel()),
@@ -248,4 +342,4 @@ def _pair_regression(members: csr_array, score: Float[np.ndarray, " m"]) -> tupl
         dtype=np.float64,
     )
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=m)
-    return IterativeRidge(design, residual, probe=difficulty.project_out(signs)), unit
+    return IterativeRidge(design, residual, probe=difficulty.project_out(signs))

@@ -67,8 +67,8 @@ def free_subsets(subsets: Sequence[tuple[int, ...]], n: int) -> int:
 
 def bootstrap(
     subsets: Sequence[tuple[int, ...]],
-    score: Num[np.ndarray, " m"],
-    score_draws: Num[np.ndarray, "score_draws m"],
+    score: Num[np.ndarray, "m *n"],
+    score_draws: Num[np.ndarray, "score_draws m *n"],
     n: int,
     affinity: Affinity,
     draws: int,
@@ -84,7 +84,7 @@ def bootstrap(
     ----------
     subsets, score, n, affinity
         m subsets, their scores, the number of tasks and the `Affinity` to estimate.
-    score_draws : array [score draws, m]
+    score_draws : array [score draws, m] or [score draws, m, n]
         Scores from data that were drawn again, if any.
     draws
         Number of draws; where all subsets stay, no more than there are draws of the scores.

@@ -12,7 +12,13 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from gradex.affinity.affinities import Affinity, InteractionAffinity, MeanAffinity, PairwiseAffinity
+from gradex.affinity.affinities import (
+    Affinity,
+    InteractionAffinity,
+    MeanAffinity,
+    PairwiseAffinity,
+    TransferAffinity,
+)
 from gradex.affinity.bootstrap import Bootstrap, bootstrap, free_subsets
 from gradex.affinity.bound import check_group_count
 from gradex.affinity.drawing import draw_heatmap, draw_network, draw_path
@@ -25,6 +31,7 @@ _AFFINITIES: dict[str, type[Affinity]] = {
     "mean": MeanAffinity,
     "interaction": InteractionAffinity,
     "pairwise": PairwiseAffinity,
+    "transfer": TransferAffinity,
 }
 
 
@@ -32,7 +39,7 @@ _AFFINITIES: dict[str, type[Affinity]] = {
 class SubsetScoresLike(Protocol):
     """Scores of subsets of tasks, as a surrogate estimates them or real training measures them.
 
-    They may have an attribute ``draws`` besides, array [draws, m]: the scores from data drawn again.
+    They may have an attribute ``draws`` besides, array [draws, m, n]: ``per_task`` from data drawn again.
     """
 
     @property
@@ -124,10 +131,10 @@ class AffinityGraph:
         ----------
         scores
             Anything with ``subsets``, ``score`` [m] and ``per_task`` [m, n], which tells the number of tasks,
-            and maybe ``draws`` [draws, m].
+            and maybe ``draws`` [draws, m, n].
         affinity
-            ``"mean"`` (PolicyGradEx, Eq. (5)), ``"interaction"``, ``"pairwise"``, or an `Affinity` with
-            options of its own.
+            ``"mean"`` (PolicyGradEx, Eq. (5)), ``"interaction"``, ``"pairwise"``, ``"transfer"``, or an
+            `Affinity` with options of its own.
         names
             Name of each task.
 
@@ -143,7 +150,8 @@ class AffinityGraph:
                     f"affinity={affinity!r} is unknown; did you mean {near!r} of {', '.join(_AFFINITIES)}?"
                 )
             affinity = _AFFINITIES[affinity]()
-        graph = cls(affinity.matrix(scores.subsets, scores.score, scores.per_task.shape[1]), names)
+        score, n = _seen_by(affinity, scores), scores.per_task.shape[1]
+        graph = cls(affinity.matrix(scores.subsets, score, n), names)
         graph._estimate = scores, affinity
         return graph
 
@@ -296,8 +304,9 @@ class AffinityGraph:
                 "a graph from a matrix has nothing to draw again; estimate it with AffinityGraph.from_scores"
             )
         subsets, scores, affinity = self._rows(), *self._estimate
-        affinity = affinity.settled(subsets, scores.score, len(self))
-        return bootstrap(subsets, scores.score, _draws(scores), len(self), affinity, draws, seed)
+        score = _seen_by(affinity, scores)
+        affinity = affinity.settled(subsets, score, len(self))
+        return bootstrap(subsets, score, _draws(affinity, scores), len(self), affinity, draws, seed)
 
     def _rows(self) -> list[tuple[int, ...]]:
         """Return the subsets that were scored."""
@@ -307,7 +316,7 @@ class AffinityGraph:
     def _varies(self) -> bool:
         """Say whether there is anything to draw again."""
         return self._estimate is not None and (
-            free_subsets(self._rows(), len(self)) > 0 or len(_draws(self._estimate[0])) > 1
+            free_subsets(self._rows(), len(self)) > 0 or len(_draws(*self._estimate[::-1])) > 1
         )
 
     def plot_path(self, ax: Axes | None = None, path: GroupCountPath | None = None) -> Axes:
@@ -391,6 +400,12 @@ class AffinityGraph:
         return self.to_frame().to_html(float_format="{:.3g}".format, max_rows=20, max_cols=20)
 
 
-def _draws(scores: SubsetScoresLike) -> Float[np.ndarray, "draws m"]:
+def _seen_by(affinity: Affinity, scores: SubsetScoresLike) -> Float[np.ndarray, "m *n"]:
+    """Return the scores that the affinity takes."""
+    return scores.per_task if affinity.per_task else scores.score
+
+
+def _draws(affinity: Affinity, scores: SubsetScoresLike) -> Float[np.ndarray, "draws *m"]:
     """Return the scores from data drawn again, or none."""
-    return np.asarray(getattr(scores, "draws", np.zeros((0, len(scores.score)))))
+    draws = np.asarray(getattr(scores, "draws", np.zeros((0, *scores.per_task.shape))))
+    return draws if affinity.per_task else np.nanmean(draws, axis=2)

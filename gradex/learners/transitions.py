@@ -13,6 +13,8 @@ from gradex.tasks import TaskSuite
 
 #: Steps to simulate per environment where episodes are long or unbounded.
 _SPAN = 512
+#: Samples whose values are estimated together: critics see the task as one of n inputs, which takes memory.
+_SAMPLES = 2**15
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,9 @@ def _advantages(agent: ActorCritic, rollout: Rollout, discount: float, trace: fl
     """Advantages [steps, environments] of a stack of one, in float64."""
     times = len(rollout.observations)
     tasks = torch.from_numpy(rollout.tasks).repeat(1, times)
-    values = agent.values(rollout.observations.transpose(0, 1).flatten(1, 2), tasks).double()
+    samples = rollout.observations.transpose(0, 1).flatten(1, 2)
+    pieces = zip(samples.split(_SAMPLES, dim=1), tasks.split(_SAMPLES, dim=1), strict=True)
+    values = torch.cat([agent.values(*piece) for piece in pieces], dim=1).double()
     return discounted_advantages(
         rollout.rewards,
         values.reshape(times, 1, -1).numpy(),

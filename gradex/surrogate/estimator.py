@@ -240,7 +240,7 @@ class SurrogateEstimator:
 
     def score_draws(
         self, subsets: Subsets, draws: int, seed: int = 0, tolerance: float = DRAW_TOLERANCE
-    ) -> Float[np.ndarray, "draws m"]:
+    ) -> Float[np.ndarray, "draws m n"]:
         """Score subsets as if other episodes had been met: the bootstrap (Efron 1979), by episode.
 
         Each draw takes as many episodes of every task as there are, with replacement, and fits and scores all
@@ -257,15 +257,15 @@ class SurrogateEstimator:
 
         Returns
         -------
-        array [draws, m]
-            The scores f̂(S) in each draw.
+        array [draws, m, n]
+            The scores of each task in each draw; nan where it is not in the subset.
         """
         members, rng = self._members(subsets), np.random.default_rng(seed)
         scores = [
-            self._score(members, tolerance, draw_episodes(self.tasks, self.episodes, rng)).score
+            self._score(members, tolerance, draw_episodes(self.tasks, self.episodes, rng)).per_task
             for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
         ]
-        return np.array(scores).reshape(draws, len(members))
+        return np.array(scores).reshape(draws, *members.shape)
 
     def _score(
         self,

@@ -109,18 +109,18 @@ class SubsetScores:
         Score of task i under the surrogate fitted to subset S; nan where i is not in S.
     score : array [m]
         f̂(S), the mean over the members.
-    draws : array [draws, m]
-        The same from episodes that were drawn again; none unless asked for.
+    draws : array [draws, m, n]
+        `per_task` from data that were drawn again; none unless asked for.
     """
 
     subsets: tuple[tuple[int, ...], ...]
     per_task: Float[np.ndarray, "m n"]
     score: Float[np.ndarray, " m"]
-    draws: Float[np.ndarray, "draws m"] = field(default_factory=lambda: np.zeros((0, 0)))
+    draws: Float[np.ndarray, "draws m n"] = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
     def __post_init__(self) -> None:
         if not len(self.draws):
-            object.__setattr__(self, "draws", np.zeros((0, len(self.score))))
+            object.__setattr__(self, "draws", np.zeros((0, *self.per_task.shape)))
 
     def to_frame(self) -> pd.DataFrame:
         """Give a tidy table, one row per subset and member: subset (its number), task, task_score, score."""

@@ -16,9 +16,10 @@ from gradex.tasks.simulator import Reset, Step
 from gradex.tasks.suite import Task, TaskSuite
 
 _STEP = 0.1
-#: Half-width, in radians, of a planted group of directions, and of the arc that "partial" covers and "biased"
-#: favours.
-_GROUP_SPREAD, _ARC = np.pi / 9, np.pi / 4
+#: Share of the circle that planted groups cover together, in groups of equal width.
+_GROUPED = 1 / 3
+#: Half-width, in radians, of the arc that "partial" covers and "biased" favours.
+_ARC = np.pi / 4
 _BIAS = 0.9
 
 
@@ -61,8 +62,9 @@ class Navigation(TaskSuite):
         groups : int
             Number of planted groups, used with `goals="groups"`.
         goals : {"groups", "uniform", "partial", "biased"}
-            "groups": `groups` equally spaced directions, each goal within 20 degrees of its own. "uniform":
-            the whole circle, equally spaced. "partial": an arc of 90 degrees only. "biased": one goal in ten
+            "groups": arcs around `groups` equally spaced directions, a third of the circle together, so that
+            the gap between two groups is twice as wide as a group. "uniform": the whole circle, equally
+            spaced. "partial": an arc of 90 degrees only. "biased": one goal in ten
             anywhere, the rest in that arc.
         radius, threshold : float
             Radius of the circle, and the final distance that counts as success, in units of length.
@@ -100,7 +102,8 @@ class Navigation(TaskSuite):
         rotation, goals, groups = (self.options[name] for name in ("rotation", "goals", "groups"))
         if goals == "groups":
             label = rng.permutation(np.arange(n) % groups)
-            angles = rotation + label * 2 * np.pi / groups + rng.uniform(-_GROUP_SPREAD, _GROUP_SPREAD, n)
+            spread = _GROUPED * np.pi / groups
+            angles = rotation + label * 2 * np.pi / groups + rng.uniform(-spread, spread, n)
             return self._tasks(angles, label)
         arc = rotation + rng.uniform(-_ARC, _ARC, n)
         around = rng.uniform(0, 2 * np.pi, n)

@@ -11,9 +11,11 @@ TRIPLES = list(combinations(range(N), 3))
 
 
 def scored(subsets, score, draws=None, n=N):
-    scores = SimpleNamespace(subsets=subsets, score=score, per_task=np.zeros((len(subsets), n)))
+    """Every task of a subset has the subset's score."""
+    inside = np.array([[0.0 if task in subset else np.nan for task in range(n)] for subset in subsets])
+    scores = SimpleNamespace(subsets=subsets, score=score, per_task=score[:, None] + inside)
     if draws is not None:
-        scores.draws = draws
+        scores.draws = draws[..., None] + inside
     return scores
 
 
@@ -47,7 +49,7 @@ def test_where_all_subsets_were_scored_only_the_scores_are_drawn(affinity):
     assert len(bootstrap) == 4
     same = AffinityGraph.from_scores(scores, affinity)._estimate[1].settled(TRIPLES, scores.score, N)
     for matrix, draw in zip(bootstrap.matrices, scores.draws, strict=True):
-        np.testing.assert_allclose(matrix, same.matrix(TRIPLES, draw, N), atol=1e-12)
+        np.testing.assert_allclose(matrix, same.matrix(TRIPLES, np.nanmean(draw, axis=1), N), atol=1e-12)
     np.testing.assert_allclose(bootstrap.stderr, np.std(bootstrap.matrices, axis=0, ddof=1))
 
 

@@ -55,6 +55,19 @@ def test_groups_are_directions(n: int) -> None:
     assert np.ptp(np.bincount(suite.labels)) <= 1
 
 
+@pytest.mark.parametrize("groups", [2, 5, 10])
+def test_gaps_are_wider_than_groups(groups: int) -> None:
+    suite = TaskSuite.make("navigation", n=300, groups=groups, seed=1)
+    angles = np.array([task.parameters["angle"] for task in suite.tasks])
+    order = np.argsort(angles)
+    ordered, labels = angles[order], suite.labels[order]
+    steps = np.diff(ordered, append=ordered[0] + 2 * np.pi)
+    gaps = steps[labels != np.roll(labels, -1)]
+    assert len(gaps) == groups
+    assert gaps.min() >= 2 / 3 * 2 * np.pi / groups - 1e-9
+    assert 2 * np.pi - gaps.sum() <= 2 * np.pi / 3 + 1e-9
+
+
 def test_sources_of_goals() -> None:
     def angles(goals: str, n: int) -> np.ndarray:
         suite = TaskSuite.make("navigation", n=n, goals=goals, seed=3)
