@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from tqdm.auto import trange
 
 from gradex.learners import Transitions
+from gradex.learners.threads import one_thread
 from gradex.meta_policy import MetaPolicy, check_subset
 from gradex.surrogate.closed_form import natural_gradient_affinity
 from gradex.surrogate.features import check_transitions, gradient_features
@@ -280,7 +281,8 @@ class SurrogateEstimator:
             counts = counts * times
         theta = self._regression.solve(members, counts, tolerance).theta
         samples = (self.features, self.labels, self.weights, self.tasks, self._folds)
-        return score_subsets(self.score, members, theta, *samples, times)
+        with one_thread():
+            return score_subsets(self.score, members, theta, *samples, times)
 
     def _members(self, subsets: Subsets) -> Bool[np.ndarray, "m n"]:
         n = len(self._fitted().suite)

@@ -10,6 +10,7 @@ move together, so that the work is one matrix product per task: of its samples w
 subsets that contain it.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from gradex.learners.threads import one_thread
 from gradex.surrogate.preconditioner import Preconditioner, SharedCurvature
 
 #: A coarser tolerance is reached in float32; a finer one lies below the rounding of its sums.
 _SINGLE_PRECISION = 1e-5
-#: Bytes that a chunk of subsets may take.
-_CHUNK = 2**27
+#: Bytes that a chunk of subsets may take, and subsets from which a chunk is worth a thread.
+_CHUNK, _WORTHWHILE = 2**27, 64
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class SubsetLogisticRegression:
         self._signed = self._pad(torch.from_numpy(features))
         self._signed *= self._pad(torch.from_numpy(labels.astype(features.dtype))).unsqueeze(-1)
         self._weights = self._pad(torch.from_numpy(weights.astype(np.float64)))
-        self._curvature = SharedCurvature(self._signed, self._weights, torch.from_numpy(sizes).double())
+        with one_thread():
+            self._curvature = SharedCurvature(self._signed, self._weights, torch.from_numpy(sizes).double())
         self.hessian = self._curvature.hessian
 
     def _pad(self, samples: Shaped[Tensor, "N *rest"]) -> Shaped[Tensor, "n longest *rest"]:
@@ -145,11 +148,12 @@ class SubsetLogisticRegression:
             samples.append((signed, weights, -0.5 * weights @ signed, goal))
         most = int(members.sum(axis=1).max())
         length = max(1, _CHUNK // (stages[-1][0].itemsize * 6 * most * times[0].numel()))
+        threads = torch.get_num_threads()
+        length = min(length, max(_WORTHWHILE, -(-len(members) // threads)))
         chunks = torch.from_numpy(members).split(length)
         starts = [None] * len(chunks) if start is None else torch.from_numpy(start).split(length)
-        each = list(zip(chunks, starts, strict=True))
-        pieces = []
-        for chunk, begin in tqdm(each, desc="fitting subsets", delay=2, leave=False):
+
+        def fit(chunk: Bool[Tensor, "m n"], begin: Float[Tensor, "m folds d"] | None) -> tuple[Tensor, ...]:
             precondition = self._curvature.preconditioner(chunk, ridge)
             # Where nothing counts the sums are 0, and so should be the means.
             sizes = (chunk.double() @ times.sum(dim=-1).double()).clamp(min=1)
@@ -159,7 +163,12 @@ class SubsetLogisticRegression:
                 left = max_iterations - int(iterations.max())
                 theta, residual, steps = _minimise(objective, precondition, theta, goal, left)
                 iterations += steps
-            pieces.append((theta.double(), residual.double(), iterations))
+            return theta.double(), residual.double(), iterations
+
+        # A thread works on a chunk alone: torch's own would wait for each other after every operation.
+        with one_thread(), ThreadPoolExecutor(threads) as pool:
+            bar = tqdm(pool.map(fit, chunks, starts), "fitting subsets", len(chunks), delay=2, leave=False)
+            pieces = list(bar)
         minimiser, kkt_residual, used = (torch.cat(parts).numpy() for parts in zip(*pieces, strict=True))
         status = np.where(kkt_residual <= tolerance, "converged", "iteration limit")
         return Solution(minimiser, status, kkt_residual, used)
