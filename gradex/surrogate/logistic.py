@@ -157,12 +157,12 @@ class SubsetLogisticRegression:
             precondition = self._curvature.preconditioner(chunk, ridge)
             # Where nothing counts the sums are 0, and so should be the means.
             sizes = (chunk.double() @ times.sum(dim=-1).double()).clamp(min=1)
-            theta, iterations = begin, torch.zeros(sizes.shape, dtype=torch.int64)
+            at, iterations = begin, torch.zeros(sizes.shape, dtype=torch.int64)
             for features, weights, slopes, goal in samples:
                 objective = _Objective(features, weights, slopes, sizes.to(features.dtype), chunk, ridge)
                 left = max_iterations - int(iterations.max())
-                theta, residual, steps = _minimise(objective, precondition, theta, goal, left)
-                iterations += steps
+                theta, residual, steps = _minimise(objective, precondition, at, goal, left)
+                at, iterations = theta, iterations + steps
             return theta.double(), residual.double(), iterations
 
         # A thread works on a chunk alone: torch's own would wait for each other after every operation.
