@@ -24,7 +24,6 @@ from gradex.affinity import Affinity, MeanAffinity, Partition, RandomGrouping
 from gradex.surrogate import SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
-_LAYERS = {"smoke": (2,), "laptop": (2, 4, 8), "paper": (2, 4, 8)}
 _AFFINITIES: dict[str, str | Affinity] = {
     "pairwise": "pairwise",
     "interaction": "interaction",
@@ -44,8 +43,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rank_scores_ceiling), relative error of the affinities after the best scaling; and costs.
     """
     rows: list[dict[str, Any]] = []
-    for suite in SETTINGS[scale]:
-        for layers in _LAYERS[scale]:
+    for suite, setting in SETTINGS[scale].items():
+        for layers in setting.layers:
             start = time.perf_counter()
             trained = train(scale, suite, seed, layers)
             costs = _costs(trained) | {"seconds_in_all": time.perf_counter() - start}

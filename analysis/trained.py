@@ -27,6 +27,8 @@ class Setting:
         Of real training.
     meta_steps : int, optional
         By default what is recommended for the suite.
+    layers : tuple of int
+        Depths of the policy to compare.
     """
 
     family: str
@@ -36,24 +38,25 @@ class Setting:
     replicates: int = 2
     episodes: int = 16
     meta_steps: int | None = None
+    layers: tuple[int, ...] = (4,)
 
 
 _LAPTOP = {
-    "navigation": Setting("navigation", {"n": 12}, 3, 4096),
-    "reversed CartPole": Setting("cartpole", {"n": 10, "reversed": "half"}, 2, 4096),
+    "navigation": Setting("navigation", {"n": 12}, 3, 4096, layers=(2, 4, 8)),
+    "reversed CartPole": Setting("cartpole", {"n": 10, "reversed": "half"}, 2, 4096, layers=(2, 4, 8)),
     "highway by objective": Setting("highway", {"n": 10, "vary": "objective"}, 2, 4096),
     "CartPole": Setting("cartpole", {"n": 10}, 3, 4096),
     "highway by density": Setting("highway", {"n": 10}, 3, 4096),
     "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096),
 }
 _SMOKE = {
-    "navigation": Setting("navigation", {"n": 6}, 3, 1024, episodes=4, meta_steps=10_000),
+    "navigation": Setting("navigation", {"n": 6}, 3, 1024, episodes=4, meta_steps=10_000, layers=(2,)),
     "reversed CartPole": Setting(
-        "cartpole", {"n": 6, "reversed": "half"}, 2, 1024, episodes=4, meta_steps=10_000
+        "cartpole", {"n": 6, "reversed": "half"}, 2, 1024, episodes=4, meta_steps=10_000, layers=(2, 4)
     ),
 }
 _PAPER = {
-    name: Setting(each.family, each.options, each.k, 50_000, replicates=4, episodes=64)
+    name: Setting(each.family, each.options, each.k, 50_000, replicates=4, episodes=64, layers=(2, 4, 8))
     for name, each in _LAPTOP.items()
 }
 #: Settings by scale and suite.
