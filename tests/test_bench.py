@@ -7,7 +7,7 @@ from gradex.bench import features, ground_truth, logistic
 COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio"]
 
 
-def test_features_are_compared_with_two_batches_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_are_compared_with_three_batches_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trak")
     monkeypatch.setattr(features, "_SIZES", (3, 8, 3, 2))
     monkeypatch.setattr(features, "_SAMPLES", 1000)
@@ -16,7 +16,7 @@ def test_features_are_compared_with_two_batches_of_the_peer(monkeypatch: pytest.
     table = bench.run("features")
     assert list(table.columns) == COLUMNS
     assert (table.part == "features").all()
-    assert (table.peer == "traker BasicProjector on vmap(grad)").sum() == 4
+    assert (table.peer == "traker BasicProjector on vmap(grad)").sum() == 6
     np.testing.assert_allclose(table.ratio, table.peer_value / table.gradex)
     assert (table[table.unit == "s"].gradex > 0).all()
 

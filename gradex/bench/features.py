@@ -60,7 +60,9 @@ def rows() -> Iterator[dict[str, object]]:
             "all gradients as p-vectors", f"khatri-rao, {size}, above the inputs", memory, vectors, "MB"
         )
     projector = BasicProjector(policy.size, _DIMENSION, 0, "normal", torch.device("cpu"))
-    for batch in (250, 1000):
+    # The peer draws its projection anew for every batch, so that it gains from large ones, which take memory: a
+    # gigabyte for 1000. Its projector for GPUs takes 32 at a time.
+    for batch in (32, 250, 1000):
         peer = _fastest(_peer(projector, samples, batch), 2) * _SAMPLES / batch
         for name, seconds in ours.items():
             slices = f"the peer's {batch} of them in one batch" + (
