@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     peers.add_argument(
         "part", nargs="?", metavar="PART", help=f"one of {', '.join(bench.PARTS)} (default all)"
     )
-    peers.add_argument("--out", type=Path, metavar="CSV", help="also write the rows to this file")
+    peers.add_argument(
+        "--out", type=Path, metavar="CSV", help="file for the rows (default runs/bench-PART.csv)"
+    )
     peers.set_defaults(run=_bench)
     return parser
 
@@ -244,10 +246,18 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
 
 # ---------------------------------------------------------------------- bench
 def _bench(options: argparse.Namespace) -> None:
+    path = options.out or Path("runs") / f"bench-{options.part or 'all'}.csv"
+    try:  # before minutes are spent
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {str(path)!r} ({error.strerror}): choose another file with --out"
+        ) from None
     table = bench.run(options.part)
     print(table.to_string(index=False, float_format="{:.4g}".format))
-    if options.out:
-        table.to_csv(options.out, index=False)
+    table.to_csv(path, index=False)
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ class MetaPolicy:
     @property
     def parameters(self) -> Float[np.ndarray, " p"]:
         """The policy's parameters as one vector, θ* after `fit`."""
-        return self._fitted().actors[0].numpy().copy()
+        return self._fitted().actors[0].cpu().numpy().copy()
 
     def _with(self, agent: ActorCritic, history: pd.DataFrame) -> "MetaPolicy":
         other = MetaPolicy(self.suite, self.network, self.learner, self.seed, self.layers, self.width)

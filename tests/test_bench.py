@@ -13,6 +13,7 @@ def test_features_are_compared_with_three_batches_of_the_peer(monkeypatch: pytes
     monkeypatch.setattr(features, "_SAMPLES", 1000)
     monkeypatch.setattr(features, "_SLICE", 100)
     monkeypatch.setattr(features, "_DIMENSION", 10)
+    monkeypatch.setattr(features, "_LARGE", (3, 16, 3, 2))
     table = bench.run("features")
     assert list(table.columns) == COLUMNS
     assert (table.part == "features").all()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradex import MetaPolicy, PolicyGradEx, TaskSuite
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite, bench
 from gradex.cli import main
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
@@ -300,6 +300,19 @@ def test_an_environment_that_breaks_is_named(capsys: pytest.CaptureFixture[str])
 
 def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "bench", "speed").startswith("there is no benchmark 'speed': choose one of ppo")
+
+
+def test_a_benchmark_is_printed_and_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"peer": "a peer", "setting": "one", "gradex": 2.0, "peer_value": 6.0, "unit": "s", "ratio": 3.0}
+    monkeypatch.setitem(bench.PARTS, "ppo", lambda: iter([row]))
+    assert main(["bench", "ppo"]) == 0
+    assert "a peer" in (printed := capsys.readouterr().out)
+    assert "written to runs/bench-ppo.csv" in printed
+    assert pd.read_csv("runs/bench-ppo.csv").to_dict("records") == [{"part": "ppo", **row}]
+    Path("file").write_text("")
+    assert refused(capsys, "bench", "ppo", "--out", "file/rows.csv").endswith("another file with --out")
 
 
 def test_usage_errors_have_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,10 @@ from gradex.surrogate.gradients import gradient_layout
 _SIZES, _SAMPLES, _DIMENSION = (39, 256, 4, 8), 20_000, 400
 #: The Gaussian projection is one long matrix product; so many samples tell its speed.
 _SLICE = 2_000
+#: A network of a million parameters, and a million samples.
+_LARGE, _MANY = (39, 700, 4, 8), 1_000_000
+#: Where Linux tells a process's memory, and where its peak is reset.
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def rows() -> Iterator[dict[str, object]]:
@@ -27,26 +31,16 @@ def rows() -> Iterator[dict[str, object]]:
         from trak.projectors import BasicProjector
     except ImportError:
         raise ValueError("the peer traker is not installed: pip install 'gradex[bench]'") from None
-    observed, width, layers, actions = _SIZES
-    policy = Policy(MLP(observed, actions, layers, width), Categorical(actions))
+    policy, samples = _setting(_SIZES, _SAMPLES)
     theta = policy.initial(Streams([0]))[0]
-    rng = np.random.default_rng(0)
-    tasks = np.zeros(_SAMPLES, dtype=np.int64)
-    samples = Transitions(
-        rng.standard_normal((_SAMPLES, observed), dtype=np.float32),
-        rng.integers(0, actions, _SAMPLES),
-        rng.standard_normal(_SAMPLES),
-        tasks,
-        tasks,
-    )
-    some = Transitions(*(array[:_SLICE] for array in vars(samples).values()))
+    some = _first(samples, _SLICE)
 
     def features(projection: Projection, of: Transitions) -> None:
         gradient_features(policy, theta, of, projection)
 
     khatri_rao = KhatriRaoProjection(gradient_layout(policy), _DIMENSION, seed=0)
     gaussian = GaussianProjection(policy.size, _DIMENSION, seed=0)
-    memory = _peak_memory(lambda: features(khatri_rao, samples))
+    memory = _peak_memory(lambda: features(khatri_rao, samples)) if _RESET.exists() else None
     ours = {
         "khatri-rao": _fastest(lambda: features(khatri_rao, samples), 5),
         "gaussian": _fastest(lambda: features(gaussian, some), 2) * _SAMPLES / _SLICE,
@@ -59,9 +53,10 @@ def rows() -> Iterator[dict[str, object]]:
         yield _row(
             "all gradients as p-vectors", f"khatri-rao, {size}, above the inputs", memory, vectors, "MB"
         )
+        yield _many_samples()
     projector = BasicProjector(policy.size, _DIMENSION, 0, "normal", torch.device("cpu"))
-    # The peer draws its projection anew for every batch, so that it gains from large ones, which take memory: a
-    # gigabyte for 1000. Its projector for GPUs takes 32 at a time.
+    # The peer draws its projection anew for every batch, so that it gains from large ones, which take memory:
+    # a gigabyte for 1000. Its projector for GPUs takes 32 at a time.
     for batch in (32, 250, 1000):
         peer = _fastest(_peer(projector, samples, batch), 2) * _SAMPLES / batch
         for name, seconds in ours.items():
@@ -70,6 +65,39 @@ def rows() -> Iterator[dict[str, object]]:
             )
             setting = f"{name}, {size}; timed on {slices}, times N"
             yield _row("traker BasicProjector on vmap(grad)", setting, seconds, peer, "s")
+
+
+def _setting(sizes: tuple[int, int, int, int], count: int) -> tuple[Policy, Transitions]:
+    """Give a policy of these sizes and random samples."""
+    observed, width, layers, actions = sizes
+    policy = Policy(MLP(observed, actions, layers, width), Categorical(actions))
+    rng = np.random.default_rng(0)
+    tasks = np.zeros(count, dtype=np.int64)
+    observations = rng.standard_normal((count, observed), dtype=np.float32)
+    chosen, advantages = rng.integers(0, actions, count), rng.standard_normal(count)
+    return policy, Transitions(observations, chosen, advantages, tasks, tasks)
+
+
+def _first(samples: Transitions, count: int) -> Transitions:
+    return Transitions(*(array[:count] for array in vars(samples).values()))
+
+
+def _many_samples() -> dict[str, object]:
+    """Extrapolate the memory of a large network and very many samples from a slice of them.
+
+    Only the features grow with the samples; what else a slice takes, the gradients of a batch, stays.
+    """
+    policy, samples = _setting(_LARGE, _SAMPLES)
+    theta = policy.initial(Streams([0]))[0]
+    projection = KhatriRaoProjection(gradient_layout(policy), _DIMENSION, seed=0)
+    peak = _peak_memory(lambda: gradient_features(policy, theta, samples, projection))
+    each = 4e-6 * _DIMENSION
+    setting = (
+        f"khatri-rao, p = {policy.size:,}, N = {_MANY:,}, d = {_DIMENSION}, above the inputs: {peak:.0f} MB "
+        f"measured at N = {_SAMPLES:,}, and {1e3 * each:.1f} kB of features for each sample more"
+    )
+    memory = peak + each * (_MANY - _SAMPLES)
+    return _row("all gradients as p-vectors", setting, memory, 4e-6 * policy.size * _MANY, "MB")
 
 
 def _row(peer: str, setting: str, ours: float, theirs: float, unit: str) -> dict[str, object]:
@@ -118,17 +146,14 @@ def _peer(projector, samples: Transitions, batch: int) -> Callable[[], object]: 
     return lambda: projector.project(gradients(parameters, *some), model_id=0)
 
 
-def _peak_memory(run: Callable[[], object]) -> float | None:
-    """Give how far a run raises the memory in use, in MB; None where the system does not tell."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not reset.exists():
-        return None
-    before = _field(status, "VmRSS")
-    reset.write_text("5")  # the peak starts anew from here
+def _peak_memory(run: Callable[[], object]) -> float:
+    """Give how far a run raises the memory in use, in MB."""
+    before = _field("VmRSS")
+    _RESET.write_text("5")  # the peak starts anew from here
     run()
-    return max(_field(status, "VmHWM") - before, 4.0) / 1e3  # a page of 4 kB is the resolution
+    return max(_field("VmHWM") - before, 4.0) / 1e3  # a page of 4 kB is the resolution
 
 
-def _field(status: Path, name: str) -> float:
-    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+def _field(name: str) -> float:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
     return float(lines[name].split()[0])
