@@ -247,6 +247,7 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
 # ---------------------------------------------------------------------- bench
 def _bench(options: argparse.Namespace) -> None:
     path = options.out or Path("runs") / f"bench-{options.part or 'all'}.csv"
+    bench.parts(options.part)
     try:  # before minutes are spent
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a").close()

@@ -28,7 +28,18 @@ def run(part: str | None = None) -> pd.DataFrame:
     ValueError
         If there is no such part, or the peer is not installed.
     """
+    chosen = parts(part)
+    return pd.DataFrame([{"part": name, **row} for name, rows in chosen.items() for row in rows()])
+
+
+def parts(part: str | None) -> dict[str, Callable[[], Iterator[dict[str, object]]]]:
+    """Give the part of this name, or all.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+    """
     if part is not None and part not in PARTS:
         raise ValueError(f"there is no benchmark {part!r}: choose one of {', '.join(PARTS)}")
-    chosen = PARTS if part is None else {part: PARTS[part]}
-    return pd.DataFrame([{"part": name, **row} for name, rows in chosen.items() for row in rows()])
+    return PARTS if part is None else {part: PARTS[part]}
