@@ -1,7 +1,9 @@
 """Gradient features against traker's projector on gradients sample by sample."""
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,6 @@ def rows() -> Iterator[dict[str, object]]:
 
     khatri_rao = KhatriRaoProjection(gradient_layout(policy), _DIMENSION, seed=0)
     gaussian = GaussianProjection(policy.size, _DIMENSION, seed=0)
-    memory = _peak_memory(lambda: features(khatri_rao, samples)) if _RESET.exists() else None
     ours = {
         "khatri-rao": _fastest(lambda: features(khatri_rao, samples), 5),
         "gaussian": _fastest(lambda: features(gaussian, some), 2) * _SAMPLES / _SLICE,
@@ -48,12 +49,8 @@ def rows() -> Iterator[dict[str, object]]:
     bare = _fastest(lambda: _forward_and_backward(policy, theta, samples), 5)
     size = f"p = {policy.size:,}, N = {_SAMPLES:,}, d = {_DIMENSION}"
     yield _row("bare forward and backward pass", f"khatri-rao, {size}", ours["khatri-rao"], bare, "s")
-    if memory is not None:
-        vectors = 4e-6 * policy.size * _SAMPLES
-        yield _row(
-            "all gradients as p-vectors", f"khatri-rao, {size}, above the inputs", memory, vectors, "MB"
-        )
-        yield _many_samples()
+    if _RESET.exists():
+        yield from _memory_rows()
     projector = BasicProjector(policy.size, _DIMENSION, 0, "normal", torch.device("cpu"))
     # The peer draws its projection anew for every batch, so that it gains from large ones, which take memory:
     # a gigabyte for 1000. Its projector for GPUs takes 32 at a time.
@@ -82,22 +79,34 @@ def _first(samples: Transitions, count: int) -> Transitions:
     return Transitions(*(array[:count] for array in vars(samples).values()))
 
 
-def _many_samples() -> dict[str, object]:
-    """Extrapolate the memory of a large network and very many samples from a slice of them.
+def _memory_rows() -> Iterator[dict[str, object]]:
+    """Compare memory above the inputs with that of gradients as p-vectors.
 
-    Only the features grow with the samples; what else a slice takes, the gradients of a batch, stays.
+    Of the network of a million parameters a slice is measured: only the features grow with the samples; what
+    else it takes, the gradients of a batch, stays.
     """
-    policy, samples = _setting(_LARGE, _SAMPLES)
-    theta = policy.initial(Streams([0]))[0]
-    projection = KhatriRaoProjection(gradient_layout(policy), _DIMENSION, seed=0)
-    peak = _peak_memory(lambda: gradient_features(policy, theta, samples, projection))
     each = 4e-6 * _DIMENSION
-    setting = (
-        f"khatri-rao, p = {policy.size:,}, N = {_MANY:,}, d = {_DIMENSION}, above the inputs: {peak:.0f} MB "
-        f"measured at N = {_SAMPLES:,}, and {1e3 * each:.1f} kB of features for each sample more"
-    )
-    memory = peak + each * (_MANY - _SAMPLES)
-    return _row("all gradients as p-vectors", setting, memory, 4e-6 * policy.size * _MANY, "MB")
+    for sizes, count in ((_SIZES, _SAMPLES), (_LARGE, _MANY)):
+        # Each in a process of its own, as what others have freed would be used again unseen.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            parameters, peak = pool.submit(_measure, sizes, _SAMPLES, _DIMENSION).result()
+        setting = f"khatri-rao, p = {parameters:,}, N = {count:,}, d = {_DIMENSION}, above the inputs"
+        if count > _SAMPLES:
+            setting += f": {peak:.0f} MB measured at N = {_SAMPLES:,}, and {1e3 * each:.1f} kB for each more"
+        memory = peak + each * (count - _SAMPLES)
+        yield _row("all gradients as p-vectors", setting, memory, 4e-6 * parameters * count, "MB")
+
+
+def _measure(sizes: tuple[int, int, int, int], count: int, dimension: int) -> tuple[int, float]:
+    """Give the number of parameters, and how far computing the features raises the memory in use, in MB."""
+    policy, samples = _setting(sizes, count)
+    theta = policy.initial(Streams([0]))[0]
+    projection = KhatriRaoProjection(gradient_layout(policy), dimension, seed=0)
+    gradient_features(policy, theta, _first(samples, 2), projection)
+    before = _field("VmRSS")
+    _RESET.write_text("5")  # the peak starts anew from here
+    gradient_features(policy, theta, samples, projection)
+    return policy.size, max(_field("VmHWM") - before, 4.0) / 1e3  # a page of 4 kB is the resolution
 
 
 def _row(peer: str, setting: str, ours: float, theirs: float, unit: str) -> dict[str, object]:
@@ -144,14 +153,6 @@ def _peer(projector, samples: Transitions, batch: int) -> Callable[[], object]: 
     gradients = torch.func.vmap(torch.func.grad(log_prob), in_dims=(None, 0, 0))
     some = [torch.from_numpy(array[:batch]) for array in (samples.observations, samples.actions)]
     return lambda: projector.project(gradients(parameters, *some), model_id=0)
-
-
-def _peak_memory(run: Callable[[], object]) -> float:
-    """Give how far a run raises the memory in use, in MB."""
-    before = _field("VmRSS")
-    _RESET.write_text("5")  # the peak starts anew from here
-    run()
-    return max(_field("VmHWM") - before, 4.0) / 1e3  # a page of 4 kB is the resolution
 
 
 def _field(name: str) -> float:
