@@ -95,10 +95,19 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
 
 
 def prepare(setting: Setting, seed: int, layers: int, kept: Path) -> MetaPolicy:
-    """Train the meta-policy of a suite, or take over the one that is kept."""
-    if kept.exists():
-        return MetaPolicy.load(kept)
+    """Train the meta-policy of a suite, or take over the one that is kept.
+
+    Raises
+    ------
+    ValueError
+        If a policy of other settings is kept there.
+    """
     suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
-    meta = MetaPolicy(suite, seed=seed, layers=layers).fit(setting.meta_steps)
-    meta.save(kept)
+    meta = MetaPolicy(suite, seed=seed, layers=layers)
+    if kept.exists():
+        found = MetaPolicy.load(kept)
+        if found.config != meta.config:
+            raise ValueError(f"{str(kept)!r} was trained with other settings: remove its folder")
+        return found
+    meta.fit(setting.meta_steps).save(kept)
     return meta

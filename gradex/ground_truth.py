@@ -11,6 +11,8 @@ import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from operator import index
 from pathlib import Path
 from typing import Any, SupportsIndex
 
@@ -51,7 +53,7 @@ class GroundTruth:
         Mean return, or the share of episodes that succeed.
     target_stderr : float, optional
         Stop before all replicates are done, after two or more, once the standard error of the subsets' scores
-        is no more than this on average.
+        is no more than this, as a root mean square over subsets.
     seed : int
     jobs : int
         Units of work at the same time, -1 for one per core or worker. They run in processes of this machine,
@@ -93,6 +95,12 @@ class GroundTruth:
             raise ValueError(f"unknown measure {measure!r}: choose 'return' or 'success'")
         if target_stderr is not None and not target_stderr > 0:
             raise ValueError(f"target_stderr is {target_stderr}: choose a positive number, or None")
+        if target_stderr is not None and replicates < 2:
+            raise ValueError(
+                "one replicate has no standard error: choose replicates=2 or more, or no target_stderr"
+            )
+        if jobs == 0:
+            raise ValueError("jobs is 0: choose a number of units, or -1 for one per core")
         self.steps_per_task = steps_per_task
         self.replicates = replicates
         self.episodes = episodes
@@ -121,30 +129,34 @@ class GroundTruth:
         n = len(meta.suite)
         if len(subsets) == 0:
             raise ValueError("no subset was given: give at least one sequence of task indices")
-        for subset in subsets:
-            check_subset(list(map(int, subset)), n)
-        self.subsets_ = tuple(tuple(sorted(map(int, subset))) for subset in subsets)
-        store = None if folder is None else _Store.open(Path(folder), self._configuration(meta))
-        units = list(self._units(meta))
+        chosen = [tuple(sorted(map(index, subset))) for subset in subsets]
+        for subset in chosen:
+            check_subset(subset, n)
+        units = list(self._units(chosen))
+        store = None
+        if folder is not None:
+            store = _Store.open(Path(folder), self._configuration(meta, chosen, units))
         finished: list[Float[np.ndarray, "m n"]] = []
         # With a target, two replicates together tell the first standard error, then one more at a time.
         together = self.replicates if self.target_stderr is None else min(2, self.replicates)
         while len(finished) < self.replicates:
-            finished += self._train(meta, units, range(len(finished), len(finished) + together), store)
+            replicates = range(len(finished), len(finished) + together)
+            finished += self._train(meta, chosen, units, replicates, store)
             together = 1
-            self.returns_ = np.stack(finished)
-            if self.target_stderr is not None and len(finished) > 1:
-                scores = np.nanmean(self.returns_, axis=2)
-                if np.mean(scores.std(axis=0, ddof=1)) <= self.target_stderr * np.sqrt(len(finished)):
+            if self.target_stderr is not None:
+                scores = np.nanmean(finished, axis=2)
+                error = np.sqrt(scores.var(axis=0, ddof=1).mean() / len(finished))
+                if error <= self.target_stderr:
                     break
+        self.subsets_, self.returns_ = tuple(chosen), np.stack(finished)
         rollout = meta.learner.steps * meta.learner.copies
         rounded = -(-self.steps_per_task // rollout) * rollout
         self.steps_ = len(finished) * rounded * sum(map(len, self.subsets_))
         return self
 
-    def _units(self, meta: MetaPolicy) -> Iterator[Int[np.ndarray, " _"]]:
+    def _units(self, subsets: Sequence[Sequence[int]]) -> Iterator[Int[np.ndarray, " _"]]:
         """Deal the subsets of each size out to units, as row numbers."""
-        sizes = np.array([len(subset) for subset in self.subsets_])
+        sizes = np.array([len(subset) for subset in subsets])
         for size in np.unique(sizes):
             rows = np.flatnonzero(sizes == size)
             policies = max(1, _UNIT_STEPS // (self.steps_per_task * int(size)))
@@ -153,6 +165,7 @@ class GroundTruth:
     def _train(
         self,
         meta: MetaPolicy,
+        subsets: Sequence[Sequence[int]],
         units: Sequence[Int[np.ndarray, " _"]],
         replicates: Sequence[int],
         store: "_Store | None",
@@ -170,7 +183,7 @@ class GroundTruth:
             delayed(_train_unit)(
                 key,
                 meta,
-                [self.subsets_[row] for row in units[key[1]]],
+                [subsets[row] for row in units[key[1]]],
                 self.steps_per_task,
                 self.episodes,
                 "return_mean" if self.measure == "return" else "success",
@@ -186,42 +199,53 @@ class GroundTruth:
             results[key] = returns
             if store is not None:
                 store.write(key, returns)
-        everything = np.full((len(replicates), len(self.subsets_), len(meta.suite)), np.nan)
+        everything = np.full((len(replicates), len(subsets), len(meta.suite)), np.nan)
         for (replicate, number), returns in results.items():
             everything[replicate - replicates[0], units[number]] = returns
         return list(everything)
 
-    def _configuration(self, meta: MetaPolicy) -> dict[str, Any]:
+    def _configuration(
+        self,
+        meta: MetaPolicy,
+        subsets: Sequence[Sequence[int]],
+        units: Sequence[Int[np.ndarray, " _"]],
+    ) -> dict[str, Any]:
         digest = hashlib.sha256()
-        for tensor in (meta.agent_.actors, meta.agent_.critics):
-            digest.update(tensor.numpy().tobytes())
+        for tensor in (meta.agent_.actors, meta.agent_.critics, meta.agent_.return_scale):
+            digest.update(tensor.cpu().numpy().tobytes())
         names = ("steps_per_task", "episodes", "measure", "seed")
         return {
             **{name: getattr(self, name) for name in names},
             "meta": meta.config,
             "parameters": digest.hexdigest(),
-            "subsets": [list(subset) for subset in self.subsets_],
+            "subsets": [list(subset) for subset in subsets],
+            # What the number of a file means.
+            "units": [rows.tolist() for rows in units],
         }
 
     # ------------------------------------------------------------------ results
     def scores(self, replicates: Sequence[int] | None = None) -> SubsetScores:
-        """Give the scores of the subsets as the surrogate gives its estimates.
+        """Give the scores of the subsets as the surrogate gives its estimates, with draws of the trainings.
+
+        Trainings are drawn again for each subset by itself, as if subsets of a replicate had nothing in
+        common; what they share by common random numbers is not in the spread.
 
         Parameters
         ----------
         replicates : sequence of int, optional
             Average over these only; `halves` uses it for the noise ceiling.
         """
-        if not hasattr(self, "returns_"):
-            raise NotFittedError("this GroundTruth is not fitted: call fit(meta, subsets) first")
-        returns = self.returns_ if replicates is None else self.returns_[list(replicates)]
+        everything = self._fitted()
+        returns = everything if replicates is None else everything[list(replicates)]
         per_task = returns.mean(axis=0)
         draws = np.empty((0, *per_task.shape))
         if len(returns) > 1:
-            # Trainings are drawn again subset by subset, all tasks of one together.
+            # Trainings are drawn again subset by subset, all tasks of one together. Of R, R drawn with
+            # replacement spread by (R - 1) / R too little.
             rng = np.random.default_rng(self.seed)
             chosen = rng.integers(len(returns), size=(_DRAWS, *returns.shape[:2], 1))
-            draws = np.take_along_axis(returns[None], chosen, axis=1).mean(axis=1)
+            drawn = np.take_along_axis(returns[None], chosen, axis=1).mean(axis=1)
+            draws = per_task + np.sqrt(len(returns) / (len(returns) - 1)) * (drawn - per_task)
         return SubsetScores(self.subsets_, per_task, np.nanmean(per_task, axis=1), draws)
 
     def halves(self) -> tuple[SubsetScores, SubsetScores]:
@@ -232,10 +256,15 @@ class GroundTruth:
         ValueError
             If there is only one replicate.
         """
-        count = len(self.scores().draws) and len(self.returns_)
+        count = len(self._fitted())
         if count < 2:
             raise ValueError("one replicate cannot be halved: choose replicates=2 or more")
         return self.scores(range(0, count, 2)), self.scores(range(1, count, 2))
+
+    def _fitted(self) -> Float[np.ndarray, "replicates m n"]:
+        if not hasattr(self, "returns_"):
+            raise NotFittedError("this GroundTruth is not fitted: call fit(meta, subsets) first")
+        return self.returns_
 
 
 def _train_unit(
@@ -256,6 +285,8 @@ def _train_unit(
         same = [training] * len(subsets)
         agents, _ = meta.learner.train(agents, meta.suite, subsets, steps, same, description=None)
         table = evaluate(agents, meta.suite, subsets, episodes, [evaluation] * len(subsets))
+    if table[column].isna().any():
+        raise ValueError(f"{meta.suite.family!r} reports no success: choose measure='return'")
     returns = np.full((len(subsets), len(meta.suite)), np.nan)
     returns[table.policy, np.concatenate([np.asarray(subset) for subset in subsets])] = table[column]
     return key, returns
@@ -279,7 +310,7 @@ class _Store:
         try:
             if ours.exists() and ours.read_text() != text:
                 raise ValueError(
-                    f"{str(path)!r} holds the ground truth of something else: choose another folder"
+                    f"{str(path)!r} holds another ground truth: choose another folder, or remove it"
                 )
             path.mkdir(parents=True, exist_ok=True)
             _write(ours, text.encode())
@@ -298,14 +329,12 @@ class _Store:
         return np.load(file) if file.exists() else None
 
     def write(self, unit: tuple[int, int], returns: Float[np.ndarray, "unit n"]) -> None:
-        file = self._file(unit)
-        temporary = file.with_suffix(".unfinished")
-        with temporary.open("wb") as handle:
-            np.save(handle, returns)
-        os.replace(temporary, file)
+        content = BytesIO()
+        np.save(content, returns)
+        _write(self._file(unit), content.getvalue())
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".unfinished")
+    temporary = path.with_suffix(f".{os.getpid()}.unfinished")
     temporary.write_bytes(content)
     os.replace(temporary, path)

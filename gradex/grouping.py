@@ -12,7 +12,17 @@ import pandas as pd
 from jaxtyping import Int
 from sklearn.exceptions import NotFittedError
 
-from gradex.affinity import Affinity, AffinityGraph, Bootstrap, Partition, pair_coverage, sample_subsets
+from gradex.affinity import (
+    Affinity,
+    AffinityGraph,
+    Bootstrap,
+    InteractionAffinity,
+    PairwiseAffinity,
+    Partition,
+    named_affinity,
+    pair_coverage,
+    sample_subsets,
+)
 from gradex.learners.recipes import recipe
 from gradex.meta_policy import MetaPolicy
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
@@ -125,8 +135,8 @@ class PolicyGradEx:
         Raises
         ------
         ValueError
-            If k exceeds the number of tasks, subsets of this size and number cannot cover every pair, or a
-            single draw is to tell the uncertainty.
+            If a setting cannot be, k exceeds the number of tasks, subsets of this size and number cannot tell
+            every pair from the others, or a single draw is to tell the uncertainty.
         """
         n = len(suite)
         if self.k != "auto" and not (isinstance(self.k, int) and 1 <= self.k <= n):
@@ -138,9 +148,13 @@ class PolicyGradEx:
                 raise ValueError(f"{name} is {steps}: choose at least {least}")
         if self.bootstrap < 0 or self.bootstrap == 1:
             raise ValueError(f"bootstrap is {self.bootstrap}: choose at least 2 draws, or 0 for none")
+        self._estimator()
+        affinity = named_affinity(self.affinity)
         chosen = sample_subsets(n, self.subsets, self.subset_size, self.seed)
+        if n > 2 and self.subset_size == n:
+            raise ValueError(f"subset_size is all {n} tasks, which tells no pair from another: choose fewer")
         # n numbers, how hard each task is, explain n scores perfectly; what is left to interactions is 0.
-        if n > 2 and len(chosen) <= n and self.affinity in ("pairwise", "interaction"):
+        if n > 2 and len(chosen) <= n and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
             raise ValueError(
                 f"{len(chosen)} subsets of size {self.subset_size} cannot tell how {n} tasks interact "
                 f"from how hard each is: choose more subsets, another subset_size, or affinity='mean'"
@@ -176,10 +190,7 @@ class PolicyGradEx:
         with self._stage("transitions"):
             transitions = self.meta_.transitions(self.steps_per_task)
         with self._stage("gradients"):
-            estimator = SurrogateEstimator(
-                self.projection_dim, self.projection, folds=self.folds, score=self.score, seed=self.seed
-            )
-            self.surrogate_ = estimator.fit(self.meta_, transitions)
+            self.surrogate_ = self._estimator().fit(self.meta_, transitions)
         with self._stage("subset scores"):
             self.scores_ = self.surrogate_.scores(chosen)
         with self._stage("uncertainty"):
@@ -195,6 +206,11 @@ class PolicyGradEx:
             steps = recipe(suite.kind).group_steps if self.group_steps is None else self.group_steps
             self.policies_ = self.meta_.adapt_each(self.groups_, steps) if steps else []
         return self
+
+    def _estimator(self) -> SurrogateEstimator:
+        return SurrogateEstimator(
+            self.projection_dim, self.projection, folds=self.folds, score=self.score, seed=self.seed
+        )
 
     def _resample(self) -> None:
         """Draw the affinities again and group them."""

@@ -198,11 +198,14 @@ def test_a_meta_policy_can_be_given(suite: TaskSuite, fitted: PolicyGradEx) -> N
         ({"bootstrap": 1}, "bootstrap is 1: choose at least 2 draws, or 0 for none"),
         ({"bootstrap": -2}, "bootstrap is -2: choose at least 2 draws, or 0 for none"),
         ({"subsets": 3}, "count=3 subsets of size 3 cannot cover all 15 pairs of 6 tasks"),
+        ({"subset_size": 6, "affinity": "transfer"}, "subset_size is all 6 tasks, which tells no pair"),
+        ({"affinity": "transfr"}, "affinity='transfr' is unknown; did you mean 'transfer'"),
+        ({"projection": "gausian"}, "unknown projection 'gausian': choose one of"),
         ({"subset_size": 5}, "6 subsets of size 5 cannot tell how 6 tasks interact from how hard each is"),
     ],
 )
 def test_what_cannot_work_is_refused_before_training(
-    suite: TaskSuite, settings: dict[str, int], message: str
+    suite: TaskSuite, settings: dict[str, int | str], message: str
 ) -> None:
     grouping = small(**settings)
     for refuse in (grouping.check, grouping.fit):

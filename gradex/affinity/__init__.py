@@ -6,6 +6,7 @@ from gradex.affinity.affinities import (
     MeanAffinity,
     PairwiseAffinity,
     TransferAffinity,
+    named_affinity,
 )
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.bound import certified_upper_bound
@@ -45,6 +46,7 @@ __all__ = [
     "TransferAffinity",
     "certified_upper_bound",
     "local_search",
+    "named_affinity",
     "pair_coverage",
     "propose_groups",
     "round_relaxation",

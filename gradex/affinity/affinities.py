@@ -7,6 +7,7 @@ explain; `PairwiseAffinity` fits difficulties and interactions together; `Transf
 score of each task instead of their mean.
 """
 
+import difflib
 from abc import ABC, abstractmethod
 from typing import ClassVar, final
 
@@ -247,6 +248,30 @@ class TransferAffinity(RidgeAffinity):
         rows = members.nnz
         alone = csr_array((np.ones(rows), members.indices, np.arange(rows + 1)), (rows, members.shape[1]))
         return _companion_design(members), _Difficulty(alone)
+
+
+_NAMES: dict[str, type[Affinity]] = {
+    "mean": MeanAffinity,
+    "interaction": InteractionAffinity,
+    "pairwise": PairwiseAffinity,
+    "transfer": TransferAffinity,
+}
+
+
+def named_affinity(affinity: str | Affinity) -> Affinity:
+    """Return the affinity of a name, with its default options; an affinity is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if not isinstance(affinity, str):
+        return affinity
+    if affinity not in _NAMES:
+        near = difflib.get_close_matches(affinity, _NAMES, n=1, cutoff=0.0)[0]
+        raise ValueError(f"affinity={affinity!r} is unknown; did you mean {near!r} of {', '.join(_NAMES)}?")
+    return _NAMES[affinity]()
 
 
 class _Difficulty:

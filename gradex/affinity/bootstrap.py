@@ -55,7 +55,7 @@ class Bootstrap:
 
 
 def free_subsets(subsets: Sequence[tuple[int, ...]], n: int) -> int:
-    """Return how many of m subsets, drawn from the M of their sizes, a draw renews: m (1 - m / M).
+    """Return how many of m subsets, of the M of their sizes in all, a draw renews: m (1 - m / M).
 
     The others stay, and the variance of a mean has the factor 1 - m / M of samples without replacement
     (Cochran 1977, Sec. 2.6). Where all were scored none could have been another.

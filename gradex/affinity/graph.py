@@ -1,6 +1,5 @@
 """The affinity graph: tasks, and how much they help each other (PolicyGradEx, Sec. 3.2, Algorithm 2)."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, final, runtime_checkable
@@ -12,13 +11,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from gradex.affinity.affinities import (
-    Affinity,
-    InteractionAffinity,
-    MeanAffinity,
-    PairwiseAffinity,
-    TransferAffinity,
-)
+from gradex.affinity.affinities import Affinity, named_affinity
 from gradex.affinity.bootstrap import Bootstrap, bootstrap, free_subsets
 from gradex.affinity.bound import check_group_count
 from gradex.affinity.drawing import draw_heatmap, draw_network, draw_path
@@ -26,13 +19,6 @@ from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_cou
 from gradex.affinity.partition import Partition
 from gradex.affinity.rivals import Grouping, SemidefiniteGrouping
 from gradex.affinity.subsets import Subsets
-
-_AFFINITIES: dict[str, type[Affinity]] = {
-    "mean": MeanAffinity,
-    "interaction": InteractionAffinity,
-    "pairwise": PairwiseAffinity,
-    "transfer": TransferAffinity,
-}
 
 
 @runtime_checkable
@@ -143,13 +129,7 @@ class AffinityGraph:
         ValueError
             If the affinity is unknown, a pair of tasks is in no subset, or the scores show no interaction.
         """
-        if isinstance(affinity, str):
-            if affinity not in _AFFINITIES:
-                near = difflib.get_close_matches(affinity, _AFFINITIES, n=1, cutoff=0.0)[0]
-                raise ValueError(
-                    f"affinity={affinity!r} is unknown; did you mean {near!r} of {', '.join(_AFFINITIES)}?"
-                )
-            affinity = _AFFINITIES[affinity]()
+        affinity = named_affinity(affinity)
         score, n = _seen_by(affinity, scores), scores.per_task.shape[1]
         graph = cls(affinity.matrix(scores.subsets, score, n), names)
         graph._estimate = scores, affinity

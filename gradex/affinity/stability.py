@@ -46,7 +46,9 @@ def verdict(
     names
         What to call the tasks.
     """
-    draws = len(resampled)
+    draws, k = len(resampled), int(labels.max()) + 1
+    if k in (1, len(labels)):
+        return f"nothing to be sure of: there is one way to make {k} groups of {len(labels)} tasks"
     moved = np.array([_moved(labels, drawn) for drawn in resampled])
     same = float(np.mean(~moved.any(axis=1)))
     if same >= STABLE:

@@ -90,7 +90,9 @@ def _memory_rows() -> Iterator[dict[str, object]]:
         # Each in a process of its own, as what others have freed would be used again unseen.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             parameters, peak = pool.submit(_measure, sizes, _SAMPLES, _DIMENSION).result()
-        setting = f"khatri-rao, p = {parameters:,}, N = {count:,}, d = {_DIMENSION}, above the inputs"
+        setting = (
+            f"khatri-rao, p = {parameters:,}, N = {count:,}, d = {_DIMENSION}, features above the inputs"
+        )
         if count > _SAMPLES:
             setting += f": {peak:.0f} MB measured at N = {_SAMPLES:,}, and {1e3 * each:.1f} kB for each more"
         memory = peak + each * (count - _SAMPLES)

@@ -24,8 +24,8 @@ from gradex.surrogate.preconditioner import Preconditioner, SharedCurvature
 
 #: A coarser tolerance is reached in float32; a finer one lies below the rounding of its sums.
 _SINGLE_PRECISION = 1e-5
-#: Bytes that a chunk of subsets may take, and subsets from which a chunk is worth a thread.
-_CHUNK, _WORTHWHILE = 2**27, 64
+#: Bytes that the chunks of subsets under way may take, and subsets from which a chunk is worth a thread.
+_CHUNK, _WORTHWHILE = 2**28, 64
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ class SubsetLogisticRegression:
             # At θ = 0 all misfits are one half, whatever the subset.
             samples.append((signed, weights, -0.5 * weights @ signed, goal))
         most = int(members.sum(axis=1).max())
-        length = max(1, _CHUNK // (stages[-1][0].itemsize * 6 * most * times[0].numel()))
         threads = torch.get_num_threads()
+        length = max(1, _CHUNK // (threads * stages[-1][0].itemsize * 6 * most * times[0].numel()))
         length = min(length, max(_WORTHWHILE, -(-len(members) // threads)))
         chunks = torch.from_numpy(members).split(length)
         starts = [None] * len(chunks) if start is None else torch.from_numpy(start).split(length)
@@ -167,8 +167,8 @@ class SubsetLogisticRegression:
 
         # A thread works on a chunk alone: torch's own would wait for each other after every operation.
         with one_thread(), ThreadPoolExecutor(threads) as pool:
-            bar = tqdm(pool.map(fit, chunks, starts), "fitting subsets", len(chunks), delay=2, leave=False)
-            pieces = list(bar)
+            fits = map(fit, chunks, starts) if threads == 1 else pool.map(fit, chunks, starts)
+            pieces = list(tqdm(fits, "fitting subsets", len(chunks), delay=2, leave=False))
         minimiser, kkt_residual, used = (torch.cat(parts).numpy() for parts in zip(*pieces, strict=True))
         status = np.where(kkt_residual <= tolerance, "converged", "iteration limit")
         return Solution(minimiser, status, kkt_residual, used)

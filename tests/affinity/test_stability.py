@@ -68,3 +68,10 @@ def test_a_partition_names_its_tasks_by_number_unless_told():
     assert drawn.verdict.endswith("; task 4 changes groups")
     assert drawn.verdict_naming(NAMES).endswith("; e changes groups")
     assert partition.verdict_naming(NAMES) is None
+
+
+@pytest.mark.parametrize(("labels", "k"), [([0, 0, 0], 1), ([0, 1, 2], 3)])
+def test_one_way_to_group_is_no_sign_of_stability(labels, k):
+    labels = np.array(labels)
+    words = verdict(labels, np.stack([labels, labels]), "abc")
+    assert words == f"nothing to be sure of: there is one way to make {k} groups of 3 tasks"
