@@ -5,7 +5,7 @@ and seed, whose real trainings on subsets are those of the study `nmi`.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from analysis.study import confidence_interval
 from analysis.trained import SETTINGS, Trained, train
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
 from gradex.affinity import Affinity, MeanAffinity, sample_subsets
+from gradex.learners import Transitions
 from gradex.surrogate import AUTO_REGULARIZATION, Improvement, NegativeLoss, SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
@@ -49,6 +50,7 @@ class _Base:
     trained: Trained
     meta: MetaPolicy
     seed: int
+    collected: dict[int, Transitions] = field(default_factory=dict)
 
     @property
     def subsets(self) -> tuple[tuple[int, ...], ...]:
@@ -62,10 +64,18 @@ class _Base:
         **settings: Any,
     ) -> SubsetScores:
         """Score subsets afresh with other settings of the surrogate."""
-        meta = self.meta if meta is None else meta
         estimator = SurrogateEstimator(**{"seed": self.seed, **settings})
-        estimator.fit(meta, meta.transitions(steps_per_task))
+        if meta is None:
+            estimator.fit(self.meta, self._transitions(steps_per_task))
+        else:
+            estimator.fit(meta, meta.transitions(steps_per_task))
         return estimator.scores(self.subsets if subsets is None else subsets)
+
+    def _transitions(self, steps_per_task: int) -> Transitions:
+        """Collect once, as most variants see the same."""
+        if steps_per_task not in self.collected:
+            self.collected[steps_per_task] = self.meta.transitions(steps_per_task)
+        return self.collected[steps_per_task]
 
 
 #: A variant's name on the axis, and the affinities that it gives.

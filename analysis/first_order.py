@@ -31,9 +31,9 @@ _SUITES: dict[str, tuple[str, dict[str, Any], tuple[float, ...]]] = {
     "navigation": ("navigation", {"n": 12}, ()),
 }
 #: Environment steps of the meta-policy; None is what is recommended for the suite.
-_META_STEPS = {"smoke": 20_000, "laptop": None, "paper": None}
+_META_STEPS = {"smoke": 10_000, "laptop": None, "paper": None}
 _DISTANCES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1)
-_SUBSETS, _SIZE = 8, 3
+_SUBSETS, _SIZE = {"smoke": 2, "laptop": 8, "paper": 8}, 3
 _DIRECTIONS = {"random": "0.55", "surrogate": "C0", "training": "C3"}
 _RESIDUALS = {"relative_to_change": "-", "relative_to_output": "--"}
 
@@ -52,7 +52,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             suite
         )
         meta, rng = run.meta_, np.random.default_rng(seed)
-        subsets = [rng.choice(len(suite), _SIZE, replace=False).tolist() for _ in range(_SUBSETS)]
+        subsets = [rng.choice(len(suite), _SIZE, replace=False).tolist() for _ in range(_SUBSETS[scale])]
         trained = meta.adapt_each(subsets, meta.learner.rollout_steps(subsets))
         table = run.surrogate_.first_order_error(_DISTANCES, subsets, trained=trained)
         moved = [np.linalg.norm(policy.parameters - meta.parameters) for policy in trained]
