@@ -5,6 +5,7 @@ and seed, whose real trainings on subsets are those of the study `nmi`.
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from analysis.trained import SETTINGS, Trained, train
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
 from gradex.affinity import Affinity, MeanAffinity, sample_subsets
 from gradex.learners import Transitions
-from gradex.surrogate import AUTO_REGULARIZATION, Improvement, NegativeLoss, SubsetScores
+from gradex.surrogate import AUTO_REGULARIZATION, Improvement, NegativeLoss, Score, SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
 _SUITES = {
@@ -34,12 +35,11 @@ _AFFINITIES: dict[str, str | Affinity] = {
     "Eq. (5), additive": MeanAffinity(diagonal="additive"),
     "Eq. (5)": "mean",
 }
-_SCORES: dict[str, dict[str, Any]] = {
-    "held-out loss": {},
-    "in-sample loss": {"folds": 1},
-    "improvement": {"score": "improvement"},
-    "loss, trust region": {"score": NegativeLoss(divergence=0.01)},
-    "improvement, longer": {"score": Improvement(divergence=0.01)},
+_SCORES: dict[str, Score] = {
+    "held-out loss": NegativeLoss(),
+    "improvement": Improvement(),
+    "loss, trust region": NegativeLoss(divergence=0.01),
+    "improvement, longer": Improvement(divergence=0.01),
 }
 
 
@@ -53,23 +53,26 @@ class _Base:
     collected: dict[int, Transitions] = field(default_factory=dict)
 
     @property
+    def surrogate(self) -> SurrogateEstimator:
+        return self.trained.grouping.surrogate_
+
+    @property
     def subsets(self) -> tuple[tuple[int, ...], ...]:
         return self.trained.grouping.scores_.subsets
 
     def scores(
         self,
-        subsets: list[tuple[int, ...]] | tuple[tuple[int, ...], ...] | None = None,
         steps_per_task: int = 2048,
         meta: MetaPolicy | None = None,
         **settings: Any,
     ) -> SubsetScores:
-        """Score subsets afresh with other settings of the surrogate."""
+        """Score the subsets afresh with other settings of the surrogate."""
         estimator = SurrogateEstimator(**{"seed": self.seed, **settings})
         if meta is None:
             estimator.fit(self.meta, self._transitions(steps_per_task))
         else:
             estimator.fit(meta, meta.transitions(steps_per_task))
-        return estimator.scores(self.subsets if subsets is None else subsets)
+        return estimator.scores(self.subsets)
 
     def _transitions(self, steps_per_task: int) -> Transitions:
         """Collect once, as most variants see the same."""
@@ -91,7 +94,7 @@ def _subsets(base: _Base) -> Iterator[_Variant]:
     n = len(base.meta.suite)
     for m in (35, 50, 100):
         if m < len(base.subsets):
-            yield m, AffinityGraph.from_scores(base.scores(sample_subsets(n, m, 3, base.seed)))
+            yield m, AffinityGraph.from_scores(base.surrogate.scores(sample_subsets(n, m, 3, base.seed)))
     yield len(base.subsets), AffinityGraph.from_scores(base.trained.grouping.scores_)
 
 
@@ -99,7 +102,8 @@ def _size(base: _Base) -> Iterator[_Variant]:
     n = len(base.meta.suite)
     for size in (2, 3, 4, 5, 6):
         if size < n - 1:
-            yield size, AffinityGraph.from_scores(base.scores(sample_subsets(n, 120, size, base.seed)))
+            scores = base.surrogate.scores(sample_subsets(n, 120, size, base.seed))
+            yield size, AffinityGraph.from_scores(scores)
 
 
 def _affinity(base: _Base) -> Iterator[_Variant]:
@@ -108,12 +112,15 @@ def _affinity(base: _Base) -> Iterator[_Variant]:
 
 
 def _score(base: _Base) -> Iterator[_Variant]:
-    for name, settings in _SCORES.items():
-        yield name, AffinityGraph.from_scores(base.scores(**settings))
+    for name, score in _SCORES.items():
+        other = copy(base.surrogate)  # the features are the same
+        other.score = score
+        yield name, AffinityGraph.from_scores(other.scores(base.subsets))
+    yield "in-sample loss", AffinityGraph.from_scores(base.scores(folds=1))
 
 
 def _regularization(base: _Base) -> Iterator[_Variant]:
-    automatic = base.trained.grouping.surrogate_.regularization_
+    automatic = base.surrogate.regularization_
     for factor in (0.01, 0.1, 1.0, 10.0, 100.0):
         yield (
             float(f"{factor * AUTO_REGULARIZATION:g}"),
