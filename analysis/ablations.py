@@ -195,7 +195,9 @@ def _agreement(
     return {
         "planted": float("nan") if planted is None else found.agreement(planted).nmi,
         "nmi": found.agreement(real.partition(k=k).labels).nmi,
-        "rank": float(spearmanr(graph.matrix[above], real.matrix[above]).statistic),
+        "rank": float(
+            spearmanr(graph.interaction().matrix[above], real.interaction().matrix[above]).statistic
+        ),
     }
 
 

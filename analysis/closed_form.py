@@ -8,7 +8,6 @@ diagonal, how far each task gets alone, it finds them less often.
 """
 
 import time
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from scipy import stats
 
 from analysis.study import confidence_interval
 from gradex import AffinityGraph, PolicyGradEx, SurrogateEstimator, TaskSuite
-from gradex.affinity import InteractionAffinity, sample_subsets
+from gradex.affinity import sample_subsets
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
 #: Title, suite, its options, and its number of groups.
@@ -78,7 +77,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             start = time.perf_counter()
             closed = AffinityGraph(surrogate.natural_gradient_affinity())
             seconds_closed = time.perf_counter() - start
-            interaction = AffinityGraph(_interaction(closed.matrix))
+            interaction = closed.interaction()
             for size in _SIZES:
                 subsets = sample_subsets(len(suite), _SUBSETS, size, seed)
                 start = time.perf_counter()
@@ -109,12 +108,6 @@ def _correlations(closed: AffinityGraph, sampled: AffinityGraph, suffix: str) ->
         f"linear{suffix}": float(stats.pearsonr(x, y)[0]),
         f"rank{suffix}": float(stats.spearmanr(x, y)[0]),
     }
-
-
-def _interaction(matrix: np.ndarray) -> np.ndarray:
-    """Take the additive part out of what is off the diagonal, as the affinity from subsets comes without."""
-    n = len(matrix)
-    return InteractionAffinity().matrix(list(combinations(range(n), 2)), matrix[np.triu_indices(n, 1)], n)
 
 
 def _nmi(graph: AffinityGraph, k: int, suite: TaskSuite) -> float:

@@ -92,13 +92,8 @@ def _agreement(trained: Trained, affinity: str, seed: int) -> dict[str, float]:
 
 
 def _pairs(graph: AffinityGraph) -> np.ndarray:
-    """Give the interactions: what an additive part a_i + a_j leaves of the affinities off the diagonal."""
-    n = len(graph)
-    centred = graph.matrix.copy()
-    np.fill_diagonal(centred, 0.0)
-    rows = centred.sum(axis=1)
-    a = (rows - rows.sum() / (2 * (n - 1))) / (n - 2)
-    return (graph.matrix - a[:, None] - a)[np.triu_indices(n, 1)]
+    """Give the interactions, pair by pair."""
+    return graph.interaction().matrix[np.triu_indices(len(graph), 1)]
 
 
 def _gain(scores: SubsetScores) -> np.ndarray:

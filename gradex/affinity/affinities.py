@@ -303,14 +303,17 @@ def _mean_over_subsets(members: csr_array, score: Float[np.ndarray, " m"]) -> Fl
     return (mean + mean.T) / 2
 
 
-def _with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Set U_ii = 2 b_i, where b minimises sum_{i<j} (U_ij - b_i - b_j)^2."""
+def additive_part(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
+    """Return the b that minimises sum_{i<j} (U_ij - b_i - b_j)^2."""
     n = len(affinity)
-    off_diagonal = affinity - np.diag(np.diag(affinity))
-    rows = off_diagonal.sum(axis=1)
+    rows = affinity.sum(axis=1) - np.diag(affinity)
     total = rows.sum() / (2 * (n - 1))  # sum of b
-    b = (rows - total) / (n - 2) if n > 2 else rows / 2
-    return off_diagonal + np.diag(2 * b)
+    return (rows - total) / (n - 2) if n > 2 else rows / 2
+
+
+def _with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Set U_ii = 2 b_i."""
+    return affinity + np.diag(2 * additive_part(affinity) - np.diag(affinity))
 
 
 def _entries(members: csr_array) -> tuple[Int[np.ndarray, " scores"], Int[np.ndarray, " scores"]]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from gradex.affinity.affinities import Affinity, named_affinity
+from gradex.affinity.affinities import Affinity, additive_part, named_affinity
 from gradex.affinity.bootstrap import Bootstrap, bootstrap, free_subsets
 from gradex.affinity.bound import check_group_count
 from gradex.affinity.drawing import draw_heatmap, draw_network, draw_path
@@ -161,6 +161,17 @@ class AffinityGraph:
             )
         directions = gradients / norms[:, None]
         return cls(directions @ directions.T, names)
+
+    def interaction(self) -> "AffinityGraph":
+        """Take out what single tasks explain: b_i + b_j by least squares, and the diagonal.
+
+        Affinities of different origin can then be compared. Groups change only with the diagonal, as a e^T +
+        e a^T moves none.
+        """
+        b = additive_part(self.matrix)
+        rest = self.matrix - b[:, None] - b
+        np.fill_diagonal(rest, 0.0)
+        return AffinityGraph(rest, self.names)
 
     def partition(
         self,

@@ -195,3 +195,16 @@ def test_pictures_of_any_size(n, shift):
         graph.plot_network(partition=partition),
     ):
         ax.figure.canvas.draw()
+
+
+def test_the_interaction_is_what_single_tasks_do_not_explain():
+    rng = np.random.default_rng(0)
+    matrix = rng.standard_normal((7, 7))
+    matrix = matrix + matrix.T
+    rest = AffinityGraph(matrix, "abcdefg").interaction()
+    assert rest.names == tuple("abcdefg")
+    np.testing.assert_allclose(rest.matrix.sum(axis=1), 0, atol=1e-12)  # the residual of least squares
+    easy = rng.standard_normal(7)
+    same = AffinityGraph(matrix + easy[:, None] + easy + np.diag(easy)).interaction()
+    np.testing.assert_allclose(same.matrix, rest.matrix, atol=1e-12)
+    assert (np.diag(rest.matrix) == 0).all()
