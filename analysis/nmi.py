@@ -43,7 +43,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     gradient-similarity groups (nmi_similarity) and random ones (nmi_chance) with the real groups, of two
     halves of the real trainings (nmi_halves, ami_halves), of either with planted groups (planted,
     planted_truth); rank correlations of affinities (rank, rank_ceiling) and of subset scores (rank_scores,
-    rank_scores_ceiling), relative error of the affinities after the best scaling; and costs.
+    rank_scores_ceiling), relative error of the affinities after the best scaling; and costs. Agreement is
+    nan where every trained policy earns the same.
     """
     rows: list[dict[str, Any]] = []
     for suite, setting in SETTINGS[scale].items():
@@ -60,6 +61,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
 
 def _agreement(trained: Trained, affinity: str, seed: int) -> dict[str, float]:
     grouping, truth = trained.grouping, trained.truth
+    if any(np.ptp(scores.score) == 0 for scores in (truth.scores(), *truth.halves())):
+        return {}  # every task earns all there is in any company: real training tells no groups
     k, planted = grouping.partition_.k, grouping.suite_.labels
     estimated = AffinityGraph.from_scores(grouping.scores_, _AFFINITIES[affinity])
     # What real training says is always read by the default affinity, the least noisy one.
@@ -167,7 +170,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Give the means over seeds, with 95 % intervals of the agreement."""
     rows = []
     for (suite, layers, affinity), part in table.groupby(["suite", "layers", "affinity"], sort=False):
-        low, high = confidence_interval(part.nmi.to_numpy())
+        told = part.dropna(subset="nmi")
+        low, high = confidence_interval(told.nmi.to_numpy()) if len(told) else (np.nan, np.nan)
         rows.append(
             {
                 "suite": suite,
@@ -185,6 +189,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
                     )
                 },
                 "seeds": len(part),
+                "told": len(told),
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
@@ -202,7 +207,7 @@ def plot(table: pd.DataFrame) -> Figure:
         (panels[1], "rank", {"rank_ceiling": "|"}, "rank correlation of the affinities"),
     )
     for ax, value, references, label in kinds:
-        for (suite, layers), part in own.groupby(["suite", "layers"]):
+        for (suite, layers), part in own.dropna(subset=value).groupby(["suite", "layers"]):
             place = depths.index(layers)
             y = suites.index(suite) + 0.24 * (place - (len(depths) - 1) / 2)
             ax.plot(confidence_interval(part[value].to_numpy()), [y, y], color=f"C{place}", linewidth=2)
