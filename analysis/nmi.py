@@ -50,48 +50,61 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     for suite, setting in SETTINGS[scale].items():
         for layers in setting.layers:
             trained = train(scale, suite, seed, layers)
-            costs = _costs(trained)
-            for affinity in _AFFINITIES:
-                agreement = _agreement(trained, affinity, seed)
-                rows.append(
-                    {"suite": suite, "layers": layers, "seed": seed, "affinity": affinity} | agreement | costs
-                )
+            where = {"suite": suite, "layers": layers, "seed": seed}
+            shared = _costs(trained)
+            real = None
+            # Where every task earns all there is in any company, real training tells no groups.
+            if all(np.ptp(scores.score) > 0 for scores in (trained.truth.scores(), *trained.truth.halves())):
+                # It is always read by the default affinity, the least noisy one.
+                real = AffinityGraph.from_scores(trained.truth.scores())
+                shared |= _reference(trained, real)
+            for name, affinity in _AFFINITIES.items():
+                agreement = {"nmi": np.nan} if real is None else _agreement(trained, affinity, real)
+                rows.append(where | {"affinity": name} | agreement | shared)
     return pd.DataFrame(rows)
 
 
-def _agreement(trained: Trained, affinity: str, seed: int) -> dict[str, float]:
+def _reference(trained: Trained, real: AffinityGraph) -> dict[str, float]:
+    """Compare real training with itself, and with all but the estimate."""
     grouping, truth = trained.grouping, trained.truth
-    if any(np.ptp(scores.score) == 0 for scores in (truth.scores(), *truth.halves())):
-        return {}  # every task earns all there is in any company: real training tells no groups
-    k, planted = grouping.partition_.k, grouping.suite_.labels
-    estimated = AffinityGraph.from_scores(grouping.scores_, _AFFINITIES[affinity])
-    # What real training says is always read by the default affinity, the least noisy one.
-    real = AffinityGraph.from_scores(truth.scores())
-    halves = [AffinityGraph.from_scores(half) for half in truth.halves()]
+    k = grouping.partition_.k
     groups = real.partition(k=k)
-    found, one, other = (graph.partition(k=k) for graph in (estimated, *halves))
+    scores = truth.halves()
+    halves = [AffinityGraph.from_scores(half) for half in scores]
+    one, other = (graph.partition(k=k) for graph in halves)
+    ceiling = one.agreement(other.labels)
     similar = AffinityGraph.from_gradients(grouping.surrogate_.task_gradients()).partition(k=k)
     random = [RandomGrouping(draw).partition(real.matrix, k) for draw in range(_RANDOM_DRAWS)]
-
-    def with_plan(partition: Partition) -> float:
-        return float("nan") if planted is None else partition.agreement(planted).nmi
-
-    ours, ceiling = found.agreement(groups.labels), one.agreement(other.labels)
     return {
-        "nmi": ours.nmi,
-        "ami": ours.ami,
         "nmi_halves": ceiling.nmi,
         "ami_halves": ceiling.ami,
         "nmi_similarity": similar.agreement(groups.labels).nmi,
         "nmi_chance": float(np.mean([each.agreement(groups.labels).nmi for each in random])),
-        "planted": with_plan(found),
-        "planted_truth": with_plan(groups),
-        "rank": _rank(_pairs(estimated), _pairs(real)),
+        "planted_truth": _with_plan(groups, grouping.suite_.labels),
         "rank_ceiling": _full_length(_rank(*map(_pairs, halves))),
-        "relative_error": _relative_error(_pairs(estimated), _pairs(real)),
         "rank_scores": _rank(_gain(grouping.scores_), _gain(truth.scores())),
-        "rank_scores_ceiling": _full_length(_rank(*map(_gain, truth.halves()))),
+        "rank_scores_ceiling": _full_length(_rank(*map(_gain, scores))),
     }
+
+
+def _agreement(trained: Trained, affinity: str | Affinity, real: AffinityGraph) -> dict[str, float]:
+    """Compare what is estimated with what real training says."""
+    grouping = trained.grouping
+    k = grouping.partition_.k
+    estimated = AffinityGraph.from_scores(grouping.scores_, affinity)
+    found = estimated.partition(k=k)
+    ours = found.agreement(real.partition(k=k).labels)
+    return {
+        "nmi": ours.nmi,
+        "ami": ours.ami,
+        "planted": _with_plan(found, grouping.suite_.labels),
+        "rank": _rank(_pairs(estimated), _pairs(real)),
+        "relative_error": _relative_error(_pairs(estimated), _pairs(real)),
+    }
+
+
+def _with_plan(partition: Partition, planted: np.ndarray | None) -> float:
+    return float("nan") if planted is None else partition.agreement(planted).nmi
 
 
 def _pairs(graph: AffinityGraph) -> np.ndarray:

@@ -9,12 +9,12 @@ run side by side as joblib is configured, and each is written down when it is fi
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from operator import index
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,6 +26,7 @@ from gradex.learners import evaluate
 from gradex.learners.threads import one_thread
 from gradex.meta_policy import MetaPolicy, check_subset
 from gradex.surrogate import SubsetScores
+from gradex.surrogate.estimator import Subsets
 
 #: Environment steps of a unit, about: enough for a stack to pay, few enough to lose little when one is lost.
 _UNIT_STEPS = 400_000
@@ -34,8 +35,6 @@ _UNIT_STEPS = 400_000
 _TRAINING, _EVALUATION, _REPLICATES = 30_000_001, 60_000_011, 10_000
 #: Resampled scores that `GroundTruth.scores` adds to tell how sure they are.
 _DRAWS = 20
-
-Subsets = Collection[Collection[SupportsIndex]]
 
 
 class GroundTruth:
@@ -233,7 +232,7 @@ class GroundTruth:
         Parameters
         ----------
         replicates : sequence of int, optional
-            Average over these only; `halves` uses it for the noise ceiling.
+            Average over these only.
         """
         everything = self._fitted()
         returns = everything if replicates is None else everything[list(replicates)]
@@ -249,7 +248,7 @@ class GroundTruth:
         return SubsetScores(self.subsets_, per_task, np.nanmean(per_task, axis=1), draws)
 
     def halves(self) -> tuple[SubsetScores, SubsetScores]:
-        """Give the scores of even and of odd replicates: how far they agree is the noise ceiling.
+        """Give the scores of even and of odd replicates, which agree as far as noise allows halves to.
 
         Raises
         ------

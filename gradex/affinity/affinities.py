@@ -12,10 +12,11 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, final
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Num
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
+from gradex.affinity.designs import companion_design, entries, pair_design
 from gradex.affinity.ridge import DenseRidge, IterativeRidge, Ridge
 from gradex.affinity.subsets import Subsets, membership
 
@@ -78,13 +79,13 @@ class Affinity(ABC):
     def _checked(
         self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int
     ) -> tuple[csr_array, Float[np.ndarray, " scores"]]:
-        """Return membership and scores, by task in the order of `_entries`; raise where they are no basis."""
+        """Return membership and scores, by task in the order of `entries`; raise where they are no basis."""
         members = membership(subsets, n)
         score = np.asarray(score, dtype=np.float64)
         if score.shape != (members.shape if self.per_task else members.shape[:1]):
             wanted = f"one score for each of {n} tasks" if self.per_task else "one score each"
             raise ValueError(f"{members.shape[0]} subsets need {wanted}; got {score.size}")
-        subset, task = _entries(members)
+        subset, task = entries(members)
         score = score[subset, task] if self.per_task else score
         if not np.isfinite(score).all():
             place = int(np.flatnonzero(~np.isfinite(score))[0])
@@ -219,7 +220,7 @@ class PairwiseAffinity(RidgeAffinity):
         return self._coefficients(members, score)
 
     def _designs(self, members: csr_array) -> "tuple[csr_array, _Difficulty]":
-        return _pair_design(members), _Difficulty(members)
+        return pair_design(members), _Difficulty(members)
 
 
 @final
@@ -247,7 +248,7 @@ class TransferAffinity(RidgeAffinity):
     def _designs(self, members: csr_array) -> "tuple[csr_array, _Difficulty]":
         rows = members.nnz
         alone = csr_array((np.ones(rows), members.indices, np.arange(rows + 1)), (rows, members.shape[1]))
-        return _companion_design(members), _Difficulty(alone)
+        return companion_design(members), _Difficulty(alone)
 
 
 _NAMES: dict[str, type[Affinity]] = {
@@ -314,48 +315,6 @@ def additive_part(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]
 def _with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     """Set U_ii = 2 b_i."""
     return affinity + np.diag(2 * additive_part(affinity) - np.diag(affinity))
-
-
-def _entries(members: csr_array) -> tuple[Int[np.ndarray, " scores"], Int[np.ndarray, " scores"]]:
-    """Return subset and task of every membership, in the order in which they are stored."""
-    return np.repeat(np.arange(members.shape[0]), np.diff(members.indptr)), members.indices
-
-
-def _pair_design(members: csr_array) -> csr_array:
-    """Return rows that average over a subset's pairs, [m, n(n-1)/2], in the order of `numpy.triu_indices`."""
-    m, n = members.shape
-    sizes = np.diff(members.indptr)
-    rows, columns, values = [], [], []
-    for size in np.unique(sizes[sizes > 1]):
-        chosen = np.flatnonzero(sizes == size)
-        tasks = members.indices[members.indptr[chosen][:, None] + np.arange(size)].astype(np.int64)
-        first, second = np.triu_indices(size, 1)
-        i, j = tasks[:, first], tasks[:, second]
-        columns.append((i * (2 * n - i - 1) // 2 + j - i - 1).ravel())
-        rows.append(np.repeat(chosen, len(first)))
-        values.append(np.full(len(chosen) * len(first), 1.0 / len(first)))
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return csr_array(entries, shape=(m, n * (n - 1) // 2))
-
-
-def _companion_design(members: csr_array) -> csr_array:
-    """Return rows that average over the pairs of a member with the others of its subset, one per `_entries`.
-
-    Columns are in the order of `numpy.triu_indices`.
-    """
-    n = members.shape[1]
-    sizes = np.diff(members.indptr)
-    rows, columns, values = [], [], []
-    for size in np.unique(sizes[sizes > 1]):
-        entry = members.indptr[np.flatnonzero(sizes == size)][:, None] + np.arange(size)
-        tasks = members.indices[entry].astype(np.int64)
-        own, other = np.nonzero(~np.eye(size, dtype=bool))
-        i, j = np.minimum(tasks[:, own], tasks[:, other]), np.maximum(tasks[:, own], tasks[:, other])
-        columns.append((i * (2 * n - i - 1) // 2 + j - i - 1).ravel())
-        rows.append(entry[:, own].ravel())
-        values.append(np.full(i.size, 1.0 / (size - 1)))
-    entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return csr_array(entries, shape=(members.nnz, n * (n - 1) // 2))
 
 
 def _pair_ridge(pairs: csr_array, residual: Float[np.ndarray, " scores"], difficulty: _Difficulty) -> Ridge:
