@@ -50,6 +50,7 @@ class _Base:
     trained: Trained
     meta: MetaPolicy
     seed: int
+    transitions: int
     collected: dict[int, Transitions] = field(default_factory=dict)
 
     @property
@@ -62,23 +63,24 @@ class _Base:
 
     def scores(
         self,
-        steps_per_task: int = 2048,
+        transitions: int | None = None,
         meta: MetaPolicy | None = None,
         **settings: Any,
     ) -> SubsetScores:
         """Score the subsets afresh with other settings of the surrogate."""
+        transitions = transitions or self.transitions
         estimator = SurrogateEstimator(**{"seed": self.seed, **settings})
         if meta is None:
-            estimator.fit(self.meta, self._transitions(steps_per_task))
+            estimator.fit(self.meta, self._collect(transitions))
         else:
-            estimator.fit(meta, meta.transitions(steps_per_task))
+            estimator.fit(meta, meta.transitions(transitions))
         return estimator.scores(self.subsets)
 
-    def _transitions(self, steps_per_task: int) -> Transitions:
+    def _collect(self, transitions: int) -> Transitions:
         """Collect once, as most variants see the same."""
-        if steps_per_task not in self.collected:
-            self.collected[steps_per_task] = self.meta.transitions(steps_per_task)
-        return self.collected[steps_per_task]
+        if transitions not in self.collected:
+            self.collected[transitions] = self.meta.transitions(transitions)
+        return self.collected[transitions]
 
 
 #: A variant's name on the axis, and the affinities that it gives.
@@ -88,6 +90,11 @@ _Variant = tuple[float | str, AffinityGraph]
 def _dimension(base: _Base) -> Iterator[_Variant]:
     for d in (25, 50, 100, 200, 400, 1000):
         yield d, AffinityGraph.from_scores(base.scores(projection_dim=d))
+
+
+def _projection(base: _Base) -> Iterator[_Variant]:
+    for name in ("gaussian", "khatri-rao"):
+        yield name, AffinityGraph.from_scores(base.scores(projection=name))
 
 
 def _subsets(base: _Base) -> Iterator[_Variant]:
@@ -130,7 +137,7 @@ def _regularization(base: _Base) -> Iterator[_Variant]:
 
 def _transitions(base: _Base) -> Iterator[_Variant]:
     for steps in (512, 1024, 2048, 4096, 8192):
-        yield steps, AffinityGraph.from_scores(base.scores(steps_per_task=steps))
+        yield steps, AffinityGraph.from_scores(base.scores(transitions=steps))
 
 
 def _convergence(base: _Base) -> Iterator[_Variant]:
@@ -147,9 +154,11 @@ _CHOICES: dict[str, tuple[str, Callable[[_Base], Iterator[_Variant]]]] = {
     "regularization": ("λ / mean eigenvalue", _regularization),
     "transitions": ("transitions per task", _transitions),
     "convergence": ("meta-training / recommended", _convergence),
+    "projection": ("projection", _projection),
     "affinity": ("affinity", _affinity),
     "score": ("score", _score),
 }
+_NAMED = ("projection", "affinity", "score")
 _LOGARITHMIC = ("dimension", "subsets", "regularization", "transitions", "convergence")
 
 
@@ -164,7 +173,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for suite in _SUITES[scale]:
         trained = train(scale, suite, seed)
-        base = _Base(trained, trained.grouping.meta_, seed)
+        base = _Base(trained, trained.grouping.meta_, seed, SETTINGS[scale][suite].transitions)
         real = AffinityGraph.from_scores(trained.truth.scores())
         k, planted = SETTINGS[scale][suite].k, base.meta.suite.labels
         where = {"suite": suite, "seed": seed}
@@ -221,17 +230,20 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame) -> Figure:
     """Draw the rank correlation with real training, a small panel per choice, with 95 % bands over seeds."""
-    figure = Figure(figsize=(10, 7.5), layout="constrained")
-    panels = figure.subplots(3, 3)
+    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    panels = figure.subplots(3, 4)
     for ax, (choice, (label, _)) in zip(panels.flat, _CHOICES.items(), strict=False):
-        _draw(ax, table[table.choice == choice], "rank", choice in ("affinity", "score"))
+        _draw(ax, table[table.choice == choice], "rank", choice in _NAMED)
         ax.set(xlabel=label, ylabel="rank correlation")
         ax.sharey(panels[0, 0])
         if choice in _LOGARITHMIC:
             ax.set_xscale("log")
             ax.xaxis.set_minor_locator(NullLocator())
-    _draw(panels[2, 2], table[table.choice == "k"], "gain", names=False)
-    panels[2, 2].set(xlabel="number of groups k", ylabel="real affinity within groups")
+    last = panels.flat[len(_CHOICES)]
+    _draw(last, table[table.choice == "k"], "gain", names=False)
+    last.set(xlabel="number of groups k", ylabel="real affinity within groups")
+    for ax in panels.flat[len(_CHOICES) + 1 :]:
+        ax.remove()
     figure.legend(
         *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
     )

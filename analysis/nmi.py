@@ -5,11 +5,13 @@ and both affinities are grouped by the same solver. Normalised mutual informatio
 with the agreement of two halves of the real trainings with each other, which is less than what a perfect
 estimate would reach, as it is compared with both halves together, and with what unrelated groups reach
 (chance). Correlations of the affinities, off the diagonal, are finer: they do not jump when a task changes
-sides, and how high noise lets them rise (the noise ceiling) follows from the halves.
+sides, and how high noise lets them rise (the noise ceiling) follows from the halves. The estimate is noisy
+too: two estimates from different transitions agree by rank_repeat, so that an estimate without bias would
+reach rank_ceiling × √rank_repeat. What it stays below that is the surrogate's bias.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,38 +36,40 @@ _AFFINITIES: dict[str, str | Affinity] = {
     "Eq. (5)": MeanAffinity(),
 }
 _RANDOM_DRAWS = 100
+#: Apart from the seeds of transitions that estimates are made from.
+_REPEAT = 30_000_001
 
 
-def compute(seed: int, scale: str) -> pd.DataFrame:
-    """Give one row per suite, number of layers and affinity.
+def compute(seed: int, scale: str, suites: Sequence[str] | None = None) -> pd.DataFrame:
+    """Give one row per suite, number of layers and affinity; of all suites, unless some are named.
 
     Columns suite, layers, seed, affinity, then the agreement of estimated with real groups (nmi, ami), of
     gradient-similarity groups (nmi_similarity) and random ones (nmi_chance) with the real groups, of two
     halves of the real trainings (nmi_halves, ami_halves), of either with planted groups (planted,
-    planted_truth); rank correlations of affinities (rank, rank_ceiling) and of subset scores (rank_scores,
-    rank_scores_ceiling), relative error of the affinities after the best scaling; and costs. Agreement is
-    nan where every trained policy earns the same.
+    planted_truth); rank correlations of affinities (rank, rank_ceiling; of two estimates from different
+    transitions, rank_repeat) and of subset scores (rank_scores, rank_scores_ceiling), relative error of the
+    affinities after the best scaling; and costs. Agreement is nan where every trained policy earns the same.
     """
     rows: list[dict[str, Any]] = []
-    for suite, setting in SETTINGS[scale].items():
-        for layers in setting.layers:
+    for suite in SETTINGS[scale] if suites is None else suites:
+        for layers in SETTINGS[scale][suite].layers:
             trained = train(scale, suite, seed, layers)
             where = {"suite": suite, "layers": layers, "seed": seed}
-            shared = _costs(trained)
+            shared, again = _repeat(trained)
             real = None
             # Where every task earns all there is in any company, real training tells no groups.
             if all(np.ptp(scores.score) > 0 for scores in (trained.truth.scores(), *trained.truth.halves())):
                 # It is always read by the default affinity, the least noisy one.
                 real = AffinityGraph.from_scores(trained.truth.scores())
-                shared |= _reference(trained, real)
+                shared |= _reference(trained, real, again)
             for name, affinity in _AFFINITIES.items():
                 agreement = {"nmi": np.nan} if real is None else _agreement(trained, affinity, real)
                 rows.append(where | {"affinity": name} | agreement | shared)
     return pd.DataFrame(rows)
 
 
-def _reference(trained: Trained, real: AffinityGraph) -> dict[str, float]:
-    """Compare real training with itself, and with all but the estimate."""
+def _reference(trained: Trained, real: AffinityGraph, again: SubsetScores) -> dict[str, float]:
+    """Compare real training with itself and with rivals, and the estimate with another estimate."""
     grouping, truth = trained.grouping, trained.truth
     k = grouping.partition_.k
     groups = real.partition(k=k)
@@ -82,6 +86,9 @@ def _reference(trained: Trained, real: AffinityGraph) -> dict[str, float]:
         "nmi_chance": float(np.mean([each.agreement(groups.labels).nmi for each in random])),
         "planted_truth": _with_plan(groups, grouping.suite_.labels),
         "rank_ceiling": _full_length(_rank(*map(_pairs, halves))),
+        "rank_repeat": _rank(
+            *(_pairs(AffinityGraph.from_scores(each)) for each in (grouping.scores_, again))
+        ),
         "rank_scores": _rank(_gain(grouping.scores_), _gain(truth.scores())),
         "rank_scores_ceiling": _full_length(_rank(*map(_gain, scores))),
     }
@@ -136,12 +143,13 @@ def _relative_error(estimated: np.ndarray, real: np.ndarray) -> float:
     return float(np.linalg.norm(scale * estimated - real) / np.linalg.norm(real))
 
 
-def _costs(trained: Trained) -> dict[str, float]:
-    """Count floating-point operations of matrix products in networks and regressions, simulation apart.
+def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
+    """Make the estimate again from fresh transitions; give what it costs, and its scores.
 
-    Full training is what the paper compares with: every subset trained for as many steps per task as the
+    Costs are floating-point operations of matrix products in networks and regressions, simulation apart. Full
+    training is what the paper compares with: every subset trained for as many steps per task as the
     meta-policy. The real training of this study, which starts from the meta-policy and is short, is counted
-    too.
+    too. The features are counted twice, with the dense projection that made them and with the structured one.
     """
     grouping, truth = trained.grouping, trained.truth
     meta, n = grouping.meta_, len(grouping.suite_)
@@ -150,14 +158,17 @@ def _costs(trained: Trained) -> dict[str, float]:
     tasks = sum(map(len, subsets))
     step = _flops(lambda: meta.adapt(range(n), meta.learner.rollout_steps([range(n)])))
     step /= meta.learner.rollout_steps([range(n)])
+    transitions = meta.transitions(grouping.steps_per_task, seed=grouping.seed + _REPEAT)
     estimator = SurrogateEstimator(grouping.projection_dim, seed=grouping.seed)
-    features = _flops(lambda: estimator.fit(meta, meta.transitions()))
+    features = _flops(lambda: estimator.fit(meta, transitions))
     regressions = _flops(lambda: estimator.scores(subsets))
+    structured = SurrogateEstimator(grouping.projection_dim, "khatri-rao", seed=grouping.seed)
+    fewer = _flops(lambda: structured.fit(meta, transitions))
     start = time.perf_counter()
-    estimator.scores(subsets)
+    scores = estimator.scores(subsets)
     scoring = time.perf_counter() - start
-    full = step * meta_steps / n * tasks
-    return {
+    full, own = step * meta_steps / n * tasks, step * meta_steps + regressions
+    costs = {
         "subsets": len(subsets),
         "meta_steps": meta_steps,
         "truth_steps": truth.steps_,
@@ -166,10 +177,12 @@ def _costs(trained: Trained) -> dict[str, float]:
         "flops_scores": regressions,
         "flops_full": full,
         "flops_truth": step * truth.steps_,
-        "saving": full / (step * meta_steps + features + regressions),
+        "saving": full / (own + features),
+        "saving_khatri_rao": full / (own + fewer),
         "saving_per_subset": full / regressions,
         "seconds_scores": scoring,
     }
+    return costs, scores
 
 
 def _flops(run: Callable[[], MetaPolicy | SurrogateEstimator | SubsetScores]) -> float:
@@ -197,8 +210,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
                     name: part[name].mean()
                     for name in (
                         "nmi_halves", "nmi_chance", "nmi_similarity", "planted", "planted_truth", "rank",
-                        "rank_ceiling", "relative_error", "rank_scores", "rank_scores_ceiling", "saving",
-                        "saving_per_subset",
+                        "rank_ceiling", "rank_repeat", "relative_error", "rank_scores", "rank_scores_ceiling",
+                        "saving", "saving_khatri_rao", "saving_per_subset",
                     )
                 },
                 "seeds": len(part),

@@ -29,6 +29,8 @@ class Setting:
         By default what is recommended for the suite.
     layers : tuple of int
         Depths of the policy to compare.
+    transitions : int
+        Per task, for the estimate.
     """
 
     family: str
@@ -39,6 +41,7 @@ class Setting:
     episodes: int = 16
     meta_steps: int | None = None
     layers: tuple[int, ...] = (4,)
+    transitions: int = 2048
 
 
 _LAPTOP = {
@@ -87,9 +90,14 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     meta = prepare(setting, seed, layers, folder / "meta.safetensors")
     # The smallest policies have fewer parameters than the paper's 400 dimensions.
     dimension = min(400, len(meta.parameters))
-    grouping = PolicyGradEx(k=setting.k, projection_dim=dimension, group_steps=0, bootstrap=0, seed=seed).fit(
-        meta.suite, meta=meta
-    )
+    grouping = PolicyGradEx(
+        k=setting.k,
+        projection_dim=dimension,
+        steps_per_task=setting.transitions,
+        group_steps=0,
+        bootstrap=0,
+        seed=seed,
+    ).fit(meta.suite, meta=meta)
     truth = GroundTruth(setting.steps_per_task, setting.replicates, setting.episodes, seed=seed)
     return Trained(grouping, truth.fit(meta, grouping.scores_.subsets, folder))
 

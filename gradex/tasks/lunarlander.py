@@ -1,4 +1,4 @@
-"""LunarLander under different gravities, and optionally in wind."""
+"""LunarLander under different gravities, optionally in wind or with side engines swapped."""
 
 import functools
 import warnings
@@ -19,6 +19,8 @@ from gradex.tasks.suite import Task, TaskSuite
 _HORIZON = 1000
 #: Paid once, for coming to rest on the ground; the only reward of this size that ends an episode.
 _LANDED = 100.0
+#: Actions are nothing, left, main and right engine.
+_SWAP = np.array([0, 3, 2, 1])
 
 
 @TaskSuite.register
@@ -40,6 +42,7 @@ class LunarLander(TaskSuite):
         gravity: float | Sequence[float] = (-2.0, -11.9),
         wind: float | Sequence[float] = 0.0,
         turbulence: float | Sequence[float] = 0.0,
+        reversed: str = "none",
     ) -> "LunarLander":
         """Make n tasks, spread evenly over the ranges.
 
@@ -52,29 +55,47 @@ class LunarLander(TaskSuite):
         wind, turbulence : float or pair
             Greatest linear force of the wind, 0 to 20, and greatest torque, 0 to 2. Both zero switches the
             wind off.
+        reversed : {"none", "half"}
+            "half" swaps the left and right engines in half of the tasks. Swapped and plain tasks look the
+            same and want opposite actions, so this plants two groups in true conflict.
 
         Raises
         ------
         ValueError
-            If a range leaves the interval that Gymnasium accepts.
+            If a range leaves the interval that Gymnasium accepts, or `reversed` is none of its choices.
         """
         if n < 1:
             raise ValueError(f"n is {n}: a suite needs at least one task")
+        if reversed not in ("none", "half"):
+            raise ValueError(f"reversed is {reversed!r}: choose 'none' or 'half'")
         ranges = {
             "gravity": as_range("gravity", gravity, -12.0, 0.0),
             "wind": as_range("wind", wind, 0.0, 20.0, closed=True),
             "turbulence": as_range("turbulence", turbulence, 0.0, 2.0, closed=True),
         }
-        columns = latin_grid(ranges, n, np.random.default_rng(seed))
-        return cls(cls._tasks(columns), ranges={name: list(pair) for name, pair in ranges.items()})
+        rng = np.random.default_rng(seed)
+        tasks = cls._tasks(latin_grid(ranges, n, rng), reversed, rng)
+        return cls(tasks, ranges={name: list(pair) for name, pair in ranges.items()}, reversed=reversed)
 
     @staticmethod
-    def _tasks(columns: dict[str, np.ndarray]) -> list[Task]:
+    def _tasks(columns: dict[str, np.ndarray], reversed: str, rng: np.random.Generator) -> list[Task]:
+        n = len(columns["gravity"])
+        flip = rng.permutation(np.arange(n) % 2 == 1) if reversed == "half" else np.zeros(n, dtype=bool)
         tasks = []
         for i, row in enumerate(zip(*columns.values(), strict=True)):
-            parameters = dict(zip(columns, map(float, row), strict=True))
-            tasks.append(Task(f"{i}: {parameters['gravity']:.2f}", parameters))
+            parameters: dict[str, Any] = dict(zip(columns, map(float, row), strict=True))
+            name = f"{i}: {parameters['gravity']:.2f}"
+            group = None
+            if reversed == "half":
+                parameters["side_engines"] = -1.0 if flip[i] else 1.0
+                name += " reversed" if flip[i] else ""
+                group = int(flip[i])
+            tasks.append(Task(name, parameters, group))
         return tasks
+
+    @property
+    def kind(self) -> str:
+        return "lunarlander-reversed" if self.options["reversed"] == "half" else self.family
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -89,19 +110,23 @@ class LunarLander(TaskSuite):
         return _HORIZON
 
     def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
-        return self._tasks(
-            draw_ranges({name: tuple(pair) for name, pair in self.options["ranges"].items()}, n, rng)
-        )
+        ranges = {name: tuple(pair) for name, pair in self.options["ranges"].items()}
+        return self._tasks(draw_ranges(ranges, n, rng), self.options["reversed"], rng)
 
     def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
-        return LunarLanderSimulator([functools.partial(_make, **task.parameters) for task in tasks], seeds)
+        return LunarLanderSimulator(tasks, seeds)
 
 
 class LunarLanderSimulator(SequentialSimulator):
     """LunarLanders one after the other, with `info["success"]`: the lander came to rest on the ground."""
 
+    def __init__(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> None:
+        super().__init__([functools.partial(_make, **_physics(task)) for task in tasks], seeds)
+        self._swapped = np.array([task.parameters.get("side_engines", 1.0) < 0 for task in tasks])
+
     def step(self, actions: np.ndarray) -> Step:
-        observation, reward, terminated, truncated, info = super().step(actions)
+        swapped = np.where(self._swapped, _SWAP[actions], actions)
+        observation, reward, terminated, truncated, info = super().step(swapped)
         return (
             observation,
             reward,
@@ -109,6 +134,10 @@ class LunarLanderSimulator(SequentialSimulator):
             truncated,
             {**info, "success": terminated & (reward == _LANDED)},
         )
+
+
+def _physics(task: Task) -> dict[str, float]:
+    return {name: value for name, value in task.parameters.items() if name != "side_engines"}
 
 
 def _make(gravity: float = -10.0, wind: float = 0.0, turbulence: float = 0.0) -> gymnasium.Env:

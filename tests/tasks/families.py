@@ -52,6 +52,7 @@ CASES = {
     "lunarlander-wind": Case(
         lambda: TaskSuite.make("lunarlander", n=2, wind=(0.0, 15.0), turbulence=1.5), 260
     ),
+    "lunarlander-reversed": Case(lambda: TaskSuite.make("lunarlander", n=2, reversed="half"), 260),
     "highway-density": Case(lambda: TaskSuite.make("highway", n=3), 60),
     "highway-objective": Case(lambda: TaskSuite.make("highway", n=3, vary="objective"), 60),
     "highway-original": Case(

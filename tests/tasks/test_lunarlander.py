@@ -61,6 +61,19 @@ def test_wind_blows_only_where_asked_for() -> None:
     assert not np.allclose(run(wind=15.0), run(wind=5.0))
 
 
+def test_reversed_engines_swap_left_and_right() -> None:
+    suite = TaskSuite.make("lunarlander", n=4, gravity=-5.0, reversed="half")
+    plain, turned = (int(np.flatnonzero(suite.labels == group)[0]) for group in (0, 1))
+    assert sorted(suite.labels) == [0, 0, 1, 1]
+    plan = actions(suite, 40, 3)
+    ours = roll(suite[[plain]].simulator(3, seed=1), plan)
+    theirs = roll(suite[[turned]].simulator(3, seed=1), np.array([0, 3, 2, 1])[plan])
+    np.testing.assert_array_equal(ours.observations, theirs.observations)
+    assert not np.array_equal(
+        ours.observations, roll(suite[[turned]].simulator(3, seed=1), plan).observations
+    )
+
+
 def test_landing_is_success_and_crashing_is_not() -> None:
     simulator = TaskSuite.make("lunarlander", n=2, gravity=(-8.0, -10.0)).simulator(3, seed=0)
     # Only now: Box2D crashes if it is imported first where warnings are errors; the suite knows how to import
