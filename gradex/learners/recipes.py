@@ -33,6 +33,8 @@ _RECIPES = {
     "highway": Recipe(600_000, 400_000),
     "highway-objective": Recipe(200_000, 400_000),
     "lunarlander": Recipe(4_000_000, 600_000, PPO(steps=256, learning_rate=7e-4, trace=0.98)),
+    # Stopped early, like reversed cart-poles; so early, plain settings do.
+    "lunarlander-reversed": Recipe(500_000, 600_000),
     "navigation": Recipe(200_000, 400_000),
 }
 
