@@ -7,6 +7,7 @@ and seed, whose real trainings on subsets are those of the study `nmi`.
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from matplotlib.ticker import NullLocator
 from scipy.stats import spearmanr
 
 from analysis.study import confidence_interval
-from analysis.trained import SETTINGS, Trained, train
+from analysis.trained import SETTINGS, train
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
 from gradex.affinity import Affinity, MeanAffinity, sample_subsets
 from gradex.learners import Transitions
@@ -45,36 +46,32 @@ _SCORES: dict[str, Score] = {
 
 @dataclass(frozen=True)
 class _Base:
-    """What a variant starts from."""
+    """What a variant starts from: everything at its default."""
 
-    trained: Trained
     meta: MetaPolicy
+    subsets: tuple[tuple[int, ...], ...]
     seed: int
-    transitions: int
     collected: dict[int, Transitions] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def surrogate(self) -> SurrogateEstimator:
-        return self.trained.grouping.surrogate_
+        return self._fit()
 
-    @property
-    def subsets(self) -> tuple[tuple[int, ...], ...]:
-        return self.trained.grouping.scores_.subsets
+    @cached_property
+    def default(self) -> SubsetScores:
+        return self.surrogate.scores(self.subsets)
 
-    def scores(
-        self,
-        transitions: int | None = None,
-        meta: MetaPolicy | None = None,
-        **settings: Any,
-    ) -> SubsetScores:
+    def scores(self, **settings: Any) -> SubsetScores:
         """Score the subsets afresh with other settings of the surrogate."""
-        transitions = transitions or self.transitions
+        return self._fit(**settings).scores(self.subsets)
+
+    def _fit(
+        self, transitions: int = 2048, meta: MetaPolicy | None = None, **settings: Any
+    ) -> SurrogateEstimator:
         estimator = SurrogateEstimator(**{"seed": self.seed, **settings})
         if meta is None:
-            estimator.fit(self.meta, self._collect(transitions))
-        else:
-            estimator.fit(meta, meta.transitions(transitions))
-        return estimator.scores(self.subsets)
+            return estimator.fit(self.meta, self._collect(transitions))
+        return estimator.fit(meta, meta.transitions(transitions))
 
     def _collect(self, transitions: int) -> Transitions:
         """Collect once, as most variants see the same."""
@@ -102,7 +99,7 @@ def _subsets(base: _Base) -> Iterator[_Variant]:
     for m in (35, 50, 100):
         if m < len(base.subsets):
             yield m, AffinityGraph.from_scores(base.surrogate.scores(sample_subsets(n, m, 3, base.seed)))
-    yield len(base.subsets), AffinityGraph.from_scores(base.trained.grouping.scores_)
+    yield len(base.subsets), AffinityGraph.from_scores(base.default)
 
 
 def _size(base: _Base) -> Iterator[_Variant]:
@@ -115,7 +112,7 @@ def _size(base: _Base) -> Iterator[_Variant]:
 
 def _affinity(base: _Base) -> Iterator[_Variant]:
     for name, affinity in _AFFINITIES.items():
-        yield name, AffinityGraph.from_scores(base.trained.grouping.scores_, affinity)
+        yield name, AffinityGraph.from_scores(base.default, affinity)
 
 
 def _score(base: _Base) -> Iterator[_Variant]:
@@ -173,7 +170,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for suite in _SUITES[scale]:
         trained = train(scale, suite, seed)
-        base = _Base(trained, trained.grouping.meta_, seed, SETTINGS[scale][suite].transitions)
+        base = _Base(trained.grouping.meta_, trained.truth.subsets_, seed)
         real = AffinityGraph.from_scores(trained.truth.scores())
         k, planted = SETTINGS[scale][suite].k, base.meta.suite.labels
         where = {"suite": suite, "seed": seed}
@@ -182,14 +179,15 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
                 rows.append(
                     {**where, "choice": choice, "value": value, **_agreement(graph, real, k, planted)}
                 )
+        graph = AffinityGraph.from_scores(base.default)
         for count in range(1, 5):
-            found = trained.grouping.graph_.partition(k=count)
+            found = graph.partition(k=count)
             rows.append(
                 {
                     **where,
                     "choice": "k",
                     "value": count,
-                    **_agreement(trained.grouping.graph_, real, count, planted),
+                    **_agreement(graph, real, count, planted),
                     "gain": _within(real, found.labels),
                 }
             )

@@ -52,7 +52,10 @@ def compute(seed: int, scale: str, suites: Sequence[str] | None = None) -> pd.Da
     """
     rows: list[dict[str, Any]] = []
     for suite in SETTINGS[scale] if suites is None else suites:
-        for layers in SETTINGS[scale][suite].layers:
+        setting = SETTINGS[scale][suite]
+        if setting.seeds is not None and seed >= setting.seeds:
+            continue
+        for layers in setting.layers:
             trained = train(scale, suite, seed, layers)
             where = {"suite": suite, "layers": layers, "seed": seed}
             shared, again = _repeat(trained)
