@@ -1,6 +1,7 @@
 """Given n reinforcement-learning tasks, which should share a policy? (PolicyGradEx, AAAI 2026)."""
 
 from gradex.affinity import AffinityGraph
+from gradex.generalization import Generalization
 from gradex.ground_truth import GroundTruth
 from gradex.grouping import PolicyGradEx
 from gradex.learners import PPO
@@ -11,6 +12,7 @@ from gradex.tasks import Task, TaskSuite
 __all__ = [
     "PPO",
     "AffinityGraph",
+    "Generalization",
     "GroundTruth",
     "MetaPolicy",
     "PolicyGradEx",

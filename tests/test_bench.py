@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 from gradex import bench
-from gradex.bench import features, ground_truth, logistic
+from gradex.bench import features, ground_truth, logistic, trace
 
 COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio"]
 
@@ -42,3 +43,36 @@ def test_ground_truth_is_compared_with_two_minibatches_of_the_peer(monkeypatch: 
     assert list(table.columns) == COLUMNS and len(table) == 2
     assert (table[["gradex", "peer_value"]] > 0).all(axis=None)
     np.testing.assert_allclose(table.ratio, table.gradex / table.peer_value)
+
+
+#: Forward mode compiles something in a way that torch itself deprecates.
+FORWARD = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+
+@FORWARD
+def test_traces_are_compared_in_seconds_and_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("curvlinops")
+    for name, value in {"_LAYERS": (3,), "_WIDTH": 8, "_SAMPLES": 200, "_TIMED": 2}.items():
+        monkeypatch.setattr(trace, name, value)
+    for name, value in {"_SMALL_WIDTH": 8, "_SMALL_SAMPLES": 100, "_ESTIMATED": (30,)}.items():
+        monkeypatch.setattr(trace, name, value)
+    table = bench.run("trace")
+    assert list(table.columns) == COLUMNS and table.unit.value_counts().to_dict() == {
+        "s": 4,
+        "relative error": 3,
+    }
+    np.testing.assert_allclose(table.ratio, table.peer_value / table.gradex)
+    errors = table[table.unit == "relative error"]
+    # The same algorithms with the same number of products, up to chance and a refinement of XTrace.
+    assert errors.ratio.between(0.6, 1.8).all()
+
+
+@FORWARD
+def test_curvlinops_multiplies_by_the_same_hessian() -> None:
+    curvlinops = pytest.importorskip("curvlinops")
+    hessian = trace._hessian(3, 5, 50)
+    identity = torch.eye(hessian.size, dtype=torch.float64)
+    theirs = (trace._peer_operator(curvlinops, hessian) @ identity).detach().numpy()
+    ours = (hessian @ identity.unsqueeze(0))[0].numpy()
+    np.testing.assert_allclose(np.trace(theirs), np.trace(ours), rtol=1e-9)
+    np.testing.assert_allclose(np.linalg.eigvalsh(theirs), np.linalg.eigvalsh(ours), atol=1e-12)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from gradex.bench import clustering, features, ground_truth, logistic, ppo
+from gradex.bench import clustering, features, ground_truth, logistic, ppo, trace
 
 PARTS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "ppo": ppo.rows,
@@ -12,6 +12,7 @@ PARTS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "logistic": logistic.rows,
     "clustering": clustering.rows,
     "ground_truth": ground_truth.rows,
+    "trace": trace.rows,
 }
 
 

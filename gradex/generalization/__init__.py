@@ -1,0 +1,47 @@
+"""How sharp a policy's loss is, and how far it carries to unseen tasks (PolicyGradEx, Sec. 4.4 and 5)."""
+
+from gradex.generalization.bound import Bound, PACBayes, perturbed_loss
+from gradex.generalization.episodes import collect_episodes
+from gradex.generalization.exact_trace import ExactTrace
+from gradex.generalization.generalization import Generalization, Measurement
+from gradex.generalization.hessian import Hessian
+from gradex.generalization.loss import LossRange, PolicyGradientLoss
+from gradex.generalization.operator import DenseOperator, SymmetricOperator
+from gradex.generalization.samples import Samples
+from gradex.generalization.spectrum import (
+    Eigenvalue,
+    Quadrature,
+    lanczos,
+    positive_form,
+    positive_trace,
+    top_eigenvalue,
+)
+from gradex.generalization.trace import Hutchinson, HutchPlusPlus, TraceEstimate, TraceEstimator
+from gradex.generalization.xtrace import XTrace
+
+__all__ = [
+    "Bound",
+    "DenseOperator",
+    "Eigenvalue",
+    "ExactTrace",
+    "Generalization",
+    "Hessian",
+    "HutchPlusPlus",
+    "Hutchinson",
+    "LossRange",
+    "Measurement",
+    "PACBayes",
+    "PolicyGradientLoss",
+    "Quadrature",
+    "Samples",
+    "SymmetricOperator",
+    "TraceEstimate",
+    "TraceEstimator",
+    "XTrace",
+    "collect_episodes",
+    "lanczos",
+    "perturbed_loss",
+    "positive_form",
+    "positive_trace",
+    "top_eigenvalue",
+]

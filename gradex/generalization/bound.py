@@ -1,0 +1,232 @@
+"""The PAC-Bayes bound of PolicyGradEx, Theorem 1, with every constant that can be known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gradex.generalization.loss import LossRange, PolicyGradientLoss
+from gradex.generalization.samples import Samples
+from gradex.policies import Policy
+from gradex.streams import Streams
+
+#: ε that a bound is taken over, and standard deviations σ of the isotropic perturbation.
+EPSILONS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+SIGMAS = tuple(2.0 ** (-exponent / 2) for exponent in range(41))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An upper bound on a mean loss, and what it is made of.
+
+    Attributes
+    ----------
+    value : float
+        In units of the loss; the sum of the next four.
+    empirical_term : float
+        (1 + ε) (L̂ - low) + low, where `low` is the lower end of the loss.
+    curvature_term : float
+        (1 + ε) tr(ΣH) / 2.
+    divergence_term : float
+        (1 + ε)² C KL(Q‖P) / (2 ε N).
+    confidence_term : float
+        (1 + ε)² C log(K / δ) / (2 ε N), K being the number of bounds that it was chosen from.
+    epsilon, sigma : float
+        ε, and the standard deviation of the perturbation along v = θ - θ_0.
+    loss_range : LossRange
+        C is its width.
+    samples : int
+        N.
+    distance : float
+        r = ‖θ - θ_0‖.
+    delta : float
+        δ: the chance, over samples, that the bound fails.
+    """
+
+    value: float
+    empirical_term: float
+    curvature_term: float
+    divergence_term: float
+    confidence_term: float
+    epsilon: float
+    sigma: float
+    loss_range: LossRange
+    samples: int
+    distance: float
+    delta: float
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether it says no more than the loss's range does."""
+        return self.value >= self.loss_range.high
+
+    def measured(self, perturbed: float) -> float:
+        """Give the bound with a measured L̂_Q in place of its expansion: no remainder is left out."""
+        low, slack = self.loss_range.low, self.divergence_term + self.confidence_term
+        return (1 + self.epsilon) * (perturbed - low) + low + slack
+
+
+@dataclass(frozen=True)
+class PACBayes:
+    r"""PAC-Bayes bounds on the loss of a perturbed policy (PolicyGradEx, Theorem 1).
+
+    McAllester's linear bound (2013, arXiv 1307.2118): for a loss in [0, C], a law P of parameters and a β in
+    (0, 1) that do not depend on the N independent samples, with probability at least 1 - δ for all laws Q,
+
+        L_Q ≤ L̂_Q / β + C (KL(Q‖P) + log(1/δ)) / (2 β (1 - β) N).
+
+    We take β = 1 / (1 + ε), P = N(θ_0, Σ) and Q = N(θ, Σ), so that KL = vᵀ Σ⁻¹ v / 2 with v = θ - θ_0, and
+    expand L̂_Q = L̂ + tr(ΣH) / 2 + remainder, H being the Hessian of the empirical loss at θ:
+
+        L_Q ≤ (1 + ε) [L̂ + tr(ΣH) / 2] + (1 + ε)² C (vᵀ Σ⁻¹ v / 2 + log(K/δ)) / (2 ε N).
+
+    Isotropic, Σ = σ² I. The best σ² = r √(C (1 + ε) / (2 ε N α)) for α = tr H gives the theorem's shape,
+    (1 + ε) √((1 + ε) / (2 ε)) √(C α r² / N), but depends on the samples. So σ is taken from `SIGMAS` and ε
+    from `EPSILONS`, fixed beforehand, and δ is shared out to all K combinations (a union bound).
+
+    Anisotropic, Σ free. With tr(Σ[H]₊) in place of tr(ΣH) the best Σ is σ² vvᵀ / r², along v only, and gives
+    (1 + ε) √((1 + ε) / (2 ε)) √(C vᵀ[H]₊v / N), never above the isotropic one with α = tr[H]₊. Here σ and
+    the direction of v come from the samples: this is the theorem's sharper form, a measure of sharpness along
+    the way that training took, and no bound that may be claimed.
+
+    What is not in the number: the third-order remainder of L̂_Q, part of the theorem's ξ, for which one would
+    need the Lipschitz constant of H; and the step from L_Q to L(θ), which is below L_Q where the population's
+    curvature, weighted with Σ, is positive. The theorem's ξ = O(N^(-3/4) log(1/δ)) absorbs both; the term in
+    log(K/δ) is explicit here. Where α is small the best σ is large, and the remainder may be anything:
+    `perturbed_loss` measures L̂_Q without expanding it, and `Bound.measured` puts that in its place.
+
+    When it holds: the samples must be independent (steps of one episode are not, so it is also worth knowing
+    with N the number of episodes), drawn by a law that stays the same for all Q (transitions come from π_θ
+    itself), the loss a fixed function of a sample (baselines and scales of advantages come from the same
+    episodes), its range certified, and θ_0 drawn without looking at them (fresh weights are).
+
+    Attributes
+    ----------
+    delta : float
+        δ.
+    epsilons, sigmas : sequences of float
+        What to choose from; a single ε is a given one.
+    """
+
+    delta: float = 0.05
+    epsilons: Sequence[float] = EPSILONS
+    sigmas: Sequence[float] = SIGMAS
+
+    def __post_init__(self) -> None:
+        if not 0 < self.delta < 1:
+            raise ValueError(
+                f"delta is {self.delta}: choose a chance of failure between 0 and 1, such as 0.05"
+            )
+        for name in ("epsilons", "sigmas"):
+            values = getattr(self, name)
+            if len(values) == 0 or min(values) <= 0:
+                raise ValueError(f"{name} are {list(values)}: give at least one, all positive")
+
+    def isotropic(
+        self, loss: float, loss_range: LossRange, trace: float, distance: float, samples: int
+    ) -> Bound:
+        """Bound L_Q for Q = N(θ, σ² I) with the best σ.
+
+        Parameters
+        ----------
+        loss : float
+            L̂(θ).
+        loss_range : LossRange
+        trace : float
+            α = tr H; a negative one is taken for 0.
+        distance : float
+            r = ‖θ - θ_0‖.
+        samples : int
+            N.
+        """
+        choices = len(self.epsilons) * len(self.sigmas)
+        candidates = (
+            self._bound(loss, loss_range, trace, distance, samples, epsilon, sigma, choices)
+            for epsilon in self.epsilons
+            for sigma in self.sigmas
+        )
+        return min(candidates, key=lambda bound: bound.value)
+
+    def anisotropic(
+        self, loss: float, loss_range: LossRange, form: float, distance: float, samples: int
+    ) -> Bound:
+        """Evaluate the sharper form, with the best Σ.
+
+        Parameters
+        ----------
+        loss, loss_range, distance, samples
+            As for `isotropic`.
+        form : float
+            vᵀ[H]₊v.
+        """
+        along = max(form, 0.0) / distance**2 if distance > 0 else 0.0
+        bounds = []
+        for epsilon in self.epsilons:
+            ratio = loss_range.width * (1 + epsilon) / (2 * epsilon * samples)
+            sigma = (ratio * distance**2 / along) ** 0.25 if along * ratio > 0 else max(self.sigmas)
+            bounds.append(
+                self._bound(loss, loss_range, along, distance, samples, epsilon, sigma, len(self.epsilons))
+            )
+        return min(bounds, key=lambda bound: bound.value)
+
+    def _bound(
+        self,
+        loss: float,
+        loss_range: LossRange,
+        curvature: float,
+        distance: float,
+        samples: int,
+        epsilon: float,
+        sigma: float,
+        choices: int,
+    ) -> Bound:
+        """Evaluate one bound; `curvature` is tr(ΣH) / σ²."""
+        rate = (1 + epsilon) ** 2 * loss_range.width / (2 * epsilon * samples)
+        terms = (
+            (1 + epsilon) * (loss - loss_range.low) + loss_range.low,
+            (1 + epsilon) * sigma**2 * max(curvature, 0.0) / 2,
+            rate * distance**2 / (2 * sigma**2),
+            rate * log(choices / self.delta),
+        )
+        return Bound(sum(terms), *terms, epsilon, sigma, loss_range, samples, distance, self.delta)
+
+
+def perturbed_loss(
+    loss: PolicyGradientLoss,
+    policy: Policy,
+    parameters: Float[Tensor, "policies p"],
+    samples: Samples,
+    sigma: Float[np.ndarray, " policies"],
+    draws: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, " policies"], Float[np.ndarray, " policies"]]:
+    """Measure L̂_Q for Q = N(θ, σ² I) by drawing from it, without expanding the loss.
+
+    Parameters
+    ----------
+    loss, policy, parameters, samples
+        As for `Hessian`.
+    sigma : array [policies]
+        Standard deviations of the perturbation.
+    draws : int
+        At least 2; each is used with both signs, which takes out odd orders.
+    seed : int
+
+    Returns
+    -------
+    value, stderr : arrays [policies]
+    """
+    if draws < 2:
+        raise ValueError(f"{draws} draws have no standard error: take at least 2")
+    scale = torch.from_numpy(np.asarray(sigma)).to(parameters).unsqueeze(1)
+    normals = Streams([seed]).normals(draws, parameters.shape[1])[0]
+    means = [
+        torch.stack([loss.evaluate(policy, parameters + step, samples).mean(dim=1) for step in (move, -move)])
+        for move in (scale * torch.from_numpy(normal).to(parameters) for normal in normals)
+    ]
+    pairs = torch.stack(means).mean(dim=1)  # [draws, policies]
+    return pairs.mean(dim=0).cpu().numpy(), (pairs.std(dim=0) / sqrt(draws)).cpu().numpy()

@@ -1,0 +1,182 @@
+"""Whole episodes of a stack of policies, with advantages that need no critic.
+
+A critic knows the tasks that it was trained on, so advantages on unseen tasks must come without it if a loss
+on one side is to mean the same as on the other.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from gradex.learners import ActorCritic, Collector, Rollout, Transitions, discounted_advantages
+from gradex.learners.threads import threads_for
+from gradex.streams import Streams
+from gradex.tasks import TaskSuite
+
+#: Steps between two looks at which tasks have enough whole episodes.
+_CHUNK = 64
+#: Steps after which there should be enough whole episodes, where the suite does not know its horizon.
+_PATIENCE = 64_000
+
+
+def collect_episodes(
+    agents: ActorCritic,
+    suite: TaskSuite,
+    subsets: Sequence[Sequence[int]],
+    steps_per_task: int,
+    copies: int,
+    seeds: Sequence[int],
+) -> list[Transitions]:
+    """Run each policy for whole episodes in the tasks of its subset, and keep equally many steps of each.
+
+    Of every task the first r episodes of each copy are used, r being the least number with
+    `steps_per_task` steps in total: episodes that are cut by the end of a simulation are either finished or
+    not used, so that long ones are not missed. Of their steps `steps_per_task` are drawn at random.
+
+    The advantage of a step is what followed, Σ γᵏ r, less the mean of the same over the other episodes of the
+    policy and task at the same time after their start; 0 where there is no other. A truncated episode ends
+    like one that terminates: time is known here, and what a finite episode pays is its value. Within a task
+    and a time advantages have mean 0, whatever the task pays, so the mean of -A log π is minus a covariance:
+    between how probable an action was and how well it ended. This needs to know nothing of the task, which
+    makes it the same quantity on tasks that were trained on and on others. Last, each task's are brought to
+    mean 0 and standard deviation 1: tasks count equally, however large their rewards, and a clip means the
+    same in all.
+
+    Parameters
+    ----------
+    agents : ActorCritic
+    suite : TaskSuite
+    subsets : sequence of sequences of int
+        Task indices of each policy, all of one size.
+    steps_per_task, copies : int
+        Steps kept, and environments, for each policy and task.
+    seeds : sequence of int
+        One per policy; fixes environments, actions and which steps are kept. What a policy meets does not
+        depend on its company.
+
+    Returns
+    -------
+    list of Transitions
+        One per policy; `tasks` holds indices into the suite.
+    """
+    if steps_per_task < 2 or copies < 2:
+        raise ValueError(
+            f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 of both, as one "
+            "episode is measured against others"
+        )
+    collector = Collector(suite, subsets, copies, seeds)
+    pieces: list[Rollout] = []
+    while not (rounds := _rounds(pieces, copies, steps_per_task)).all():
+        if suite.horizon is None and len(pieces) * _CHUNK >= _PATIENCE:
+            task = suite.tasks[subsets[0][int(np.argmin(rounds[0]))]].name
+            raise ValueError(
+                f"task {task!r} has too few whole episodes after {_PATIENCE} steps: give its environment a "
+                "time limit, for instance gymnasium.wrappers.TimeLimit"
+            )
+        with threads_for(collector.layout.real.size):
+            pieces.append(collector.collect(agents, _CHUNK))
+    collector.close()
+    rewards, ended, real = (_joined(pieces, name) for name in ("rewards", "ended", "real"))
+    rank = _before(ended)
+    used = real & (rank < np.repeat(rounds, copies, axis=1))
+    values = np.zeros((len(rewards) + 1, *rewards.shape[1:]))
+    returns = discounted_advantages(rewards, values, ended, ended, suite.discount, trace=1.0)
+    advantages = _less_the_others(returns, used, _times(real, ended), copies)
+    place = _draw(used, copies, steps_per_task, seeds)
+    chosen = advantages[place]
+    chosen -= chosen.mean(axis=2, keepdims=True)
+    chosen /= chosen.std(axis=2, keepdims=True) + 1e-8
+    observations = torch.cat([piece.observations[:-1] for piece in pieces]).numpy()[place]
+    actions = torch.cat([piece.actions for piece in pieces]).numpy()[place]
+    episodes = (rank * rank.shape[2] + np.arange(rank.shape[2]))[place]
+    tasks = np.broadcast_to(np.asarray(subsets)[:, :, None], chosen.shape)
+    return [
+        Transitions(
+            *(x[policy].reshape(-1, *x.shape[3:]) for x in (observations, actions, chosen, tasks, episodes))
+        )
+        for policy in range(len(subsets))
+    ]
+
+
+def _joined(pieces: Sequence[Rollout], name: str) -> np.ndarray:
+    return np.concatenate([getattr(piece, name) for piece in pieces])
+
+
+def _before(
+    flags: Bool[np.ndarray, "steps policies environments"],
+) -> Int[np.ndarray, "steps policies environments"]:
+    """Count the flags before each step."""
+    return np.cumsum(flags, axis=0) - flags
+
+
+def _rounds(pieces: Sequence[Rollout], copies: int, steps_per_task: int) -> Int[np.ndarray, "policies tasks"]:
+    """Give the least number of episodes per copy that has enough steps, or 0 while they are not over."""
+    if not pieces:
+        return np.zeros((1, 1), dtype=np.int64)
+    ended, real = _joined(pieces, "ended"), _joined(pieces, "real")
+    rank = _before(ended)
+    policies, environments = ended.shape[1:]
+    finished = ended.sum(axis=0).reshape(policies, -1, copies).min(axis=2)
+    steps = np.zeros((policies, environments // copies, rank.max() + 1), dtype=np.int64)
+    _, policy, environment = np.nonzero(real)
+    np.add.at(steps, (policy, environment // copies, rank[real]), 1)
+    enough = steps.cumsum(axis=2) >= steps_per_task
+    rounds = enough.argmax(axis=2) + 1
+    return np.where(enough.any(axis=2) & (rounds <= finished), rounds, 0)
+
+
+def _times(
+    real: Bool[np.ndarray, "steps policies environments"],
+    ended: Bool[np.ndarray, "steps policies environments"],
+) -> Int[np.ndarray, "steps policies environments"]:
+    """Count the steps of an episode before each; steps that only reset are none."""
+    before = _before(real)
+    begins = np.concatenate([np.ones_like(ended[:1]), ended[:-1]])
+    return before - np.maximum.accumulate(np.where(begins, before, 0), axis=0)
+
+
+def _less_the_others(
+    returns: Float[np.ndarray, "steps policies environments"],
+    used: Bool[np.ndarray, "steps policies environments"],
+    times: Int[np.ndarray, "steps policies environments"],
+    copies: int,
+) -> Float[np.ndarray, "steps policies environments"]:
+    """Subtract the mean over the other episodes of the same policy and task at the same time."""
+    _, policy, environment = np.nonzero(used)
+    shape = (used.shape[1], used.shape[2] // copies, times.max() + 1)
+    cell = np.ravel_multi_index((policy, environment // copies, times[used]), shape)
+    count = np.bincount(cell)[cell]
+    mean = np.bincount(cell, returns[used])[cell] / count
+    advantages = np.zeros_like(returns)
+    # x - mean of the others = (x - mean of all) n / (n - 1)
+    advantages[used] = np.where(count > 1, (returns[used] - mean) * count / np.maximum(count - 1, 1), 0.0)
+    return advantages
+
+
+def _draw(
+    used: Bool[np.ndarray, "steps policies environments"],
+    copies: int,
+    steps_per_task: int,
+    seeds: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw steps of every policy and task.
+
+    Returns
+    -------
+    step, policy, environment : int arrays
+        That broadcast to [policies, tasks, kept].
+    """
+    steps, policies, environments = used.shape
+    # Step by step, so that simulating longer adds numbers and changes none.
+    chance = Streams(seeds, branch=3).uniforms(steps, environments)
+    keys = np.where(used.transpose(1, 0, 2), chance, np.inf).reshape(policies, steps, -1, copies)
+    order = (
+        keys.transpose(0, 2, 1, 3)
+        .reshape(policies, environments // copies, -1)
+        .argsort(axis=2, kind="stable")
+    )
+    step, copy = np.divmod(order[:, :, :steps_per_task], copies)
+    policy, task = np.ogrid[:policies, : environments // copies]
+    return step, policy[..., None], task[..., None] * copies + copy

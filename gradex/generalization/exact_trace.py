@@ -1,0 +1,181 @@
+"""The exact trace of the Hessian of a multilayer perceptron, layer by layer.
+
+Samples are independent, and a network is linear in the weight and bias of one layer as long as the others
+stand still: with the layer's input a and what comes out of it, s, the block of the Hessian that belongs to
+[weight, bias] is [a, 1] [a, 1]ᵀ ⊗ ∂²ℓ/∂s² for one sample, and its trace is (|a|² + 1) tr ∂²ℓ/∂s². The trace
+needs no other blocks. Hence it takes one walk back through the network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, prod
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from gradex.generalization.hessian import Hessian
+from gradex.generalization.loss import PolicyGradientLoss
+from gradex.generalization.operator import SymmetricOperator
+from gradex.generalization.samples import Samples
+from gradex.generalization.trace import TraceEstimate, TraceEstimator
+from gradex.policies import MLP, ActionDistribution, Tape
+
+#: Numbers per array while the network is walked back, 2 MB in double precision.
+_ENTRIES = 2**18
+
+
+@final
+@dataclass(frozen=True)
+class ExactTrace(TraceEstimator):
+    r"""The sum of the diagonal, over the network's and the distribution's parameters; no products.
+
+    With s_l = a_l W_l + b_l and a_{l+1} = tanh s_l, of which D_l is the diagonal matrix of derivatives
+    1 - a_{l+1}², and δ_l = ∂ℓ/∂s_l, the chain rule gives
+
+        ∂²ℓ/∂s_l² = D_l W_{l+1} (∂²ℓ/∂s_{l+1}²) W_{l+1}ᵀ D_l + diag(c_l),   c_l = -2 a_{l+1} δ_l,
+
+    hence, with J_{lk} = D_l W_{l+1} ⋯ D_{k-1} W_k (the derivative of s_k by s_l) and K = ∂²ℓ/∂s² at the
+    outputs, of which there are few,
+
+        tr ∂²ℓ/∂s_l² = tr J_{lL}ᵀ J_{lL} K + Σ_k Σ_j c_k[j] |column j of J_{lk}|².
+
+    Columns of J_{l,l+1} have squared lengths (1 - a²)² W_{l+1}², so that three affine layers need no matrix
+    per sample at all; four need one product of matrices per sample, D_0 W_1 (D_1 W_2), and h layers
+    (h - 3) (h - 2) / 2.
+    """
+
+    def estimate(self, operator: SymmetricOperator) -> TraceEstimate:
+        """Give the trace of the Hessian of each policy.
+
+        Raises
+        ------
+        ValueError
+            If the operator is not the `Hessian` of multilayer perceptrons.
+        """
+        network = operator.policy.network if isinstance(operator, Hessian) else operator
+        if not isinstance(operator, Hessian) or not isinstance(network, MLP):
+            raise ValueError(
+                f"no exact trace is known for a {type(network).__name__}: estimate it, such as by XTrace()"
+            )
+        widest = max(shape[-1] for shape in network.shapes.values())
+        # Up to three layers every array has some vectors per sample, beyond a matrix.
+        each = widest * (widest if network.layers > 3 else operator.policy.distribution.outputs)
+        chunks = operator.samples.chunks(max(_ENTRIES // (operator.stack * each), 1))
+        total = torch.stack([_sum(operator, network, chunk) for chunk in chunks]).sum(dim=0)
+        value = (total / operator.samples.count).cpu().numpy()
+        return TraceEstimate(value, np.zeros_like(value), inf, products=0)
+
+
+def _sum(hessian: Hessian, network: MLP, samples: Samples) -> Float[Tensor, " policies"]:
+    """Add up the traces of samples."""
+    theta, tape = hessian.parameters, Tape()
+    with torch.no_grad():
+        outputs, own = hessian.policy.outputs(theta, samples.observations, samples.tasks, tape)
+    named = network.split(theta[:, : network.size])
+    weights = [named[f"{layer}.weight"] for layer in range(network.layers)]
+    slope, curvature, of_own = _head(
+        hessian.loss, hessian.policy.distribution, outputs, own, samples.actions, samples.advantages
+    )
+    with torch.no_grad():
+        inputs = [tape.inputs[str(layer)] for layer in range(network.layers)]
+        return of_own + _walk_back(weights, inputs, slope, curvature)
+
+
+def _walk_back(
+    weights: list[Float[Tensor, "policies _ _"]],
+    inputs: list[Float[Tensor, "policies N _"]],
+    slope: Float[Tensor, "policies N o"],
+    curvature: Float[Tensor, "policies N o o"],
+) -> Float[Tensor, " policies"]:
+    """Add up the traces of all layers, from the first two derivatives by the outputs."""
+    total = _times_lengths(inputs[-1], curvature.diagonal(dim1=2, dim2=3).sum(dim=2))
+    # Columns of J are kept as rows: to the outputs, and to every layer that was passed, with its c.
+    outward = torch.eye(slope.shape[2], dtype=slope.dtype, device=slope.device).expand_as(curvature)
+    passed: list[tuple[Tensor, Tensor]] = []
+    latest: Tensor | None = None
+    for layer in reversed(range(len(weights) - 1)):
+        weight, active = weights[layer + 1], inputs[layer + 1]
+        derivative = 1 - active.square()
+        outward = _pull_back(outward, weight, derivative)
+        trace = (outward * (curvature @ outward)).sum(dim=(2, 3))
+        passed = [(_pull_back(rows, weight, derivative), c) for rows, c in passed]
+        for rows, c in passed:
+            trace += (rows.square().sum(dim=3) * c).sum(dim=2)
+        if latest is not None:
+            trace += (derivative.square() @ weight.square() * latest).sum(dim=2)
+            if layer > 0:  # nobody asks for these rows beyond the first layer
+                passed.append((weight.mT.unsqueeze(1) * derivative.unsqueeze(2), latest))
+        slope = slope @ weight.mT * derivative
+        latest = -2 * active * slope
+        total += _times_lengths(inputs[layer], trace + latest.sum(dim=2))
+    return total
+
+
+def _pull_back(
+    rows: Float[Tensor, "policies N j o"],
+    weight: Float[Tensor, "policies i o"],
+    derivative: Float[Tensor, "policies N i"],
+) -> Float[Tensor, "policies N j i"]:
+    """Turn derivatives by what a layer gives into derivatives by what its predecessor gave, before tanh."""
+    return (rows.flatten(1, 2) @ weight.mT).unflatten(1, rows.shape[1:3]).mul_(derivative.unsqueeze(2))
+
+
+def _times_lengths(
+    inputs: Float[Tensor, "policies N i"], traces: Float[Tensor, "policies N"]
+) -> Float[Tensor, " policies"]:
+    """Sum (|a|² + 1) tr ∂²ℓ/∂s² over samples."""
+    return ((inputs.square().sum(dim=2) + 1) * traces).sum(dim=1)
+
+
+def _head(
+    loss: PolicyGradientLoss,
+    distribution: ActionDistribution,
+    outputs: Float[Tensor, "policies N o"],
+    own: Mapping[str, Tensor],
+    actions: Shaped[Tensor, "policies N *a"],
+    advantages: Float[Tensor, "policies N"],
+) -> tuple[Float[Tensor, "policies N o"], Float[Tensor, "policies N o o"], Float[Tensor, " policies"]]:
+    """Differentiate the loss by the network's outputs, and twice by them and by the distribution's own.
+
+    Returns
+    -------
+    slope : Tensor [policies, N, o]
+    curvature : Tensor [policies, N, o, o]
+    own : Tensor [policies]
+        Trace over the distribution's own parameters, added up over samples.
+    """
+    stack, count, width = outputs.shape
+
+    def alone(x: Tensor) -> Tensor:
+        """To the distribution every sample is a policy of its own, and so are its parameters."""
+        return x.reshape(stack * count, 1, *x.shape[2:])
+
+    with torch.enable_grad():
+        z = alone(outputs).detach().requires_grad_()
+        owned = [value.detach().repeat_interleave(count, dim=0).requires_grad_() for value in own.values()]
+        values = loss.of_outputs(
+            distribution, z, dict(zip(own, owned, strict=True)), alone(actions), alone(advantages)
+        )
+        slopes = torch.autograd.grad(values.sum(), [z, *owned], create_graph=True)
+        rows = [torch.autograd.grad(s.sum(), z, retain_graph=True)[0] for s in slopes[0].unbind(dim=-1)]
+        of_own = [_diagonal_sum(slope, value) for slope, value in zip(slopes[1:], owned, strict=True)]
+    curvature = torch.stack(rows, dim=-1).reshape(stack, count, width, width)
+    trace = torch.stack([each.reshape(stack, count).sum(dim=1) for each in of_own]).sum(dim=0) if own else 0
+    return slopes[0].detach().reshape(stack, count, width), curvature, outputs.new_zeros(stack) + trace
+
+
+def _diagonal_sum(
+    slope: Shaped[Tensor, "samples *shape"], value: Shaped[Tensor, "samples *shape"]
+) -> Float[Tensor, " samples"]:
+    """Add up the second derivatives of each sample by each of its own numbers."""
+    entries = range(prod(value.shape[1:]))
+    second = (
+        torch.autograd.grad(slope.flatten(1)[:, entry].sum(), value, retain_graph=True)[0].flatten(1)[
+            :, entry
+        ]
+        for entry in entries
+    )
+    return torch.stack(list(second)).sum(dim=0)

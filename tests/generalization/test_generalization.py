@@ -1,0 +1,132 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import NotFittedError
+
+from gradex import Generalization, MetaPolicy, TaskSuite
+from gradex.generalization import (
+    PolicyGradientLoss,
+    Samples,
+    XTrace,
+    collect_episodes,
+)
+from gradex.generalization.generalization import _by_task
+from gradex.learners import ActorCritic
+from tests.oracles import hessian as oracle
+
+SETTINGS = {"steps_per_task": 64, "copies": 4, "lanczos_steps": 30, "perturbations": 2}
+
+
+@pytest.fixture(scope="module")
+def suite() -> TaskSuite:
+    return TaskSuite.make("cartpole", n=3)
+
+
+@pytest.fixture(scope="module")
+def targets(suite: TaskSuite) -> TaskSuite:
+    return suite.unseen(4, 0)
+
+
+@pytest.fixture(scope="module")
+def metas(suite: TaskSuite) -> list[MetaPolicy]:
+    return [MetaPolicy(suite, seed=seed, layers=3, width=6).fit(3000) for seed in (0, 1)]
+
+
+def test_measures_what_the_dense_hessian_says(metas, suite: TaskSuite, targets: TaskSuite) -> None:
+    meta = metas[0]
+    settings = {**SETTINGS, "steps_per_task": 20}
+    found = Generalization(meta, train=suite, test=targets, **settings).measure()
+    transitions = collect_episodes(meta.agent_, suite, [range(3)], 20, 4, [80_000_023])
+    samples, theta = Samples.of(transitions), torch.from_numpy(meta.parameters).double()
+    loss = PolicyGradientLoss()
+    matrix = oracle.hessians(loss, meta.agent_.policy, theta[None], samples)[0]
+    assert found.trace == pytest.approx(float(matrix.trace()), rel=1e-8) and found.trace_stderr == 0
+    eigenvalues, vectors = torch.linalg.eigh(matrix)
+    assert found.top_eigenvalue == pytest.approx(float(eigenvalues[-1]), rel=1e-6)
+    assert found.train_loss == pytest.approx(
+        float(oracle.mean_loss(loss, meta.agent_.policy, theta, samples, 0)), rel=1e-8
+    )
+    start = ActorCritic.initial(suite, [0], layers=3, width=6).actors[0].double()
+    v = theta - start
+    assert found.constants["r"] == pytest.approx(float(v.norm()))
+    assert found.constants["N"] == 60 and found.constants["C"] == pytest.approx(10 * np.log(200))
+    assert found.constants["episodes"] == len(np.unique(transitions[0].episodes))
+    form = float(((vectors.T @ v).square() * eigenvalues.clamp_min(0)).sum())
+    assert found.anisotropic.curvature_term == pytest.approx(found.anisotropic.divergence_term)
+    slope = 2 * found.anisotropic.curvature_term / (1 + found.anisotropic.epsilon)
+    assert slope / found.anisotropic.sigma**2 == pytest.approx(form / float(v.norm()) ** 2, rel=0.1)
+    assert found.gap == pytest.approx(found.test_losses.mean() - found.train_losses.mean())
+    assert found.bound == found.isotropic.value and found.vacuous == found.isotropic.vacuous
+
+
+def test_an_estimated_trace_agrees_with_the_exact_one(metas, suite: TaskSuite, targets: TaskSuite) -> None:
+    exact = Generalization(metas[0], suite, targets, **SETTINGS).measure()
+    estimated = Generalization(metas[0], suite, targets, trace=XTrace(30), **SETTINGS).measure()
+    assert 0 < estimated.trace_stderr and abs(estimated.trace - exact.trace) < 4 * estimated.trace_stderr
+    assert estimated.trace_products == 30 and exact.trace_products == 0
+    assert estimated.gap == exact.gap
+
+
+def test_a_stack_measures_what_single_policies_do(metas, suite: TaskSuite, targets: TaskSuite) -> None:
+    together = Generalization(metas[0], suite, targets, **SETTINGS).measure_each(
+        [*metas, metas[0]], [[0, 1, 2], [0, 1, 2], [2]]
+    )
+    torch.manual_seed(0)
+    assert len(together[2].train_losses) == 1 and len(together[2].test_losses) == 4
+    for meta, found in zip(metas, together, strict=False):
+        alone = Generalization(meta, suite, targets, **SETTINGS).measure()
+        for field in dataclasses.fields(found):
+            value, expected = getattr(found, field.name), getattr(alone, field.name)
+            if isinstance(value, float | np.ndarray):
+                np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-9, err_msg=field.name)
+        assert found.bound == pytest.approx(alone.bound)
+
+
+def test_the_same_tasks_have_no_gap_beyond_chance(metas, suite: TaskSuite) -> None:
+    found = Generalization(metas[0], suite, suite, steps_per_task=500, lanczos_steps=2, perturbations=2)
+    measured = found.measure()
+    assert 0 < abs(measured.gap) < 4 * measured.gap_stderr < 1
+
+
+def test_standard_errors_by_episode_are_those_of_repetitions(metas, suite: TaskSuite) -> None:
+    agent = metas[1].agent_
+    repeats = 60
+    stack = agent.repeat(repeats)
+    transitions = collect_episodes(stack, suite, [range(3)] * repeats, 200, 8, list(range(repeats)))
+    samples = Samples.of(transitions)
+    loss = PolicyGradientLoss()
+    values = loss.evaluate(agent.policy, stack.actors.double(), samples)
+    means, variance = _by_task(loss, values.numpy(), transitions, 3)
+    np.testing.assert_allclose(means.mean(axis=1), values.mean(dim=1).numpy(), atol=1e-12)
+    stated, spread = np.sqrt(variance.mean()), means.mean(axis=1).std(ddof=1)
+
+    assert 0.75 < stated / spread < 1.35
+
+
+def test_continuous_actions_are_measured_and_not_certified() -> None:
+    suite = TaskSuite.make("navigation", n=2, groups=2)
+    meta = MetaPolicy(suite, layers=2, width=4).fit(2000)
+    found = Generalization(meta, suite, suite.unseen(2, 0), **SETTINGS).measure()
+    assert not found.isotropic.loss_range.certified
+    assert np.isfinite([found.trace, found.top_eigenvalue, found.gap, found.bound]).all()
+
+
+def test_refuses_what_cannot_be_measured(metas, suite: TaskSuite, targets: TaskSuite) -> None:
+    with pytest.raises(ValueError, match="unknown trace 'hutchinson': choose 'exact', or give an estimator"):
+        Generalization(metas[0], suite, targets, trace="hutchinson")
+    with pytest.raises(ValueError, match="test is 'navigation', with other observations than 'cartpole'"):
+        Generalization(metas[0], suite, TaskSuite.make("navigation", n=3))
+    with pytest.raises(NotFittedError, match="not fitted"):
+        Generalization(MetaPolicy(suite), suite, targets).measure()
+    ready = Generalization(metas[0], suite, targets, **SETTINGS)
+    with pytest.raises(ValueError, match="there is no policy to measure"):
+        ready.measure_each([])
+    with pytest.raises(ValueError, match="2 policies have 1 subsets"):
+        ready.measure_each(metas, [[0]])
+    with pytest.raises(ValueError, match=r"\[7\] is not a subset of 3 tasks"):
+        ready.measure_each(metas[:1], [[7]])
+    other = MetaPolicy(suite, layers=2, width=6).fit(1000)
+    with pytest.raises(ValueError, match="several architectures cannot be measured together"):
+        ready.measure_each([metas[0], other])
