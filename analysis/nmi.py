@@ -40,8 +40,10 @@ _RANDOM_DRAWS = 100
 _REPEAT = 30_000_001
 
 
-def compute(seed: int, scale: str, suites: Sequence[str] | None = None) -> pd.DataFrame:
-    """Give one row per suite, number of layers and affinity; of all suites, unless some are named.
+def compute(
+    seed: int, scale: str, suites: Sequence[str] | None = None, layers: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """Give one row per suite, number of layers and affinity; of all suites and depths, unless some are named.
 
     Columns suite, layers, seed, affinity, then the agreement of estimated with real groups (nmi, ami), of
     gradient-similarity groups (nmi_similarity) and random ones (nmi_chance) with the real groups, of two
@@ -55,9 +57,9 @@ def compute(seed: int, scale: str, suites: Sequence[str] | None = None) -> pd.Da
         setting = SETTINGS[scale][suite]
         if setting.seeds is not None and seed >= setting.seeds:
             continue
-        for layers in setting.layers:
-            trained = train(scale, suite, seed, layers)
-            where = {"suite": suite, "layers": layers, "seed": seed}
+        for depth in setting.layers if layers is None else layers:
+            trained = train(scale, suite, seed, depth)
+            where = {"suite": suite, "layers": depth, "seed": seed}
             shared, again = _repeat(trained)
             real = None
             # Where every task earns all there is in any company, real training tells no groups.
