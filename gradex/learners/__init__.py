@@ -2,11 +2,13 @@
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.evaluation import evaluate
+from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.transitions import Transitions, collect_transitions
 
 __all__ = [
+    "MAML",
     "PPO",
     "ActorCritic",
     "Collector",

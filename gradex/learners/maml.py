@@ -1,0 +1,293 @@
+"""Model-agnostic meta-learning of a whole stack of policies in one program (Finn, Abbeel and Levine 2017)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.adam import Adam
+from gradex.learners.experience import Experience
+from gradex.learners.returns import EpisodeReturns
+from gradex.learners.rollouts import Collector, Layout, Rollout
+from gradex.learners.threads import one_thread
+from gradex.policies import Policy
+from gradex.streams import Streams
+from gradex.tasks import TaskSuite
+
+
+@dataclass(frozen=True)
+class MAML:
+    """Settings of MAML, the meta-training and the adaptation that they describe.
+
+    Attributes
+    ----------
+    order : {"second", "first"}
+        Whether the outer gradient goes through the gradient of the inner steps, or takes them for constant
+        shifts (Finn et al. 2017, Sec. 5.2).
+    inner_steps : int
+        Policy-gradient steps that adapt the policy to a task.
+    inner_rate : float
+        α, the size of an inner step.
+    trajectories : int
+        Environments per task; every inner step, and the outer one, sees a fresh trajectory of each.
+    tasks : int
+        Tasks in a meta-batch, for each policy of the stack. Where a policy has fewer, some come more than
+        once, with other random numbers.
+    epochs : int
+        Outer steps on one meta-batch.
+    learning_rate : float
+        Of the outer steps, by Adam; falls linearly towards a tenth over the training.
+    trace : float
+        λ of generalised advantage estimation.
+    clip : float
+        ε of the clipped ratio in the outer objective.
+    max_norm : float
+        The outer gradient of each policy is scaled down to this norm.
+    """
+
+    order: str = "second"
+    inner_steps: int = 1
+    inner_rate: float = 0.1
+    trajectories: int = 20
+    tasks: int = 20
+    epochs: int = 3
+    learning_rate: float = 1e-3
+    trace: float = 1.0
+    clip: float = 0.2
+    max_norm: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.order not in ("second", "first"):
+            raise ValueError(f"the order is {self.order!r}: choose 'second' or 'first'")
+        for name in ("inner_steps", "trajectories", "tasks", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: ask for at least 1")
+
+    def train(
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        seeds: Sequence[int],
+        learning_rates: Sequence[float] | None = None,
+        description: str | None = "MAML",
+    ) -> tuple[ActorCritic, pd.DataFrame]:
+        """Meta-train policy p of the stack on the tasks `subsets[p]`, all policies together.
+
+        Parameters
+        ----------
+        agent : ActorCritic
+            The critics are not used: none knows a task that it has not seen.
+        suite : TaskSuite
+        subsets : sequence of sequences of int
+            Task indices of each policy; they may differ in number.
+        steps : int
+            Environment steps in total, over all policies; rounded up to whole meta-batches.
+        seeds, learning_rates : sequences
+            One for each policy. A policy trains to the same parameters in any company.
+        description : str, optional
+            Of the progress bar; None draws none.
+
+        Returns
+        -------
+        ActorCritic
+        pandas.DataFrame
+            Columns steps, policy, task, inner_steps, return_mean, episodes: what each meta-batch earned
+            after so many inner steps.
+        """
+        if steps < 1:
+            raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
+        per_batch = self.batch_steps(suite, len(agent))
+        batches = -(-steps // per_batch)
+        each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
+        rates = agent.actors.new_tensor(each)
+        streams = Streams(seeds, branch=2)
+        parameters = agent.actors.clone()
+        optimiser = Adam(parameters)
+        history = []
+        bar = tqdm(
+            total=batches * per_batch,
+            desc=description,
+            unit=" steps",
+            unit_scale=True,
+            leave=False,
+            # Passing False would overrule a user who has turned bars off.
+            **({"disable": True} if description is None else {}),
+        )
+        # On a busy machine a second thread made these batches thirty times slower.
+        with bar, one_thread():
+            for iteration in range(batches):
+                tasks = self._draw(subsets, streams).ravel().tolist()
+                fresh = _seeds(streams, self.tasks).ravel().tolist()
+                rows = _repeat_each(replace(agent, actors=parameters), self.tasks)
+                _, rollouts, met = self._run(rows, suite, tasks, fresh, self.inner_steps)
+                history += _earned(rollouts, self.tasks, len(suite), (iteration + 1) * per_batch)
+                rate = rates * (1 - 0.9 * iteration / batches)
+                for _ in range(self.epochs):
+                    actors = parameters.detach().requires_grad_()
+                    objective = self.objective(agent.policy, actors, met)
+                    (gradient,) = torch.autograd.grad(-objective.sum(), actors)
+                    norm = gradient.norm(dim=1, keepdim=True)
+                    optimiser.step(gradient * (self.max_norm / (norm + 1e-6)).clamp(max=1.0), rate)
+                bar.update(per_batch)
+        return replace(agent, actors=parameters), pd.concat(history, ignore_index=True)
+
+    def adapt(
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        tasks: Sequence[int],
+        seeds: Sequence[int],
+        inner_steps: int | None = None,
+    ) -> tuple[ActorCritic, list[Rollout]]:
+        """Adapt every policy of a stack to a task of its own.
+
+        Parameters
+        ----------
+        agent : ActorCritic
+            One policy per task, or a single one that starts from all of them.
+        suite : TaskSuite
+        tasks, seeds : sequences of int
+            One per row; a row adapts to the same parameters in any company.
+        inner_steps : int, optional
+            By default as in training.
+
+        Returns
+        -------
+        ActorCritic
+            One policy per task.
+        list of Rollout
+            What they met after 0, 1, ..., `inner_steps` steps: entry k is what step k + 1 learned from, and
+            the last entry shows the adapted policies.
+        """
+        count = self.inner_steps if inner_steps is None else inner_steps
+        if count < 0:
+            raise ValueError(f"cannot take {count} inner steps: ask for 0 or more")
+        if len(agent) not in (1, len(tasks)):
+            raise ValueError(f"{len(agent)} policies for {len(tasks)} tasks: give one each, or a single one")
+        start = agent if len(agent) == len(tasks) else agent.repeat(len(tasks))
+        with one_thread():
+            adapted, rollouts, _ = self._run(start, suite, tasks, seeds, count)
+        return adapted, rollouts
+
+    def batch_steps(self, suite: TaskSuite, policies: int) -> int:
+        """Count the environment steps of one meta-batch of a stack."""
+        return policies * self.tasks * self.trajectories * _length(suite) * (self.inner_steps + 1)
+
+    def objective(
+        self, policy: Policy, actors: Float[Tensor, "policies p"], met: Sequence[Experience]
+    ) -> Float[Tensor, " policies"]:
+        """Outer objective: what the adapted policies gain, as a function of where they start.
+
+        The mean over tasks of the clipped ratio (Schulman et al. 2017, Eq. 7) on the trajectories after
+        adaptation, at the parameters to which the inner steps lead from θ: ProMP without its penalty
+        (Rothfuss et al. 2019, ICLR, Sec. 6). With trajectories given, it is a plain function of θ.
+
+        Parameters
+        ----------
+        policy : Policy
+        actors : Tensor [policies, p]
+            θ, one row per policy.
+        met : sequence of Experience
+            Those of each inner step and of the adapted policies, with rows (policy, task).
+        """
+        *before, after = met
+        adapted = actors.repeat_interleave(len(after.weights) // len(actors), dim=0)
+        for experience in before:
+            adapted = self._inner_step(policy, adapted, experience, graph=actors.requires_grad)
+        ratio = after.ratio(policy, adapted)
+        clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
+        gain = torch.minimum(ratio * after.advantages, clipped * after.advantages)
+        return (after.weights * gain).sum(dim=1).unflatten(0, (len(actors), -1)).mean(dim=1)
+
+    def _inner_step(
+        self, policy: Policy, actors: Float[Tensor, "rows p"], experience: Experience, graph: bool
+    ) -> Float[Tensor, "rows p"]:
+        """Take one policy-gradient step, θ + α ∇_θ mean of π_θ(a|s) / π_θo(a|s) Â (Finn et al. 2017, Alg. 3).
+
+        θo drew the actions. At θ = θo the gradient is the policy gradient, and its own gradient the
+        low-variance curvature of ProMP (Rothfuss et al. 2019, Sec. 5): in expectation the Hessian of the
+        return without ∇log π ∇Qᵀ and its transpose, which vanish towards a local optimum. With log π Â in
+        place of the ratio, E[∇log π ∇log πᵀ Â] would be lost as well, the credit for how the policy explores.
+        DiCE (Foerster et al. 2018, ICML) keeps all terms, at a higher variance.
+        """
+        second = graph and self.order == "second"
+        start = actors if second else actors.detach().requires_grad_()
+        surrogate = (experience.weights * experience.ratio(policy, start) * experience.advantages).sum()
+        (gradient,) = torch.autograd.grad(surrogate, start, create_graph=second)
+        return actors + self.inner_rate * gradient
+
+    def _run(
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        tasks: Sequence[int],
+        seeds: Sequence[int],
+        inner_steps: int,
+    ) -> tuple[ActorCritic, list[Rollout], list[Experience]]:
+        """Act, adapt, and act again, each row in its own task; give the adapted stack and what it met."""
+        streams = Streams(seeds, branch=3)
+        rollouts: list[Rollout] = []
+        met: list[Experience] = []
+        for step in range(inner_steps + 1):
+            if step:
+                actors = self._inner_step(agent.policy, agent.actors, met[-1], graph=False)
+                agent = replace(agent, actors=actors)
+            each = [[int(task)] for task in tasks]
+            collector = Collector(suite, each, self.trajectories, _seeds(streams).tolist())
+            rollouts.append(collector.collect(agent, _length(suite)))
+            collector.close()
+            met.append(Experience.of(agent, rollouts[-1], suite.discount, self.trace))
+        return agent, rollouts, met
+
+    def _draw(self, subsets: Sequence[Sequence[int]], streams: Streams) -> Int[np.ndarray, "policies tasks"]:
+        """Draw a meta-batch from the subset of each policy, without repetition while it lasts."""
+        sizes = np.array([len(subset) for subset in subsets])
+        keys = streams.uniforms(int(sizes.max()))
+        order = np.argsort(np.where(np.arange(sizes.max()) < sizes[:, None], keys, np.inf), axis=1)
+        places = np.take_along_axis(order, np.arange(self.tasks) % sizes[:, None], axis=1)
+        return np.stack([np.asarray(subset)[own] for subset, own in zip(subsets, places, strict=True)])
+
+
+def _length(suite: TaskSuite) -> int:
+    """Give the steps of a trajectory: a whole episode where none ends early."""
+    if suite.horizon is None:
+        raise ValueError(
+            f"the horizon of {suite.family!r} is not known: give its environments a time limit, for instance "
+            "gymnasium.wrappers.TimeLimit"
+        )
+    return suite.horizon
+
+
+def _earned(rollouts: Sequence[Rollout], tasks: int, n: int, steps: int) -> list[pd.DataFrame]:
+    """Tabulate what the episodes of a meta-batch paid, one table for each number of inner steps."""
+    tables = []
+    for inner_steps, rollout in enumerate(rollouts):
+        episodes = EpisodeReturns(Layout(rollout.tasks, np.ones(rollout.tasks.shape, dtype=bool)), n)
+        episodes.update(rollout, steps)
+        table = episodes.to_frame()
+        table.insert(3, "inner_steps", inner_steps)
+        tables.append(table.assign(policy=table.policy // tasks))
+    return tables
+
+
+def _repeat_each(agent: ActorCritic, count: int) -> ActorCritic:
+    """Give `count` copies of every policy of a stack, side by side."""
+    return replace(
+        agent,
+        actors=agent.actors.repeat_interleave(count, dim=0),
+        critics=agent.critics.repeat_interleave(count, dim=0),
+        return_scale=agent.return_scale.repeat_interleave(count),
+    )
+
+
+def _seeds(streams: Streams, *shape: int) -> Int[np.ndarray, "streams *shape"]:
+    """Draw seeds."""
+    return (streams.uniforms(*shape) * 2**52).astype(np.int64)
