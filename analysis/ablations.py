@@ -1,7 +1,8 @@
 """What each choice of the method is worth: agreement with real training, one choice varied at a time.
 
 Everything but the meta-policy's training and the number of transitions is read off one meta-policy per suite
-and seed, whose real trainings on subsets are those of the study `nmi`.
+and seed, whose real trainings on subsets are those of the study `nmi`. Projections are Khatri-Rao products,
+which take a fraction of the Gaussian's time; both are compared.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ _SCORES: dict[str, Score] = {
 
 @dataclass(frozen=True)
 class _Base:
-    """What a variant starts from: everything at its default."""
+    """What a variant starts from: everything at its default, but for the projection, to save time."""
 
     meta: MetaPolicy
     subsets: tuple[tuple[int, ...], ...]
@@ -68,7 +69,7 @@ class _Base:
     def _fit(
         self, transitions: int = 2048, meta: MetaPolicy | None = None, **settings: Any
     ) -> SurrogateEstimator:
-        estimator = SurrogateEstimator(**{"seed": self.seed, **settings})
+        estimator = SurrogateEstimator(**{"projection": "khatri-rao", "seed": self.seed, **settings})
         if meta is None:
             return estimator.fit(self.meta, self._collect(transitions))
         return estimator.fit(meta, meta.transitions(transitions))
@@ -90,7 +91,7 @@ def _dimension(base: _Base) -> Iterator[_Variant]:
 
 
 def _projection(base: _Base) -> Iterator[_Variant]:
-    for name in ("gaussian", "khatri-rao"):
+    for name in ("khatri-rao", "gaussian"):
         yield name, AffinityGraph.from_scores(base.scores(projection=name))
 
 
