@@ -57,8 +57,8 @@ _LAPTOP = {
     "reversed LunarLander": Setting("lunarlander", {"n": 10, "reversed": "half"}, 2, 4096, seeds=3),
     # Trained for longer, all policies earn all there is (seed 100).
     "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000),
-    "highway by density": Setting("highway", {"n": 10}, 3, 4096),
-    "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096, seeds=3),
+    "highway by density": Setting("highway", {"n": 10}, 3, 4096, seeds=3),
+    "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096, seeds=2),
 }
 _SMOKE = {
     "navigation": Setting("navigation", {"n": 6}, 3, 1024, episodes=4, meta_steps=10_000, layers=(2,)),
