@@ -1,6 +1,6 @@
 """The meta-policy, the door through which everything later sees a trained policy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,15 @@ import torch
 from jaxtyping import Float
 from sklearn.exceptions import NotFittedError
 
-from gradex.learners import PPO, ActorCritic, Transitions, checkpoint, collect_transitions, evaluate
+from gradex.learners import (
+    PPO,
+    ActorCritic,
+    Transitions,
+    checkpoint,
+    collect_transitions,
+    evaluate,
+    train_each,
+)
 from gradex.learners.recipes import recipe
 from gradex.tasks import TaskSuite
 
@@ -42,6 +50,9 @@ class MetaPolicy:
     history_ : pandas.DataFrame
         Learning curves: steps, policy, task, return_mean, episodes.
     """
+
+    agent_: ActorCritic
+    history_: pd.DataFrame
 
     def __init__(
         self,
@@ -75,12 +86,47 @@ class MetaPolicy:
             Environment steps in total, over all tasks; None is the amount recommended for the suite.
         """
         steps = recipe(self.suite.kind).meta_steps if steps is None else steps
-        start = ActorCritic.initial(self.suite, [self.seed], self.layers, self.width)
-        everything = range(len(self.suite))
-        self.agent_, self.history_ = self.learner.train(
-            start, self.suite, [everything], steps, [self.seed], description="meta-policy"
-        )
+        [[fitted]] = self.fit_each([range(len(self.suite))], steps)
+        self.agent_, self.history_ = fitted.agent_, fitted.history_
         return self
+
+    def fit_each(
+        self,
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        snapshots: int = 1,
+        seeds: Sequence[int] | None = None,
+    ) -> list[list["MetaPolicy"]]:
+        """Train from fresh weights once per subset, and keep what there is at several points along the way.
+
+        Subsets of one size train in one stack. This policy stays as it is, fitted or not.
+
+        Parameters
+        ----------
+        subsets : sequence of sequences of int
+        steps : int
+            Environment steps in total, over all subsets; every task of every subset gets the same share.
+        snapshots : int
+            Policies to keep of each training, equally far apart up to whole rollouts; the last is at the end.
+        seeds : sequence of int, optional
+            One per subset; by default this policy's seed for all: equal weights to start from, and common
+            random numbers.
+
+        Returns
+        -------
+        list of lists of MetaPolicy
+            For each subset its snapshots, from early to late. Each knows the seed that it was trained with.
+        """
+        seeds = [self.seed] * len(subsets) if seeds is None else seeds
+
+        def start(own: list[int]) -> ActorCritic:
+            return ActorCritic.initial(self.suite, own, self.layers, self.width)
+
+        trained = self._train_each(start, subsets, steps, seeds, snapshots)
+        for policies, seed in zip(trained, seeds, strict=True):
+            for policy in policies:
+                policy.seed = seed
+        return trained
 
     def adapt(self, subset: Sequence[int], steps: int, seed: int | None = None) -> "MetaPolicy":
         """Train on from this policy, on a subset of the tasks.
@@ -108,30 +154,27 @@ class MetaPolicy:
         seeds : sequence of int, optional
             One per subset; by default this policy's seed for all, which gives common random numbers.
         """
+        start = self._fitted()
+        seeds = [self.seed] * len(subsets) if seeds is None else seeds
+        trained = self._train_each(lambda own: start.repeat(len(own)), subsets, steps, seeds)
+        return [policy for (policy,) in trained]
+
+    def _train_each(
+        self,
+        start: Callable[[list[int]], ActorCritic],
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        seeds: Sequence[int],
+        snapshots: int = 1,
+    ) -> list[list["MetaPolicy"]]:
         if len(subsets) == 0:
-            raise ValueError("there is no subset to adapt to: give at least one")
+            raise ValueError("there is no subset to train on: give at least one")
         for subset in subsets:
             check_subset(subset, len(self.suite))
-        seeds = [self.seed] * len(subsets) if seeds is None else list(seeds)
-        rollouts = -(-steps // self.learner.rollout_steps(subsets))
-        adapted: dict[int, MetaPolicy] = {}
-        # One stack per size of subset: in a common one the small subsets would be padded to the largest. A
-        # policy trains to the same parameters in any company, so nothing else changes.
-        for size in sorted({len(subset) for subset in subsets}):
-            chosen = [index for index, subset in enumerate(subsets) if len(subset) == size]
-            stack = [subsets[index] for index in chosen]
-            agents, history = self.learner.train(
-                self._fitted().repeat(len(stack)),
-                self.suite,
-                stack,
-                rollouts * self.learner.rollout_steps(stack),
-                [seeds[index] for index in chosen],
-                description=f"adapting to {len(stack)} subsets of {size}",
-            )
-            for row, index in enumerate(chosen):
-                own = history[history.policy == row].assign(policy=0).reset_index(drop=True)
-                adapted[index] = self._with(agents[row], own)
-        return [adapted[index] for index in range(len(subsets))]
+        if len(seeds) != len(subsets):
+            raise ValueError(f"{len(subsets)} subsets have {len(seeds)} seeds: give one for each")
+        trained = train_each(self.learner, start, self.suite, subsets, steps, seeds, snapshots)
+        return [[self._with(*snapshot) for snapshot in policies] for policies in trained]
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
         """Give this policy with other parameters; the critic stays."""

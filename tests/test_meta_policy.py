@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
 
 from gradex import PPO, MetaPolicy, TaskSuite
-from gradex.learners import evaluate
+from gradex.learners import ActorCritic, evaluate
 from tests.environments import Scripted, scripted, scripted_suite
 
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
@@ -80,6 +82,67 @@ def test_fit_returns_self_and_records_learning_curves(meta: MetaPolicy) -> None:
 def test_a_name_takes_the_settings_of_the_family() -> None:
     assert MetaPolicy(TaskSuite.make("lunarlander", n=2)).learner.trace == 0.98
     assert MetaPolicy(TaskSuite.make("cartpole", n=2)).learner == PPO()
+
+
+# ---------------------------------------------------------------------- fitting to each of many subsets
+def test_the_last_snapshot_of_all_tasks_is_what_fit_gives(meta: MetaPolicy) -> None:
+    [[early, last]] = small(meta.suite).fit_each([range(4)], 20 * ROLLOUT, snapshots=2)
+    np.testing.assert_array_equal(last.parameters, meta.parameters)
+    assert torch.equal(last.agent_.critics, meta.agent_.critics)
+    assert torch.equal(last.agent_.return_scale, meta.agent_.return_scale)
+    pd.testing.assert_frame_equal(last.history_, meta.history_)
+    assert early.history_.steps.max() <= 8 * ROLLOUT  # 2 of 5 rollouts of four tasks
+    pd.testing.assert_frame_equal(early.history_, meta.history_[meta.history_.steps <= 8 * ROLLOUT])
+    assert not np.allclose(early.parameters, last.parameters, atol=1e-3)
+
+
+def test_a_subset_is_fitted_alike_alone_and_in_company(meta: MetaPolicy) -> None:
+    subsets, seeds, rollouts = [[3], [0, 2], [1], [2, 0]], [0, 0, 7, 7], 4
+    fresh = small(meta.suite)
+    together = fresh.fit_each(subsets, rollouts * 6 * ROLLOUT, 2, seeds)
+    assert not hasattr(fresh, "agent_")
+    for subset, seed, policies in zip(subsets, seeds, together, strict=True):
+        steps = rollouts * len(subset) * ROLLOUT
+        [alone] = small(meta.suite, seed).fit_each([subset], steps, 2)
+        for one, other in zip(policies, alone, strict=True):
+            np.testing.assert_allclose(one.parameters, other.parameters, rtol=0, atol=1e-5)
+            assert one.seed == other.seed == seed
+            assert set(one.history_.task) <= set(subset)
+            assert one.history_.steps.tolist() == other.history_.steps.tolist()
+        assert policies[-1].history_.steps.max() == steps
+    assert not np.allclose(together[1][-1].parameters, together[3][-1].parameters, atol=1e-3)
+
+
+def test_fitting_starts_from_the_weights_of_its_seed(meta: MetaPolicy) -> None:
+    frozen = MetaPolicy(meta.suite, learner=replace(LEARNER, learning_rate=1e-12), layers=3, width=8)
+    subsets, seeds = [[1, 2], [0], [3]], [5, 5, 6]
+    for [policy], seed in zip(frozen.fit_each(subsets, 4 * ROLLOUT, seeds=seeds), seeds, strict=True):
+        start = ActorCritic.initial(meta.suite, [seed], layers=3, width=8)
+        np.testing.assert_allclose(policy.parameters, start.actors[0].numpy(), rtol=0, atol=1e-7)
+
+
+def test_snapshots_do_not_move_on_with_the_training(meta: MetaPolicy) -> None:
+    [policies] = small(meta.suite).fit_each([[1, 2]], 8 * ROLLOUT, snapshots=4)
+    start = ActorCritic.initial(meta.suite, [0], layers=3, width=8).actors[0].numpy()
+    travelled = [np.linalg.norm(policy.parameters - start) for policy in policies]
+    assert 0 < travelled[0] < travelled[-1]
+    assert len({policy.parameters.tobytes() for policy in policies}) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"subsets": []}, "there is no subset to train on: give at least one"),
+        ({"subsets": [[4]]}, "is not a subset of 4 tasks"),
+        ({"subsets": [[0], [1]], "seeds": [1]}, "2 subsets have 1 seeds: give one for each"),
+        ({"snapshots": 3}, "cannot keep 3 snapshots of 2 rollouts: take 1 to 2, or more steps"),
+        ({"snapshots": 0}, "cannot keep 0 snapshots of 2 rollouts"),
+        ({"steps": 0}, "cannot train for 0 environment steps"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(meta: MetaPolicy, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small(meta.suite).fit_each(**{"subsets": [[0]], "steps": 2 * ROLLOUT, **settings})
 
 
 # ---------------------------------------------------------------------- adapting

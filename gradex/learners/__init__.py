@@ -5,6 +5,7 @@ from gradex.learners.evaluation import evaluate
 from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
+from gradex.learners.subsets import train_each
 from gradex.learners.transitions import Transitions, collect_transitions
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "collect_transitions",
     "discounted_advantages",
     "evaluate",
+    "train_each",
 ]

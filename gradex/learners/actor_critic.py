@@ -64,6 +64,10 @@ class ActorCritic:
             return_scale=self.return_scale.repeat(count),
         )
 
+    def clone(self) -> "ActorCritic":
+        """Give the same stack in memory of its own."""
+        return replace(self, actors=self.actors.clone(), critics=self.critics.clone())
+
     def values(
         self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
     ) -> Float[Tensor, "policies batch"]:

@@ -1,6 +1,6 @@
 """Proximal policy optimisation of a whole stack of policies in one program (Schulman et al. 2017)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -73,6 +73,7 @@ class PPO:
         seeds: Sequence[int],
         learning_rates: Sequence[float] | None = None,
         description: str | None = "PPO",
+        observe: Callable[[int, ActorCritic], object] | None = None,
     ) -> tuple[ActorCritic, pd.DataFrame]:
         """Train policy p of the stack on the tasks `subsets[p]`, all policies together.
 
@@ -88,6 +89,9 @@ class PPO:
             One for each policy. A policy trains to the same parameters in any company.
         description : str, optional
             Of the progress bar; None draws none.
+        observe : callable, optional
+            Called after every rollout with the environment steps taken so far and the stack, which is its to
+            keep.
 
         Returns
         -------
@@ -128,11 +132,12 @@ class PPO:
                 actors, critics = parameters.split([agent.policy.size, agent.critic.size], dim=1)
                 agent = replace(agent, actors=actors, critics=critics)
                 bar.update(per_rollout)
+                if observe is not None:
+                    observe((iteration + 1) * per_rollout, agent.clone())
         collector.close()
         # Rows of the working matrix hold actor and critic side by side; what leaves is contiguous and nobody
         # else's.
-        agent = replace(agent, actors=agent.actors.clone(), critics=agent.critics.clone())
-        return agent, episodes.to_frame()
+        return agent.clone(), episodes.to_frame()
 
     def _improve(
         self,

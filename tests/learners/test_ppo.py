@@ -101,6 +101,24 @@ def test_steps_are_rounded_up_to_rollouts(fresh: Fresh) -> None:
     assert set(history.steps) == {per_rollout, 2 * per_rollout}
 
 
+def test_an_observer_sees_every_rollout_and_may_keep_it(fresh: Fresh) -> None:
+    suite = SUITES["navigation"]()
+    per_rollout = 2 * SETTINGS.steps * SETTINGS.copies
+    seen: list[tuple[int, ActorCritic]] = []
+    trained, _ = SETTINGS.train(
+        fresh(suite, [0, 1]), suite, [[0], [1]], 3 * per_rollout, [0, 1],
+        observe=lambda steps, agents: seen.append((steps, agents)),
+    )  # fmt: skip
+    assert [steps for steps, _ in seen] == [per_rollout, 2 * per_rollout, 3 * per_rollout]
+    # What was kept did not move on with the training.
+    first, second, last = (agents for _, agents in seen)
+    torch.testing.assert_close(last.actors, trained.actors, rtol=0, atol=0)
+    torch.testing.assert_close(last.critics, trained.critics, rtol=0, atol=0)
+    assert not torch.equal(first.actors, second.actors) and not torch.equal(second.critics, last.critics)
+    unseen, _ = SETTINGS.train(fresh(suite, [0, 1]), suite, [[0], [1]], 3 * per_rollout, [0, 1])
+    torch.testing.assert_close(unseen.actors, trained.actors, rtol=0, atol=0)
+
+
 def test_the_rate_falls_linearly_towards_a_tenth(
     suite: TaskSuite, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:

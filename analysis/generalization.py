@@ -1,0 +1,351 @@
+"""Does sharpness follow the generalization error? Along training, and by the number of tasks (Fig. 2).
+
+Policies are trained from fresh weights on subsets of ten tasks, all policies of a suite together and every
+task of every subset for as many environment steps, and measured on tasks that none of them has seen.
+
+(a) Along training: one task, a group that contains it, and all tasks. The group is the planted one, or where
+none is planted the task and its neighbours in the parameter that varies. Target tasks come from the suite's
+law; where groups are planted, only from those groups that the policy was trained on, as a policy for one
+direction of the motor has no business with the other.
+
+(b) By the number of tasks: random subsets, each inside the next larger one. They are samples of the suite's
+law, so all target tasks count.
+
+The error is measured twice, in loss and in return. The loss is normalised task by task: it tells how well
+what a policy finds probable agrees with what pays. Returns are compared by what they gained over the policy
+that takes all actions alike, as some tasks pay more than others whatever one does. Networks have three
+affine layers, for which exact traces are cheap. LunarLander is part of the paper's scale only, as it takes
+forty times as many steps to learn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.study import confidence_interval
+from gradex import Generalization, MetaPolicy, TaskSuite
+from gradex.generalization import Measurement
+
+SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
+_LAYERS = 3
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A suite, and how long policies train on each of their tasks."""
+
+    family: str
+    options: dict[str, Any]
+    steps_per_task: int
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """How much is trained and measured.
+
+    Attributes
+    ----------
+    settings : dict of str to _Setting
+    snapshots : int
+        Measurements along a training.
+    numbers : tuple of int
+        Of tasks that are trained together; the last is all of them.
+    chains : int
+        Random orders of the tasks, each with a training seed of its own.
+    targets, samples, episodes : int
+        Unseen tasks; steps of each task for the loss, and episodes for the return.
+    """
+
+    settings: dict[str, _Setting]
+    snapshots: int
+    numbers: tuple[int, ...]
+    chains: int
+    targets: int
+    samples: int
+    episodes: int
+
+
+_REVERSED = {"reversed": "half"}
+_NUMBERS = (1, 2, 3, 5, 7, 10)
+_AMOUNTS = {
+    "smoke": _Amount(
+        {
+            "reversed CartPole": _Setting("cartpole", {"n": 4, **_REVERSED}, 2_048),
+            "CartPole": _Setting("cartpole", {"n": 4}, 2_048),
+        },
+        snapshots=2,
+        numbers=(1, 2, 4),
+        chains=1,
+        targets=4,
+        samples=64,
+        episodes=4,
+    ),
+    "laptop": _Amount(
+        {
+            "CartPole": _Setting("cartpole", {"n": 10}, 10_240),
+            "reversed CartPole": _Setting("cartpole", {"n": 10, **_REVERSED}, 10_240),
+            "highway by density": _Setting("highway", {"n": 10}, 10_240),
+        },
+        snapshots=5,
+        numbers=_NUMBERS,
+        chains=2,
+        targets=10,
+        samples=1024,
+        episodes=16,
+    ),
+    "paper": _Amount(
+        {
+            "CartPole": _Setting("cartpole", {"n": 10}, 51_200),
+            "reversed CartPole": _Setting("cartpole", {"n": 10, **_REVERSED}, 51_200),
+            "highway by density": _Setting("highway", {"n": 10}, 51_200),
+            "LunarLander": _Setting("lunarlander", {"n": 10}, 409_600),
+        },
+        snapshots=10,
+        numbers=_NUMBERS,
+        chains=5,
+        targets=50,
+        samples=2048,
+        episodes=32,
+    ),
+}
+_PANELS = ("training", "tasks")
+_ALONG = {"one task": "C0", "a group": "C1", "all tasks": "C2"}
+_BOUNDS = ("bound", "bound_by_episode", "bound_measured", "bound_anisotropic")
+#: What may follow the error, the two errors, and what correlations are taken with.
+_MEASURES = ("steps", "tasks", "trace", "top_eigenvalue", *_BOUNDS)
+_ERRORS = ("gap", "return_gap")
+_FOLLOWED = (*_ERRORS, "trace")
+_LABELS = {"trace": "trace of\nthe Hessian", "gap": "error in\nloss", "return_gap": "error in\nreturn"}
+
+
+# ---------------------------------------------------------------------- computing
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give one row per measured policy.
+
+    Returns
+    -------
+    DataFrame
+        suite, seed, panel ("training" or "tasks"), setting, tasks (how many), chain, steps (for each task);
+        the numbers of `gradex.generalization.Measurement`: trace, top_eigenvalue, losses, gap and its
+        standard error, bounds, constants; train_return, test_return, and return_gap: what the former gained
+        over the uniform policy less what the latter did.
+    """
+    amount = _AMOUNTS[scale]
+    rows: list[dict[str, Any]] = []
+    for title, setting in amount.settings.items():
+        for row in _rows(setting, amount, seed):
+            rows.append({"suite": title, "seed": seed, **row})
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A policy on its way, and the tasks that it is trained on."""
+
+    policy: MetaPolicy
+    subset: list[int]
+    place: dict[str, Any]
+
+
+def _rows(setting: _Setting, amount: _Amount, seed: int) -> list[dict[str, Any]]:
+    """Train all policies of a suite together, and measure them."""
+    suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(suite)).tolist() for _ in range(amount.chains)]
+    chains = [(chain, number) for chain in range(amount.chains) for number in amount.numbers]
+    subsets = [orders[chain][:number] for chain, number in chains] + [_group(suite, orders[0][0])]
+    seeds = [seed + 1_000 * chain for chain, _ in chains] + [seed]
+    trained = MetaPolicy(suite, seed=seed, layers=_LAYERS).fit_each(
+        subsets, setting.steps_per_task * sum(map(len, subsets)), amount.snapshots, seeds
+    )
+    targets = suite.unseen(amount.targets, seed)
+    first = trained[0][0]
+    uniform = first.with_parameters(np.zeros_like(first.parameters))
+    paid_anyway = [uniform.evaluate(amount.episodes, suite=each).return_mean for each in (suite, targets)]
+    runs: dict[tuple[int, ...], list[_Run]] = {}
+    for name, index in zip(_ALONG, (chains.index((0, 1)), -1, chains.index((0, len(suite)))), strict=True):
+        subset = subsets[index]
+        for number, policy in enumerate(trained[index], start=1):
+            steps = setting.steps_per_task * number // amount.snapshots
+            place = {"panel": "training", "setting": name, "tasks": len(subset), "chain": 0, "steps": steps}
+            runs.setdefault(_of_its_kind(targets, suite[subset]), []).append(_Run(policy, subset, place))
+    for (chain, number), subset, policies in zip(chains, subsets, trained, strict=False):
+        place = {"panel": "tasks", "setting": "random tasks", "tasks": number, "chain": chain}
+        run = _Run(policies[-1], subset, {**place, "steps": setting.steps_per_task})
+        runs.setdefault(tuple(range(len(targets))), []).append(run)
+    rows = []
+    for chosen, some in runs.items():
+        for run, numbers in zip(some, _measured(some, suite, targets[chosen], amount, seed), strict=True):
+            train = run.policy.evaluate(amount.episodes, subset=run.subset).return_mean.mean()
+            test = run.policy.evaluate(amount.episodes, suite=targets[chosen]).return_mean.mean()
+            anyway = paid_anyway[0][run.subset].mean() - paid_anyway[1][list(chosen)].mean()
+            returns = {"train_return": train, "test_return": test, "return_gap": train - test - anyway}
+            rows.append(run.place | numbers | returns)
+    return rows
+
+
+def _group(suite: TaskSuite, task: int) -> list[int]:
+    """Give the tasks planted in one group with this one, or it and its two neighbours."""
+    if suite.labels is not None:
+        return np.flatnonzero(suite.labels == suite.labels[task]).tolist()
+    first = min(max(task - 1, 0), len(suite) - 3)
+    return list(range(first, first + 3))
+
+
+def _of_its_kind(targets: TaskSuite, train: TaskSuite) -> tuple[int, ...]:
+    """Give the targets from planted groups that are trained on, or all where none are planted."""
+    if targets.labels is None or train.labels is None:
+        return tuple(range(len(targets)))
+    return tuple(np.flatnonzero(np.isin(targets.labels, train.labels)).tolist())
+
+
+def _measured(
+    runs: Sequence[_Run], suite: TaskSuite, targets: TaskSuite, amount: _Amount, seed: int
+) -> list[dict[str, Any]]:
+    policies, subsets = [run.policy for run in runs], [run.subset for run in runs]
+    measure = Generalization(
+        policies[0],
+        suite,
+        targets,
+        steps_per_task=amount.samples,
+        lanczos_steps=12,
+        perturbations=4,
+        seed=seed,
+    )
+    return [_numbers(found) for found in measure.measure_each(policies, subsets)]
+
+
+def _numbers(found: Measurement) -> dict[str, Any]:
+    constants = {name: value for name, value in found.constants.items() if name != "alpha"}
+    return {
+        "trace": found.trace,
+        "top_eigenvalue": found.top_eigenvalue,
+        "top_eigenvalue_residual": found.top_eigenvalue_residual,
+        "train_loss": found.train_loss,
+        "test_loss": found.test_loss,
+        "gap": found.gap,
+        "gap_stderr": found.gap_stderr,
+        "bound": found.bound,
+        "bound_by_episode": found.isotropic_by_episode.value,
+        "bound_measured": found.bound_measured,
+        "bound_anisotropic": found.bound_anisotropic,
+        "highest_loss": found.isotropic.loss_range.high,
+        **constants,
+    }
+
+
+# ---------------------------------------------------------------------- reading
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give rank correlations with the error, and how often bounds say anything.
+
+    Along training the correlation is that within a training, averaged over the trainings of a seed; by number
+    of tasks, and over all policies, it is over the policies of a seed. Means over seeds have 95 % intervals.
+
+    Returns
+    -------
+    DataFrame
+        suite, panel ("training", "tasks" or "all"), measure; gap, gap_low, gap_high: its rank correlation
+        with the error in loss, return_gap, ... with the error in return, trace, ... with the trace;
+        not_vacuous, below_uniform: the share of policies whose bound is below the largest possible loss, and
+        below 0, the loss of the policy that takes all actions alike.
+    """
+    rows = []
+    for suite, part in table.groupby("suite", sort=False):
+        for panel in (*_PANELS, "all"):
+            chosen = part if panel == "all" else part[part.panel == panel]
+            unit = ["seed", "setting"] if panel == "training" else ["seed"]
+            correlations = _rank_correlations(chosen, unit)
+            for measure in _MEASURES:
+                if chosen.groupby(unit)[measure].nunique().max() == 1:
+                    continue
+                row: dict[str, Any] = {"suite": suite, "panel": panel, "measure": measure}
+                for followed in _FOLLOWED:
+                    mean, low, high = _over_seeds(correlations[measure, followed].to_numpy())
+                    row |= {followed: mean, f"{followed}_low": low, f"{followed}_high": high}
+                if measure in _BOUNDS:
+                    row["not_vacuous"] = (chosen[measure] < chosen.highest_loss).mean()
+                    row["below_uniform"] = (chosen[measure] < 0).mean()
+                rows.append(row | {"seeds": chosen.seed.nunique()})
+    return pd.DataFrame(rows)
+
+
+def by_setting(table: pd.DataFrame) -> pd.DataFrame:
+    """Give means at the end of training by suite and setting, and how many bounds are not vacuous."""
+    ends = table[table.steps == table.groupby("suite").steps.transform("max")].copy()
+    for bound in _BOUNDS:
+        ends[f"{bound}_not_vacuous"] = ends[bound] < ends.highest_loss
+    kept = ends.drop(columns=["seed", "chain", "steps", "seconds"], errors="ignore")
+    return kept.groupby(["suite", "panel", "setting", "tasks"], sort=False).mean()
+
+
+def _rank_correlations(table: pd.DataFrame, unit: Sequence[str]) -> pd.DataFrame:
+    """Give Spearman's correlations: a row per seed, columns (measure, what it may follow)."""
+    columns = list(dict.fromkeys((*_MEASURES, *_FOLLOWED)))
+    rows = {
+        key: part[columns].corr("spearman").loc[list(_MEASURES), list(_FOLLOWED)].stack(future_stack=True)
+        for key, part in table.groupby(list(unit))
+    }
+    return pd.DataFrame(rows).T.groupby(level=0).mean()
+
+
+def _over_seeds(values: Float[np.ndarray, " seeds"]) -> tuple[float, float, float]:
+    """Give the mean correlation over the seeds that have one, and its interval, cut to what there can be."""
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return (np.nan,) * 3
+    low, high = confidence_interval(values)
+    return float(values.mean()), max(low, -1.0), min(high, 1.0)
+
+
+# ---------------------------------------------------------------------- drawing
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw trace and both errors along training above, by number of tasks below; means and 95 % bands.
+
+    The numbers in the panels are rank correlations of the trace with that error, and their intervals.
+    """
+    suites = list(dict.fromkeys(table.suite))
+    told = summary(table)
+    told = told[told.measure == "trace"].set_index(["suite", "panel"])
+    figure = Figure(figsize=(1.2 + 2.7 * len(suites), 8.6), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.07, 1))
+    titles = ("(a) along training", "(b) by the number of tasks")
+    for name, part, title in zip(_PANELS, halves, titles, strict=True):
+        part.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        panels = part.subplots(len(_LABELS), len(suites), sharex="col", squeeze=False)
+        for column, suite in enumerate(suites):
+            chosen = table[(table.suite == suite) & (table.panel == name)]
+            for ax, value in zip(panels[:, column], _LABELS, strict=True):
+                _draw(ax, chosen, value, "steps" if name == "training" else "tasks")
+                if value in _ERRORS:
+                    mean, low, high = told.loc[(suite, name), [value, f"{value}_low", f"{value}_high"]]
+                    note = f"ρ = {mean:.2f} ({low:.2f} to {high:.2f})".replace("-", "\N{MINUS SIGN}")
+                    ax.set_title(note, fontsize=8, pad=2, loc="right")
+                if column == 0:
+                    ax.set_ylabel(_LABELS[value])
+            panels[0, column].set_title(suite)
+            panels[-1, column].set_xlabel("steps for each task" if name == "training" else "tasks")
+        part.align_ylabels()
+        if name == "training":
+            handles = panels[0, 0].get_lines()[: len(_ALONG)]
+            part.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure
+
+
+def _draw(ax: Axes, table: pd.DataFrame, value: str, by: str) -> None:
+    for setting, part in table.groupby("setting", sort=False):
+        of_seeds = part.groupby([by, "seed"])[value].mean().unstack()
+        low, high = np.transpose([confidence_interval(values) for values in of_seeds.to_numpy()])
+        color = _ALONG.get(setting, "0.3")
+        ax.fill_between(of_seeds.index, low, high, color=color, alpha=0.2, linewidth=0)
+        ax.plot(of_seeds.index, of_seeds.mean(axis=1), color=color, marker="o", markersize=3, label=setting)
+    ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.grid(axis="y", color="0.9")
+    ax.spines[["top", "right"]].set_visible(False)

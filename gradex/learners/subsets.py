@@ -1,0 +1,101 @@
+"""Training on many subsets of tasks, in stacks, with looks at the policies along the way."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.ppo import PPO
+from gradex.tasks import TaskSuite
+
+
+def train_each(
+    learner: PPO,
+    start: Callable[[list[int]], ActorCritic],
+    suite: TaskSuite,
+    subsets: Sequence[Sequence[int]],
+    steps: int,
+    seeds: Sequence[int],
+    snapshots: int = 1,
+) -> list[list[tuple[ActorCritic, pd.DataFrame]]]:
+    """Train one policy per subset, and keep what there is at several points along the way.
+
+    There is one stack per size of subset: in a common one the small subsets would be padded to the largest.
+    A policy trains to the same parameters in any company, so nothing else changes.
+
+    Parameters
+    ----------
+    learner : PPO
+    start : callable
+        Gives the stack that policies with these seeds start from.
+    suite : TaskSuite
+    subsets : sequence of sequences of int
+    steps : int
+        Environment steps in total, over all subsets; every task of every subset gets the same share.
+    seeds : sequence of int
+        One per subset.
+    snapshots : int
+        Points at which to keep the policies, equally far apart up to whole rollouts; the last is the end.
+
+    Returns
+    -------
+    list of lists of (ActorCritic, DataFrame)
+        For each subset and snapshot the policy, a stack of one, and its learning curves so far, whose column
+        `steps` counts the policy's own environment steps.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rollouts than snapshots.
+    """
+    rollouts = -(-steps // learner.rollout_steps(subsets))
+    if not 1 <= snapshots <= max(rollouts, 1):
+        raise ValueError(
+            f"cannot keep {snapshots} snapshots of {rollouts} rollouts: take 1 to {rollouts}, or more steps"
+        )
+    moments = [rollouts * (number + 1) // snapshots for number in range(snapshots)]
+    trained: dict[int, list[tuple[ActorCritic, pd.DataFrame]]] = {}
+    for size in sorted({len(subset) for subset in subsets}):
+        chosen = [index for index, subset in enumerate(subsets) if len(subset) == size]
+        own = [seeds[index] for index in chosen]
+        stack = _train_stack(learner, start(own), suite, [subsets[index] for index in chosen], moments, own)
+        trained |= dict(zip(chosen, stack, strict=True))
+    return [trained[index] for index in range(len(subsets))]
+
+
+def _train_stack(
+    learner: PPO,
+    agents: ActorCritic,
+    suite: TaskSuite,
+    subsets: Sequence[Sequence[int]],
+    moments: Sequence[int],
+    seeds: Sequence[int],
+) -> list[list[tuple[ActorCritic, pd.DataFrame]]]:
+    """Train on subsets of one size, and keep the policies after as many rollouts as `moments` say."""
+    per_rollout = learner.rollout_steps(subsets)
+    kept: dict[int, ActorCritic] = {}
+
+    def keep(steps: int, agents: ActorCritic) -> None:
+        if steps // per_rollout in moments:
+            kept[steps] = agents
+
+    _, history = learner.train(
+        agents,
+        suite,
+        subsets,
+        moments[-1] * per_rollout,
+        seeds,
+        description=f"training on {len(subsets)} x {len(subsets[0])} tasks",
+        observe=keep,
+    )
+    trained = []
+    for row in range(len(subsets)):
+        curve = history[history.policy == row].assign(policy=0)
+        seen = [(agents[row], curve[curve.steps <= steps]) for steps, agents in kept.items()]
+        trained.append(
+            [
+                (agent, part.assign(steps=part.steps // len(subsets)).reset_index(drop=True))
+                for agent, part in seen
+            ]
+        )
+    return trained
