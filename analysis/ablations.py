@@ -37,6 +37,7 @@ _AFFINITIES: dict[str, str | Affinity] = {
     "Eq. (5), additive": MeanAffinity(diagonal="additive"),
     "Eq. (5)": "mean",
 }
+_FEW = 50
 _SCORES: dict[str, Score] = {
     "held-out loss": NegativeLoss(),
     "improvement": Improvement(),
@@ -116,6 +117,13 @@ def _affinity(base: _Base) -> Iterator[_Variant]:
         yield name, AffinityGraph.from_scores(base.default, affinity)
 
 
+def _few(base: _Base) -> Iterator[_Variant]:
+    """Vary the affinity where it matters: with all subsets of a size, all but their diagonals agree."""
+    few = base.surrogate.scores(sample_subsets(len(base.meta.suite), _FEW, 3, base.seed))
+    for name, affinity in _AFFINITIES.items():
+        yield name, AffinityGraph.from_scores(few, affinity)
+
+
 def _score(base: _Base) -> Iterator[_Variant]:
     for name, score in _SCORES.items():
         other = copy(base.surrogate)  # the features are the same
@@ -153,10 +161,11 @@ _CHOICES: dict[str, tuple[str, Callable[[_Base], Iterator[_Variant]]]] = {
     "transitions": ("transitions per task", _transitions),
     "convergence": ("meta-training / recommended", _convergence),
     "projection": ("projection", _projection),
-    "affinity": ("affinity", _affinity),
+    "affinity": ("affinity, all subsets", _affinity),
+    "few": (f"affinity, {_FEW} subsets", _few),
     "score": ("score", _score),
 }
-_NAMED = ("projection", "affinity", "score")
+_NAMED = ("projection", "affinity", "few", "score")
 _LOGARITHMIC = ("dimension", "subsets", "regularization", "transitions", "convergence")
 
 
