@@ -238,20 +238,25 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame) -> Figure:
     """Draw the rank correlation with real training, a small panel per choice, with 95 % bands over seeds."""
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
     panels = figure.subplots(3, 4)
-    for ax, (choice, (label, _)) in zip(panels.flat, _CHOICES.items(), strict=False):
-        _draw(ax, table[table.choice == choice], "rank", choice in _NAMED)
-        ax.set(xlabel=label, ylabel="rank correlation")
-        ax.sharey(panels[0, 0])
+    lowest = table[table.choice.isin(_CHOICES)].groupby(["choice", "value", "suite"])["rank"].mean().min()
+    names = [choice for choice in _CHOICES if choice not in _NAMED] + ["k", *_NAMED]
+    for ax, choice in zip(panels.flat, names, strict=False):
         if choice in _LOGARITHMIC:
             ax.set_xscale("log")
             ax.xaxis.set_minor_locator(NullLocator())
-    last = panels.flat[len(_CHOICES)]
-    _draw(last, table[table.choice == "k"], "gain", names=False)
-    last.set(xlabel="number of groups k", ylabel="real affinity within groups")
-    for ax in panels.flat[len(_CHOICES) + 1 :]:
+        gain = choice == "k"
+        _draw(ax, table[table.choice == choice], "gain" if gain else "rank", choice in _NAMED)
+        ax.set_xlabel("number of groups k" if gain else _CHOICES[choice][0])
+        if gain:
+            ax.set_title("real affinity within groups", fontsize="medium")
+        else:
+            ax.set_ylim(max(0.0, lowest - 0.1), 1.02)
+    for ax in panels.flat[len(names) :]:
         ax.remove()
+    for ax in panels[:, 0]:
+        ax.set_ylabel("rank correlation")
     figure.legend(
         *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
     )
@@ -276,8 +281,8 @@ def _draw(ax: Axes, own: pd.DataFrame, column: str, names: bool) -> None:
         else:
             ax.plot(places[there], mean, ".-", color=f"C{number}", label=suite)
             ax.fill_between(places[there], low, high, color=f"C{number}", alpha=0.15, linewidth=0)
-    ax.set_xticks(places, values if names else [f"{place:g}" for place in places])
+    ax.set_xticks(places, values if names else [f"{place:g}" for place in places], fontsize="small")
     if names:
-        ax.tick_params(axis="x", labelrotation=25)
+        ax.set_xticks(places, values, rotation=30, ha="right", rotation_mode="anchor", fontsize="small")
     ax.grid(color="0.92")
     ax.spines[["top", "right"]].set_visible(False)

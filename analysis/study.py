@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from scipy import stats
 from tqdm.auto import tqdm
 
@@ -69,13 +71,18 @@ def run(name: str, scale: str, seeds: int | None, out: Path, resume: bool) -> pd
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
     figure: Figure = study.plot(table)
-    for ending, dpi in (("png", 150), ("pdf", None)):
-        figure.savefig(
-            out / f"{name}.{ending}", dpi=dpi, metadata={"CreationDate": None} if dpi is None else None
-        )
+    figure.savefig(out / f"{name}.pdf", metadata={"CreationDate": None})
+    _save_small(figure, out / f"{name}.png")
     provenance = _provenance(name, scale, count, table.groupby("seed").seconds.first().sum())
     (out / f"{name}.json").write_text(json.dumps(provenance, indent=2) + "\n")
     return table
+
+
+def _save_small(figure: Figure, path: Path) -> None:
+    """Write a PNG with a palette: a third of the size, and nobody sees the difference."""
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    Image.open(content).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _seeds(study: ModuleType, scale: str, count: int, kept: Path, resume: bool) -> Iterator[pd.DataFrame]:
