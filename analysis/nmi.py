@@ -234,19 +234,20 @@ def plot(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9.5, 1.6 + 0.55 * len(suites)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     kinds = (
-        (panels[0], "nmi", {"nmi_halves": "|", "nmi_chance": "x"}, "NMI of estimated with real groups"),
-        (panels[1], "rank", {"rank_ceiling": "|"}, "rank correlation of the affinities"),
+        (panels[0], "nmi", {"nmi_halves": "|", "nmi_chance": "x"}, "NMI of estimated with real groups", 0.0),
+        (panels[1], "rank", {"rank_ceiling": "|"}, "rank correlation of the affinities", -1.0),
     )
-    for ax, value, references, label in kinds:
+    for ax, value, references, label, least in kinds:
         for (suite, layers), part in own.dropna(subset=value).groupby(["suite", "layers"]):
             place = depths.index(layers)
             y = suites.index(suite) + 0.24 * (place - (len(depths) - 1) / 2)
-            ax.plot(confidence_interval(part[value].to_numpy()), [y, y], color=f"C{place}", linewidth=2)
+            interval = np.clip(confidence_interval(part[value].to_numpy()), least, 1.0)
+            ax.plot(interval, [y, y], color=f"C{place}", linewidth=2)
             ax.plot(part[value].mean(), y, "o", color=f"C{place}", markersize=5)
             ax.plot(part[value], np.full(len(part), y), ".", color=f"C{place}", markersize=3, alpha=0.5)
             for column, marker in references.items():
                 ax.plot(part[column].mean(), y, marker, color="black", markersize=7)
-        ax.set(xlabel=label, yticks=range(len(suites)), yticklabels=suites)
+        ax.set(xlabel=label, xlim=(least - 0.05, 1.05), yticks=range(len(suites)), yticklabels=suites)
         ax.grid(axis="x", color="0.92")
         ax.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
