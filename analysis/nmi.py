@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MultipleLocator
 from scipy.stats import spearmanr
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -248,6 +249,7 @@ def plot(table: pd.DataFrame) -> Figure:
             for column, marker in references.items():
                 ax.plot(part[column].mean(), y, marker, color="black", markersize=7)
         ax.set(xlabel=label, xlim=(least - 0.05, 1.05), yticks=range(len(suites)), yticklabels=suites)
+        ax.xaxis.set_major_locator(MultipleLocator(0.2 if least == 0 else 0.5))
         ax.grid(axis="x", color="0.92")
         ax.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
