@@ -1,7 +1,6 @@
 """Gradient features against traker's projector on gradients sample by sample."""
 
 import multiprocessing
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradex.bench.timing import fastest, row
 from gradex.learners import Transitions
 from gradex.policies import MLP, Categorical, Policy
 from gradex.streams import Streams
@@ -43,25 +43,25 @@ def rows() -> Iterator[dict[str, object]]:
     khatri_rao = KhatriRaoProjection(gradient_layout(policy), _DIMENSION, seed=0)
     gaussian = GaussianProjection(policy.size, _DIMENSION, seed=0)
     ours = {
-        "khatri-rao": _fastest(lambda: features(khatri_rao, samples), 5),
-        "gaussian": _fastest(lambda: features(gaussian, some), 2) * _SAMPLES / _SLICE,
+        "khatri-rao": fastest(lambda: features(khatri_rao, samples), 5),
+        "gaussian": fastest(lambda: features(gaussian, some), 2) * _SAMPLES / _SLICE,
     }
-    bare = _fastest(lambda: _forward_and_backward(policy, theta, samples), 5)
+    bare = fastest(lambda: _forward_and_backward(policy, theta, samples), 5)
     size = f"p = {policy.size:,}, N = {_SAMPLES:,}, d = {_DIMENSION}"
-    yield _row("bare forward and backward pass", f"khatri-rao, {size}", ours["khatri-rao"], bare, "s")
+    yield row("bare forward and backward pass", f"khatri-rao, {size}", ours["khatri-rao"], bare, "s")
     if _RESET.exists():
         yield from _memory_rows()
     projector = BasicProjector(policy.size, _DIMENSION, 0, "normal", torch.device("cpu"))
     # The peer draws its projection anew for every batch, so that it gains from large ones, which take memory:
     # a gigabyte for 1000. Its projector for GPUs takes 32 at a time.
     for batch in (32, 250, 1000):
-        peer = _fastest(_peer(projector, samples, batch), 2) * _SAMPLES / batch
+        peer = fastest(_peer(projector, samples, batch), 2) * _SAMPLES / batch
         for name, seconds in ours.items():
             slices = f"the peer's {batch} of them in one batch" + (
                 f", ours {_SLICE:,}" if name == "gaussian" else ""
             )
             setting = f"{name}, {size}; timed on {slices}, times N"
-            yield _row("traker BasicProjector on vmap(grad)", setting, seconds, peer, "s")
+            yield row("traker BasicProjector on vmap(grad)", setting, seconds, peer, "s")
 
 
 def _setting(sizes: tuple[int, int, int, int], count: int) -> tuple[Policy, Transitions]:
@@ -96,7 +96,7 @@ def _memory_rows() -> Iterator[dict[str, object]]:
         if count > _SAMPLES:
             setting += f": {peak:.0f} MB measured at N = {_SAMPLES:,}, and {1e3 * each:.1f} kB for each more"
         memory = peak + each * (count - _SAMPLES)
-        yield _row("all gradients as p-vectors", setting, memory, 4e-6 * parameters * count, "MB")
+        yield row("all gradients as p-vectors", setting, memory, 4e-6 * parameters * count, "MB")
 
 
 def _measure(sizes: tuple[int, int, int, int], count: int, dimension: int) -> tuple[int, float]:
@@ -109,28 +109,6 @@ def _measure(sizes: tuple[int, int, int, int], count: int, dimension: int) -> tu
     _RESET.write_text("5")  # the peak starts anew from here
     gradient_features(policy, theta, samples, projection)
     return policy.size, max(_field("VmHWM") - before, 4.0) / 1e3  # a page of 4 kB is the resolution
-
-
-def _row(peer: str, setting: str, ours: float, theirs: float, unit: str) -> dict[str, object]:
-    return {
-        "peer": peer,
-        "setting": setting,
-        "gradex": ours,
-        "peer_value": theirs,
-        "unit": unit,
-        "ratio": theirs / ours,
-    }
-
-
-def _fastest(run: Callable[[], object], times: int) -> float:
-    """Give the least of several times in seconds, after a first run that does not count."""
-    run()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def _forward_and_backward(policy: Policy, theta: Tensor, samples: Transitions) -> None:

@@ -5,7 +5,6 @@ standard errors, no stacks, and draws from torch's global generator, so ours are
 differentiates forward over reverse, ours reverse over reverse.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gradex.bench.timing import fastest, row
 from gradex.generalization import (
     DenseOperator,
     ExactTrace,
@@ -55,9 +55,9 @@ def _time_rows(curvlinops: Any, layers: int) -> Iterator[dict[str, object]]:
     stderr = float(Hutchinson(_TIMED).estimate(hessian).stderr[0]) * np.sqrt(_TIMED / _PRODUCTS)
     vectors = torch.ones(hessian.size, _TIMED, dtype=hessian.dtype)
     peer = _peer_operator(curvlinops, hessian)
-    exact = _fastest(lambda: ExactTrace().estimate(hessian), 3)
+    exact = fastest(lambda: ExactTrace().estimate(hessian), 3)
     ours, plain, theirs = (
-        _fastest(run, 2) * _PRODUCTS / _TIMED
+        fastest(run, 2) * _PRODUCTS / _TIMED
         for run in (
             lambda: hessian @ vectors.unsqueeze(0),
             lambda: _double_backward(hessian, vectors),
@@ -71,10 +71,8 @@ def _time_rows(curvlinops: Any, layers: int) -> Iterator[dict[str, object]]:
         ("our own Hessian", ours),
     ):
         setting = f"exact trace, {size}; {timed}, {left}"
-        yield _row(f"{_PRODUCTS} products, {name}", setting, exact, seconds, "s")
-    yield _row(
-        "curvlinops HessianLinearOperator", f"{_PRODUCTS} products, {size}; {timed}", ours, theirs, "s"
-    )
+        yield row(f"{_PRODUCTS} products, {name}", setting, exact, seconds, "s")
+    yield row("curvlinops HessianLinearOperator", f"{_PRODUCTS} products, {size}; {timed}", ours, theirs, "s")
 
 
 def _error_rows(curvlinops: Any) -> Iterator[dict[str, object]]:
@@ -92,7 +90,7 @@ def _error_rows(curvlinops: Any) -> Iterator[dict[str, object]]:
             estimates = [ours(products, seed).estimate(operator).value[0] for seed in range(_REPEATS)]
             peers = [_seeded(theirs, matrix, products, seed) for seed in range(_REPEATS)]
             errors = [_relative_error(each, trace) for each in (estimates, peers)]
-            yield _row(
+            yield row(
                 f"curvlinops {theirs.__name__}",
                 f"{ours.__name__}, {products} products, p = {hessian.size:,}, {_REPEATS} repetitions",
                 errors[0],
@@ -166,25 +164,3 @@ def _seeded(estimate: Callable[[Tensor, int], Tensor], matrix: Tensor, products:
     with torch.random.fork_rng():
         torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         return float(estimate(matrix, products))
-
-
-def _row(peer: str, setting: str, ours: float, theirs: float, unit: str) -> dict[str, object]:
-    return {
-        "peer": peer,
-        "setting": setting,
-        "gradex": ours,
-        "peer_value": theirs,
-        "unit": unit,
-        "ratio": theirs / ours,
-    }
-
-
-def _fastest(run: Callable[[], object], times: int) -> float:
-    """Give the least of several times in seconds, after a first run that does not count."""
-    run()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)

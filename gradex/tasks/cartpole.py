@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
 from gradex.streams import derive, uniforms
-from gradex.tasks.ranges import as_range, draw_ranges, latin_grid
+from gradex.tasks.ranges import as_range, draw_ranges, draw_reversed, latin_grid
 from gradex.tasks.simulator import Reset, Step, environment_seeds
 from gradex.tasks.suite import Task, TaskSuite
 
@@ -51,8 +51,6 @@ class CartPole(TaskSuite):
         """
         if n < 1:
             raise ValueError(f"n is {n}: a suite needs at least one task")
-        if reversed not in ("none", "half"):
-            raise ValueError(f"reversed is {reversed!r}: choose 'none' or 'half'")
         ranges = {
             "half_length": as_range("half_length", half_length, 0.0, 100.0),
             "mass": as_range("mass", mass, 0.0, 100.0),
@@ -66,7 +64,7 @@ class CartPole(TaskSuite):
     @staticmethod
     def _tasks(columns: dict[str, np.ndarray], reversed: str, rng: np.random.Generator) -> list[Task]:
         n = len(columns["half_length"])
-        flip = rng.permutation(np.arange(n) % 2 == 1) if reversed == "half" else np.zeros(n, dtype=bool)
+        flip = draw_reversed(reversed, n, rng)
         tasks = []
         for i in range(n):
             parameters: dict[str, Any] = {name: float(column[i]) for name, column in columns.items()}

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
-from gradex.tasks.ranges import as_range, draw_ranges, latin_grid
+from gradex.tasks.ranges import as_range, draw_ranges, draw_reversed, latin_grid
 from gradex.tasks.sequential import SequentialSimulator
 from gradex.tasks.simulator import Step
 from gradex.tasks.suite import Task, TaskSuite
@@ -66,8 +66,6 @@ class LunarLander(TaskSuite):
         """
         if n < 1:
             raise ValueError(f"n is {n}: a suite needs at least one task")
-        if reversed not in ("none", "half"):
-            raise ValueError(f"reversed is {reversed!r}: choose 'none' or 'half'")
         ranges = {
             "gravity": as_range("gravity", gravity, -12.0, 0.0),
             "wind": as_range("wind", wind, 0.0, 20.0, closed=True),
@@ -80,7 +78,7 @@ class LunarLander(TaskSuite):
     @staticmethod
     def _tasks(columns: dict[str, np.ndarray], reversed: str, rng: np.random.Generator) -> list[Task]:
         n = len(columns["gravity"])
-        flip = rng.permutation(np.arange(n) % 2 == 1) if reversed == "half" else np.zeros(n, dtype=bool)
+        flip = draw_reversed(reversed, n, rng)
         tasks = []
         for i, row in enumerate(zip(*columns.values(), strict=True)):
             parameters: dict[str, Any] = dict(zip(columns, map(float, row), strict=True))

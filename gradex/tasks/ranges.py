@@ -63,3 +63,16 @@ def as_range(
             f"{name} is {value!r}: give a number or a pair of numbers between {low:g} and {high:g}"
         )
     return float(pair[0]), float(pair[1])
+
+
+def draw_reversed(reversed: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose which of n tasks have reversed actuators: none, or half of them at random.
+
+    Raises
+    ------
+    ValueError
+        If `reversed` is neither "none" nor "half".
+    """
+    if reversed not in ("none", "half"):
+        raise ValueError(f"reversed is {reversed!r}: choose 'none' or 'half'")
+    return rng.permutation(np.arange(n) % 2 == 1) if reversed == "half" else np.zeros(n, dtype=bool)
