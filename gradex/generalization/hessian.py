@@ -22,7 +22,8 @@ class Hessian(SymmetricOperator):
     """Second derivatives of the mean loss of each policy on its own samples, at its own parameters.
 
     Reverse mode over reverse mode: the gradient is built once and differentiated along one vector after the
-    other. Forward over reverse mode took one and a half to four times as long on a CPU.
+    other. On a CPU that is faster than forward over reverse mode for shallow networks, and as fast within a
+    tenth for deep ones (`gradex bench trace`).
 
     Attributes
     ----------

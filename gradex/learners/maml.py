@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
 from gradex.learners.experience import Experience
+from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.learners.threads import one_thread
@@ -112,15 +112,7 @@ class MAML:
         parameters = agent.actors.clone()
         optimiser = Adam(parameters)
         history = []
-        bar = tqdm(
-            total=batches * per_batch,
-            desc=description,
-            unit=" steps",
-            unit_scale=True,
-            leave=False,
-            # Passing False would overrule a user who has turned bars off.
-            **({"disable": True} if description is None else {}),
-        )
+        bar = steps_bar(batches * per_batch, description)
         # On a busy machine a second thread made these batches thirty times slower.
         with bar, one_thread():
             for iteration in range(batches):

@@ -8,10 +8,10 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
+from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns, ReturnScale
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.threads import threads_for
@@ -111,15 +111,7 @@ class PPO:
         episodes = EpisodeReturns(collector.layout, len(suite))
         parameters = torch.cat([agent.actors, agent.critics], dim=1)
         optimiser = Adam(parameters)
-        bar = tqdm(
-            total=rollouts * per_rollout,
-            desc=description,
-            unit=" steps",
-            unit_scale=True,
-            leave=False,
-            # Passing False would overrule a user who has turned bars off.
-            **({"disable": True} if description is None else {}),
-        )
+        bar = steps_bar(rollouts * per_rollout, description)
         with bar, threads_for(per_rollout // self.minibatches):
             for iteration in range(rollouts):
                 rollout = collector.collect(agent, self.steps)
