@@ -53,7 +53,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         )
         meta, rng = run.meta_, np.random.default_rng(seed)
         subsets = [rng.choice(len(suite), _SIZE, replace=False).tolist() for _ in range(_SUBSETS[scale])]
-        trained = meta.adapt_each(subsets, meta.learner.rollout_steps(subsets))
+        trained = meta.adapt_each(subsets, meta.learner.round_steps(meta.suite, subsets))
         table = run.surrogate_.first_order_error(_DISTANCES, subsets, trained=trained)
         moved = [np.linalg.norm(policy.parameters - meta.parameters) for policy in trained]
         distance = np.array(moved) / np.linalg.norm(meta.parameters)

@@ -14,8 +14,7 @@ law, so all target tasks count.
 The error is measured twice, in loss and in return. The loss is normalised task by task: it tells how well
 what a policy finds probable agrees with what pays. Returns are compared by what they gained over the policy
 that takes all actions alike, as some tasks pay more than others whatever one does. Networks have three
-affine layers, for which exact traces are cheap. LunarLander is part of the paper's scale only, as it takes
-forty times as many steps to learn.
+affine layers, for which exact traces are cheap.
 """
 
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from analysis.generalization_scales import AMOUNTS, Amount, Setting
 from analysis.study import confidence_interval
 from gradex import Generalization, MetaPolicy, TaskSuite
 from gradex.generalization import Measurement
@@ -37,84 +37,6 @@ SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
 _LAYERS = 3
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """A suite, and how long policies train on each of their tasks."""
-
-    family: str
-    options: dict[str, Any]
-    steps_per_task: int
-
-
-@dataclass(frozen=True)
-class _Amount:
-    """How much is trained and measured.
-
-    Attributes
-    ----------
-    settings : dict of str to _Setting
-    snapshots : int
-        Measurements along a training.
-    numbers : tuple of int
-        Of tasks that are trained together; the last is all of them.
-    chains : int
-        Random orders of the tasks, each with a training seed of its own.
-    targets, samples, episodes : int
-        Unseen tasks; steps of each task for the loss, and episodes for the return.
-    """
-
-    settings: dict[str, _Setting]
-    snapshots: int
-    numbers: tuple[int, ...]
-    chains: int
-    targets: int
-    samples: int
-    episodes: int
-
-
-_REVERSED = {"reversed": "half"}
-_NUMBERS = (1, 2, 3, 5, 7, 10)
-_AMOUNTS = {
-    "smoke": _Amount(
-        {
-            "reversed CartPole": _Setting("cartpole", {"n": 4, **_REVERSED}, 2_048),
-            "CartPole": _Setting("cartpole", {"n": 4}, 2_048),
-        },
-        snapshots=2,
-        numbers=(1, 2, 4),
-        chains=1,
-        targets=4,
-        samples=64,
-        episodes=4,
-    ),
-    "laptop": _Amount(
-        {
-            "CartPole": _Setting("cartpole", {"n": 10}, 10_240),
-            "reversed CartPole": _Setting("cartpole", {"n": 10, **_REVERSED}, 10_240),
-            "highway by density": _Setting("highway", {"n": 10}, 10_240),
-        },
-        snapshots=5,
-        numbers=_NUMBERS,
-        chains=2,
-        targets=10,
-        samples=1024,
-        episodes=16,
-    ),
-    "paper": _Amount(
-        {
-            "CartPole": _Setting("cartpole", {"n": 10}, 51_200),
-            "reversed CartPole": _Setting("cartpole", {"n": 10, **_REVERSED}, 51_200),
-            "highway by density": _Setting("highway", {"n": 10}, 51_200),
-            "LunarLander": _Setting("lunarlander", {"n": 10}, 409_600),
-        },
-        snapshots=10,
-        numbers=_NUMBERS,
-        chains=5,
-        targets=50,
-        samples=2048,
-        episodes=32,
-    ),
-}
 _PANELS = ("training", "tasks")
 _ALONG = {"one task": "C0", "a group": "C1", "all tasks": "C2"}
 _BOUNDS = ("bound", "bound_by_episode", "bound_measured", "bound_anisotropic")
@@ -126,8 +48,15 @@ _LABELS = {"trace": "trace of\nthe Hessian", "gap": "error in\nloss", "return_ga
 
 
 # ---------------------------------------------------------------------- computing
-def compute(seed: int, scale: str) -> pd.DataFrame:
+def compute(seed: int, scale: str, suites: Sequence[str] | None = None) -> pd.DataFrame:
     """Give one row per measured policy.
+
+    Parameters
+    ----------
+    seed : int
+    scale : str
+    suites : sequence of str, optional
+        By default all of the scale that have this seed.
 
     Returns
     -------
@@ -137,9 +66,12 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         standard error, bounds, constants; train_return, test_return, and return_gap: what the former gained
         over the uniform policy less what the latter did.
     """
-    amount = _AMOUNTS[scale]
+    amount = AMOUNTS[scale]
     rows: list[dict[str, Any]] = []
     for title, setting in amount.settings.items():
+        wanted = setting.seeds is None or seed < setting.seeds if suites is None else title in suites
+        if not wanted:
+            continue
         for row in _rows(setting, amount, seed):
             rows.append({"suite": title, "seed": seed, **row})
     return pd.DataFrame(rows)
@@ -154,12 +86,12 @@ class _Run:
     place: dict[str, Any]
 
 
-def _rows(setting: _Setting, amount: _Amount, seed: int) -> list[dict[str, Any]]:
+def _rows(setting: Setting, amount: Amount, seed: int) -> list[dict[str, Any]]:
     """Train all policies of a suite together, and measure them."""
     suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
     rng = np.random.default_rng(seed)
-    orders = [rng.permutation(len(suite)).tolist() for _ in range(amount.chains)]
-    chains = [(chain, number) for chain in range(amount.chains) for number in amount.numbers]
+    orders = [rng.permutation(len(suite)).tolist() for _ in range(setting.chains or amount.chains)]
+    chains = [(chain, number) for chain in range(len(orders)) for number in amount.numbers]
     subsets = [orders[chain][:number] for chain, number in chains] + [_group(suite, orders[0][0])]
     seeds = [seed + 1_000 * chain for chain, _ in chains] + [seed]
     trained = MetaPolicy(suite, seed=seed, layers=_LAYERS).fit_each(
@@ -168,7 +100,8 @@ def _rows(setting: _Setting, amount: _Amount, seed: int) -> list[dict[str, Any]]
     targets = suite.unseen(amount.targets, seed)
     first = trained[0][0]
     uniform = first.with_parameters(np.zeros_like(first.parameters))
-    paid_anyway = [uniform.evaluate(amount.episodes, suite=each).return_mean for each in (suite, targets)]
+    episodes = setting.episodes or amount.episodes
+    paid_anyway = [uniform.evaluate(episodes, suite=each).return_mean for each in (suite, targets)]
     runs: dict[tuple[int, ...], list[_Run]] = {}
     for name, index in zip(_ALONG, (chains.index((0, 1)), -1, chains.index((0, len(suite)))), strict=True):
         subset = subsets[index]
@@ -183,8 +116,8 @@ def _rows(setting: _Setting, amount: _Amount, seed: int) -> list[dict[str, Any]]
     rows = []
     for chosen, some in runs.items():
         for run, numbers in zip(some, _measured(some, suite, targets[chosen], amount, seed), strict=True):
-            train = run.policy.evaluate(amount.episodes, subset=run.subset).return_mean.mean()
-            test = run.policy.evaluate(amount.episodes, suite=targets[chosen]).return_mean.mean()
+            train = run.policy.evaluate(episodes, subset=run.subset).return_mean.mean()
+            test = run.policy.evaluate(episodes, suite=targets[chosen]).return_mean.mean()
             anyway = paid_anyway[0][run.subset].mean() - paid_anyway[1][list(chosen)].mean()
             returns = {"train_return": train, "test_return": test, "return_gap": train - test - anyway}
             rows.append(run.place | numbers | returns)
@@ -207,7 +140,7 @@ def _of_its_kind(targets: TaskSuite, train: TaskSuite) -> tuple[int, ...]:
 
 
 def _measured(
-    runs: Sequence[_Run], suite: TaskSuite, targets: TaskSuite, amount: _Amount, seed: int
+    runs: Sequence[_Run], suite: TaskSuite, targets: TaskSuite, amount: Amount, seed: int
 ) -> list[dict[str, Any]]:
     policies, subsets = [run.policy for run in runs], [run.subset for run in runs]
     measure = Generalization(

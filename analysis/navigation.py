@@ -65,8 +65,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     union = _suite(sources[0], [task.parameters["angle"] for suite in sources for task in suite.tasks])
     subsets = [range(start, start + _GOALS) for start in range(0, len(union), _GOALS)]
     seeds = [seed] * len(_SOURCES)  # common random numbers
-    start = ActorCritic.initial(union, seeds, _LAYERS, _WIDTH)
-    steps = batches * _LEARNER.batch_steps(union, len(_SOURCES))
+    start = ActorCritic.initial(union, seeds, layers=_LAYERS, width=_WIDTH)
+    steps = batches * _LEARNER.round_steps(union, subsets)
     trained, history = _LEARNER.train(start, union, subsets, steps, seeds, description=f"seed {seed}")
     tables = [_training(history)]
     for row, source in enumerate(_SOURCES):

@@ -162,8 +162,8 @@ def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
     meta_steps = int(meta.history_.steps.max())
     subsets = truth.subsets_
     tasks = sum(map(len, subsets))
-    step = _flops(lambda: meta.adapt(range(n), meta.learner.rollout_steps([range(n)])))
-    step /= meta.learner.rollout_steps([range(n)])
+    per_round = meta.learner.round_steps(meta.suite, [range(n)])
+    step = _flops(lambda: meta.adapt(range(n), per_round)) / per_round
     transitions = meta.transitions(grouping.steps_per_task, seed=grouping.seed + _REPEAT)
     estimator = SurrogateEstimator(grouping.projection_dim, seed=grouping.seed)
     features = _flops(lambda: estimator.fit(meta, transitions))

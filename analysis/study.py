@@ -29,7 +29,7 @@ _PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "cvxpy", "scikit-learn")
 def names() -> tuple[str, ...]:
     """Names of the studies: the modules of this package that compute something."""
     here = Path(__file__).parent
-    own = {"__init__", "__main__", "study", "trained"}
+    own = {"__init__", "__main__", "study", "trained", "generalization_scales"}
     return tuple(sorted(path.stem for path in here.glob("*.py") if path.stem not in own))
 
 

@@ -49,10 +49,12 @@ class Setting:
 
 _LAPTOP = {
     "navigation": Setting("navigation", {"n": 12}, 3, 4096, layers=(2, 4, 8)),
-    "reversed CartPole": Setting("cartpole", {"n": 10, "reversed": "half"}, 2, 4096, layers=(2, 4, 8)),
+    "reversed CartPole": Setting(
+        "cartpole", {"n": 10, "reversed": "half"}, 2, 4096, replicates=4, layers=(2, 4, 8)
+    ),
     # By 2048 transitions a task, two estimates correlate by 0.5 with each other, by 8192 by 0.8 (seed 100).
     "highway by objective": Setting(
-        "highway", {"n": 10, "vary": "objective"}, 2, 4096, replicates=4, transitions=8192
+        "highway", {"n": 10, "vary": "objective"}, 2, 4096, replicates=4, layers=(2, 4, 8), transitions=8192
     ),
     # Here by 0.25 and 0.6, and by 0.8 and 0.9 (seeds 100 and 101). Landers that hover fly on for 1000 steps,
     # so that watching them takes longer than training them.
@@ -60,8 +62,8 @@ _LAPTOP = {
         "lunarlander", {"n": 8, "reversed": "half"}, 2, 4096, episodes=4, transitions=8192, seeds=3
     ),
     # Trained for longer, all policies earn all there is (seed 100).
-    "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000),
-    "highway by density": Setting("highway", {"n": 10}, 3, 4096, seeds=3),
+    "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000, layers=(2, 4, 8)),
+    "highway by density": Setting("highway", {"n": 10}, 3, 4096, layers=(2, 4, 8)),
     "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096, seeds=2),
 }
 _SMOKE = {

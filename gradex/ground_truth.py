@@ -148,9 +148,7 @@ class GroundTruth:
                 if error <= self.target_stderr:
                     break
         self.subsets_, self.returns_ = tuple(chosen), np.stack(finished)
-        rollout = meta.learner.steps * meta.learner.copies
-        rounded = -(-self.steps_per_task // rollout) * rollout
-        self.steps_ = len(finished) * rounded * sum(map(len, self.subsets_))
+        self.steps_ = len(finished) * sum(self._unit_steps(meta, chosen, rows) for rows in units)
         return self
 
     def _units(self, subsets: Sequence[Sequence[int]]) -> Iterator[Int[np.ndarray, " _"]]:
@@ -160,6 +158,15 @@ class GroundTruth:
             rows = np.flatnonzero(sizes == size)
             policies = max(1, _UNIT_STEPS // (self.steps_per_task * int(size)))
             yield from np.array_split(rows, -(-len(rows) // policies))
+
+    def _unit_steps(
+        self, meta: MetaPolicy, subsets: Sequence[Sequence[int]], rows: Int[np.ndarray, " _"]
+    ) -> int:
+        """Count the environment steps of one unit, in whole rounds."""
+        own = [subsets[row] for row in rows]
+        wanted = self.steps_per_task * sum(map(len, own))
+        learner, suite = meta.learner, meta.suite
+        return learner.rounds(suite, own, wanted) * learner.round_steps(suite, own)
 
     def _train(
         self,

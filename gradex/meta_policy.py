@@ -1,7 +1,7 @@
 """The meta-policy, the door through which everything later sees a trained policy."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,14 @@ from jaxtyping import Float
 from sklearn.exceptions import NotFittedError
 
 from gradex.learners import (
-    PPO,
     ActorCritic,
+    Learner,
     Transitions,
     checkpoint,
-    collect_transitions,
     evaluate,
     train_each,
 )
-from gradex.learners.recipes import recipe
+from gradex.learners.recipes import learner_from, learner_named, recipe
 from gradex.tasks import TaskSuite
 
 #: Policies are judged, and their transitions collected, on other random numbers than they were trained on.
@@ -36,8 +35,9 @@ class MetaPolicy:
     network : {"mlp"}
         Architecture of the policy; the critic is a multilayer perceptron of the same depth and width that
         also sees the task.
-    learner : {"ppo"} or PPO
-        A name takes the settings recommended for the suite's family.
+    learner : {"ppo", "maml"} or Learner
+        A name takes the settings recommended for the suite's family. What MAML trains is where adaptation
+        begins, and `evaluate` shows it before any inner step; `MAML.adapt` takes them.
     seed : int
         Fixes weights, environments and actions.
     layers, width : int
@@ -58,20 +58,16 @@ class MetaPolicy:
         self,
         suite: TaskSuite,
         network: str = "mlp",
-        learner: str | PPO = "ppo",
+        learner: str | Learner = "ppo",
         seed: int = 0,
         layers: int = 4,
         width: int = 64,
     ) -> None:
         if network != "mlp":
             raise ValueError(f"unknown network {network!r}: choose 'mlp'")
-        if isinstance(learner, str) and learner != "ppo":
-            raise ValueError(
-                f"unknown learner {learner!r}: choose 'ppo', or give a PPO(...) with settings of your own"
-            )
         self.suite = suite
         self.network = network
-        self.learner = recipe(suite.kind).learner if isinstance(learner, str) else learner
+        self.learner = learner_named(learner, suite.kind) if isinstance(learner, str) else learner
         self.seed = seed
         self.layers = layers
         self.width = width
@@ -118,15 +114,15 @@ class MetaPolicy:
             For each subset its snapshots, from early to late. Each knows the seed that it was trained with.
         """
         seeds = [self.seed] * len(subsets) if seeds is None else seeds
-
-        def start(own: list[int]) -> ActorCritic:
-            return ActorCritic.initial(self.suite, own, self.layers, self.width)
-
-        trained = self._train_each(start, subsets, steps, seeds, snapshots)
+        trained = self._train_each(self.initial, subsets, steps, seeds, snapshots)
         for policies, seed in zip(trained, seeds, strict=True):
             for policy in policies:
                 policy.seed = seed
         return trained
+
+    def initial(self, seeds: Sequence[int]) -> ActorCritic:
+        """Give the stack of fresh policies with which training begins, one for each seed."""
+        return self.learner.initial(self.suite, seeds, self.network, self.layers, self.width)
 
     def adapt(self, subset: Sequence[int], steps: int, seed: int | None = None) -> "MetaPolicy":
         """Train on from this policy, on a subset of the tasks.
@@ -240,7 +236,7 @@ class MetaPolicy:
     ) -> Transitions:
         """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
 
-        Advantages come from generalised advantage estimation with the fitted critic.
+        The learner knows the advantages: PPO by generalised advantage estimation with the fitted critic.
 
         Parameters
         ----------
@@ -252,9 +248,7 @@ class MetaPolicy:
             By default derived from this policy's seed.
         """
         seed = self.seed + _COLLECTION if seed is None else seed
-        return collect_transitions(
-            self._fitted(), self.suite, steps_per_task, copies, seed, self.learner.trace
-        )
+        return self.learner.transitions(self._fitted(), self.suite, steps_per_task, copies, seed)
 
     # ------------------------------------------------------------------ on disk
     @property
@@ -262,7 +256,7 @@ class MetaPolicy:
         """How this policy was made, in plain JSON types."""
         return {
             "network": self.network,
-            "learner": {"name": "ppo", **asdict(self.learner)},
+            "learner": self.learner.config,
             "seed": self.seed,
             "layers": self.layers,
             "width": self.width,
@@ -292,24 +286,16 @@ class MetaPolicy:
         """
         tensors, description = checkpoint.load(path)
         try:
-            settings = {name: value for name, value in description["learner"].items() if name != "name"}
-            network, learner = description["network"], PPO(**settings)
+            network, learner = description["network"], learner_from(description["learner"])
             seed, layers, width = (description[key] for key in ("seed", "layers", "width"))
             history, described = pd.DataFrame(description["history"]), description["suite"]
-            return_scale = tensors["return_scale"]
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{str(path)!r} does not describe a policy of this version ({error}): save it again"
             ) from None
         suite = suite or TaskSuite.from_config(described)
         meta = cls(suite, network, learner, seed, layers, width)
-        shape = ActorCritic.initial(suite, [seed], layers, width)
-        meta.agent_ = replace(
-            shape,
-            actors=checkpoint.restore(shape.policy, tensors, "policy"),
-            critics=checkpoint.restore(shape.critic, tensors, "critic"),
-            return_scale=return_scale,
-        )
+        meta.agent_ = checkpoint.restore(meta.initial([seed]), tensors)
         meta.history_ = history
         return meta
 

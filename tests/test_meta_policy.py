@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
 
-from gradex import PPO, MetaPolicy, TaskSuite
-from gradex.learners import ActorCritic, evaluate
+from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite
+from gradex.learners import MAML, ActorCritic, evaluate
 from tests.environments import Scripted, scripted, scripted_suite
 
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
@@ -64,7 +64,7 @@ def test_unknown_choices_are_named() -> None:
     suite = TaskSuite.make("navigation", n=3)
     with pytest.raises(ValueError, match="unknown network 'transformer': choose 'mlp'"):
         MetaPolicy(suite, network="transformer")
-    with pytest.raises(ValueError, match="unknown learner 'dqn': choose 'ppo'"):
+    with pytest.raises(ValueError, match="unknown learner 'dqn': choose 'ppo', 'maml', or"):
         MetaPolicy(suite, learner="dqn")
 
 
@@ -82,6 +82,24 @@ def test_fit_returns_self_and_records_learning_curves(meta: MetaPolicy) -> None:
 def test_a_name_takes_the_settings_of_the_family() -> None:
     assert MetaPolicy(TaskSuite.make("lunarlander", n=2)).learner.trace == 0.98
     assert MetaPolicy(TaskSuite.make("cartpole", n=2)).learner == PPO()
+
+
+def test_maml_goes_the_whole_way(tmp_path: Path) -> None:
+    suite = TaskSuite.make("navigation", n=3, horizon=8)
+    learner = MAML(trajectories=2, tasks=2, epochs=1)
+    policy = MetaPolicy(suite, learner=learner, layers=2, width=8).fit(3 * 2 * 2 * 8 * 2)
+    assert policy.history_.inner_steps.max() == 1
+    policy.save(tmp_path / "meta.safetensors")
+    again = MetaPolicy.load(tmp_path / "meta.safetensors")
+    assert again.learner == learner
+    for one, other in ((policy, again), (policy.adapt([0, 2], 1), again.adapt([0, 2], 1))):
+        np.testing.assert_array_equal(one.parameters, other.parameters)
+    assert not np.array_equal(policy.parameters, policy.adapt([1], 1).parameters)
+    assert len(policy.transitions(steps_per_task=10, copies=2)) == 30
+    assert MetaPolicy(suite, learner="maml").learner == MAML()
+    truth = GroundTruth(steps_per_task=10, replicates=1, episodes=2).fit(policy, [[0], [1, 2]])
+    # However few steps are asked for, each policy sees a whole meta-batch.
+    assert truth.steps_ == 2 * 2 * 2 * 8 * 2
 
 
 # ---------------------------------------------------------------------- fitting to each of many subsets

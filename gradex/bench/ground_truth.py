@@ -7,6 +7,7 @@ import gymnasium
 
 from gradex.bench.peers import stable_baselines3_speed
 from gradex.ground_truth import GroundTruth
+from gradex.learners import PPO
 from gradex.meta_policy import MetaPolicy
 from gradex.tasks import TaskSuite
 
@@ -38,10 +39,12 @@ def rows() -> Iterator[dict[str, object]]:
         start = time.perf_counter()
         truth.fit(meta, subsets)
         speed = truth.steps_ / (time.perf_counter() - start)
-        environments = _SIZE * meta.learner.copies
-        same = meta.learner.steps * environments // meta.learner.minibatches
+        ours = meta.learner
+        assert isinstance(ours, PPO)  # for the type checker
+        environments = _SIZE * ours.copies
+        same = ours.steps * environments // ours.minibatches
         for setting, batch in (("its own minibatch of 64", 64), (f"our minibatch of {same}", same)):
-            theirs = stable_baselines3_speed(make, environments, meta.learner, batch, timed)
+            theirs = stable_baselines3_speed(make, environments, ours, batch, timed)
             yield {
                 "peer": "stable-baselines3 PPO in a loop",
                 "setting": f"{family}, {count} subsets of {_SIZE} tasks, {steps:,} steps each, {setting}",

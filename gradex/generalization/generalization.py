@@ -212,7 +212,7 @@ def _initial(metas: Sequence[MetaPolicy]) -> Float[Tensor, "policies p"]:
     """Give θ_0, the weights that training began with: they depend on a policy's seed and on nothing else."""
     first = metas[0]
     seeds = [meta.seed for meta in metas]
-    return ActorCritic.initial(first.suite, seeds, first.layers, first.width).actors
+    return first.initial(seeds).actors
 
 
 def _by_task(

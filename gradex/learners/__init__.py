@@ -2,11 +2,12 @@
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.evaluation import evaluate
+from gradex.learners.learner import Learner
 from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.subsets import train_each
-from gradex.learners.transitions import Transitions, collect_transitions
+from gradex.learners.transitions import Transitions, collect_transitions, critic_advantages
 
 __all__ = [
     "MAML",
@@ -14,9 +15,11 @@ __all__ = [
     "ActorCritic",
     "Collector",
     "Layout",
+    "Learner",
     "Rollout",
     "Transitions",
     "collect_transitions",
+    "critic_advantages",
     "discounted_advantages",
     "evaluate",
     "train_each",

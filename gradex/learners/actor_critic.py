@@ -1,6 +1,7 @@
 """What a learner trains: a stack of policies, each with a critic of its own."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +28,8 @@ class ActorCritic:
     critics : Tensor [policies, q]
     return_scale : Tensor [policies]
         Standard deviation of the returns seen in training; 0 before any.
+    more : mapping of str to Tensor [policies, ...]
+        What else a learner keeps for each policy: target networks, temperatures.
     """
 
     policy: Policy
@@ -34,9 +37,12 @@ class ActorCritic:
     actors: Float[Tensor, "policies p"]
     critics: Float[Tensor, "policies q"]
     return_scale: Float[Tensor, " policies"]
+    more: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def initial(cls, suite: TaskSuite, seeds: list[int], layers: int = 4, width: int = 64) -> "ActorCritic":
+    def initial(
+        cls, suite: TaskSuite, seeds: Sequence[int], network: str = "mlp", layers: int = 4, width: int = 64
+    ) -> "ActorCritic":
         """Make one fresh policy and critic per seed, both multilayer perceptrons."""
         distribution = action_distribution(suite.action_space)
         features = suite.observation_space.shape[0]
@@ -50,23 +56,29 @@ class ActorCritic:
 
     def __getitem__(self, index: int) -> "ActorCritic":
         """Give one policy, as a stack of one."""
-        rows = slice(index, index + 1)
-        return replace(
-            self, actors=self.actors[rows], critics=self.critics[rows], return_scale=self.return_scale[rows]
-        )
+        return self._each(lambda rows: rows[index : index + 1])
 
     def repeat(self, count: int) -> "ActorCritic":
         """Give a stack of `count` equal copies of a single policy."""
-        return replace(
-            self,
-            actors=self.actors.repeat(count, 1),
-            critics=self.critics.repeat(count, 1),
-            return_scale=self.return_scale.repeat(count),
-        )
+        return self.repeat_each(count)
+
+    def repeat_each(self, count: int) -> "ActorCritic":
+        """Give `count` copies of every policy of a stack, side by side."""
+        return self._each(lambda rows: rows.repeat_interleave(count, dim=0))
 
     def clone(self) -> "ActorCritic":
         """Give the same stack in memory of its own."""
-        return replace(self, actors=self.actors.clone(), critics=self.critics.clone())
+        return self._each(Tensor.clone)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "ActorCritic":
+        """Change every tensor that has a row for each policy."""
+        return replace(
+            self,
+            actors=change(self.actors),
+            critics=change(self.critics),
+            return_scale=change(self.return_scale),
+            more={name: change(rows) for name, rows in self.more.items()},
+        )
 
     def values(
         self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]

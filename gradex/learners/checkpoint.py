@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def save(path: str | Path, agent: ActorCritic, description: Mapping[str, Any]) -
     path = Path(path)
     tensors = {f"policy.{name}": tensor for name, tensor in _named(agent.policy, agent.actors).items()}
     tensors |= {f"critic.{name}": tensor for name, tensor in _named(agent.critic, agent.critics).items()}
+    tensors |= {f"more.{name}": tensor for name, tensor in agent.more.items()}
     tensors["return_scale"] = agent.return_scale
     header = {"format": _FORMAT, "description": json.dumps(description)}
     try:
@@ -65,24 +67,37 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, description
 
 
-def restore(
-    part: Network | Policy, tensors: Mapping[str, Tensor], prefix: str
-) -> Float[Tensor, "policies parameters"]:
-    """Put named tensors back into rows of parameters.
+def restore(shape: ActorCritic, tensors: Mapping[str, Tensor]) -> ActorCritic:
+    """Put named tensors back into an agent of this architecture.
 
     Raises
     ------
     ValueError
         If a tensor is missing or has another shape than the architecture asks for.
     """
-    rows = []
-    for name, shape in part.shapes.items():
-        tensor = tensors.get(f"{prefix}.{name}")
-        if tensor is None or tuple(tensor.shape[1:]) != shape:
-            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape[1:])}"
-            raise ValueError(f"the checkpoint does not fit: {prefix}.{name} is {found}, expected {shape}")
-        rows.append(tensor.flatten(1))
+    return replace(
+        shape,
+        actors=_rows(shape.policy, tensors, "policy"),
+        critics=_rows(shape.critic, tensors, "critic"),
+        return_scale=_checked(tensors, "return_scale", ()),
+        more={name: _checked(tensors, f"more.{name}", rows.shape[1:]) for name, rows in shape.more.items()},
+    )
+
+
+def _rows(
+    part: Network | Policy, tensors: Mapping[str, Tensor], prefix: str
+) -> Float[Tensor, "policies parameters"]:
+    """Put named tensors back into rows of parameters."""
+    rows = [_checked(tensors, f"{prefix}.{name}", shape).flatten(1) for name, shape in part.shapes.items()]
     return torch.cat(rows, dim=1)
+
+
+def _checked(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    tensor = tensors.get(name)
+    if tensor is None or tuple(tensor.shape[1:]) != tuple(shape):
+        found = "missing" if tensor is None else f"of shape {tuple(tensor.shape[1:])}"
+        raise ValueError(f"the checkpoint does not fit: {name} is {found}, expected {tuple(shape)}")
+    return tensor
 
 
 def _named(part: Network | Policy, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:

@@ -32,14 +32,7 @@ class Experience:
     @torch.no_grad()
     def of(cls, agent: ActorCritic, rollout: Rollout, discount: float, trace: float) -> "Experience":
         """Estimate the advantages of a rollout of the policies of `agent`, each in a task of its own."""
-        advantages = discounted_advantages(
-            rollout.rewards,
-            linear_baseline(rollout, discount),
-            rollout.terminated,
-            rollout.ended,
-            discount,
-            trace,
-        )
+        advantages = rollout_advantages(rollout, discount, trace)
 
         def samples(array: Tensor) -> Tensor:
             return array.movedim(0, 2).flatten(1, 2)
@@ -57,3 +50,17 @@ class Experience:
     def ratio(self, policy: Policy, actors: Float[Tensor, "rows p"]) -> Float[Tensor, "rows samples"]:
         """Give π_θ(a|s) over the probability with which the actions were drawn."""
         return (policy.log_prob(actors, self.observations, self.tasks, self.actions) - self.log_probs).exp()
+
+
+def rollout_advantages(
+    rollout: Rollout, discount: float, trace: float
+) -> Float[np.ndarray, "steps policies environments"]:
+    """Estimate advantages by the linear baseline of each policy, which has a single task."""
+    return discounted_advantages(
+        rollout.rewards,
+        linear_baseline(rollout, discount),
+        rollout.terminated,
+        rollout.ended,
+        discount,
+        trace,
+    )

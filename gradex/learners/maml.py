@@ -1,7 +1,8 @@
 """Model-agnostic meta-learning of a whole stack of policies in one program (Finn, Abbeel and Levine 2017)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,18 +12,20 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
-from gradex.learners.experience import Experience
+from gradex.learners.experience import Experience, rollout_advantages
+from gradex.learners.learner import Learner
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.learners.threads import one_thread
+from gradex.learners.transitions import Transitions, collect_transitions
 from gradex.policies import Policy
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
 
 @dataclass(frozen=True)
-class MAML:
+class MAML(Learner):
     """Settings of MAML, the meta-training and the adaptation that they describe.
 
     Attributes
@@ -51,6 +54,8 @@ class MAML:
         The outer gradient of each policy is scaled down to this norm.
     """
 
+    name = "maml"
+
     order: str = "second"
     inner_steps: int = 1
     inner_rate: float = 0.1
@@ -77,23 +82,17 @@ class MAML:
         steps: int,
         seeds: Sequence[int],
         learning_rates: Sequence[float] | None = None,
-        description: str | None = "MAML",
+        description: str | None = None,
+        observe: Callable[[int, ActorCritic], object] | None = None,
     ) -> tuple[ActorCritic, pd.DataFrame]:
         """Meta-train policy p of the stack on the tasks `subsets[p]`, all policies together.
 
+        The critics are not used: none knows a task that it has not seen.
+
         Parameters
         ----------
-        agent : ActorCritic
-            The critics are not used: none knows a task that it has not seen.
-        suite : TaskSuite
-        subsets : sequence of sequences of int
-            Task indices of each policy; they may differ in number.
-        steps : int
-            Environment steps in total, over all policies; rounded up to whole meta-batches.
-        seeds, learning_rates : sequences
-            One for each policy. A policy trains to the same parameters in any company.
-        description : str, optional
-            Of the progress bar; None draws none.
+        agent, suite, subsets, steps, seeds, learning_rates, description, observe
+            See `Learner.train`.
 
         Returns
         -------
@@ -104,8 +103,7 @@ class MAML:
         """
         if steps < 1:
             raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
-        per_batch = self.batch_steps(suite, len(agent))
-        batches = -(-steps // per_batch)
+        per_batch, batches = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
         each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
         rates = agent.actors.new_tensor(each)
         streams = Streams(seeds, branch=2)
@@ -118,7 +116,7 @@ class MAML:
             for iteration in range(batches):
                 tasks = self._draw(subsets, streams).ravel().tolist()
                 fresh = _seeds(streams, self.tasks).ravel().tolist()
-                rows = _repeat_each(replace(agent, actors=parameters), self.tasks)
+                rows = replace(agent, actors=parameters).repeat_each(self.tasks)
                 _, rollouts, met = self._run(rows, suite, tasks, fresh, self.inner_steps)
                 history += _earned(rollouts, self.tasks, len(suite), (iteration + 1) * per_batch)
                 rate = rates * (1 - 0.9 * iteration / batches)
@@ -129,6 +127,8 @@ class MAML:
                     norm = gradient.norm(dim=1, keepdim=True)
                     optimiser.step(gradient * (self.max_norm / (norm + 1e-6)).clamp(max=1.0), rate)
                 bar.update(per_batch)
+                if observe is not None:
+                    observe((iteration + 1) * per_batch, replace(agent, actors=parameters).clone())
         return replace(agent, actors=parameters), pd.concat(history, ignore_index=True)
 
     def adapt(
@@ -169,9 +169,19 @@ class MAML:
             adapted, rollouts, _ = self._run(start, suite, tasks, seeds, count)
         return adapted, rollouts
 
-    def batch_steps(self, suite: TaskSuite, policies: int) -> int:
-        """Count the environment steps of one meta-batch of a stack."""
-        return policies * self.tasks * self.trajectories * _length(suite) * (self.inner_steps + 1)
+    def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
+        return len(subsets) * self.tasks * self.trajectories * _length(suite) * (self.inner_steps + 1)
+
+    def transitions(
+        self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
+    ) -> Transitions:
+        def advantages_of(rollout: Rollout) -> Float[np.ndarray, "steps environments"]:
+            # The baseline is fitted policy by policy: here it takes every task for a policy.
+            return rollout_advantages(_by_task(rollout, len(suite)), suite.discount, self.trace).reshape(
+                rollout.rewards.shape[0], -1
+            )
+
+        return collect_transitions(agent, suite, steps_per_task, copies, seed, advantages_of)
 
     def objective(
         self, policy: Policy, actors: Float[Tensor, "policies p"], met: Sequence[Experience]
@@ -258,6 +268,25 @@ def _length(suite: TaskSuite) -> int:
     return suite.horizon
 
 
+def _by_task(rollout: Rollout, n: int) -> Rollout:
+    """Show the environments of a single policy as those of n policies, one for each task."""
+
+    def part(array: Any) -> Any:
+        return array.reshape(len(array), n, -1, *array.shape[3:])
+
+    return replace(
+        rollout,
+        observations=part(rollout.observations),
+        actions=part(rollout.actions),
+        rewards=part(rollout.rewards),
+        terminated=part(rollout.terminated),
+        ended=part(rollout.ended),
+        real=part(rollout.real),
+        success=None,
+        tasks=rollout.tasks.reshape(n, -1),
+    )
+
+
 def _earned(rollouts: Sequence[Rollout], tasks: int, n: int, steps: int) -> list[pd.DataFrame]:
     """Tabulate what the episodes of a meta-batch paid, one table for each number of inner steps."""
     tables = []
@@ -268,16 +297,6 @@ def _earned(rollouts: Sequence[Rollout], tasks: int, n: int, steps: int) -> list
         table.insert(3, "inner_steps", inner_steps)
         tables.append(table.assign(policy=table.policy // tasks))
     return tables
-
-
-def _repeat_each(agent: ActorCritic, count: int) -> ActorCritic:
-    """Give `count` copies of every policy of a stack, side by side."""
-    return replace(
-        agent,
-        actors=agent.actors.repeat_interleave(count, dim=0),
-        critics=agent.critics.repeat_interleave(count, dim=0),
-        return_scale=agent.return_scale.repeat_interleave(count),
-    )
 
 
 def _seeds(streams: Streams, *shape: int) -> Int[np.ndarray, "streams *shape"]:

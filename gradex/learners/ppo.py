@@ -11,16 +11,18 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
+from gradex.learners.learner import Learner
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns, ReturnScale
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.threads import threads_for
+from gradex.learners.transitions import Transitions, collect_transitions, critic_advantages
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
 
 @dataclass(frozen=True)
-class PPO:
+class PPO(Learner):
     """Settings of PPO, and the training that they describe.
 
     Attributes
@@ -43,6 +45,8 @@ class PPO:
         The gradient of each policy is scaled down to this norm.
     """
 
+    name = "ppo"
+
     steps: int = 128
     copies: int = 8
     epochs: int = 4
@@ -60,8 +64,7 @@ class PPO:
                 f"{self.minibatches} minibatches do not divide {self.steps} steps: choose a divisor"
             )
 
-    def rollout_steps(self, subsets: Sequence[Sequence[int]]) -> int:
-        """Count the environment steps of one rollout of all policies."""
+    def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
         return self.steps * self.copies * sum(len(subset) for subset in subsets)
 
     def train(
@@ -72,37 +75,12 @@ class PPO:
         steps: int,
         seeds: Sequence[int],
         learning_rates: Sequence[float] | None = None,
-        description: str | None = "PPO",
+        description: str | None = None,
         observe: Callable[[int, ActorCritic], object] | None = None,
     ) -> tuple[ActorCritic, pd.DataFrame]:
-        """Train policy p of the stack on the tasks `subsets[p]`, all policies together.
-
-        Parameters
-        ----------
-        agent : ActorCritic
-        suite : TaskSuite
-        subsets : sequence of sequences of int
-            Task indices of each policy; they may differ in number.
-        steps : int
-            Environment steps in total, over all policies; rounded up to whole rollouts.
-        seeds, learning_rates : sequences
-            One for each policy. A policy trains to the same parameters in any company.
-        description : str, optional
-            Of the progress bar; None draws none.
-        observe : callable, optional
-            Called after every rollout with the environment steps taken so far and the stack, which is its to
-            keep.
-
-        Returns
-        -------
-        ActorCritic
-        pandas.DataFrame
-            Columns steps, policy, task, return_mean, episodes: the episodes that ended in each rollout.
-        """
         if steps < 1:
             raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
-        per_rollout = self.rollout_steps(subsets)
-        rollouts = -(-steps // per_rollout)
+        per_rollout, rollouts = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
         each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
         rates = agent.actors.new_tensor(each)
         collector = Collector(suite, subsets, self.copies, seeds)
@@ -130,6 +108,14 @@ class PPO:
         # Rows of the working matrix hold actor and critic side by side; what leaves is contiguous and nobody
         # else's.
         return agent.clone(), episodes.to_frame()
+
+    def transitions(
+        self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
+    ) -> Transitions:
+        def advantages_of(rollout: Rollout) -> Float[np.ndarray, "steps environments"]:
+            return critic_advantages(agent, rollout, suite.discount, self.trace)
+
+        return collect_transitions(agent, suite, steps_per_task, copies, seed, advantages_of)
 
     def _improve(
         self,

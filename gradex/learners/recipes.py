@@ -4,8 +4,12 @@ They were chosen by hand on seeds from 100 upwards. That reversed CartPole needs
 landing more showed first on seeds that we report (0 to 9), the amounts were then chosen on others.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from gradex.learners.learner import Learner
+from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
 
 
@@ -17,12 +21,12 @@ class Recipe:
     ----------
     meta_steps, group_steps : int
         Environment steps in total: for the meta-policy, and for all groups' policies together.
-    learner : PPO
+    learner : Learner
     """
 
     meta_steps: int = 400_000
     group_steps: int = 400_000
-    learner: PPO = field(default_factory=PPO)
+    learner: Learner = field(default_factory=PPO)
 
 
 _RECIPES = {
@@ -39,6 +43,32 @@ _RECIPES = {
 }
 
 
+#: Learners by name.
+LEARNERS: dict[str, type[Learner]] = {each.name: each for each in (PPO, MAML)}
+
+
 def recipe(kind: str) -> Recipe:
     """Give the recipe for suites of a kind, or plain defaults where there is none."""
     return _RECIPES.get(kind, Recipe())
+
+
+def learner_named(name: str, kind: str) -> Learner:
+    """Give the learner of this name, with the settings recommended for suites of a kind if it has any.
+
+    Raises
+    ------
+    ValueError
+        If there is no such learner.
+    """
+    if name not in LEARNERS:
+        known = ", ".join(map(repr, LEARNERS))
+        raise ValueError(
+            f"unknown learner {name!r}: choose {known}, or give a PPO(...) with settings of your own"
+        )
+    recommended = recipe(kind).learner
+    return recommended if recommended.name == name else LEARNERS[name]()
+
+
+def learner_from(config: Mapping[str, Any]) -> Learner:
+    """Give the learner that `Learner.config` describes."""
+    return LEARNERS[config["name"]](**{name: value for name, value in config.items() if name != "name"})

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.learners.ppo import PPO
+from gradex.learners.learner import Learner
 from gradex.tasks import TaskSuite
 
 
 def train_each(
-    learner: PPO,
+    learner: Learner,
     start: Callable[[list[int]], ActorCritic],
     suite: TaskSuite,
     subsets: Sequence[Sequence[int]],
@@ -25,7 +25,7 @@ def train_each(
 
     Parameters
     ----------
-    learner : PPO
+    learner : Learner
     start : callable
         Gives the stack that policies with these seeds start from.
     suite : TaskSuite
@@ -35,7 +35,7 @@ def train_each(
     seeds : sequence of int
         One per subset.
     snapshots : int
-        Points at which to keep the policies, equally far apart up to whole rollouts; the last is the end.
+        Points at which to keep the policies, equally far apart up to whole rounds; the last is the end.
 
     Returns
     -------
@@ -46,14 +46,14 @@ def train_each(
     Raises
     ------
     ValueError
-        If there are fewer rollouts than snapshots.
+        If there are fewer rounds than snapshots.
     """
-    rollouts = -(-steps // learner.rollout_steps(subsets))
-    if not 1 <= snapshots <= max(rollouts, 1):
+    rounds = learner.rounds(suite, subsets, steps)
+    if not 1 <= snapshots <= max(rounds, 1):
         raise ValueError(
-            f"cannot keep {snapshots} snapshots of {rollouts} rollouts: take 1 to {rollouts}, or more steps"
+            f"cannot keep {snapshots} snapshots of {rounds} rounds: take 1 to {rounds}, or more steps"
         )
-    moments = [rollouts * (number + 1) // snapshots for number in range(snapshots)]
+    moments = [rounds * (number + 1) // snapshots for number in range(snapshots)]
     trained: dict[int, list[tuple[ActorCritic, pd.DataFrame]]] = {}
     for size in sorted({len(subset) for subset in subsets}):
         chosen = [index for index, subset in enumerate(subsets) if len(subset) == size]
@@ -64,26 +64,26 @@ def train_each(
 
 
 def _train_stack(
-    learner: PPO,
+    learner: Learner,
     agents: ActorCritic,
     suite: TaskSuite,
     subsets: Sequence[Sequence[int]],
     moments: Sequence[int],
     seeds: Sequence[int],
 ) -> list[list[tuple[ActorCritic, pd.DataFrame]]]:
-    """Train on subsets of one size, and keep the policies after as many rollouts as `moments` say."""
-    per_rollout = learner.rollout_steps(subsets)
+    """Train on subsets of one size, and keep the policies after as many rounds as `moments` say."""
+    per_round = learner.round_steps(suite, subsets)
     kept: dict[int, ActorCritic] = {}
 
     def keep(steps: int, agents: ActorCritic) -> None:
-        if steps // per_rollout in moments:
+        if steps // per_round in moments:
             kept[steps] = agents
 
     _, history = learner.train(
         agents,
         suite,
         subsets,
-        moments[-1] * per_rollout,
+        moments[-1] * per_round,
         seeds,
         description=f"training on {len(subsets)} x {len(subsets[0])} tasks",
         observe=keep,

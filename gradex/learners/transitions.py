@@ -1,5 +1,6 @@
 """Transitions: steps of one policy in every task, with advantages (PolicyGradEx, Algorithm 1, step 2)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,12 @@ class Transitions:
 
 
 def collect_transitions(
-    agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int, trace: float
+    agent: ActorCritic,
+    suite: TaskSuite,
+    steps_per_task: int,
+    copies: int,
+    seed: int,
+    advantages_of: Callable[[Rollout], Float[np.ndarray, "steps environments"]],
 ) -> Transitions:
     """Run a single policy in `copies` environments of every task and keep `steps_per_task` steps of each.
 
@@ -56,8 +62,9 @@ def collect_transitions(
         A stack of one.
     suite : TaskSuite
     steps_per_task, copies, seed : int
-    trace : float
-        λ of generalised advantage estimation.
+    advantages_of : callable
+        Estimates the advantage of every step of a rollout of this policy in all tasks, `copies` environments
+        of each side by side.
     """
     if steps_per_task < 2 or copies < 1:
         raise ValueError(
@@ -69,7 +76,7 @@ def collect_transitions(
     with threads_for(copies * len(suite)):
         rollout = collector.collect(agent, length)
     collector.close()
-    advantages = _advantages(agent, rollout, suite.discount, trace)
+    advantages = advantages_of(rollout)
     tasks = np.broadcast_to(rollout.tasks[0], advantages.shape)
     before = np.cumsum(rollout.ended[:, 0], axis=0) - rollout.ended[:, 0]
     episodes = before * advantages.shape[1] + np.arange(advantages.shape[1])
@@ -86,8 +93,19 @@ def collect_transitions(
 
 
 @torch.no_grad()
-def _advantages(agent: ActorCritic, rollout: Rollout, discount: float, trace: float) -> np.ndarray:
-    """Advantages [steps, environments] of a stack of one, in float64."""
+def critic_advantages(
+    agent: ActorCritic, rollout: Rollout, discount: float, trace: float
+) -> Float[np.ndarray, "steps environments"]:
+    """Estimate the advantages of a single policy's steps by its critic, in float64.
+
+    Parameters
+    ----------
+    agent : ActorCritic
+        A stack of one.
+    rollout : Rollout
+    discount, trace : float
+        γ, and λ of generalised advantage estimation.
+    """
     times = len(rollout.observations)
     tasks = torch.from_numpy(rollout.tasks).repeat(1, times)
     samples = rollout.observations.transpose(0, 1).flatten(1, 2)

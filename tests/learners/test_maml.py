@@ -10,7 +10,7 @@ import torch
 
 from gradex.learners import ActorCritic
 from gradex.learners.experience import Experience
-from gradex.learners.maml import MAML, _repeat_each
+from gradex.learners.maml import MAML
 from gradex.policies import MLP, Categorical, Policy
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
@@ -43,7 +43,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
 # ---------------------------------------------------------------------- the outer gradient
 def experiences(suite: TaskSuite, settings: MAML, start: ActorCritic) -> list[Experience]:
     """Let each policy of a stack live through as many tasks as a meta-batch has."""
-    rows = _repeat_each(start, settings.tasks)
+    rows = start.repeat_each(settings.tasks)
     tasks = [row % len(suite) for row in range(len(rows))]
     return settings._run(rows, suite, tasks, range(len(rows)), settings.inner_steps)[2]
 
@@ -130,7 +130,7 @@ def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh, order: str) -> 
     start = fresh(suite, [seed])
     slow = OnePolicyMAML(start, suite, subset, seed, settings)
     slow.train(batches)
-    fast, _ = settings.train(start, suite, [subset], batches * settings.batch_steps(suite, 1), [seed])
+    fast, _ = settings.train(start, suite, [subset], batches * settings.round_steps(suite, [subset]), [seed])
     close(fast.actors[0], slow.theta.detach(), 1e-8)
     assert slow.clipped > 0
 
@@ -138,7 +138,7 @@ def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh, order: str) -> 
 def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite, fresh: Fresh) -> None:
     subsets, seeds, rates, batches = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7], [1e-3, 3e-4, 5e-3], 3
     start = fresh(suite, seeds)
-    per_batch = SETTINGS.batch_steps(suite, 1)
+    per_batch = SETTINGS.round_steps(suite, [[0]])
     stack, history = SETTINGS.train(start, suite, subsets, 3 * batches * per_batch, seeds, rates)
     for index, (subset, seed, rate) in enumerate(zip(subsets, seeds, rates, strict=True)):
         alone, own = SETTINGS.train(start[index], suite, [subset], batches * per_batch, [seed], [rate])
@@ -160,7 +160,7 @@ def test_training_leaves_its_start_alone_and_gives_contiguous_rows(suite: TaskSu
 
 def test_history_tells_what_the_meta_batch_earned(fresh: Fresh) -> None:
     suite = SUITES["navigation"]()
-    per_batch = SETTINGS.batch_steps(suite, 2)
+    per_batch = SETTINGS.round_steps(suite, [[0, 1, 2, 3], [2]])
     assert per_batch == 2 * 3 * 2 * 11 * 3  # policies, tasks, trajectories, steps, phases
     _, history = SETTINGS.train(fresh(suite, [0, 1]), suite, [[0, 1, 2, 3], [2]], per_batch + 1, [0, 1])
     assert set(history.steps) == {per_batch, 2 * per_batch}
@@ -184,7 +184,7 @@ def test_a_policy_learns_to_adapt() -> None:
     suite = TaskSuite.make("navigation", goals="uniform", n=8, horizon=15)
     settings = MAML(inner_rate=0.3, tasks=8, learning_rate=1e-2)
     start = ActorCritic.initial(suite, [0], layers=3, width=32)
-    trained, _ = settings.train(start, suite, [range(8)], 20 * settings.batch_steps(suite, 1), [0])
+    trained, _ = settings.train(start, suite, [range(8)], 20 * settings.round_steps(suite, [range(8)]), [0])
     gains = []
     for agent in (start, trained):
         _, (before, after) = settings.adapt(agent, suite, range(8), range(8))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradex.learners import ActorCritic, Collector, collect_transitions
+from gradex.learners import MAML, PPO, ActorCritic, Collector
+from gradex.learners.experience import rollout_advantages
 from gradex.tasks import TaskSuite
 from tests.environments import scripted, scripted_suite
 from tests.oracles import gae
@@ -26,7 +27,7 @@ def with_critic(agent: ActorCritic) -> ActorCritic:
 @pytest.mark.parametrize("copies", [1, 3])
 def test_equally_many_real_steps_of_every_task(fresh: Fresh, copies: int) -> None:
     suite = TaskSuite.make("navigation", n=3, horizon=5)
-    transitions = collect_transitions(with_critic(fresh(suite, [0])), suite, 40, copies, 0, 0.9)
+    transitions = PPO(trace=0.9).transitions(with_critic(fresh(suite, [0])), suite, 40, copies, 0)
     assert len(transitions) == 120
     assert np.bincount(transitions.tasks).tolist() == [40, 40, 40]
     # Navigation observes the time that is left: 0 belongs to the step that resets.
@@ -48,7 +49,7 @@ def test_equally_many_real_steps_of_every_task(fresh: Fresh, copies: int) -> Non
 
 def test_episodes_of_one_step_suffice(fresh: Fresh) -> None:
     suite = scripted_suite(one=scripted([1]), two=scripted([1, 2]))
-    transitions = collect_transitions(with_critic(fresh(suite, [0])), suite, 1000, 3, 0, 0.9)
+    transitions = PPO(trace=0.9).transitions(with_critic(fresh(suite, [0])), suite, 1000, 3, 0)
     assert np.bincount(transitions.tasks).tolist() == [1000, 1000]
     first = transitions.tasks == 0
     assert len(np.unique(transitions.episodes[first])) == 1000
@@ -61,7 +62,7 @@ def test_advantages_are_those_of_the_slow_version(fresh: Fresh, ends: str) -> No
     suite = scripted_suite(a=scripted([1, -2, 3, 0.5], ends), b=scripted([0, 1, 0], ends))
     agent = with_critic(fresh(suite, [0]))
     copies, steps_per_task, seed, trace = 2, 50, 4, 0.8
-    transitions = collect_transitions(agent, suite, steps_per_task, copies, seed, trace)
+    transitions = PPO(trace=trace).transitions(agent, suite, steps_per_task, copies, seed)
     rollout = Collector(suite, [[0, 1]], copies, [seed]).collect(agent, 512)
     critic = module(agent.critic, agent.critics[0].double())
     # What an advantage is before it is normalised, by task, episode and time.
@@ -92,10 +93,39 @@ def test_advantages_are_those_of_the_slow_version(fresh: Fresh, ends: str) -> No
         np.testing.assert_allclose(transitions.advantages[transitions.tasks == task], normalised, atol=1e-5)
 
 
+def test_maml_measures_every_task_against_a_baseline_of_its_own(fresh: Fresh) -> None:
+    suite = TaskSuite.make("navigation", n=3, horizon=6)
+    agent, copies, seed, settings = fresh(suite, [0]), 4, 7, MAML(trace=0.7)
+    transitions = settings.transitions(agent, suite, 20, copies, seed)
+    for task in range(3):
+        rollout = Collector(suite, [range(3)], copies, [seed]).collect(agent, 12)
+        places = slice(task * copies, (task + 1) * copies)
+        one = replace(
+            rollout,
+            observations=rollout.observations[:, :, places],
+            actions=rollout.actions[:, :, places],
+            rewards=rollout.rewards[:, :, places],
+            terminated=rollout.terminated[:, :, places],
+            ended=rollout.ended[:, :, places],
+            real=rollout.real[:, :, places],
+            tasks=rollout.tasks[:, places],
+        )
+        alone = rollout_advantages(one, suite.discount, 0.7)[:, 0]
+        own = transitions.tasks == task
+        # A step is known by its observation.
+        seen = {
+            tuple(row): value
+            for row, value in zip(one.observations[:-1, 0].flatten(0, 1).tolist(), alone.ravel(), strict=True)
+        }
+        raw = np.array([seen[tuple(row)] for row in transitions.observations[own].tolist()])
+        expected = (raw - raw.mean()) / (raw.std() + 1e-8)
+        np.testing.assert_allclose(transitions.advantages[own], expected, rtol=1e-6)
+
+
 def test_a_seed_fixes_them_and_another_one_gives_others(fresh: Fresh) -> None:
     suite = TaskSuite.make("cartpole", n=2)
     agent = with_critic(fresh(suite, [0]))
-    one, again, other = (collect_transitions(agent, suite, 30, 4, seed, 0.9) for seed in (1, 1, 2))
+    one, again, other = (PPO().transitions(agent, suite, 30, 4, seed) for seed in (1, 1, 2))
     for name in ("observations", "actions", "advantages", "tasks", "episodes"):
         np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
     assert not np.array_equal(one.observations, other.observations)
@@ -107,4 +137,4 @@ def test_bad_amounts_are_named(fresh: Fresh) -> None:
         with pytest.raises(
             ValueError, match=f"cannot keep {steps} steps of {copies} copies: ask for at least 2 steps"
         ):
-            collect_transitions(fresh(suite, [0]), suite, steps, copies, 0, 0.9)
+            PPO().transitions(fresh(suite, [0]), suite, steps, copies, 0)

@@ -1,0 +1,89 @@
+"""What every learner does: it moves the parameters of a stack of policies, and shows what they learn from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.transitions import Transitions
+from gradex.tasks import TaskSuite
+
+
+class Learner(ABC):
+    """A way to train policies. Concrete learners are frozen dataclasses of their settings, with a name."""
+
+    name: ClassVar[str]
+
+    def initial(
+        self, suite: TaskSuite, seeds: Sequence[int], network: str = "mlp", layers: int = 4, width: int = 64
+    ) -> ActorCritic:
+        """Make one fresh policy per seed, with whatever else this learner trains."""
+        return ActorCritic.initial(suite, seeds, network, layers, width)
+
+    @abstractmethod
+    def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
+        """Count the environment steps of one round of all policies: to act, and to learn from it."""
+
+    def rounds(self, suite: TaskSuite, subsets: Sequence[Sequence[int]], steps: int) -> int:
+        """Count the rounds that take at least `steps` environment steps."""
+        return -(-steps // self.round_steps(suite, subsets))
+
+    @abstractmethod
+    def train(
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        seeds: Sequence[int],
+        learning_rates: Sequence[float] | None = None,
+        description: str | None = None,
+        observe: Callable[[int, ActorCritic], object] | None = None,
+    ) -> tuple[ActorCritic, pd.DataFrame]:
+        """Train policy p of the stack on the tasks `subsets[p]`, all policies together.
+
+        Parameters
+        ----------
+        agent : ActorCritic
+        suite : TaskSuite
+        subsets : sequence of sequences of int
+            Task indices of each policy; they may differ in number.
+        steps : int
+            Environment steps in total, over all policies; rounded up to whole rounds.
+        seeds, learning_rates : sequences
+            One for each policy. A policy trains to the same parameters in any company.
+        description : str, optional
+            Of the progress bar; None draws none.
+        observe : callable, optional
+            Called after every round with the environment steps taken so far and the stack, which is its to
+            keep.
+
+        Returns
+        -------
+        ActorCritic
+        pandas.DataFrame
+            Columns steps, policy, task, return_mean, episodes: the episodes that ended in each round.
+        """
+
+    @abstractmethod
+    def transitions(
+        self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
+    ) -> Transitions:
+        """Collect steps of a single policy in every task, with their advantages as this learner knows them.
+
+        Parameters
+        ----------
+        agent : ActorCritic
+            A stack of one.
+        suite : TaskSuite
+        steps_per_task, copies, seed : int
+            Steps kept and environments of each task, and what fixes them.
+        """
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Name and settings in plain JSON types; `gradex.learners.recipes.learner_from` reads it."""
+        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
