@@ -153,8 +153,8 @@ def test_snapshots_do_not_move_on_with_the_training(meta: MetaPolicy) -> None:
         ({"subsets": []}, "there is no subset to train on: give at least one"),
         ({"subsets": [[4]]}, "is not a subset of 4 tasks"),
         ({"subsets": [[0], [1]], "seeds": [1]}, "2 subsets have 1 seeds: give one for each"),
-        ({"snapshots": 3}, "cannot keep 3 snapshots of 2 rollouts: take 1 to 2, or more steps"),
-        ({"snapshots": 0}, "cannot keep 0 snapshots of 2 rollouts"),
+        ({"snapshots": 3}, "cannot keep 3 snapshots of 2 rounds: take 1 to 2, or more steps"),
+        ({"snapshots": 0}, "cannot keep 0 snapshots of 2 rounds"),
         ({"steps": 0}, "cannot train for 0 environment steps"),
     ],
 )
@@ -355,12 +355,12 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         (damaged, "cannot read a policy from"),
         (foreign, "was not written by gradex"),
         (without_a_tensor, "policy.1.bias is missing"),
-        (without_a_scale, r"does not describe a policy of this version \('return_scale'\): save it again"),
+        (without_a_scale, "return_scale is missing"),
         (of_another_shape, r"policy.0.weight is of shape \(3, 9\), expected \(3, 8\)"),
         (with_a_damaged_description, "has a damaged description: .*; save it again"),
         (
             with_an_empty_description,
-            r"does not describe a policy of this version \('learner'\): save it again",
+            r"does not describe a policy of this version \('network'\): save it again",
         ),
     ],
 )

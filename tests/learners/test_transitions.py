@@ -98,7 +98,7 @@ def test_maml_measures_every_task_against_a_baseline_of_its_own(fresh: Fresh) ->
     agent, copies, seed, settings = fresh(suite, [0]), 4, 7, MAML(trace=0.7)
     transitions = settings.transitions(agent, suite, 20, copies, seed)
     for task in range(3):
-        rollout = Collector(suite, [range(3)], copies, [seed]).collect(agent, 12)
+        rollout = Collector(suite, [range(3)], copies, [seed]).collect(agent, 10)
         places = slice(task * copies, (task + 1) * copies)
         one = replace(
             rollout,
@@ -108,16 +108,16 @@ def test_maml_measures_every_task_against_a_baseline_of_its_own(fresh: Fresh) ->
             terminated=rollout.terminated[:, :, places],
             ended=rollout.ended[:, :, places],
             real=rollout.real[:, :, places],
+            success=None,
             tasks=rollout.tasks[:, places],
         )
         alone = rollout_advantages(one, suite.discount, 0.7)[:, 0]
         own = transitions.tasks == task
-        # A step is known by its observation.
-        seen = {
-            tuple(row): value
-            for row, value in zip(one.observations[:-1, 0].flatten(0, 1).tolist(), alone.ravel(), strict=True)
-        }
-        raw = np.array([seen[tuple(row)] for row in transitions.observations[own].tolist()])
+        # A step is known by what was seen and done: all episodes begin in the same place.
+        steps = torch.cat([one.observations[:-1, 0], one.actions[:, 0]], dim=-1).flatten(0, 1).tolist()
+        known = {tuple(step): value for step, value in zip(steps, alone.ravel(), strict=True)}
+        chosen = np.column_stack([transitions.observations[own], transitions.actions[own]])
+        raw = np.array([known[tuple(step)] for step in chosen.tolist()])
         expected = (raw - raw.mean()) / (raw.std() + 1e-8)
         np.testing.assert_allclose(transitions.advantages[own], expected, rtol=1e-6)
 
