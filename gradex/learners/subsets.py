@@ -85,7 +85,7 @@ def _train_stack(
         subsets,
         moments[-1] * per_round,
         seeds,
-        description=f"training on {len(subsets)} x {len(subsets[0])} tasks",
+        description=_title(len(subsets), len(subsets[0])),
         observe=keep,
     )
     trained = []
@@ -99,3 +99,9 @@ def _train_stack(
             ]
         )
     return trained
+
+
+def _title(policies: int, tasks: int) -> str:
+    """Say what a progress bar is about."""
+    each = f"{tasks} tasks" if tasks > 1 else "one task"
+    return f"training on {each}" if policies == 1 else f"training {policies} policies on {each} each"
