@@ -1,17 +1,29 @@
 """Policy networks as stacks: every parameter has a leading axis over policies."""
 
+from gradex.policies.architectures import ARCHITECTURES, matched_width, network
+from gradex.policies.care import CARE
 from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian
 from gradex.policies.mlp import MLP
+from gradex.policies.multi_head import MultiHead
+from gradex.policies.paco import PaCo
 from gradex.policies.policy import Policy, action_distribution
+from gradex.policies.soft_modularization import SoftModularization
 from gradex.policies.stack import Network, Tape
 
 __all__ = [
+    "ARCHITECTURES",
+    "CARE",
     "MLP",
     "ActionDistribution",
     "Categorical",
     "Gaussian",
+    "MultiHead",
     "Network",
+    "PaCo",
     "Policy",
+    "SoftModularization",
     "Tape",
     "action_distribution",
+    "matched_width",
+    "network",
 ]

@@ -19,7 +19,7 @@ from gradex.streams import Streams
 
 @dataclass(frozen=True)
 class Tape:
-    """What passed through the affine layers in one forward evaluation.
+    """What passed through the layers in one forward evaluation.
 
     With the layer's input a and the sensitivity δ of the loss to its output, the gradient of one sample's
     weight is the outer product a δᵀ, that of its bias δ. A layer that is used once per sample needs nothing
@@ -47,6 +47,7 @@ class Network(ABC):
         """Shape of each parameter of one network, in the order in which a row holds them.
 
         An affine layer L owns two: "L.weight" of shape (inputs, outputs) and "L.bias" of shape (outputs,).
+        A linear layer, such as the embedding of a task, owns the weight alone.
         """
 
     @abstractmethod
@@ -80,8 +81,12 @@ class Network(ABC):
 def affine(
     layer: str, named: Mapping[str, Tensor], inputs: Float[Tensor, "policies batch i"], tape: Tape | None
 ) -> Float[Tensor, "policies batch o"]:
-    """Apply the affine layer of every network of a stack at once, and note it on the tape."""
-    outputs = torch.baddbmm(named[f"{layer}.bias"].unsqueeze(1), inputs, named[f"{layer}.weight"])
+    """Apply the layer of every network of a stack at once, and note it on the tape; a bias is optional."""
+    weight, bias = named[f"{layer}.weight"], named.get(f"{layer}.bias")
+    if bias is None:
+        outputs = torch.bmm(inputs, weight)
+    else:
+        outputs = torch.baddbmm(bias.unsqueeze(1), inputs, weight)
     if tape is not None:
         tape.inputs[layer], tape.outputs[layer] = inputs, outputs
     return outputs

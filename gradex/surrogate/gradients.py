@@ -1,7 +1,7 @@
 """Per-sample gradients of log π, kept in factors (PolicyGradEx, Algorithm 1, step 2).
 
 The samples of a batch are independent, so one backward pass of Σ log π gives the sensitivity δ of every
-sample at every affine layer. With the layer's input a, a sample's gradient is a δᵀ for the weight and δ for
+sample at every layer. With the layer's input a, a sample's gradient is a δᵀ for the weight and δ for
 the bias (Goodfellow 2015, arXiv 1510.01799), together [a, 1] δᵀ. The p-vectors themselves, one per sample,
 are only ever built in slices.
 """
@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from itertools import accumulate, zip_longest
+from itertools import accumulate, pairwise
 from math import prod
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -71,8 +72,8 @@ class Dense(Block):
 
 
 @dataclass(frozen=True)
-class Affine(Block):
-    """G = [a, 1] δᵀ: weight and bias of an affine layer, the bias being the weight of a constant input.
+class _Layer(Block):
+    """The parameters of a layer.
 
     Attributes
     ----------
@@ -85,18 +86,40 @@ class Affine(Block):
     inputs: Float[Tensor, "N i"]
     sensitivities: Float[Tensor, "N o"]
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.inputs.shape[1] + 1, self.sensitivities.shape[1])
-
     def columns(self, start: int, stop: int) -> Float[Tensor, "N entries"]:
-        rows, outputs = self.shape
+        outputs = self.sensitivities.shape[1]
         first, last = start // outputs, -(-stop // outputs)
         inputs = self.inputs[:, first:last]
-        if last == rows:
+        if last > self.inputs.shape[1]:
             inputs = F.pad(inputs, (0, 1), value=1.0)
         products = inputs.unsqueeze(2) * self.sensitivities.unsqueeze(1)
         return products.flatten(1)[:, start - first * outputs : stop - first * outputs]
+
+
+@final
+@dataclass(frozen=True)
+class Linear(_Layer):
+    """G = a δᵀ: a layer without bias, such as the embedding of a task."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.inputs.shape[1], self.sensitivities.shape[1])
+
+    def contract(
+        self, left: Float[Tensor, "rows d"], right: Float[Tensor, "columns d"]
+    ) -> Float[Tensor, "N d"]:
+        left, right = left.to(self.inputs), right.to(self.inputs)
+        return (self.inputs @ left).mul_(self.sensitivities @ right)
+
+
+@final
+@dataclass(frozen=True)
+class Affine(_Layer):
+    """G = [a, 1] δᵀ: weight and bias of an affine layer, the bias being the weight of a constant input."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.inputs.shape[1] + 1, self.sensitivities.shape[1])
 
     def contract(
         self, left: Float[Tensor, "rows d"], right: Float[Tensor, "columns d"]
@@ -150,26 +173,33 @@ class FactoredGradients:
 def gradient_layout(policy: Policy) -> list[tuple[int, int]]:
     """Give the shapes of the matrices that make up a gradient, in the order of the parameters.
 
-    (inputs + 1, outputs) for each affine layer and (1, size) for each of the distribution's own parameters.
+    (inputs + 1, outputs) for each affine layer, (inputs, outputs) for each layer without bias, and (1, size)
+    for each of the distribution's own parameters.
 
     Raises
     ------
     ValueError
-        If a parameter of the network is in no affine layer.
+        If a parameter of the network is in no layer.
     """
-    shapes = policy.network.shapes
-    affine = [shapes[f"{layer}.weight"] for layer in _affine_layers(policy.network)]
-    own = [(1, prod(shape)) for shape in policy.distribution.parameters.values()]
-    return [(inputs + 1, outputs) for inputs, outputs in affine] + own
+    layout = []
+    for layer, kind in _layers(policy.network).items():
+        inputs, outputs = policy.network.shapes[f"{layer}.weight"]
+        layout.append((inputs + 1 if kind is Affine else inputs, outputs))
+    return layout + [(1, prod(shape)) for shape in policy.distribution.parameters.values()]
 
 
-def _affine_layers(network: Network) -> list[str]:
-    layers = [name.removesuffix(".weight") for name in network.shapes if name.endswith(".weight")]
-    expected = (f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias"))
-    for name, place in zip_longest(network.shapes, expected):
-        if name != place:
+def _layers(network: Network) -> dict[str, type[Affine | Linear]]:
+    """Give the kind of each layer by its name, in the order of the parameters."""
+    layers: dict[str, type[Affine | Linear]] = {}
+    for before, name in pairwise(["", *network.shapes]):
+        layer, _, kind = name.rpartition(".")
+        if kind == "weight":
+            layers[layer] = Linear
+        elif kind == "bias" and before == f"{layer}.weight":
+            layers[layer] = Affine
+        else:
             raise ValueError(
-                f"parameter {name or place!r} is in no affine layer: "
+                f"parameter {name!r} is in no affine layer: "
                 "apply it through `affine`, with the bias right after the weight"
             )
     return layers
@@ -187,7 +217,7 @@ def log_prob_gradients(
     Parameters
     ----------
     policy : Policy
-        Its network must put every parameter into affine layers that note themselves on the tape.
+        Its network must put every parameter into layers that note themselves on the tape.
     parameters : Tensor [p]
         θ. Its precision and device are those of the result.
     observations : Tensor [N, features]
@@ -197,9 +227,9 @@ def log_prob_gradients(
     Raises
     ------
     ValueError
-        If a parameter of the network is in no affine layer.
+        If a parameter of the network is in no layer.
     """
-    layers, tape = _affine_layers(policy.network), Tape()
+    layers, tape = _layers(policy.network), Tape()
     dtype, device = parameters.dtype, parameters.device
     observations, tasks = observations.to(device, dtype), tasks.to(device)
     actions = actions.to(device, dtype) if actions.is_floating_point() else actions.to(device)
@@ -218,8 +248,8 @@ def log_prob_gradients(
         taped = [*(tape.outputs[layer] for layer in layers), *own.values()]
         gradients = torch.autograd.grad(log_prob.sum(), taped)
     blocks: list[Block] = [
-        Affine(tape.inputs[layer].detach().squeeze(0), delta.squeeze(0))
-        for layer, delta in zip(layers, gradients, strict=False)
+        kind(tape.inputs[layer].detach().squeeze(0), delta.squeeze(0))
+        for (layer, kind), delta in zip(layers.items(), gradients, strict=False)
     ]
     blocks.extend(Dense(gradient.flatten(1)) for gradient in gradients[len(layers) :])
     return FactoredGradients(blocks)

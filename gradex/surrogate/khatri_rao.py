@@ -18,12 +18,13 @@ from gradex.surrogate.projection import Projection, random_signs
 class KhatriRaoProjection(Projection):
     """Products of random signs: entry (i, o) of a layer's k-th column is Vᵢₖ Uₒₖ / √d.
 
-    A layer with the gradient G = [a, 1] δᵀ contributes vₖᵀ G uₖ / √d = ([a, 1] V)ₖ (δ U)ₖ / √d to feature k,
-    so that d features of a sample cost 2 d (i + o) operations a layer instead of 2 d i o, and P takes
-    (i + o) d numbers instead of i o d. It is the Khatri-Rao product of two random matrices (Sun, Guo, Tropp
-    and Udell 2021, arXiv 2105.00105), independent from layer to layer. Signs have a smaller fourth moment
-    than normal numbers, hence less spread (Rakhshan and Rabusseau 2021, arXiv 2110.13970). For parameters
-    outside of affine layers, which form a matrix of one row, the entries are plain independent signs.
+    A layer with the gradient G = [a, 1] δᵀ (a δᵀ without bias) contributes vₖᵀ G uₖ / √d =
+    ([a, 1] V)ₖ (δ U)ₖ / √d to feature k, so that d features of a sample cost 2 d (i + o) operations a layer
+    instead of 2 d i o, and P takes (i + o) d numbers instead of i o d. It is the Khatri-Rao product of two
+    random matrices (Sun, Guo, Tropp and Udell 2021, arXiv 2105.00105), independent from layer to layer. Signs
+    have a smaller fourth moment than normal numbers, hence less spread (Rakhshan and Rabusseau 2021,
+    arXiv 2110.13970). For parameters outside of layers, which form a matrix of one row, the entries are plain
+    independent signs.
 
     As E[V Vᵀ] = E[U Uᵀ] = d I, inner products are kept on average, E[g̃·h̃] = g·h. The price is a heavier tail
     than a Gaussian projection has: with ‖g_l‖ the part of layer l,
@@ -34,8 +35,9 @@ class KhatriRaoProjection(Projection):
 
         d Var ‖g̃‖² = 2 ‖g‖⁴ + Σ_l [(3 ‖a‖⁴ - 2 Σ a⁴) (3 ‖δ‖⁴ - 2 Σ δ⁴) - 3 ‖a‖⁴ ‖δ‖⁴],
 
-    where a includes the constant 1. Gradients spread evenly over four layers have about 3.5 / d where the
-    Gaussian has 2 / d; all in one layer, 8 / d. Means over many samples have more rank and less spread.
+    where a includes the constant 1 of an affine layer. Gradients spread evenly over four layers have about
+    3.5 / d where the Gaussian has 2 / d; all in one layer, 8 / d. Means over many samples have more rank and
+    less spread.
 
     Parameters
     ----------

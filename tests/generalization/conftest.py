@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gradex.generalization import Hessian, PolicyGradientLoss, Samples
-from gradex.policies import MLP, Categorical, Gaussian, Policy
+from gradex.policies import Categorical, Gaussian, Policy, network
 from gradex.streams import Streams
 
 
@@ -16,15 +16,18 @@ def small_hessian(
     count: int = 7,
     width: int = 5,
     tasks: int = 0,
+    architecture: str | None = None,
 ) -> Hessian:
     """Give the Hessian of small policies on random samples."""
+    if architecture is None:
+        architecture = "one_hot_mlp" if tasks else "mlp"
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    network = MLP(3, distribution.outputs, layers, width, tasks=tasks, gain=1.0)
-    policy = Policy(network, distribution)
+    net = network(architecture, 3, distribution.outputs, max(tasks, 1), layers, width, gain=1.0)
+    policy = Policy(net, distribution)
     parameters = policy.initial(Streams(list(range(policies)))).double() + 0.3 * normal(policies, policy.size)
     if isinstance(distribution, Categorical):
         actions = torch.randint(distribution.actions, (policies, count), generator=generator)

@@ -40,6 +40,15 @@ def test_holds_with_another_loss_and_where_the_network_sees_the_task(small_hessi
     )
 
 
+@pytest.mark.parametrize("architecture", ["multi_head", "soft_modularization", "paco", "care"])
+def test_networks_for_several_tasks_have_products_and_no_exact_trace(small_hessian, architecture) -> None:
+    hessian = small_hessian(Categorical(3), 3, width=3, tasks=2, policies=1, architecture=architecture)
+    torch.testing.assert_close(dense(hessian), expected(hessian), rtol=1e-10, atol=1e-12)
+    name = type(hessian.policy.network).__name__
+    with pytest.raises(ValueError, match=f"^no exact trace is known for a {name}: estimate it, .*XTrace"):
+        ExactTrace().estimate(hessian)
+
+
 def test_chunks_do_not_matter(small_hessian, monkeypatch: pytest.MonkeyPatch) -> None:
     hessian = small_hessian(Gaussian(2), 4)
     vectors = torch.randn(2, hessian.size, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

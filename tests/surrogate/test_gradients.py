@@ -91,9 +91,13 @@ def test_refuses_a_parameter_that_is_in_no_affine_layer() -> None:
 
 @pytest.mark.parametrize(
     ("names", "stray"),
-    [(("a.weight",), "a.bias"), (("a.bias", "a.weight"), "a.bias"), (("a.bias",), "a.bias")],
+    [
+        (("a.weight", "b.weight", "a.bias"), "a.bias"),
+        (("a.bias", "a.weight"), "a.bias"),
+        (("a.bias",), "a.bias"),
+    ],
 )
-def test_refuses_a_weight_that_its_bias_does_not_follow(names: tuple[str, ...], stray: str) -> None:
+def test_refuses_a_bias_that_does_not_follow_its_weight(names: tuple[str, ...], stray: str) -> None:
     with pytest.raises(ValueError, match=f"parameter '{stray}' is in no affine layer"):
         gradient_layout(Policy(Scaled(names), Categorical(3)))
 

@@ -1,0 +1,70 @@
+"""One trunk for all tasks, and a head for each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradex.policies.layers import Layer, LayeredNetwork, chain, tanh
+from gradex.policies.stack import Tape, affine
+
+
+@dataclass(frozen=True)
+class MultiHead(LayeredNetwork):
+    """Hard parameter sharing (Caruana 1997, Machine Learning 28), "multi-head" in Yu et al. (2019, CoRL).
+
+    With a trunk f that all tasks share and a head for each task τ,
+
+        network(s, τ) = V_τ f(s) + c_τ.
+
+    All heads are evaluated side by side, as one affine layer, and each sample keeps those of its own task.
+
+    Departures:
+
+    1. tanh in the trunk, so that nothing but the heads differs from `MLP`.
+
+    Attributes
+    ----------
+    features, outputs : int
+        Size of an observation and of the result.
+    tasks : int
+        Number of heads; `forward` takes indices below it.
+    layers : int
+        Number of affine layers, the heads being the last.
+    width : int
+        Size of every hidden layer.
+    gain : float
+        Scale of each head at the start.
+    """
+
+    features: int
+    outputs: int
+    tasks: int
+    layers: int = 4
+    width: int = 64
+    gain: float = 0.01
+
+    def __post_init__(self) -> None:
+        self._require(tasks=1, layers=1, width=1)
+
+    @cached_property
+    def table(self) -> Mapping[str, Layer]:
+        sizes = [self.features, *[self.width] * (self.layers - 1)]
+        heads = Layer(sizes[-1], self.outputs, self.gain, blocks=self.tasks)
+        return {**chain("trunk.", sizes), "heads": heads}
+
+    def forward(
+        self,
+        parameters: Float[Tensor, "policies parameters"],
+        observations: Float[Tensor, "policies batch features"],
+        tasks: Int[Tensor, "policies batch"],
+        tape: Tape | None = None,
+    ) -> Float[Tensor, "policies batch outputs"]:
+        named, hidden = self.split(parameters), observations
+        for layer in range(self.layers - 1):
+            hidden = tanh(affine(f"trunk.{layer}", named, hidden, tape))
+        heads = affine("heads", named, hidden, tape).unflatten(-1, (self.tasks, self.outputs))
+        own = tasks[..., None, None].expand(-1, -1, 1, self.outputs)
+        return heads.gather(2, own).squeeze(2)

@@ -1,0 +1,93 @@
+"""PaCo: the parameters of a task's policy, composed of parameter sets that all tasks share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, mix, tanh
+from gradex.policies.stack import Tape, affine
+from gradex.streams import Streams
+
+
+@dataclass(frozen=True)
+class PaCo(LayeredNetwork):
+    """Parameter-compositional network (Sun, Zhang, Xu and Tomizuka 2022, NeurIPS).
+
+    All parameters of task τ's network are a combination of K parameter sets, the columns of Φ,
+
+        θ_τ = Φ w_τ,   Φ = [φ_1, ..., φ_K],   w_τ in R^K,
+
+    Φ being shared by the tasks and w_τ the task's own. An affine layer is linear in its parameters, so that
+    composing them is the same as composing what the K sets give: Σ_k w_τk (x W_k + b_k). The K sets of a
+    layer are evaluated side by side, as one layer of K times as many outputs.
+
+    At the start the sets are independent and orthogonal, and every w_τ is a unit vector: the composed weight
+    has E[WᵀW] = Σ_k w_τk² gain² I = gain² I, the scale of a plain layer.
+
+    Departures:
+
+    1. The paper's rule for tasks whose loss explodes (mask the loss, and set w_τ anew between those of other
+       tasks) belongs to training and is left out.
+    2. w_τ starts on the unit sphere, see above.
+    3. The network is our `MLP`, with tanh; its layers all have K sets, the last one too.
+    4. Parameters of a policy's distribution, such as its standard deviation, are not composed.
+
+    Attributes
+    ----------
+    features, outputs : int
+        Size of an observation and of the result.
+    tasks : int
+        Number of vectors w_τ; `forward` takes indices below it.
+    layers : int
+        Number of affine layers.
+    width : int
+        Size of every hidden layer.
+    gain : float
+        Scale of the last layer at the start.
+    sets : int
+        K; the paper uses 5 for MT10.
+    """
+
+    features: int
+    outputs: int
+    tasks: int
+    layers: int = 4
+    width: int = 64
+    gain: float = 0.01
+    sets: int = 5
+
+    def __post_init__(self) -> None:
+        self._require(tasks=1, layers=1, width=1, sets=1)
+
+    @cached_property
+    def table(self) -> Mapping[str, Layer]:
+        sizes = [self.features, *[self.width] * (self.layers - 1), self.outputs]
+        composition = Layer(self.tasks, self.sets, bias=None)
+        return {"composition": composition, **chain("sets.", sizes, self.gain, blocks=self.sets)}
+
+    def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
+        parameters = super().initial(streams)
+        composition = self.split(parameters)["composition.weight"]
+        composition /= composition.norm(dim=2, keepdim=True)
+        return parameters
+
+    def forward(
+        self,
+        parameters: Float[Tensor, "policies parameters"],
+        observations: Float[Tensor, "policies batch features"],
+        tasks: Int[Tensor, "policies batch"],
+        tape: Tape | None = None,
+    ) -> Float[Tensor, "policies batch outputs"]:
+        named, hidden = self.split(parameters), observations
+        composition = embed("composition", named, tasks, tape)
+
+        def composed(layer: int, hidden: Tensor) -> Tensor:
+            sets = affine(f"sets.{layer}", named, hidden, tape)
+            return mix(composition, sets.unflatten(-1, (self.sets, -1)))
+
+        for layer in range(self.layers - 1):
+            hidden = tanh(composed(layer, hidden))
+        return composed(self.layers - 1, hidden)
