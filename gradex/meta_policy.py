@@ -20,6 +20,7 @@ from gradex.learners import (
     train_each,
 )
 from gradex.learners.recipes import learner_from, learner_named, recipe
+from gradex.policies import ARCHITECTURES
 from gradex.tasks import TaskSuite
 
 #: Policies are judged, and their transitions collected, on other random numbers than they were trained on.
@@ -32,9 +33,9 @@ class MetaPolicy:
     Parameters
     ----------
     suite : TaskSuite
-    network : {"mlp"}
-        Architecture of the policy; the critic is a multilayer perceptron of the same depth and width that
-        also sees the task.
+    network : {"mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care"}
+        Architecture of the policy. An "mlp" does not see the task, all others do. The critic has the same
+        architecture, depth and width, but always sees the task.
     learner : {"ppo", "maml"} or Learner
         A name takes the settings recommended for the suite's family. What MAML trains is where adaptation
         begins, and `evaluate` shows it before any inner step; `MAML.adapt` takes them.
@@ -63,8 +64,8 @@ class MetaPolicy:
         layers: int = 4,
         width: int = 64,
     ) -> None:
-        if network != "mlp":
-            raise ValueError(f"unknown network {network!r}: choose 'mlp'")
+        if network not in ARCHITECTURES:
+            raise ValueError(f"unknown network {network!r}: choose {', '.join(map(repr, ARCHITECTURES))}")
         self.suite = suite
         self.network = network
         self.learner = learner_named(learner, suite.kind) if isinstance(learner, str) else learner

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies import MLP, Network, Policy, action_distribution
+from gradex.policies import Network, Policy, action_distribution
+from gradex.policies import network as build
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
@@ -16,8 +17,8 @@ from gradex.tasks import TaskSuite
 class ActorCritic:
     """A stack of policies with their critics.
 
-    The policy does not see which task it is in (it is what the tasks share); the critic does, because it only
-    serves training and an advantage is measured against what this task pays.
+    By default the policy does not see which task it is in (it is what the tasks share); the critic does,
+    because it only serves training and an advantage is measured against what this task pays.
 
     Attributes
     ----------
@@ -43,11 +44,23 @@ class ActorCritic:
     def initial(
         cls, suite: TaskSuite, seeds: Sequence[int], network: str = "mlp", layers: int = 4, width: int = 64
     ) -> "ActorCritic":
-        """Make one fresh policy and critic per seed, both multilayer perceptrons."""
+        """Make one fresh policy and critic per seed, both of one architecture.
+
+        Where the policy does not see the task, the critic is a network that does.
+
+        Parameters
+        ----------
+        suite : TaskSuite
+        seeds : sequence of int
+        network : str
+            One of `gradex.policies.ARCHITECTURES`.
+        layers, width : int
+        """
         distribution = action_distribution(suite.action_space)
         features = suite.observation_space.shape[0]
-        policy = Policy(MLP(features, distribution.outputs, layers, width), distribution)
-        critic = MLP(features, 1, layers, width, tasks=len(suite), gain=1.0)
+        size = {"tasks": len(suite), "layers": layers, "width": width}
+        policy = Policy(build(network, features, distribution.outputs, **size), distribution)
+        critic = build("one_hot_mlp" if network == "mlp" else network, features, 1, **size, gain=1.0)
         streams = Streams(seeds, branch=0)
         return cls(policy, critic, policy.initial(streams), critic.initial(streams), torch.zeros(len(seeds)))
 
