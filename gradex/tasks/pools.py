@@ -30,6 +30,10 @@ class PoolSimulator(VectorEnv):
     seeds : int array [environments]
     signals : sequence of str
         Which entries of EnvPool's `info` to pass on, as arrays [environments].
+    threads : int, optional
+        Of each pool; two for all pools together unless there are more of them. Results do not depend on it.
+    extra : str
+        The extra of this package that installs EnvPool for this environment.
     """
 
     def __init__(
@@ -40,6 +44,8 @@ class PoolSimulator(VectorEnv):
         observation_space: spaces.Box,
         action_space: spaces.Discrete | spaces.Box,
         signals: Sequence[str] = (),
+        threads: int | None = None,
+        extra: str = "highway",
     ) -> None:
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = len(options)
@@ -47,10 +53,12 @@ class PoolSimulator(VectorEnv):
         self.observation_space = batch_space(observation_space, self.num_envs)
         self.action_space = batch_space(action_space, self.num_envs)
         self._environment, self._signals, self._seeds = environment, tuple(signals), np.asarray(seeds)
+        self._extra = extra
         members: dict[tuple[tuple[str, Any], ...], list[int]] = {}
         for index, each in enumerate(options):
             members.setdefault(tuple(sorted(each.items())), []).append(index)
         self._members = [(dict(key), np.array(indices)) for key, indices in members.items()]
+        self._threads = max(1, _THREADS // len(members)) if threads is None else threads
         self._features = observation_space.shape[0]
         self._pools: list[Any] = []
 
@@ -61,16 +69,17 @@ class PoolSimulator(VectorEnv):
             import envpool
         except ImportError:
             raise ImportError(
-                "this suite runs in EnvPool, which is missing: pip install 'gradex[highway]'"
+                f"this suite runs in EnvPool, which is missing: pip install 'gradex[{self._extra}]'"
             ) from None
-        # A pool cannot be seeded again; making one takes about a millisecond.
+        # A pool cannot be seeded again; making one takes about a millisecond, with MuJoCo twenty for each
+        # environment.
         self._pools = [
             envpool.make(
                 self._environment,
                 env_type="gymnasium",
                 num_envs=len(indices),
                 env_seed=self._seeds[indices].tolist(),
-                num_threads=min(len(indices), max(1, _THREADS // len(self._members))),
+                num_threads=min(len(indices), self._threads),
                 **keywords,
             )
             for keywords, indices in self._members

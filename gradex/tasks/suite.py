@@ -124,7 +124,8 @@ class TaskSuite(ABC):
         for option, value in options.items():
             if option not in known:
                 raise ValueError(f"suite {name!r} has no option {option!r}: it takes {', '.join(known)}")
-            if known[option].annotation is int and (isinstance(value, bool) or not isinstance(value, int)):
+            wholes = {int: (int,), int | None: (int, type(None))}.get(known[option].annotation)
+            if wholes and (isinstance(value, bool) or not isinstance(value, wholes)):
                 raise ValueError(f"{option} is {value!r}: give a whole number")
             if known[option].annotation is float and not isinstance(value, int | float):
                 raise ValueError(f"{option} is {value!r}: give a number")

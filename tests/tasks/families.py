@@ -58,6 +58,10 @@ CASES = {
     "highway-original": Case(
         lambda: TaskSuite.make("highway", n=2, density=(5.0, 6.0), engine="gymnasium"), 6
     ),
+    "mt10": Case(lambda: TaskSuite.make("mt10", n=3, horizon=7), 20),
+    "mt10-original": Case(
+        lambda: TaskSuite.make("mt10", tasks=["reach", "window-open"], horizon=3, engine="gymnasium"), 8
+    ),
     "custom": Case(
         lambda: TaskSuite.from_gymnasium({"slow": drift(0.2), "fast": drift(0.5)}, groups=[0, 1]),
         80,

@@ -1,0 +1,264 @@
+"""Meta-World's fifty robotic manipulation tasks: the ten of MT10, all of MT50, or any of them.
+
+EnvPool 1.2.5 is several times faster than Meta-World 3.1.1, whose rewards it has in version 2 only. Do they
+agree? It draws other random numbers, but Meta-World can be given the same ones:
+
+1. For the tasks of MT10, episodes from the same draws are then the same up to rounding and to how objects
+   settle (60 random steps: observations to 0.004, rewards to 0.03), with equal success flags. But
+   Meta-World's first observation of window-close shows the handle 0.2 away from where it is.
+2. Meta-World's scripted experts do equally well. Return, and episodes with success in percent, of 40 episodes
+   of 500 steps in either engine; no difference exceeds 2 standard errors:
+
+   ====================  ================  ================
+   task                  EnvPool           Meta-World
+   ====================  ================  ================
+   reach                 4838 ± 4, 100     4836 ± 4, 100
+   push                  4171 ± 92, 100    4105 ± 105, 100
+   pick-place            4389 ± 26, 100    4386 ± 27, 100
+   door-open             4336 ± 90, 95     4392 ± 65, 98
+   drawer-open           4040 ± 6, 100     4035 ± 5, 100
+   drawer-close          4250 ± 4, 100     4248 ± 4, 100
+   button-press-topdown  3805 ± 22, 100    3847 ± 4, 100
+   peg-insert-side       3678 ± 202, 88    3378 ± 211, 85
+   window-open           2122 ± 55, 100    2094 ± 61, 100
+   window-close          3616 ± 20, 100    3625 ± 18, 100
+   ====================  ================  ================
+
+3. Of the other forty, EnvPool pays otherwise in the same state for button-press-topdown-wall (for a closed
+   gripper instead of an open one), door-lock, soccer, sweep, sweep-into and push-back; disassemble starts
+   otherwise, the door of door-close swings otherwise, and lever-pull shows another orientation. For these
+   choose `engine="gymnasium"`.
+"""
+
+import difflib
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from jaxtyping import Int
+
+from gradex.tasks.pools import PoolSimulator
+from gradex.tasks.sequential import SequentialSimulator
+from gradex.tasks.simulator import Reset, Step
+from gradex.tasks.suite import Task, TaskSuite
+
+Family = TypeVar("Family", bound="MetaWorld")
+
+_MT10 = (
+    "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close", "button-press-topdown",
+    "peg-insert-side", "window-open", "window-close",
+)  # fmt: skip
+_REST = (
+    "assembly", "basketball", "bin-picking", "box-close", "button-press-topdown-wall", "button-press",
+    "button-press-wall", "coffee-button", "coffee-pull", "coffee-push", "dial-turn", "disassemble",
+    "door-close", "door-lock", "door-unlock", "hand-insert", "faucet-open", "faucet-close", "hammer",
+    "handle-press-side", "handle-press", "handle-pull-side", "handle-pull", "lever-pull",
+    "pick-place-wall", "pick-out-of-hole", "plate-slide", "plate-slide-side", "plate-slide-back",
+    "plate-slide-back-side", "peg-unplug-side", "soccer", "stick-push", "stick-pull", "push-wall",
+    "push-back", "reach-wall", "shelf-place", "sweep-into", "sweep",
+)  # fmt: skip
+_VERSION = "-v3"
+_ALL = tuple(name + _VERSION for name in _MT10 + _REST)
+#: Of each pool: with one, the slowest task keeps the others waiting; results do not depend on it.
+_THREADS = 4
+
+
+class MetaWorld(TaskSuite):
+    """Tasks of Meta-World v3 (Yu et al. 2019; McLean et al. 2025), in EnvPool's port or the original.
+
+    A Sawyer arm moves its hand and its gripper by four actions, clipped to [-1, 1], and sees hand, gripper
+    and objects, now and one step ago, and the goal: 39 numbers. They do not tell which task it is. Goals and
+    objects are drawn anew for every episode. No episode ends before the horizon, and `info["success"]` tells
+    at each step whether the task is solved at that moment.
+    """
+
+    #: The tasks of the suite unless others are asked for.
+    benchmark: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def create(
+        cls: type[Family],
+        n: int | None = None,
+        tasks: Sequence[str] | None = None,
+        seed: int = 0,
+        horizon: int = 500,
+        engine: str = "envpool",
+        reward: str = "v2",
+    ) -> Family:
+        """List the tasks.
+
+        Parameters
+        ----------
+        n : int, optional
+            Take the first n tasks only.
+        tasks : sequence of str, optional
+            Any tasks of Meta-World v3, "reach" or "reach-v3", instead of the benchmark's.
+        seed : int
+            Changes nothing: the tasks are a fixed list.
+        horizon : int
+            Steps of an episode: 500 is Meta-World's, 200 saves time and is enough for most tasks.
+        engine : {"envpool", "gymnasium"}
+            "gymnasium" is Meta-World itself, several times slower; this module's introduction compares them.
+        reward : {"v2", "v1"}
+            Meta-World's version of the reward, between 0 and 10 in "v2". EnvPool has that one only: "v1",
+            on another scale in each task, needs `engine="gymnasium"`.
+
+        Raises
+        ------
+        ValueError
+            If a task is unknown or comes twice, if there are fewer than n, or if an option is none of its
+            choices.
+        """
+        for name, value, choices in (
+            ("engine", engine, ("envpool", "gymnasium")),
+            ("reward", reward, ("v2", "v1")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}: choose {' or '.join(map(repr, choices))}")
+        if reward == "v1" and engine == "envpool":
+            raise ValueError("reward is 'v1', which EnvPool does not have: choose engine='gymnasium'")
+        if horizon < 1:
+            raise ValueError(f"horizon is {horizon}: an episode needs at least one step")
+        if isinstance(tasks, str):
+            raise ValueError(f"tasks is {tasks!r}: give a list of names")
+        if tasks is not None and not tasks:
+            raise ValueError("tasks is empty: name at least one")
+        names = cls.benchmark if tasks is None else tuple(_full_name(name) for name in tasks)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"task {twice[0]!r} comes more than once: name each task once")
+        n = len(names) if n is None else n
+        if not 1 <= n <= len(names):
+            raise ValueError(f"n is {n}: choose 1 to {len(names)}, or name other tasks")
+        return cls([Task(name, {}) for name in names[:n]], horizon=horizon, engine=engine, reward=reward)
+
+    def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
+        """Draw n tasks of Meta-World that are not in this suite, each at most once."""
+        others = [name for name in _ALL if name not in {task.name for task in self.tasks}]
+        if n > len(others):
+            raise ValueError(
+                f"cannot draw {n} unseen tasks: Meta-World has {len(others)} that are not in this suite"
+            )
+        return [Task(others[index], {}) for index in rng.choice(len(others), size=n, replace=False)]
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(-np.inf, np.inf, (39,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, (4,), np.float32)
+
+    @property
+    def horizon(self) -> int:
+        return self.options["horizon"]
+
+    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+        simulator = EnvPoolMetaWorld if self.options["engine"] == "envpool" else GymnasiumMetaWorld
+        return simulator(self, tasks, seeds)
+
+
+@TaskSuite.register
+class MT10(MetaWorld):
+    """The ten tasks of Meta-World's MT10, or any of its fifty, in EnvPool's port or the original."""
+
+    family = "mt10"
+    benchmark = _ALL[: len(_MT10)]
+
+
+@TaskSuite.register
+class MT50(MetaWorld):
+    """All fifty tasks of Meta-World, those of MT10 first, in EnvPool's port or the original."""
+
+    family = "mt50"
+    benchmark = _ALL
+
+
+class EnvPoolMetaWorld(PoolSimulator):
+    """EnvPool's port: a pool per task."""
+
+    def __init__(
+        self, suite: MetaWorld, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
+    ) -> None:
+        common = {"partially_observable": False, "max_episode_steps": suite.horizon}
+        super().__init__(
+            "MetaWorld/Reach-v3",  # all are one class, to which `task_name` says what to load
+            [{"task_name": task.name, **common} for task in tasks],
+            seeds,
+            suite.observation_space,
+            suite.action_space,
+            signals=("success", "elapsed_step"),
+            threads=_THREADS,
+            extra="metaworld",
+        )
+
+    def step(self, actions: np.ndarray) -> Step:
+        return super().step(np.clip(actions, -1, 1))
+
+    def _receive(self) -> Step:
+        observation, reward, terminated, truncated, info = super()._receive()
+        # EnvPool pays for the first state of an episode too: a reset is no step.
+        stepped = info["elapsed_step"] > 0
+        success = (info["success"] > 0) & stepped
+        return observation, reward * stepped, terminated, truncated, {"success": success}
+
+
+class GymnasiumMetaWorld(SequentialSimulator):
+    """Meta-World itself, with the same `info` as `EnvPoolMetaWorld`."""
+
+    def __init__(
+        self, suite: MetaWorld, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
+    ) -> None:
+        super().__init__([functools.partial(_original, task.name, suite) for task in tasks], seeds)
+
+    def step(self, actions: np.ndarray) -> Step:
+        observation, reward, terminated, truncated, info = super().step(np.clip(actions, -1, 1))
+        return observation, reward, terminated, truncated, {"success": info["success"]}
+
+
+class SeededMetaWorld(gymnasium.Wrapper):
+    """Draws goals and objects from the environment's own generator, and reports nothing but success."""
+
+    def __init__(self, environment: gymnasium.Env, suite: MetaWorld) -> None:
+        super().__init__(environment)
+        self.observation_space, self.action_space = suite.observation_space, suite.action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        if seed is not None:
+            self.unwrapped.seed(seed)  # type: ignore[attr-defined]  # its `reset` ignores seeds
+        observation, _ = self.env.reset(options=options)
+        return observation.astype(np.float32), {"success": False}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        success = {"success": bool(info["success"])}
+        return observation.astype(np.float32), float(reward), terminated, truncated, success
+
+
+def _original(name: str, suite: MetaWorld) -> gymnasium.Env:
+    try:
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+    except ImportError as missing:
+        raise ValueError("engine 'gymnasium' needs Meta-World: pip install 'gradex[metaworld]'") from missing
+    environment = ALL_V3_ENVIRONMENTS[name](reward_function_version=suite.options["reward"])
+    environment.max_path_length = suite.horizon
+    # What `set_task` does, without its list of fifty goals: a new goal at each reset, and in sight.
+    environment._set_task_called = True
+    environment._freeze_rand_vec = False
+    environment.seeded_rand_vec = True
+    environment._partially_observable = False
+    del environment.sawyer_observation_space  # computed while the goal was hidden
+    return SeededMetaWorld(environment, suite)
+
+
+def _full_name(name: str) -> str:
+    """Give the name as Meta-World writes it."""
+    full = name if name.endswith(_VERSION) else name + _VERSION
+    if full not in _ALL:
+        near = difflib.get_close_matches(full, _ALL, n=1, cutoff=0.0)
+        raise ValueError(f"unknown task {name!r}: did you mean {near[0]!r}?")
+    return full
