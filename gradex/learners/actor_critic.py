@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies import Network, Policy, action_distribution
+from gradex.policies import Network, Policy, Standardised, action_distribution
 from gradex.policies import network as build
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
@@ -59,8 +59,9 @@ class ActorCritic:
         distribution = action_distribution(suite.action_space)
         features = suite.observation_space.shape[0]
         size = {"tasks": len(suite), "layers": layers, "width": width}
-        policy = Policy(build(network, features, distribution.outputs, **size), distribution)
-        critic = build("one_hot_mlp" if network == "mlp" else network, features, 1, **size, gain=1.0)
+        actor = build(network, features, distribution.outputs, **size)
+        judge = build("one_hot_mlp" if network == "mlp" else network, features, 1, **size, gain=1.0)
+        policy, critic = Policy(scaled(actor, suite), distribution), scaled(judge, suite)
         streams = Streams(seeds, branch=0)
         return cls(policy, critic, policy.initial(streams), critic.initial(streams), torch.zeros(len(seeds)))
 
@@ -99,3 +100,9 @@ class ActorCritic:
         """Estimate returns, in units of reward."""
         estimates = self.critic.forward(self.critics, observations, tasks).squeeze(-1)
         return estimates * self.return_scale.unsqueeze(1)
+
+
+def scaled(network: Network, suite: TaskSuite) -> Network:
+    """Let a network see observations of this suite on a common scale, where they come without one."""
+    known = suite.typical_observation
+    return network if known is None else Standardised(network, *known)

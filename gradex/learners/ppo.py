@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
@@ -43,6 +43,9 @@ class PPO(Learner):
         Weights of the entropy bonus and of the critic's squared error.
     max_norm : float
         The gradient of each policy is scaled down to this norm.
+    standardise : {"policy", "task"}
+        Advantages of a rollout are brought to mean 0 and standard deviation 1 over all samples of a policy,
+        or over those of each of its tasks, so that all tasks pull equally hard whatever they pay.
     """
 
     name = "ppo"
@@ -57,8 +60,11 @@ class PPO(Learner):
     entropy: float = 0.005
     value: float = 0.5
     max_norm: float = 0.5
+    standardise: str = "policy"
 
     def __post_init__(self) -> None:
+        if self.standardise not in ("policy", "task"):
+            raise ValueError(f"standardise is {self.standardise!r}: choose 'policy' or 'task'")
         if self.steps % self.minibatches:
             raise ValueError(
                 f"{self.minibatches} minibatches do not divide {self.steps} steps: choose a divisor"
@@ -128,7 +134,7 @@ class PPO(Learner):
         rate: Tensor,
     ) -> None:
         """Take the epochs of one rollout; `optimiser` holds the parameters."""
-        batch = _Batch.of(agent, rollout, discount, self.trace)
+        batch = _Batch.of(agent, rollout, discount, self.trace, self.standardise)
         padding = np.repeat(~layout.real, self.steps, axis=1)
         for _ in range(self.epochs):
             keys = streams.uniforms(padding.shape[1])
@@ -173,7 +179,9 @@ class _Batch:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, agent: ActorCritic, rollout: Rollout, discount: float, trace: float) -> "_Batch":
+    def of(
+        cls, agent: ActorCritic, rollout: Rollout, discount: float, trace: float, standardise: str
+    ) -> "_Batch":
         times, policies, environments, _ = rollout.observations.shape
         every = torch.from_numpy(rollout.tasks).unsqueeze(2).expand(policies, environments, times)
         # Environment-major, so that the padding stands at the end of a policy's samples.
@@ -193,12 +201,10 @@ class _Batch:
         advantage = samples(torch.from_numpy(advantages))
         targets = samples(torch.from_numpy(advantages + values[:-1]))
         weights = real / real.sum(dim=1, keepdim=True)
-        mean = (weights * advantage).sum(dim=1, keepdim=True)
-        spread = (weights * (advantage - mean) ** 2).sum(dim=1, keepdim=True).sqrt()
+        groups = tasks if standardise == "task" else torch.zeros_like(tasks)
+        advantage = _standardised(advantage, weights, groups)
         log_probs = agent.policy.log_prob(agent.actors, observations, tasks, actions)
-        return cls(
-            observations, tasks, actions, log_probs, (advantage - mean) / (spread + 1e-8), targets, weights
-        )
+        return cls(observations, tasks, actions, log_probs, advantage, targets, weights)
 
     def pieces(self, keys: Float[np.ndarray, "policies samples"], count: int) -> Iterator["_Batch"]:
         """Deal the samples into `count` random minibatches, in the order of their keys.
@@ -214,3 +220,19 @@ class _Batch:
             piece = _Batch(*(getattr(self, column.name)[rows, chosen] for column in fields(self)))
             share = piece.weights.sum(dim=1, keepdim=True)
             yield replace(piece, weights=piece.weights / share.clamp(min=1e-12))
+
+
+def _standardised(
+    values: Float[Tensor, "policies samples"],
+    weights: Float[Tensor, "policies samples"],
+    groups: Int[Tensor, "policies samples"],
+) -> Float[Tensor, "policies samples"]:
+    """Bring each group of a policy's samples to weighted mean 0 and standard deviation 1."""
+
+    def mean(numbers: Tensor) -> Tensor:
+        sums = weights.new_zeros(len(weights), int(groups.max()) + 1)
+        total = sums.scatter_add(1, groups, weights)
+        return (sums.scatter_add(1, groups, weights * numbers) / total.clamp(min=1e-12)).gather(1, groups)
+
+    centred = values - mean(values)
+    return centred / (mean(centred**2).sqrt() + 1e-8)

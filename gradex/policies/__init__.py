@@ -9,6 +9,7 @@ from gradex.policies.paco import PaCo
 from gradex.policies.policy import Policy, action_distribution
 from gradex.policies.soft_modularization import SoftModularization
 from gradex.policies.stack import Network, Tape
+from gradex.policies.standardised import Standardised
 
 __all__ = [
     "ARCHITECTURES",
@@ -22,6 +23,7 @@ __all__ = [
     "PaCo",
     "Policy",
     "SoftModularization",
+    "Standardised",
     "Tape",
     "action_distribution",
     "matched_width",

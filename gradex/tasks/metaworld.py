@@ -150,6 +150,14 @@ class MetaWorld(TaskSuite):
         return spaces.Box(-np.inf, np.inf, (39,), np.float32)
 
     @property
+    def typical_observation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        # Hand, gripper, and place and orientation of two objects, now and before; then the goal.
+        place, gripper, orientation = [(0.0, 0.2), (0.65, 0.2), (0.15, 0.2)], [(0.5, 0.5)], [(0.0, 1.0)] * 4
+        frame = place + gripper + 2 * (place + orientation)
+        centre, spread = zip(*(2 * frame + place), strict=True)
+        return centre, spread
+
+    @property
     def action_space(self) -> spaces.Box:
         return spaces.Box(-1.0, 1.0, (4,), np.float32)
 

@@ -234,6 +234,11 @@ class TaskSuite(ABC):
         """Action space of one environment."""
 
     @property
+    def typical_observation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Centre and spread of each number of an observation, or None where they are of order one."""
+        return None
+
+    @property
     @abstractmethod
     def horizon(self) -> int | None:
         """Steps after which an episode is truncated, or None if a custom environment does not tell."""

@@ -28,6 +28,9 @@ SUITES = {
 SETTINGS = PPO(steps=48, copies=2, epochs=2, minibatches=4, learning_rate=3e-3, trace=0.9, clip=0.02)
 
 
+BY_TASK = replace(SETTINGS, standardise="task")
+
+
 @pytest.fixture(params=SUITES)
 def suite(request: pytest.FixtureRequest) -> TaskSuite:
     return SUITES[request.param]()
@@ -37,14 +40,17 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite, fresh: Fresh) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, BY_TASK], ids=["by policy", "by task"])
+def test_a_stack_trains_to_the_parameters_of_separate_runs(
+    suite: TaskSuite, fresh: Fresh, settings: PPO
+) -> None:
     subsets, seeds, rates = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7], [1e-3, 3e-4, 5e-3]
     rollouts, per_task = 4, SETTINGS.steps * SETTINGS.copies
     start = fresh(suite, seeds)
-    stack, history = SETTINGS.train(start, suite, subsets, rollouts * per_task * 7, seeds, rates)
+    stack, history = settings.train(start, suite, subsets, rollouts * per_task * 7, seeds, rates)
     for index, (subset, seed, rate) in enumerate(zip(subsets, seeds, rates, strict=True)):
         steps = rollouts * per_task * len(subset)
-        alone, own = SETTINGS.train(start[index], suite, [subset], steps, [seed], [rate])
+        alone, own = settings.train(start[index], suite, [subset], steps, [seed], [rate])
         close(stack.actors[index], alone.actors[0], 1e-9)
         close(stack.critics[index], alone.critics[0], 1e-9)
         close(stack.return_scale[index], alone.return_scale[0], 1e-12)
@@ -53,13 +59,14 @@ def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite, fre
         pd.testing.assert_frame_equal(ours, own.drop(columns=["policy", "steps"]))
 
 
-def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh) -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, BY_TASK], ids=["by policy", "by task"])
+def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh, settings: PPO) -> None:
     subset, seed, rollouts = [2, 0], 3, 2
     start = fresh(suite, [seed])
-    slow = OnePolicyPPO(start, suite, subset, seed, SETTINGS)
+    slow = OnePolicyPPO(start, suite, subset, seed, settings)
     slow.train(rollouts)
     steps = rollouts * SETTINGS.steps * SETTINGS.copies * len(subset)
-    fast, history = SETTINGS.train(start, suite, [subset], steps, [seed])
+    fast, history = settings.train(start, suite, [subset], steps, [seed])
     close(fast.actors[0], slow.actors, 1e-8)
     close(fast.critics[0], slow.critics, 1e-8)
     close(fast.return_scale[0], torch.tensor(slow.scale, dtype=torch.float64), 1e-12)
@@ -132,5 +139,7 @@ def test_bad_settings_are_named(fresh: Fresh) -> None:
     suite = SUITES["navigation"]()
     with pytest.raises(ValueError, match="7 minibatches do not divide 48 steps: choose a divisor"):
         PPO(steps=48, minibatches=7)
+    with pytest.raises(ValueError, match="standardise is 'episode': choose 'policy' or 'task'"):
+        PPO(standardise="episode")
     with pytest.raises(ValueError, match="cannot train for 0 environment steps: ask for at least 1"):
         SETTINGS.train(fresh(suite, [0]), suite, [[0]], 0, [0])

@@ -149,9 +149,11 @@ class OnePolicyPPO:
             )
             for sample, advantage in zip(column, advantages, strict=True):
                 sample.advantage, sample.target = advantage, advantage + sample.value
-        real = [sample.advantage for column in columns for sample in column if sample.real]
-        for column in columns:
-            for sample in column:
+        groups = self.places if settings.standardise == "task" else [0] * places
+        for group in set(groups):
+            own = [column for column, its in zip(columns, groups, strict=True) if its == group]
+            real = [sample.advantage for column in own for sample in column if sample.real]
+            for sample in (sample for column in own for sample in column):
                 sample.advantage = (sample.advantage - float(np.mean(real))) / (float(np.std(real)) + 1e-8)
         return [sample for column in columns for sample in column]
 
