@@ -63,7 +63,7 @@ _LAPTOP = {
     ),
     # Trained for longer, all policies earn all there is (seed 100).
     "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000, layers=(2, 4, 8)),
-    "highway by density": Setting("highway", {"n": 10}, 3, 4096, layers=(2, 4, 8)),
+    "highway by density": Setting("highway", {"n": 10}, 3, 4096, layers=(2, 4, 8), seeds=3),
     "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096, seeds=2),
 }
 _SMOKE = {

@@ -49,7 +49,7 @@ class MetaPolicy:
     agent_ : ActorCritic
         A stack of one, after `fit`.
     history_ : pandas.DataFrame
-        Learning curves: steps, policy, task, return_mean, episodes.
+        Learning curves: steps, policy, task, return_mean, episodes, and success where the suite reports it.
     """
 
     agent_: ActorCritic

@@ -72,7 +72,7 @@ def test_fit_returns_self_and_records_learning_curves(meta: MetaPolicy) -> None:
     policy = small(meta.suite)
     assert policy.fit(20 * ROLLOUT) is policy
     np.testing.assert_array_equal(policy.parameters, meta.parameters)
-    assert list(policy.history_.columns) == ["steps", "policy", "task", "return_mean", "episodes"]
+    assert list(policy.history_.columns) == ["steps", "policy", "task", "return_mean", "episodes", "success"]
     assert set(policy.history_.task) == set(range(4))
     assert policy.history_.steps.max() == 20 * ROLLOUT
     other = small(meta.suite, seed=1).fit(20 * ROLLOUT)

@@ -65,7 +65,8 @@ class Learner(ABC):
         -------
         ActorCritic
         pandas.DataFrame
-            Columns steps, policy, task, return_mean, episodes: the episodes that ended in each round.
+            Columns steps, policy, task, return_mean, episodes, and success where the suite reports it: the
+            episodes that ended in each round.
         """
 
     @abstractmethod

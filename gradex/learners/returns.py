@@ -8,42 +8,51 @@ from gradex.learners.rollouts import Layout, Rollout
 
 
 class EpisodeReturns:
-    """Mean undiscounted return of the episodes that end, by policy and task."""
+    """Mean undiscounted return of the episodes that end, by policy and task, and how many succeed."""
 
     def __init__(self, layout: Layout, tasks: int) -> None:
         self._layout = layout
         self._shape = (len(layout.tasks), tasks)
         self._running = np.zeros(layout.real.shape)
-        self._history: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self._succeeded = np.zeros(layout.real.shape, dtype=bool)
+        self._reports_success = False
+        self._history: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
 
     def update(self, rollout: Rollout, steps: int) -> None:
         """Take in a rollout; `steps` environment steps have been taken by its end."""
-        total, count = np.zeros(self._shape), np.zeros(self._shape, dtype=np.int64)
+        total, count, successes = (np.zeros(self._shape) for _ in range(3))
         policy = np.broadcast_to(np.arange(self._shape[0])[:, None], self._layout.tasks.shape)
-        for reward, ended in zip(rollout.rewards, rollout.ended, strict=True):
+        self._reports_success |= rollout.success is not None
+        flags = np.zeros(rollout.ended.shape, dtype=bool) if rollout.success is None else rollout.success
+        for reward, flag, ended in zip(rollout.rewards, flags, rollout.ended, strict=True):
             self._running += reward
+            self._succeeded |= flag
             if ended.any():
                 place = (policy[ended], self._layout.tasks[ended])
                 np.add.at(total, place, self._running[ended])
+                np.add.at(successes, place, self._succeeded[ended])
                 np.add.at(count, place, 1)
-                self._running[ended] = 0
-        self._history.append((steps, total, count))
+                self._running[ended], self._succeeded[ended] = 0, False
+        self._history.append((steps, total, count, successes))
 
     def to_frame(self) -> pd.DataFrame:
-        """Give the learning curves: columns steps, policy, task, return_mean, episodes."""
+        """Give the learning curves: columns steps, policy, task, return_mean, episodes.
+
+        Where the suite reports success there is a column success, the share of episodes that were flagged.
+        """
         steps = np.array([entry[0] for entry in self._history])
-        total, count = (np.stack([entry[i] for entry in self._history]) for i in (1, 2))
-        when, policy, task = np.nonzero(count)
-        number = count[when, policy, task]
-        return pd.DataFrame(
+        total, count, successes = (np.stack([entry[i] for entry in self._history]) for i in (1, 2, 3))
+        place = when, policy, task = np.nonzero(count)
+        table = pd.DataFrame(
             {
                 "steps": steps[when],
                 "policy": policy,
                 "task": task,
-                "return_mean": total[when, policy, task] / number,
-                "episodes": number,
+                "return_mean": total[place] / count[place],
+                "episodes": count[place].astype(np.int64),
             }
         )
+        return table.assign(success=successes[place] / count[place]) if self._reports_success else table
 
 
 class ReturnScale:

@@ -1,5 +1,7 @@
 """Advantages, learning curves and the scale of returns, against their definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,27 @@ def test_learning_curves_follow_episodes_across_rollouts() -> None:
     assert list(table.columns) == ["steps", "policy", "task", "return_mean", "episodes"]
     np.testing.assert_allclose(table.to_numpy(float), np.array(expected, dtype=float), rtol=1e-12)
     assert {(0, 2), (1, 0), (1, 1)} == set(zip(table.policy, table.task, strict=True))
+
+
+def test_an_episode_succeeds_if_it_is_flagged_at_any_step() -> None:
+    rng = np.random.default_rng(1)
+    curves, flagged = EpisodeReturns(LAYOUT, 3), np.zeros(LAYOUT.real.shape, dtype=bool)
+    expected = []
+    for number, rollout in enumerate(random_rollouts(6, 4)):
+        success = rng.random(rollout.ended.shape) < 0.15
+        curves.update(replace(rollout, success=success), number)
+        finished: dict[tuple[int, int], list[bool]] = {}
+        for t in range(4):
+            for policy, environment in np.argwhere(LAYOUT.real):
+                flagged[policy, environment] |= success[t, policy, environment]
+                if rollout.ended[t, policy, environment]:
+                    key = (int(policy), int(LAYOUT.tasks[policy, environment]))
+                    finished.setdefault(key, []).append(bool(flagged[policy, environment]))
+                    flagged[policy, environment] = False
+        expected += [np.mean(each) for _, each in sorted(finished.items())]
+    table = curves.to_frame()
+    np.testing.assert_allclose(table.success, expected)
+    assert 0 < np.mean(expected) < 1
 
 
 def test_the_scale_is_the_deviation_of_all_discounted_returns_so_far() -> None:
