@@ -4,6 +4,7 @@ Trainings are kept in `runs/trained-SCALE/`, and every study takes over what ano
 changing how policies are trained, remove that folder.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -124,20 +125,25 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     return Trained(grouping, truth.fit(meta, grouping.scores_.subsets, folder))
 
 
-def prepare(setting: Setting, seed: int, layers: int, kept: Path) -> MetaPolicy:
-    """Train the meta-policy of a suite, or take over the one that is kept.
+def prepare(setting: Setting, seed: int, layers: int, path: Path) -> MetaPolicy:
+    """Train the meta-policy of a suite, or take over the one that is kept."""
+    suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
+    return kept(path, MetaPolicy(suite, seed=seed, layers=layers), lambda meta: meta.fit(setting.meta_steps))
+
+
+def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy], MetaPolicy]) -> MetaPolicy:
+    """Train a policy and keep it, or take over the one that is kept.
 
     Raises
     ------
     ValueError
         If a policy of other settings is kept there.
     """
-    suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
-    meta = MetaPolicy(suite, seed=seed, layers=layers)
-    if kept.exists():
-        found = MetaPolicy.load(kept)
-        if found.config != meta.config:
-            raise ValueError(f"{str(kept)!r} was trained with other settings: remove its folder")
+    if path.exists():
+        found = MetaPolicy.load(path)
+        if found.config != policy.config:
+            raise ValueError(f"{str(path)!r} was trained with other settings: remove its folder")
         return found
-    meta.fit(setting.meta_steps).save(kept)
-    return meta
+    trained = train(policy)
+    trained.save(path)
+    return trained

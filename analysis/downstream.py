@@ -1,0 +1,328 @@
+"""Which way of sharing policies solves most of Meta-World's MT10? All get the same experience.
+
+PolicyGradEx, Table 3 (first column) and the ablation of the number of groups. Every method sees every task
+for the same number of environment steps, and learns from them in equally many updates: each round of PPO
+takes a fixed number of minibatches, however many tasks a policy has. Single networks train throughout on
+all ten tasks. Groups are read off a meta-policy with soft modularization halfway; then each group's policy
+goes on from it by itself, and plain soft modularization is the same meta-policy going on with all tasks. Networks have
+about equally many parameters, whole groups of policies accordingly more.
+
+Groups are random, by similarity of gradients, or by PolicyGradEx. What is trained is kept in
+`runs/downstream-SCALE/`, so that a study can take several sittings; after changing how policies are
+trained, remove that folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import trim_mean
+
+from analysis.trained import kept
+from gradex import PPO, AffinityGraph, MetaPolicy, PolicyGradEx, TaskSuite
+from gradex.affinity import RandomGrouping
+from gradex.policies import matched_width
+
+SEEDS = {"smoke": 1, "laptop": 1, "paper": 5}
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """How much is trained and measured.
+
+    Attributes
+    ----------
+    options : dict
+        Of the suite.
+    learner : PPO
+    layers, width : int
+        Of soft modularization; the other networks get the width at which they have as many parameters.
+    steps_per_task : int
+        Before the groups part, and again after.
+    numbers : tuple of int
+        Of groups.
+    draws : int
+        Random groupings.
+    transitions, episodes : int
+        Per task: for the surrogate, and to measure success.
+    """
+
+    options: dict[str, Any]
+    learner: PPO
+    layers: int
+    width: int
+    steps_per_task: int
+    numbers: tuple[int, ...]
+    draws: int
+    transitions: int
+    episodes: int
+
+
+_LEARNER = PPO(steps=200, copies=8, minibatches=10, epochs=4, standardise="task")
+_AMOUNTS = {
+    "smoke": _Amount(
+        {"tasks": ["reach", "push", "drawer-close", "window-open", "window-close"], "horizon": 20},
+        PPO(steps=20, copies=2, minibatches=4, epochs=1, standardise="task"),
+        layers=4,
+        width=8,
+        steps_per_task=80,
+        numbers=(2,),
+        draws=1,
+        transitions=64,
+        episodes=4,
+    ),
+    "laptop": _Amount(
+        {"horizon": 200}, _LEARNER, 4, 128, 100_000, (2, 3, 4), draws=2, transitions=2048, episodes=50
+    ),
+    "paper": _Amount({}, _LEARNER, 4, 256, 1_000_000, (2, 3, 4), draws=5, transitions=2048, episodes=50),
+}
+_ONE = "soft modularization"
+_NETWORKS = {
+    "multi-task MLP": "one_hot_mlp",
+    "multi-head MLP": "multi_head",
+    "PaCo": "paco",
+    "CARE": "care",
+}
+_SHARED = "soft_modularization"
+_GROUPINGS = ("random groups", "gradient-similarity groups", "PolicyGradEx groups")
+#: Points of a learning curve.
+_POINTS = 20
+_RESAMPLINGS = 2000
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Train with every method and measure success.
+
+    Returns
+    -------
+    DataFrame
+        Rows `what="evaluation"`: success and return_mean of method, k (number of groups), draw and task after
+        all training, and the group that the task was in. Rows `what="curve"`: the same along training, after
+        so many steps of the task.
+    """
+    amount = _AMOUNTS[scale]
+    runs = _Runs(amount, seed, Path("runs") / f"downstream-{scale}" / f"seed-{seed}")
+    tables = []
+    for method, network in _NETWORKS.items():
+        tables.append(runs.told([runs.single(network)], method, 1))
+    for method, groups, draw in runs.groupings():
+        policies = [runs.group(group) for group in groups]
+        tables.append(runs.told(policies, method, len(groups), draw, groups))
+    return pd.concat(tables, ignore_index=True).assign(seed=seed)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The trainings of one seed, each of which is kept."""
+
+    amount: _Amount
+    seed: int
+    folder: Path
+
+    @cached_property
+    def suite(self) -> TaskSuite:
+        return TaskSuite.make("mt10", **self.amount.options)
+
+    def _policy(self, network: str) -> MetaPolicy:
+        """Give an untrained policy of the same size as all others."""
+        suite, amount = self.suite, self.amount
+        shapes = (suite.observation_space.shape[0], 4, len(suite), amount.layers)
+        shared = MetaPolicy(suite, _SHARED, layers=amount.layers, width=amount.width).initial([0])
+        width = matched_width(network, *shapes, shared.policy.network.size)
+        return MetaPolicy(suite, network, amount.learner, self.seed, amount.layers, width)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def single(self, network: str) -> MetaPolicy:
+        """Train a network on all tasks throughout."""
+        steps = 2 * self.amount.steps_per_task * len(self.suite)
+        return kept(self._file(network), self._policy(network), lambda policy: policy.fit(steps))
+
+    @cached_property
+    def meta(self) -> MetaPolicy:
+        """Train soft modularization on all tasks, halfway."""
+        steps = self.amount.steps_per_task * len(self.suite)
+        return kept(self._file("meta"), self._policy(_SHARED), lambda policy: policy.fit(steps))
+
+    def group(self, tasks: Sequence[int]) -> MetaPolicy:
+        """Train on from the meta-policy, on these tasks."""
+        steps = self.amount.steps_per_task * len(tasks)
+        path = self._file("group-" + "-".join(map(str, tasks)))
+        return kept(path, self.meta, lambda meta: meta.adapt(tasks, steps))
+
+    def groupings(self) -> list[tuple[str, tuple[tuple[int, ...], ...], int]]:
+        """Give method, groups and draw."""
+        amount, suite = self.amount, self.suite
+        everything = tuple(range(len(suite)))
+        found: list[tuple[str, tuple[tuple[int, ...], ...], int]] = [(_ONE, (everything,), 0)]
+        run = PolicyGradEx(
+            k=min(amount.numbers),
+            projection="khatri-rao",
+            steps_per_task=amount.transitions,
+            group_steps=0,
+            bootstrap=0,
+            seed=self.seed,
+        ).fit(suite, self.meta)
+        similar = AffinityGraph.from_gradients(run.surrogate_.task_gradients())
+        random, by_gradient, ours = _GROUPINGS
+        for k in amount.numbers:
+            for draw in range(amount.draws):
+                rival = RandomGrouping(self.seed * amount.draws + draw)
+                found.append((random, run.graph_.partition(k=k, method=rival).groups, draw))
+            found.append((by_gradient, similar.partition(k=k).groups, 0))
+            found.append((ours, run.graph_.partition(k=k).groups, 0))
+        return found
+
+    def told(
+        self,
+        policies: Sequence[MetaPolicy],
+        method: str,
+        k: int,
+        draw: int = 0,
+        groups: Sequence[Sequence[int]] | None = None,
+    ) -> pd.DataFrame:
+        """Measure policies, each on its own tasks."""
+        names = [task.name for task in self.suite.tasks]
+        groups = [range(len(names))] if groups is None else groups
+        tables = []
+        for number, (policy, tasks) in enumerate(zip(policies, groups, strict=True)):
+            measured = policy.evaluate(self.amount.episodes, subset=tasks)
+            reached = measured[["task", "success", "return_mean"]]
+            told = {"what": "evaluation", "group": number, "episodes": self.amount.episodes}
+            tables.append(reached.assign(**told))
+            curve = _curve(policy.history_, len(tasks)).assign(what="curve", group=number)
+            # Where groups part, all have come as far as the meta-policy.
+            came = 0 if method in _NETWORKS else self.amount.steps_per_task
+            tables.append(curve.assign(task=curve.task.map(dict(enumerate(names))), steps=curve.steps + came))
+        return pd.concat(tables, ignore_index=True).assign(method=method, k=k, draw=draw)
+
+
+def _curve(history: pd.DataFrame, tasks: int) -> pd.DataFrame:
+    """Average a learning curve over pieces of the training, by task."""
+    piece = np.ceil(history.steps / history.steps.max() * _POINTS).astype(int)
+    episodes = history.assign(
+        piece=piece,
+        success=history.success * history.episodes,
+        return_mean=history.return_mean * history.episodes,
+    )
+    sums = episodes.groupby(["piece", "task"])[["success", "return_mean", "episodes"]].sum()
+    means = sums[["success", "return_mean"]].div(sums.episodes, axis=0).reset_index()
+    return means.assign(steps=means.piece * history.steps.max() / _POINTS / tasks).drop(columns="piece")
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give success by method and number of groups: mean, interquartile mean, and their 95 % intervals.
+
+    The interquartile mean over tasks and runs is that of Agarwal et al. (2021, NeurIPS): the middle half of
+    what tasks reach. Intervals come from drawing runs again (seeds, and draws of random groups) and the
+    evaluation's episodes; with one run they hold for these very policies.
+    """
+    evaluated = table[table.what == "evaluation"]
+    rng = np.random.default_rng(0)
+    rows = []
+    for (method, k), part in evaluated.groupby(["method", "k"], sort=False):
+        rates = part.pivot_table(index=["seed", "draw"], columns="task", values="success").to_numpy()
+        drawn = _resampled(rates, int(part.episodes.iloc[0]), rng)
+        row: dict[str, Any] = {"method": method, "k": k, "runs": len(rates)}
+        for name, statistic in (("success", np.mean), ("iqm", _interquartile_mean)):
+            low, high = np.percentile([statistic(each) for each in drawn], [2.5, 97.5])
+            row |= {name: statistic(rates), f"{name}_low": low, f"{name}_high": high}
+        solved = part.groupby("task", sort=False).success.mean()
+        rows.append(row | {"solved": int((solved > 0.5).sum())})
+    return pd.DataFrame(rows)
+
+
+def _interquartile_mean(rates: Float[np.ndarray, "runs tasks"]) -> float:
+    return float(trim_mean(rates, 0.25, axis=None))
+
+
+def _resampled(
+    rates: Float[np.ndarray, "runs tasks"], episodes: int, rng: np.random.Generator
+) -> Float[np.ndarray, "resamplings runs tasks"]:
+    """Draw runs and episodes again."""
+    runs = rng.integers(len(rates), size=(_RESAMPLINGS, len(rates)))
+    return rng.binomial(episodes, rates[runs]) / episodes
+
+
+@matplotlib.rc_context({"font.size": 8, "axes.titlesize": 9})
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw learning curves, success by method, success by number of groups, and by task."""
+    told = summary(table)
+    figure = Figure(figsize=(7.2, 6.2), layout="constrained")
+    (curves, bars), (numbers, tasks) = figure.subplots(2, 2)
+    _draw_curves(curves, table)
+    _draw_methods(bars, told)
+    _draw_numbers(numbers, told)
+    _draw_tasks(tasks, table)
+    return figure
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep of each way of grouping the number of groups that the paper takes, or the nearest."""
+    several = sorted(set(table.k) - {1})
+    return table[table.k.isin((1, min(several, key=lambda k: abs(k - 3))))]
+
+
+def _color(method: str) -> str:
+    return f"C{[_ONE, *_NETWORKS, *_GROUPINGS].index(method)}"
+
+
+def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
+    curves = _shown(table[table.what == "curve"])
+    for method, part in curves.groupby("method", sort=False):
+        mean = part.groupby("steps").success.mean()
+        ax.plot(mean.index / 1000, mean, color=_color(method), label=method, linewidth=1.2)
+    ax.set(xlabel="steps for each task, thousands", ylabel="success in training", ylim=(0, 1))
+    ax.legend(frameon=False, fontsize="x-small")
+    _plain(ax)
+
+
+def _draw_methods(ax: Axes, told: pd.DataFrame) -> None:
+    shown = _shown(told).iloc[::-1].reset_index(drop=True)
+    for place, row in shown.iterrows():
+        ax.plot([row.success_low, row.success_high], [place, place], color=_color(row.method))
+        ax.plot(row.success, place, "o", color=_color(row.method), markersize=4)
+    labels = [row.method if row.k == 1 else f"{row.k} {row.method}" for row in shown.itertuples()]
+    ax.set_yticks(range(len(shown)), labels)
+    ax.set(xlabel="success, mean over tasks", xlim=(0, 1))
+    _plain(ax)
+
+
+def _draw_numbers(ax: Axes, told: pd.DataFrame) -> None:
+    one = told[told.method == _ONE]
+    for shift, method in enumerate(_GROUPINGS):
+        part = pd.concat([one, told[told.method == method]])
+        errors = np.abs(part[["success_low", "success_high"]].to_numpy().T - part.success.to_numpy())
+        # Side by side, or the intervals would hide each other.
+        ax.errorbar(part.k + 0.06 * (shift - 1), part.success, errors, color=_color(method), marker="o",
+                    markersize=4, linewidth=1.2, label=method)  # fmt: skip
+    ax.set(
+        xlabel="number of groups", ylabel="success, mean over tasks", ylim=(0, 1), xticks=sorted(set(told.k))
+    )
+    ax.legend(frameon=False, fontsize="x-small")
+    _plain(ax)
+
+
+def _draw_tasks(ax: Axes, table: pd.DataFrame) -> None:
+    evaluated = _shown(table[table.what == "evaluation"])
+    rates = evaluated.pivot_table(index="method", columns="task", values="success", sort=False)
+    image = ax.imshow(rates, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    ax.set_yticks(range(len(rates)), rates.index)
+    names = [name.removesuffix("-v3") for name in rates.columns]
+    ax.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
+    ax.figure.colorbar(image, ax=ax, label="success", shrink=0.8)
+
+
+def _plain(ax: Axes) -> None:
+    ax.grid(color="0.92")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
