@@ -4,8 +4,8 @@ PolicyGradEx, Table 3 (first column) and the ablation of the number of groups. E
 for the same number of environment steps, and learns from them in equally many updates: each round of PPO
 takes a fixed number of minibatches, however many tasks a policy has. Single networks train throughout on
 all ten tasks. Groups are read off a meta-policy with soft modularization halfway; then each group's policy
-goes on from it by itself, and plain soft modularization is the same meta-policy going on with all tasks. Networks have
-about equally many parameters, whole groups of policies accordingly more.
+goes on from it by itself, and plain soft modularization is the same meta-policy going on with all tasks.
+Networks have about equally many parameters, whole groups of policies accordingly more.
 
 Groups are random, by similarity of gradients, or by PolicyGradEx. What is trained is kept in
 `runs/downstream-SCALE/`, so that a study can take several sittings; after changing how policies are

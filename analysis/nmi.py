@@ -56,9 +56,9 @@ def compute(
     rows: list[dict[str, Any]] = []
     for suite in SETTINGS[scale] if suites is None else suites:
         setting = SETTINGS[scale][suite]
-        if setting.seeds is not None and seed >= setting.seeds:
-            continue
         for depth in setting.layers if layers is None else layers:
+            if layers is None and not setting.has(seed, depth):
+                continue
             trained = train(scale, suite, seed, depth)
             where = {"suite": suite, "layers": depth, "seed": seed}
             shared, again = _repeat(trained)

@@ -32,8 +32,8 @@ class Setting:
         Depths of the policy to compare.
     transitions : int
         Per task, for the estimate.
-    seeds : int, optional
-        Fewer than the study's own, where training takes long.
+    seeds, depth_seeds : int, optional
+        Fewer than the study's own, where training takes long: in all, and of depths other than four layers.
     """
 
     family: str
@@ -46,6 +46,12 @@ class Setting:
     layers: tuple[int, ...] = (4,)
     transitions: int = 2048
     seeds: int | None = None
+    depth_seeds: int | None = None
+
+    def has(self, seed: int, layers: int) -> bool:
+        """Tell whether this seed is one of those for this depth."""
+        limits = (self.seeds, None if layers == 4 else self.depth_seeds)
+        return all(limit is None or seed < limit for limit in limits)
 
 
 _LAPTOP = {
@@ -55,17 +61,24 @@ _LAPTOP = {
     ),
     # By 2048 transitions a task, two estimates correlate by 0.5 with each other, by 8192 by 0.8 (seed 100).
     "highway by objective": Setting(
-        "highway", {"n": 10, "vary": "objective"}, 2, 4096, replicates=4, layers=(2, 4, 8), transitions=8192
+        "highway",
+        {"n": 10, "vary": "objective"},
+        2,
+        4096,
+        replicates=4,
+        layers=(2, 4, 8),
+        transitions=8192,
+        depth_seeds=3,
     ),
     # Here by 0.25 and 0.6, and by 0.8 and 0.9 (seeds 100 and 101). Landers that hover fly on for 1000 steps,
     # so that watching them takes longer than training them.
     "reversed LunarLander": Setting(
-        "lunarlander", {"n": 8, "reversed": "half"}, 2, 4096, episodes=4, transitions=8192, seeds=3
+        "lunarlander", {"n": 8, "reversed": "half"}, 2, 4096, episodes=4, transitions=8192
     ),
     # Trained for longer, all policies earn all there is (seed 100).
-    "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000, layers=(2, 4, 8)),
+    "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000, layers=(2, 4, 8), depth_seeds=3),
     "highway by density": Setting("highway", {"n": 10}, 3, 4096, layers=(2, 4, 8), seeds=3),
-    "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096, seeds=2),
+    "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096, seeds=3),
 }
 _SMOKE = {
     "navigation": Setting("navigation", {"n": 6}, 3, 1024, episodes=4, meta_steps=10_000, layers=(2,)),
@@ -82,6 +95,7 @@ _PAPER = {
         meta_steps=None,
         layers=(2, 4, 8),
         seeds=None,
+        depth_seeds=None,
     )
     for name, each in _LAPTOP.items()
 }
