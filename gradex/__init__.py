@@ -4,13 +4,14 @@ from gradex.affinity import AffinityGraph
 from gradex.generalization import Generalization
 from gradex.ground_truth import GroundTruth
 from gradex.grouping import PolicyGradEx
-from gradex.learners import PPO
+from gradex.learners import PPO, SAC
 from gradex.meta_policy import MetaPolicy
 from gradex.surrogate import SurrogateEstimator
 from gradex.tasks import Task, TaskSuite
 
 __all__ = [
     "PPO",
+    "SAC",
     "AffinityGraph",
     "Generalization",
     "GroundTruth",

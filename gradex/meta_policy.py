@@ -36,7 +36,7 @@ class MetaPolicy:
     network : {"mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care"}
         Architecture of the policy. An "mlp" does not see the task, all others do. The critic has the same
         architecture, depth and width, but always sees the task.
-    learner : {"ppo", "maml"} or Learner
+    learner : {"ppo", "maml", "sac"} or Learner
         A name takes the settings recommended for the suite's family. What MAML trains is where adaptation
         begins, and `evaluate` shows it before any inner step; `MAML.adapt` takes them.
     seed : int
@@ -237,7 +237,8 @@ class MetaPolicy:
     ) -> Transitions:
         """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
 
-        The learner knows the advantages: PPO by generalised advantage estimation with the fitted critic.
+        The learner knows the advantages: PPO by generalised advantage estimation with the fitted critic, SAC
+        by its twin critics.
 
         Parameters
         ----------

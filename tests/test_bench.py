@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from gradex import bench
-from gradex.bench import features, ground_truth, logistic, trace
+from gradex.bench import features, ground_truth, logistic, sac, trace
+from gradex.tasks import TaskSuite
 
 COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio"]
 
@@ -41,6 +42,18 @@ def test_ground_truth_is_compared_with_two_minibatches_of_the_peer(monkeypatch: 
     monkeypatch.setattr(ground_truth, "_FAMILIES", {"cartpole": (2, 1_000, make, 1)})
     table = bench.run("ground_truth")
     assert list(table.columns) == COLUMNS and len(table) == 2
+    assert (table[["gradex", "peer_value"]] > 0).all(axis=None)
+    np.testing.assert_allclose(table.ratio, table.gradex / table.peer_value)
+
+
+def test_sac_is_compared_alone_and_as_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("stable_baselines3")
+    monkeypatch.setattr(sac, "_SETTINGS", ((3, 8, 1), (3, 8, 2)))
+    monkeypatch.setattr(sac, "_STEPS", 80)
+    monkeypatch.setattr(sac, "_START", 40)
+    monkeypatch.setattr(sac, "_suite", lambda: TaskSuite.make("navigation", n=1, groups=1))
+    table = bench.run("sac")
+    assert list(table.columns) == COLUMNS and len(table) == 2 * len({1, torch.get_num_threads()})
     assert (table[["gradex", "peer_value"]] > 0).all(axis=None)
     np.testing.assert_allclose(table.ratio, table.gradex / table.peer_value)
 

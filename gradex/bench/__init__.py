@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from gradex.bench import clustering, features, ground_truth, logistic, ppo, trace
+from gradex.bench import clustering, features, ground_truth, logistic, ppo, sac, trace
 
 PARTS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "ppo": ppo.rows,
+    "sac": sac.rows,
     "features": features.rows,
     "logistic": logistic.rows,
     "clustering": clustering.rows,

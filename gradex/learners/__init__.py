@@ -6,12 +6,14 @@ from gradex.learners.learner import Learner
 from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
+from gradex.learners.sac import SAC
 from gradex.learners.subsets import train_each
 from gradex.learners.transitions import Transitions, collect_transitions, critic_advantages
 
 __all__ = [
     "MAML",
     "PPO",
+    "SAC",
     "ActorCritic",
     "Collector",
     "Layout",

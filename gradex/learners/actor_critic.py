@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies import Network, Policy, Standardised, action_distribution
-from gradex.policies import network as build
+from gradex.policies import Network, Policy, Standardised, action_distribution, network
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
@@ -57,11 +56,8 @@ class ActorCritic:
         layers, width : int
         """
         distribution = action_distribution(suite.action_space)
-        features = suite.observation_space.shape[0]
-        size = {"tasks": len(suite), "layers": layers, "width": width}
-        actor = build(network, features, distribution.outputs, **size)
-        judge = build("one_hot_mlp" if network == "mlp" else network, features, 1, **size, gain=1.0)
-        policy, critic = Policy(scaled(actor, suite), distribution), scaled(judge, suite)
+        policy = Policy(built(network, suite, distribution.outputs, layers, width), distribution)
+        critic = built(seeing(network), suite, 1, layers, width, gain=1.0)
         streams = Streams(seeds, branch=0)
         return cls(policy, critic, policy.initial(streams), critic.initial(streams), torch.zeros(len(seeds)))
 
@@ -84,6 +80,10 @@ class ActorCritic:
         """Give the same stack in memory of its own."""
         return self._each(Tensor.clone)
 
+    def to(self, device: torch.device | str) -> "ActorCritic":
+        """Give the same stack on another device, in memory of its own only if it is not there yet."""
+        return self._each(lambda rows: rows.to(device))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> "ActorCritic":
         """Change every tensor that has a row for each policy."""
         return replace(
@@ -102,7 +102,30 @@ class ActorCritic:
         return estimates * self.return_scale.unsqueeze(1)
 
 
-def scaled(network: Network, suite: TaskSuite) -> Network:
-    """Let a network see observations of this suite on a common scale, where they come without one."""
+def built(
+    name: str, suite: TaskSuite, outputs: int, layers: int, width: int, gain: float = 0.01, actions: int = 0
+) -> Network:
+    """Build a network for the observations of a suite, on a common scale where they come without one.
+
+    Parameters
+    ----------
+    name : str
+        One of `gradex.policies.ARCHITECTURES`.
+    suite : TaskSuite
+    outputs, layers, width, gain
+        As in `gradex.policies.network`.
+    actions : int
+        Numbers that come after those of the observation: a network that judges actions sees them too.
+    """
+    features = suite.observation_space.shape[0] + actions
+    made = network(name, features, outputs, len(suite), layers, width, gain)
     known = suite.typical_observation
-    return network if known is None else Standardised(network, *known)
+    if known is None:
+        return made
+    centre, spread = known
+    return Standardised(made, (*centre, *[0.0] * actions), (*spread, *[1.0] * actions))
+
+
+def seeing(name: str) -> str:
+    """Give the architecture itself, or if it does not see the task the one like it that does."""
+    return "one_hot_mlp" if name == "mlp" else name

@@ -1,5 +1,6 @@
 """Adam on rows: every policy of a stack has its own moments and learning rate (Kingma and Ba 2015)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -37,3 +38,13 @@ class Adam:
         self._square.mul_(slower).addcmul_(gradient, gradient, value=1 - slower)
         size = (self._square / (1 - slower**self._count)).sqrt_().add_(self.epsilon)
         self.parameters.sub_(rate.unsqueeze(1) / (1 - slow**self._count) * self._mean / size)
+
+    def state(self) -> dict[str, Tensor]:
+        """Give the moments and the number of steps taken."""
+        return {"mean": self._mean, "square": self._square, "count": torch.tensor(self._count)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a `state`; the parameters are the caller's to put back."""
+        self._mean.copy_(state["mean"])
+        self._square.copy_(state["square"])
+        self._count = int(state["count"])

@@ -11,6 +11,7 @@ from typing import Any
 from gradex.learners.learner import Learner
 from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
+from gradex.learners.sac import SAC
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ _RECIPES = {
 
 
 #: Learners by name.
-LEARNERS: dict[str, type[Learner]] = {each.name: each for each in (PPO, MAML)}
+LEARNERS: dict[str, type[Learner]] = {each.name: each for each in (PPO, MAML, SAC)}
 
 
 def recipe(kind: str) -> Recipe:

@@ -2,7 +2,7 @@
 
 from gradex.policies.architectures import ARCHITECTURES, matched_width, network
 from gradex.policies.care import CARE
-from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian
+from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian, SquashedGaussian
 from gradex.policies.mlp import MLP
 from gradex.policies.multi_head import MultiHead
 from gradex.policies.paco import PaCo
@@ -10,6 +10,7 @@ from gradex.policies.policy import Policy, action_distribution
 from gradex.policies.soft_modularization import SoftModularization
 from gradex.policies.stack import Network, Tape
 from gradex.policies.standardised import Standardised
+from gradex.policies.twin import Twin
 
 __all__ = [
     "ARCHITECTURES",
@@ -23,8 +24,10 @@ __all__ = [
     "PaCo",
     "Policy",
     "SoftModularization",
+    "SquashedGaussian",
     "Standardised",
     "Tape",
+    "Twin",
     "action_distribution",
     "matched_width",
     "network",

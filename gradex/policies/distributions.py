@@ -5,9 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log, pi
 
+import gymnasium
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
+
+#: Range of the log-standard-deviations of a squashed Gaussian.
+_LOG_STD = (-20.0, 2.0)
+#: Squashed actions count as at most this far out where the action before squashing is asked for. Single
+#: precision tells them apart well up to here, and what is beyond has no finite preimage once it is rounded.
+_OUTERMOST = 1 - 1e-6
+#: Nodes of the Gauss-Hermite rule for the entropy of a squashed Gaussian.
+_NODES = 32
 
 
 class ActionDistribution(ABC):
@@ -127,3 +138,119 @@ class Gaussian(ActionDistribution):
     def entropy(self, outputs, own):  # type: ignore[no-untyped-def]
         each = (own["log_std"] + 0.5 * (1 + log(2 * pi))).sum(dim=-1, keepdim=True)
         return each.expand(outputs.shape[:2])
+
+
+@dataclass(frozen=True)
+class SquashedGaussian(ActionDistribution):
+    """Independent normal numbers u, squashed into an interval each (Haarnoja et al. 2018, Appendix C).
+
+    The action is the middle of its interval plus tanh(u) times half the width. The outputs are the means and
+    the log-standard-deviations of u, which are clamped to [-20, 2].
+
+    Attributes
+    ----------
+    dimensions : int
+    low, high : tuple of float, optional
+        Ends of the intervals; -1 and 1 by default.
+
+    Notes
+    -----
+    The density of an action that is only known squashed is that at u = atanh(tanh u), with tanh(u) clipped to
+    ±(1 - 1e-6), so |u| is at most 7.25. Its gradient with respect to the outputs is that of a normal
+    log-density at this u, because the Jacobian of the squashing does not depend on them.
+    """
+
+    dimensions: int
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "low", self.low or (-1.0,) * self.dimensions)
+        object.__setattr__(self, "high", self.high or (1.0,) * self.dimensions)
+
+    @classmethod
+    def of(cls, space: gymnasium.Space) -> "SquashedGaussian":
+        """Fill an action space.
+
+        Raises
+        ------
+        ValueError
+            If the space is not a one-dimensional Box with finite ends.
+        """
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
+            raise ValueError(
+                f"action space {space} cannot be filled by a squashed Gaussian: "
+                "use a one-dimensional Box with finite ends, or the learner 'ppo'"
+            )
+        return cls(space.shape[0], tuple(space.low.tolist()), tuple(space.high.tolist()))
+
+    @property
+    def outputs(self) -> int:
+        return 2 * self.dimensions
+
+    @property
+    def noise_shape(self) -> tuple[int, ...]:
+        return (self.dimensions,)
+
+    def squash(
+        self, outputs: Float[Tensor, "policies batch o"], noise: Float[Tensor, "policies batch n"]
+    ) -> tuple[Float[Tensor, "policies batch n"], Float[Tensor, "policies batch"]]:
+        """Draw tanh(u), differentiably, and give its log-density, stable however far out u lies.
+
+        log(1 - tanh²u) is taken as 2 (log 2 - u - softplus(-2u)).
+        """
+        mean, log_std = self._moments(outputs)
+        u = torch.addcmul(mean, log_std.exp(), noise)
+        normal = 0.5 * noise**2 + log_std
+        jacobian = u + F.softplus(-2 * u)
+        constant = self.dimensions * (2 * log(2) + 0.5 * log(2 * pi))
+        return torch.tanh(u), (2 * jacobian - normal).sum(dim=-1) - constant
+
+    def squashed(self, actions: Float[Tensor, "*shape n"]) -> Float[Tensor, "*shape n"]:
+        """Give tanh(u) of actions, numbers from -1 to 1."""
+        middle, half = self._intervals(actions)
+        return (actions - middle) / half
+
+    def sample(self, outputs, own, noise):  # type: ignore[no-untyped-def]
+        mean, log_std = self._moments(outputs)
+        return self._stretched(torch.addcmul(mean, log_std.exp(), noise))
+
+    def mode(self, outputs):  # type: ignore[no-untyped-def]
+        """Give the action of the most probable u, which is the median of the action."""
+        return self._stretched(self._moments(outputs)[0])
+
+    def log_prob(self, outputs, own, actions):  # type: ignore[no-untyped-def]
+        mean, log_std = self._moments(outputs)
+        half = self._intervals(outputs)[1]
+        inside = self.squashed(actions).clamp(-_OUTERMOST, _OUTERMOST)
+        u = torch.atanh(inside)
+        normal = 0.5 * ((u - mean) * (-log_std).exp()) ** 2 + log_std + 0.5 * log(2 * pi)
+        return -(normal + torch.log1p(-(inside**2)) + half.log()).sum(dim=-1)
+
+    def entropy(self, outputs, own):  # type: ignore[no-untyped-def]
+        """Add the entropy of u and the mean of the log-Jacobian, by 32 Gauss-Hermite nodes.
+
+        There is no closed form. The rule is within 0.02 nats per dimension at the largest deviation and much
+        closer at smaller ones.
+        """
+        mean, log_std = self._moments(outputs)
+        half = self._intervals(outputs)[1]
+        nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+        node = torch.from_numpy(nodes).to(outputs)
+        u = mean.unsqueeze(-1) + log_std.exp().unsqueeze(-1) * node
+        weight = torch.from_numpy(weights / weights.sum()).to(outputs)
+        jacobian = (2 * (log(2) - u - F.softplus(-2 * u))) @ weight
+        return (log_std + 0.5 * (1 + log(2 * pi)) + jacobian + half.log()).sum(dim=-1)
+
+    def _moments(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = outputs.split(self.dimensions, dim=-1)
+        return mean, log_std.clamp(*_LOG_STD)
+
+    def _intervals(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the middles and half the widths of the intervals."""
+        low, high = like.new_tensor(self.low), like.new_tensor(self.high)
+        return (high + low) / 2, (high - low) / 2
+
+    def _stretched(self, u: Tensor) -> Tensor:
+        middle, half = self._intervals(u)
+        return middle + half * torch.tanh(u)

@@ -1,0 +1,56 @@
+"""SAC end to end against stable-baselines3, on one thread and on those that torch takes by itself."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+
+from gradex.bench.peers import stable_baselines3_sac_speed
+from gradex.learners import SAC
+from gradex.tasks import TaskSuite
+
+#: Affine layers, width, and policies of our stack.
+_SETTINGS = ((4, 256, 1), (4, 64, 1), (4, 64, 8))
+#: Environment steps of each policy, and those of them before the first update.
+_STEPS, _START = 1_500, 256
+
+
+def rows() -> Iterator[dict[str, object]]:
+    """Learn one task with equal batches, sizes of networks, and one update per environment step."""
+    suite = _suite()
+    ours = SAC(start=_START)
+    most = torch.get_num_threads()
+    try:
+        for threads in sorted({1, most}):
+            torch.set_num_threads(threads)
+            for layers, width, policies in _SETTINGS:
+                speed = _speed(suite, ours, layers, width, policies)
+                theirs = stable_baselines3_sac_speed(suite, ours, layers, width, _STEPS)
+                stack = f", a stack of {policies} against one" if policies > 1 else ""
+                yield {
+                    "peer": f"stable-baselines3 SAC, {threads} thread{'s' * (threads > 1)}",
+                    "setting": f"{suite.family}, {suite.tasks[0].name}, {layers} affine layers of {width} "
+                    f"(tanh against ReLU), batch {ours.batch}, 1 update per step{stack}",
+                    "gradex": speed,
+                    "peer_value": theirs,
+                    "unit": "steps/s",
+                    "ratio": speed / theirs,
+                }
+    finally:
+        torch.set_num_threads(most)
+
+
+def _suite() -> TaskSuite:
+    """Give reaching with a robot's arm where that suite is there, else a point in the plane."""
+    if "mt10" in TaskSuite.names():
+        return TaskSuite.make("mt10", tasks=["reach-v3"])
+    return TaskSuite.make("navigation", n=1, groups=1)
+
+
+def _speed(suite: TaskSuite, settings: SAC, layers: int, width: int, policies: int) -> float:
+    """Give the environment steps per second of all policies of a stack together."""
+    seeds = list(range(policies))
+    agent = settings.initial(suite, seeds, layers=layers, width=width)
+    start = time.perf_counter()
+    settings.train(agent, suite, [[0]] * policies, _STEPS * policies, seeds)
+    return _STEPS * policies / (time.perf_counter() - start)

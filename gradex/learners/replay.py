@@ -1,0 +1,116 @@
+"""What a stack of policies has met, to learn from again: one ring of steps for each policy and task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps of a stack, each with what came before and after it.
+
+    Attributes
+    ----------
+    observations, following : Tensor [policies, ..., features]
+        Before and after the step.
+    actions : Tensor [policies, ..., dimensions]
+    rewards, terminated : Tensor [policies, ...]
+        `terminated` is 1 where nothing follows, and 0 where an episode was only cut off: that one is
+        continued by the value of `following`.
+    """
+
+    observations: Float[Tensor, "policies *shape features"]
+    following: Float[Tensor, "policies *shape features"]
+    actions: Float[Tensor, "policies *shape dimensions"]
+    rewards: Float[Tensor, "policies *shape"]
+    terminated: Float[Tensor, "policies *shape"]
+
+    def packed(self) -> Float[Tensor, "policies *shape columns"]:
+        """Lay each step out as one row of numbers."""
+        single = (self.rewards.unsqueeze(-1), self.terminated.unsqueeze(-1))
+        return torch.cat([self.observations, self.following, self.actions, *single], dim=-1)
+
+
+class Replay:
+    """Rings of the latest steps, one for each policy and each of its tasks.
+
+    A step is one contiguous row, so that a sample is drawn by reading one place.
+
+    Parameters
+    ----------
+    policies, tasks, capacity : int
+        Capacity is that of each ring, in steps.
+    features, dimensions : int
+        Size of observations and actions.
+    like : Tensor
+        Precision and device.
+    """
+
+    def __init__(
+        self, policies: int, tasks: int, capacity: int, features: int, dimensions: int, like: Tensor
+    ) -> None:
+        self._sizes = (features, features, dimensions, 1, 1)
+        self._rows = like.new_zeros(policies, tasks, capacity, sum(self._sizes))
+        self._added = torch.zeros(policies, tasks, dtype=torch.int64, device=like.device)
+        rings = torch.arange(policies * tasks, device=like.device)
+        self._starts = (rings * capacity).reshape(policies, tasks, 1)
+
+    @property
+    def capacity(self) -> int:
+        """Steps that a ring can hold."""
+        return self._rows.shape[2]
+
+    @property
+    def lengths(self) -> Int[Tensor, "policies tasks"]:
+        """Steps that each ring holds."""
+        return self._added.clamp(max=self.capacity)
+
+    def insert(self, steps: Steps, real: Bool[Tensor, "policies tasks new"]) -> None:
+        """Put steps into the rings, over the oldest where a ring is full.
+
+        Parameters
+        ----------
+        steps : Steps [policies, tasks, new, ...]
+            From old to new; no more than a ring holds.
+        real : bool Tensor [policies, tasks, new]
+            What is False is left out: steps that only reset an environment.
+
+        Raises
+        ------
+        ValueError
+            If there are more new steps than a ring holds.
+        """
+        if real.shape[2] > self.capacity:
+            raise ValueError(
+                f"{real.shape[2]} steps at once do not fit into rings of {self.capacity}: raise the capacity"
+            )
+        places = (self._added.unsqueeze(2) + real.cumsum(dim=2) - 1) % self.capacity + self._starts
+        self._rows.flatten(0, 2).index_copy_(0, places[real], steps.packed().to(self._rows)[real])
+        self._added += real.sum(dim=2)
+
+    def draw(self, uniforms: Float[Tensor, "policies tasks count"]) -> Steps:
+        """Give `count` steps of every ring, one for each number in [0, 1), task by task.
+
+        Returns
+        -------
+        Steps [policies, tasks * count, ...]
+        """
+        lengths = self.lengths.unsqueeze(2)
+        # A number just below 1 may be rounded up to the length.
+        places = torch.minimum((uniforms * lengths).long(), lengths - 1) + self._starts
+        drawn = self._rows.flatten(0, 2).index_select(0, places.flatten()).unflatten(0, (len(places), -1))
+        observations, following, actions, rewards, terminated = drawn.split(self._sizes, dim=-1)
+        return Steps(observations, following, actions, rewards.squeeze(-1), terminated.squeeze(-1))
+
+    def state(self) -> dict[str, Tensor]:
+        """Give what `restore` needs, without the places that were never filled."""
+        return {"rows": self._rows[:, :, : int(self.lengths.max())].contiguous(), "added": self._added}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a `state` of rings of the same capacity."""
+        rows = state["rows"]
+        self._rows[:, :, : rows.shape[2]] = rows.to(self._rows)
+        self._added.copy_(state["added"])

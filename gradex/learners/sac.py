@@ -1,0 +1,294 @@
+"""Soft actor-critic of a whole stack of policies in one program (Haarnoja et al. 2018, arXiv 1812.05905)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gradex.learners.actor_critic import ActorCritic, built, seeing
+from gradex.learners.learner import Learner
+from gradex.learners.progress import steps_bar
+from gradex.learners.replay import Replay, Steps
+from gradex.learners.returns import EpisodeReturns
+from gradex.learners.rollouts import Collector, Rollout
+from gradex.learners.soft_advantages import soft_advantages
+from gradex.learners.soft_updates import SoftUpdates, squashed_gaussian
+from gradex.learners.threads import threads_for
+from gradex.learners.training_folder import TrainingFolder, configuration
+from gradex.learners.transitions import Transitions, collect_transitions
+from gradex.policies import Policy, SquashedGaussian, Twin
+from gradex.streams import Streams, derive
+from gradex.tasks import TaskSuite
+
+#: Branches of a seed below this one are taken: weights, actions.
+_ROUNDS = 3
+#: Parameters beside which `threads_for` counts samples: an actor and a critic of four layers of 64.
+_USUAL = 18_000
+
+
+@dataclass(frozen=True)
+class SAC(Learner):
+    """Settings of soft actor-critic, and the training that they describe.
+
+    There are `updates` updates after every `steps` steps of all `copies` environments of a policy's tasks, so
+    the update ratio is updates / (steps * copies * tasks): 1 update per environment step for a single task
+    by default, 1 in 10 steps for ten tasks.
+
+    Attributes
+    ----------
+    steps : int
+        Steps of every environment between updates.
+    copies : int
+        Environments per task.
+    updates : int
+        Updates after these steps, each on a batch of its own.
+    batch : int
+        Samples per policy and update, equally many of each of its tasks; rounded up to that.
+    learning_rate : float
+        Of Adam, for actors, critics and temperatures.
+    smoothing : float
+        τ: how far target critics move towards the critics at each update.
+    start : int
+        Steps per task that are taken before the first update.
+    capacity : int
+        Steps per policy and task that are remembered.
+    target_entropy : float, optional
+        Entropy that each task's temperature aims at, in nats of actions scaled to [-1, 1]; by default minus
+        their number.
+    temperature : float
+        α of every task at the start.
+    reward_scale : float
+        Rewards are multiplied by it before anything learns from them.
+    max_norm : float, optional
+        The gradients of each policy's actor and critics are scaled down to this norm.
+
+    Notes
+    -----
+    Where we depart from the paper:
+
+    1. Each task has a temperature of its own, and gives the same share of every batch.
+    2. Before the first update the policy itself acts, with the small last layer that it starts with: tanh of
+       a standard normal number, which is close to uniform. A policy that is trained on acts as it has learnt.
+    """
+
+    name = "sac"
+
+    steps: int = 1
+    copies: int = 8
+    updates: int = 8
+    batch: int = 256
+    learning_rate: float = 3e-4
+    smoothing: float = 0.005
+    start: int = 500
+    capacity: int = 100_000
+    target_entropy: float | None = None
+    temperature: float = 1.0
+    reward_scale: float = 1.0
+    max_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        for setting in ("steps", "copies", "updates", "batch", "temperature", "reward_scale"):
+            if getattr(self, setting) <= 0:
+                raise ValueError(f"{setting} is {getattr(self, setting)}: it must be positive")
+        if not 0 < self.smoothing <= 1:
+            raise ValueError(f"smoothing is {self.smoothing}: choose above 0 and at most 1")
+        if self.capacity < max(self.start, self.steps * self.copies):
+            raise ValueError(
+                f"a capacity of {self.capacity} is too small for start={self.start} and rounds of "
+                f"{self.steps * self.copies} steps per task: raise it"
+            )
+
+    def initial(
+        self, suite: TaskSuite, seeds: Sequence[int], network: str = "mlp", layers: int = 4, width: int = 64
+    ) -> ActorCritic:
+        """Make one fresh squashed Gaussian policy per seed, with twin critics and their targets."""
+        distribution = SquashedGaussian.of(suite.action_space)
+        policy = Policy(built(network, suite, distribution.outputs, layers, width), distribution)
+        judge = built(seeing(network), suite, 1, layers, width, gain=1.0, actions=distribution.dimensions)
+        critic = Twin(judge)
+        streams = Streams(seeds, branch=0)
+        actors, critics = policy.initial(streams), critic.initial(streams)
+        log_temperature = torch.full((len(seeds), len(suite)), log(self.temperature))
+        more = {"target_critics": critics.clone(), "log_temperature": log_temperature}
+        scale = torch.full((len(seeds),), 1 / self.reward_scale)
+        return ActorCritic(policy, critic, actors, critics, scale, more)
+
+    def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
+        return self.steps * self.copies * sum(len(subset) for subset in subsets)
+
+    def train(
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        seeds: Sequence[int],
+        learning_rates: Sequence[float] | None = None,
+        description: str | None = None,
+        observe: Callable[[int, ActorCritic], object] | None = None,
+        folder: str | Path | None = None,
+        checkpoint_steps: int = 100_000,
+    ) -> tuple[ActorCritic, pd.DataFrame]:
+        """Train policy p of the stack on the tasks `subsets[p]`, all policies together; see `Learner.train`.
+
+        Parameters
+        ----------
+        agent, suite, subsets, steps, seeds, learning_rates, description, observe
+            As for every learner, but subsets of one stack must be of one size.
+        folder : path, optional
+            Where to keep the training, replay included. A later call with the same arguments goes on from
+            there; with more `steps` it goes on further. Simulators then begin new episodes with new random
+            numbers, so a training that was cut off ends elsewhere than one that was not.
+        checkpoint_steps : int
+            Environment steps between two visits to the folder.
+        """
+        _check(agent, subsets, steps, checkpoint_steps)
+        per_round, rounds = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
+        rates = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
+        updates = self._updates(agent, suite, subsets, rates)
+        replay = self._replay(agent, suite, subsets, None if folder else rounds)
+        begun, earlier, kept = 0, None, None
+        if folder is not None:
+            kept = TrainingFolder.open(folder, configuration(self, agent, suite, subsets, seeds, rates))
+            found = kept.load()
+            if found is not None:
+                begun, earlier = _restore(*found, updates, replay)
+                if begun >= rounds:
+                    return updates.agent(), earlier
+        collector = Collector(suite, subsets, self.copies, _continued(seeds, begun))
+        episodes = EpisodeReturns(collector.layout, len(suite))
+        acting = agent.to("cpu")
+        bar = steps_bar(rounds * per_round, description)
+        with bar, threads_for(updates.samples * updates.size // _USUAL):
+            bar.update(begun * per_round)
+            for iteration in range(begun, rounds):
+                done = (iteration + 1) * per_round
+                # Simulators live on the CPU, wherever the updates are.
+                acting = replace(acting, actors=updates.actors.cpu())
+                rollout = collector.collect(acting, self.steps)
+                episodes.update(rollout, done)
+                self._remember(replay, rollout, updates)
+                if (iteration + 1) * self.steps * self.copies >= self.start:
+                    self._learn(updates, replay, Streams(seeds, _ROUNDS + iteration))
+                bar.update(per_round)
+                if observe is not None:
+                    observe(done, updates.agent())
+                due = iteration + 1 == rounds or done % checkpoint_steps < per_round
+                if kept is not None and due:
+                    state = {"rounds": torch.tensor(iteration + 1)} | updates.state() | replay.state()
+                    kept.save(state, _curve(earlier, episodes))
+        collector.close()
+        return updates.agent(), _curve(earlier, episodes)
+
+    def transitions(
+        self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
+    ) -> Transitions:
+        """Collect steps with their soft advantages, which have mean 0 under the policy.
+
+        A(s, a) = min Q(s, a) - α log π(a|s) - V(s), with V(s) = E[min Q(s, a') - α log π(a'|s)] over a' from
+        π: the policy gradient of the return together with its entropy, which is what was trained for. The
+        expectation is the mean over 8 actions.
+        """
+
+        def advantages_of(rollout: Rollout) -> Float[np.ndarray, "steps environments"]:
+            return soft_advantages(agent, rollout, seed)
+
+        return collect_transitions(agent, suite, steps_per_task, copies, seed, advantages_of)
+
+    # ------------------------------------------------------------------ what a training is made of
+    def _updates(
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        subsets: Sequence[Sequence[int]],
+        rates: Sequence[float],
+    ) -> SoftUpdates:
+        usual = -float(squashed_gaussian(agent).dimensions)
+        return SoftUpdates(
+            agent,
+            torch.tensor([list(subset) for subset in subsets], device=agent.actors.device),
+            -(-self.batch // len(subsets[0])),
+            agent.actors.new_tensor(rates),
+            suite.discount,
+            self.smoothing,
+            usual if self.target_entropy is None else self.target_entropy,
+            self.max_norm,
+        )
+
+    def _replay(
+        self, agent: ActorCritic, suite: TaskSuite, subsets: Sequence[Sequence[int]], rounds: int | None
+    ) -> Replay:
+        """Make room for so many rounds, or for as many as are remembered."""
+        capacity = self.capacity
+        if rounds is not None:
+            capacity = min(capacity, rounds * self.steps * self.copies)
+        features, dimensions = suite.observation_space.shape[0], squashed_gaussian(agent).dimensions
+        return Replay(len(subsets), len(subsets[0]), capacity, features, dimensions, agent.actors)
+
+    def _remember(self, replay: Replay, rollout: Rollout, updates: SoftUpdates) -> None:
+        """Put a rollout into the replay, what only resets an environment left out."""
+
+        def rings(array: Tensor) -> Tensor:
+            """Order [steps, policies, environments, ...] as [policies, tasks, new, ...], from old to new."""
+            return array.unflatten(2, (-1, self.copies)).movedim(0, 2).flatten(2, 3).to(updates.actors.device)
+
+        def numbers(array: np.ndarray) -> Tensor:
+            return rings(torch.from_numpy(array).to(updates.actors.dtype))
+
+        steps = Steps(
+            rings(rollout.observations[:-1]),
+            rings(rollout.observations[1:]),
+            rings(updates.distribution.squashed(rollout.actions)),
+            numbers(self.reward_scale * rollout.rewards),
+            numbers(rollout.terminated),
+        )
+        replay.insert(steps, rings(torch.from_numpy(rollout.real)))
+
+    def _learn(self, updates: SoftUpdates, replay: Replay, streams: Streams) -> None:
+        """Make the updates of one round, whose random numbers are drawn at once."""
+        places = streams.uniforms(self.updates, updates.tasks, updates.samples // updates.tasks)
+        noise = streams.normals(self.updates, 2, updates.samples, updates.distribution.dimensions)
+        drawn = torch.from_numpy(places).to(updates.actors.device), torch.from_numpy(noise).to(updates.actors)
+        for place, each in zip(*(numbers.unbind(dim=1) for numbers in drawn), strict=True):
+            updates.update(replay.draw(place), each)
+
+
+def _check(agent: ActorCritic, subsets: Sequence[Sequence[int]], steps: int, checkpoint_steps: int) -> None:
+    if steps < 1:
+        raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
+    if checkpoint_steps < 1:
+        raise ValueError(f"cannot save every {checkpoint_steps} environment steps: choose 1 or more")
+    sizes = sorted({len(subset) for subset in subsets})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"soft actor-critics of {sizes[0]} and of {sizes[-1]} tasks do not train in one stack: "
+            "make a stack for each size, as train_each does"
+        )
+    squashed_gaussian(agent)
+
+
+def _continued(seeds: Sequence[int], begun: int) -> list[int]:
+    """Give the seeds of simulators and actions from round `begun` on."""
+    if begun == 0:
+        return list(seeds)
+    return (derive(np.asarray(seeds, dtype=np.int64), begun) % 2**31).tolist()
+
+
+def _restore(
+    state: dict[str, Tensor], curve: pd.DataFrame, updates: SoftUpdates, replay: Replay
+) -> tuple[int, pd.DataFrame]:
+    """Put a training back; give the rounds that it has had, and its learning curve."""
+    updates.restore(state)
+    replay.restore(state)
+    return int(state["rounds"]), curve
+
+
+def _curve(earlier: pd.DataFrame | None, episodes: EpisodeReturns) -> pd.DataFrame:
+    curve = episodes.to_frame()
+    return curve if earlier is None else pd.concat([earlier, curve], ignore_index=True)
