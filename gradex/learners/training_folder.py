@@ -102,8 +102,10 @@ class TrainingFolder:
             for name in sorted(tensors)
             if name.startswith(_CURVE)
         }
-        order = ["steps", "policy", "task", "return_mean", "episodes"]
-        return tensors, pd.DataFrame({name: np.asarray(columns[name]) for name in order})
+        # A file keeps no order; success is told by some suites only.
+        order = ["steps", "policy", "task", "return_mean", "episodes", "success"]
+        kept = {name: np.asarray(columns[name]) for name in order if name in columns}
+        return tensors, pd.DataFrame(kept)
 
 
 def configuration(
