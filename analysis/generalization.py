@@ -254,8 +254,9 @@ def plot(table: pd.DataFrame) -> Figure:
         panels = part.subplots(len(_LABELS), len(suites), sharex="col", squeeze=False)
         for column, suite in enumerate(suites):
             chosen = table[(table.suite == suite) & (table.panel == name)]
+            chosen = chosen.assign(thousands=chosen.steps / 1000)
             for ax, value in zip(panels[:, column], _LABELS, strict=True):
-                _draw(ax, chosen, value, "steps" if name == "training" else "tasks")
+                _draw(ax, chosen, value, "thousands" if name == "training" else "tasks")
                 if value in _ERRORS:
                     mean, low, high = told.loc[(suite, name), [value, f"{value}_low", f"{value}_high"]]
                     note = f"ρ = {mean:.2f} ({low:.2f} to {high:.2f})".replace("-", "\N{MINUS SIGN}")
@@ -263,7 +264,7 @@ def plot(table: pd.DataFrame) -> Figure:
                 if column == 0:
                     ax.set_ylabel(_LABELS[value])
             panels[0, column].set_title(suite)
-            panels[-1, column].set_xlabel("steps for each task" if name == "training" else "tasks")
+            panels[-1, column].set_xlabel("thousand steps for each task" if name == "training" else "tasks")
         part.align_ylabels()
         if name == "training":
             handles = panels[0, 0].get_lines()[: len(_ALONG)]

@@ -201,8 +201,7 @@ class _Batch:
         advantage = samples(torch.from_numpy(advantages))
         targets = samples(torch.from_numpy(advantages + values[:-1]))
         weights = real / real.sum(dim=1, keepdim=True)
-        groups = tasks if standardise == "task" else torch.zeros_like(tasks)
-        advantage = _standardised(advantage, weights, groups)
+        advantage = _standardised(advantage, weights, tasks if standardise == "task" else None)
         log_probs = agent.policy.log_prob(agent.actors, observations, tasks, actions)
         return cls(observations, tasks, actions, log_probs, advantage, targets, weights)
 
@@ -225,11 +224,13 @@ class _Batch:
 def _standardised(
     values: Float[Tensor, "policies samples"],
     weights: Float[Tensor, "policies samples"],
-    groups: Int[Tensor, "policies samples"],
+    groups: Int[Tensor, "policies samples"] | None,
 ) -> Float[Tensor, "policies samples"]:
-    """Bring each group of a policy's samples to weighted mean 0 and standard deviation 1."""
+    """Bring a policy's samples, or each group of them, to weighted mean 0 and standard deviation 1."""
 
     def mean(numbers: Tensor) -> Tensor:
+        if groups is None:
+            return (weights * numbers).sum(dim=1, keepdim=True)
         sums = weights.new_zeros(len(weights), int(groups.max()) + 1)
         total = sums.scatter_add(1, groups, weights)
         return (sums.scatter_add(1, groups, weights * numbers) / total.clamp(min=1e-12)).gather(1, groups)
