@@ -199,24 +199,22 @@ class _Runs:
             reached = measured[["task", "success", "return_mean"]]
             told = {"what": "evaluation", "group": number, "episodes": self.amount.episodes}
             tables.append(reached.assign(**told))
-            curve = _curve(policy.history_, len(tasks)).assign(what="curve", group=number)
             # Where groups part, all have come as far as the meta-policy.
-            came = 0 if method in _NETWORKS else self.amount.steps_per_task
+            half = self.amount.steps_per_task
+            came, own = (0, 2 * half) if method in _NETWORKS else (half, half)
+            curve = _curve(policy.history_, len(tasks), own).assign(what="curve", group=number)
             tables.append(curve.assign(task=curve.task.map(dict(enumerate(names))), steps=curve.steps + came))
         return pd.concat(tables, ignore_index=True).assign(method=method, k=k, draw=draw)
 
 
-def _curve(history: pd.DataFrame, tasks: int) -> pd.DataFrame:
+def _curve(history: pd.DataFrame, tasks: int, steps_per_task: int) -> pd.DataFrame:
     """Average a learning curve over pieces of the training, by task."""
-    piece = np.ceil(history.steps / history.steps.max() * _POINTS).astype(int)
-    episodes = history.assign(
-        piece=piece,
-        success=history.success * history.episodes,
-        return_mean=history.return_mean * history.episodes,
-    )
-    sums = episodes.groupby(["piece", "task"])[["success", "return_mean", "episodes"]].sum()
+    piece = np.ceil(history.steps / tasks / steps_per_task * _POINTS).clip(upper=_POINTS)
+    sums = pd.DataFrame({name: history[name] * history.episodes for name in ("success", "return_mean")})
+    sums = sums.assign(piece=piece, task=history.task, episodes=history.episodes)
+    sums = sums.groupby(["piece", "task"]).sum()
     means = sums[["success", "return_mean"]].div(sums.episodes, axis=0).reset_index()
-    return means.assign(steps=means.piece * history.steps.max() / _POINTS / tasks).drop(columns="piece")
+    return means.assign(steps=means.piece * steps_per_task / _POINTS).drop(columns="piece")
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

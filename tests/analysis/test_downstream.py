@@ -1,0 +1,61 @@
+"""The study of MT10: what is trained once is kept, and what the table says of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import downstream
+from gradex import MetaPolicy
+
+METHODS = {"multi-task MLP", "multi-head MLP", "PaCo", "CARE", "soft modularization"}
+GROUPINGS = {"random groups", "gradient-similarity groups", "PolicyGradEx groups"}
+
+
+def test_what_was_trained_is_kept_and_every_task_is_measured_once_per_run(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = downstream.compute(0, "smoke")
+    evaluated = table[table.what == "evaluation"]
+    assert set(evaluated.method) == METHODS | GROUPINGS
+    assert set(evaluated[evaluated.method.isin(METHODS)].k) == {1}
+    assert set(evaluated[evaluated.method.isin(GROUPINGS)].k) == {2}
+    assert (evaluated.groupby(["method", "k", "draw"]).task.nunique() == 5).all()
+    assert (evaluated.groupby(["method", "k", "draw"]).size() == 5).all()
+    assert evaluated.success.between(0, 1).all()
+    # Groups part halfway of what single networks take.
+    curve = table[table.what == "curve"]
+    assert curve.steps.max() == 160
+    assert curve[~curve.method.isin(METHODS)].steps.min() > 80
+
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("trained again")
+
+    for way in ("fit", "adapt"):
+        monkeypatch.setattr(MetaPolicy, way, refuse)
+    pd.testing.assert_frame_equal(downstream.compute(0, "smoke"), table)
+    assert len(downstream.plot(table).axes) >= 4
+
+
+def test_the_middle_half_counts_and_one_run_has_the_spread_of_its_episodes() -> None:
+    rates = [0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0]
+    table = pd.DataFrame(
+        {
+            "what": "evaluation",
+            "method": "PaCo",
+            "k": 1,
+            "draw": 0,
+            "seed": 0,
+            "task": list("abcdefgh"),
+            "success": rates,
+            "episodes": 50,
+        }
+    )
+    row = downstream.summary(table).iloc[0]
+    assert row.success == np.mean(rates)
+    assert row.iqm == 0.5
+    assert row.solved == 2
+    # Half of the tasks are certain; the mean of eight has the standard error of four halves by 50 episodes.
+    stderr = np.sqrt(4 * 0.25 / 50) / 8
+    assert row.success_high - row.success_low == pytest.approx(2 * 1.96 * stderr, rel=0.15)
+    assert row.iqm_low < 0.5 < row.iqm_high
