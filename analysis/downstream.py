@@ -42,7 +42,8 @@ class _Amount:
     ----------
     options : dict
         Of the suite.
-    learner : PPO
+    learner : PPO, optional
+        By default what is recommended for the suite.
     layers, width : int
         Of soft modularization; the other networks get the width at which they have as many parameters.
     steps_per_task : int
@@ -56,7 +57,7 @@ class _Amount:
     """
 
     options: dict[str, Any]
-    learner: PPO
+    learner: PPO | None
     layers: int
     width: int
     steps_per_task: int
@@ -66,7 +67,6 @@ class _Amount:
     episodes: int
 
 
-_LEARNER = PPO(steps=200, copies=8, minibatches=10, epochs=4, standardise="task")
 _AMOUNTS = {
     "smoke": _Amount(
         {"tasks": ["reach", "push", "drawer-close", "window-open", "window-close"], "horizon": 20},
@@ -80,9 +80,9 @@ _AMOUNTS = {
         episodes=4,
     ),
     "laptop": _Amount(
-        {"horizon": 200}, _LEARNER, 4, 128, 100_000, (2, 3, 4), draws=2, transitions=2048, episodes=50
+        {"horizon": 200}, None, 4, 128, 50_000, (2, 3, 4), draws=2, transitions=2048, episodes=50
     ),
-    "paper": _Amount({}, _LEARNER, 4, 256, 1_000_000, (2, 3, 4), draws=5, transitions=2048, episodes=50),
+    "paper": _Amount({}, None, 4, 256, 1_000_000, (2, 3, 4), draws=5, transitions=2048, episodes=50),
 }
 _ONE = "soft modularization"
 _NETWORKS = {
@@ -137,7 +137,7 @@ class _Runs:
         shapes = (suite.observation_space.shape[0], 4, len(suite), amount.layers)
         shared = MetaPolicy(suite, _SHARED, layers=amount.layers, width=amount.width).initial([0])
         width = matched_width(network, *shapes, shared.policy.network.size)
-        return MetaPolicy(suite, network, amount.learner, self.seed, amount.layers, width)
+        return MetaPolicy(suite, network, amount.learner or "ppo", self.seed, amount.layers, width)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"

@@ -41,6 +41,12 @@ _RECIPES = {
     # Stopped early, like reversed cart-poles; so early, plain settings do.
     "lunarlander-reversed": Recipe(500_000, 600_000),
     "navigation": Recipe(200_000, 400_000),
+    # Rollouts of whole episodes where the horizon is 200; tasks pay very differently until they are solved.
+    "mt10": Recipe(
+        2_000_000,
+        2_000_000,
+        PPO(steps=200, epochs=8, minibatches=20, learning_rate=5e-4, standardise="task"),
+    ),
 }
 
 
