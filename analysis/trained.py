@@ -32,6 +32,13 @@ class Setting:
         Depths of the policy to compare.
     transitions : int
         Per task, for the estimate.
+    subsets : int
+        At most; fewer where there are not so many.
+    network : str
+        Architecture of the policy.
+    width : int
+    measure : {"return", "success"}
+        What real training is measured by.
     seeds, depth_seeds : int, optional
         Fewer than the study's own, where training takes long: in all, and of depths other than four layers.
     """
@@ -45,6 +52,10 @@ class Setting:
     meta_steps: int | None = None
     layers: tuple[int, ...] = (4,)
     transitions: int = 2048
+    subsets: int = 200
+    network: str = "mlp"
+    width: int = 64
+    measure: str = "return"
     seeds: int | None = None
     depth_seeds: int | None = None
 
@@ -129,20 +140,23 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     dimension = min(400, len(meta.parameters))
     grouping = PolicyGradEx(
         k=setting.k,
+        subsets=setting.subsets,
         projection_dim=dimension,
         steps_per_task=setting.transitions,
         group_steps=0,
         bootstrap=0,
         seed=seed,
     ).fit(meta.suite, meta=meta)
-    truth = GroundTruth(setting.steps_per_task, setting.replicates, setting.episodes, seed=seed)
+    amounts = (setting.steps_per_task, setting.replicates, setting.episodes)
+    truth = GroundTruth(*amounts, measure=setting.measure, seed=seed)
     return Trained(grouping, truth.fit(meta, grouping.scores_.subsets, folder))
 
 
 def prepare(setting: Setting, seed: int, layers: int, path: Path) -> MetaPolicy:
     """Train the meta-policy of a suite, or take over the one that is kept."""
     suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
-    return kept(path, MetaPolicy(suite, seed=seed, layers=layers), lambda meta: meta.fit(setting.meta_steps))
+    fresh = MetaPolicy(suite, setting.network, seed=seed, layers=layers, width=setting.width)
+    return kept(path, fresh, lambda meta: meta.fit(setting.meta_steps))
 
 
 def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy], MetaPolicy]) -> MetaPolicy:
