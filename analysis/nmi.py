@@ -203,7 +203,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (suite, layers, affinity), part in table.groupby(["suite", "layers", "affinity"], sort=False):
         told = part.dropna(subset="nmi")
-        low, high = confidence_interval(told.nmi.to_numpy()) if len(told) else (np.nan, np.nan)
+        interval = confidence_interval(told.nmi.to_numpy()) if len(told) else (np.nan, np.nan)
+        low, high = np.clip(interval, 0, 1)
         rows.append(
             {
                 "suite": suite,
