@@ -123,7 +123,7 @@ class MetaPolicy:
 
     def initial(self, seeds: Sequence[int]) -> ActorCritic:
         """Give the stack of fresh policies with which training begins, one for each seed."""
-        return self.learner.initial(self.suite, seeds, self.network, self.layers, self.width)
+        return self.learner.initial(self.suite, seeds, self.layers, self.width, self.network)
 
     def adapt(self, subset: Sequence[int], steps: int, seed: int | None = None) -> "MetaPolicy":
         """Train on from this policy, on a subset of the tasks.

@@ -41,7 +41,7 @@ class ActorCritic:
 
     @classmethod
     def initial(
-        cls, suite: TaskSuite, seeds: Sequence[int], network: str = "mlp", layers: int = 4, width: int = 64
+        cls, suite: TaskSuite, seeds: Sequence[int], layers: int = 4, width: int = 64, network: str = "mlp"
     ) -> "ActorCritic":
         """Make one fresh policy and critic per seed, both of one architecture.
 
@@ -51,9 +51,9 @@ class ActorCritic:
         ----------
         suite : TaskSuite
         seeds : sequence of int
+        layers, width : int
         network : str
             One of `gradex.policies.ARCHITECTURES`.
-        layers, width : int
         """
         distribution = action_distribution(suite.action_space)
         policy = Policy(built(network, suite, distribution.outputs, layers, width), distribution)

@@ -18,10 +18,10 @@ class Learner(ABC):
     name: ClassVar[str]
 
     def initial(
-        self, suite: TaskSuite, seeds: Sequence[int], network: str = "mlp", layers: int = 4, width: int = 64
+        self, suite: TaskSuite, seeds: Sequence[int], layers: int = 4, width: int = 64, network: str = "mlp"
     ) -> ActorCritic:
         """Make one fresh policy per seed, with whatever else this learner trains."""
-        return ActorCritic.initial(suite, seeds, network, layers, width)
+        return ActorCritic.initial(suite, seeds, layers, width, network)
 
     @abstractmethod
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:

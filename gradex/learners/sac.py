@@ -105,7 +105,7 @@ class SAC(Learner):
             )
 
     def initial(
-        self, suite: TaskSuite, seeds: Sequence[int], network: str = "mlp", layers: int = 4, width: int = 64
+        self, suite: TaskSuite, seeds: Sequence[int], layers: int = 4, width: int = 64, network: str = "mlp"
     ) -> ActorCritic:
         """Make one fresh squashed Gaussian policy per seed, with twin critics and their targets."""
         distribution = SquashedGaussian.of(suite.action_space)
