@@ -131,7 +131,7 @@ class GroundTruth:
         chosen = [tuple(sorted(map(index, subset))) for subset in subsets]
         for subset in chosen:
             check_subset(subset, n)
-        units = list(self._units(chosen))
+        units = list(self._units(chosen, meta))
         store = None
         if folder is not None:
             store = _Store.open(Path(folder), self._configuration(meta, chosen, units))
@@ -151,12 +151,14 @@ class GroundTruth:
         self.steps_ = len(finished) * sum(self._unit_steps(meta, chosen, rows) for rows in units)
         return self
 
-    def _units(self, subsets: Sequence[Sequence[int]]) -> Iterator[Int[np.ndarray, " _"]]:
-        """Deal the subsets of each size out to units, as row numbers."""
+    def _units(self, subsets: Sequence[Sequence[int]], meta: MetaPolicy) -> Iterator[Int[np.ndarray, " _"]]:
+        """Deal the subsets of each size out to units that fit into memory, as row numbers."""
         sizes = np.array([len(subset) for subset in subsets])
         for size in np.unique(sizes):
             rows = np.flatnonzero(sizes == size)
             policies = max(1, _UNIT_STEPS // (self.steps_per_task * int(size)))
+            fitting = meta.suite.fitting(meta.learner.environments(int(size)))
+            policies = policies if fitting is None else min(policies, fitting)
             yield from np.array_split(rows, -(-len(rows) // policies))
 
     def _unit_steps(

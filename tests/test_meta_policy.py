@@ -396,3 +396,29 @@ def test_an_unwritable_place_is_named(meta: MetaPolicy, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot write to .*choose another folder"):
         meta.save(tmp_path / "file" / "policy.safetensors")
+
+
+# ---------------------------------------------------------------------- what takes memory
+def test_stacks_that_do_not_fit_are_trained_one_after_the_other(
+    meta: MetaPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subsets = [[0, 1], [2, 3], [0, 3], [1], [2]]
+    together = meta.adapt_each(subsets, 3 * 8 * ROLLOUT)
+    # Two policies with two tasks of two copies each.
+    monkeypatch.setattr(type(meta.suite), "most_environments", 8)
+    sizes = []
+    train = PPO.train
+
+    def spy(self: PPO, agent: ActorCritic, *arguments: object, **keywords: object) -> object:
+        sizes.append(len(agent))
+        return train(self, agent, *arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PPO, "train", spy)
+    apart = meta.adapt_each(subsets, 3 * 8 * ROLLOUT)
+    assert sizes == [2, 2, 1]
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_allclose(one.parameters, other.parameters, atol=1e-5)
+        assert one.history_.steps.max() == other.history_.steps.max()
+    truth = GroundTruth(ROLLOUT, replicates=1, episodes=2, jobs=1)
+    truth.fit(meta, subsets)
+    assert sizes[3:] == [2, 2, 1]

@@ -8,6 +8,7 @@ import pandas as pd
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Collector
 from gradex.learners.threads import threads_for
+from gradex.streams import derive
 from gradex.tasks import TaskSuite
 
 #: Steps between two looks at which environments still owe an episode.
@@ -46,6 +47,38 @@ def evaluate(
     """
     if episodes < 2:
         raise ValueError(f"{episodes} episodes have no standard error: ask for at least 2")
+    members = [(policy, task) for policy, subset in enumerate(subsets) for task in subset]
+    together = min(suite.fitting(len(members)) or episodes, episodes)
+    pieces = []
+    for number, first in enumerate(range(0, episodes, together)):
+        # Where not all fit into memory, further episodes begin from random numbers of their own.
+        own = seeds if number == 0 else (derive(np.asarray(seeds, dtype=np.int64), number) % 2**31).tolist()
+        pieces.append(_episodes(agent, suite, subsets, min(together, episodes - first), own, choose))
+    paid, lengths, success = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
+    return pd.DataFrame(
+        {
+            "policy": [policy for policy, _ in members],
+            "task": [suite.tasks[task].name for _, task in members],
+            "return_mean": paid.mean(axis=1),
+            "return_stderr": paid.std(axis=1, ddof=1) / np.sqrt(episodes),
+            "success": success.mean(axis=1),
+            "episode_length": lengths.mean(axis=1),
+        }
+    )
+
+
+def _episodes(
+    agent: ActorCritic,
+    suite: TaskSuite,
+    subsets: Sequence[Sequence[int]],
+    episodes: int,
+    seeds: Sequence[int],
+    choose: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give return, length and success of one episode in each environment, [policy and task, episodes].
+
+    Success is nan where the suite reports none.
+    """
     collector = Collector(suite, subsets, episodes, seeds)
     owing = collector.layout.real.copy()
     returns, lengths, success = (
@@ -79,15 +112,5 @@ def evaluate(
         """Order [policies, environments] as [policy and task, episodes]."""
         return array[real].reshape(-1, episodes)
 
-    paid = by_task(returns)
-    members = [(policy, task) for policy, subset in enumerate(subsets) for task in subset]
-    return pd.DataFrame(
-        {
-            "policy": [policy for policy, _ in members],
-            "task": [suite.tasks[task].name for _, task in members],
-            "return_mean": paid.mean(axis=1),
-            "return_stderr": paid.std(axis=1, ddof=1) / np.sqrt(episodes),
-            "success": by_task(success).mean(axis=1) if reports_success else np.nan,
-            "episode_length": by_task(lengths).mean(axis=1),
-        }
-    )
+    reached = success if reports_success else np.full(success.shape, np.nan)
+    return by_task(returns), by_task(lengths), by_task(reached)

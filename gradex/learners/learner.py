@@ -27,6 +27,10 @@ class Learner(ABC):
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
         """Count the environment steps of one round of all policies: to act, and to learn from it."""
 
+    @abstractmethod
+    def environments(self, tasks: int) -> int:
+        """Count the environments that a policy with this many tasks acts in at the same time."""
+
     def rounds(self, suite: TaskSuite, subsets: Sequence[Sequence[int]], steps: int) -> int:
         """Count the rounds that take at least `steps` environment steps."""
         return -(-steps // self.round_steps(suite, subsets))

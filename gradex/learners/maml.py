@@ -172,6 +172,9 @@ class MAML(Learner):
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
         return len(subsets) * self.tasks * self.trajectories * _length(suite) * (self.inner_steps + 1)
 
+    def environments(self, tasks: int) -> int:
+        return self.tasks * self.trajectories
+
     def transitions(
         self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
     ) -> Transitions:

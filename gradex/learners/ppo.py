@@ -73,6 +73,9 @@ class PPO(Learner):
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
         return self.steps * self.copies * sum(len(subset) for subset in subsets)
 
+    def environments(self, tasks: int) -> int:
+        return self.copies * tasks
+
     def train(
         self,
         agent: ActorCritic,

@@ -122,6 +122,9 @@ class SAC(Learner):
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
         return self.steps * self.copies * sum(len(subset) for subset in subsets)
 
+    def environments(self, tasks: int) -> int:
+        return self.copies * tasks
+
     def train(
         self,
         agent: ActorCritic,

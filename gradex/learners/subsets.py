@@ -21,7 +21,8 @@ def train_each(
     """Train one policy per subset, and keep what there is at several points along the way.
 
     There is one stack per size of subset: in a common one the small subsets would be padded to the largest.
-    A policy trains to the same parameters in any company, so nothing else changes.
+    Where environments take much memory there are several. A policy trains to the same parameters in any
+    company, so nothing else changes.
 
     Parameters
     ----------
@@ -56,10 +57,15 @@ def train_each(
     moments = [rounds * (number + 1) // snapshots for number in range(snapshots)]
     trained: dict[int, list[tuple[ActorCritic, pd.DataFrame]]] = {}
     for size in sorted({len(subset) for subset in subsets}):
-        chosen = [index for index, subset in enumerate(subsets) if len(subset) == size]
-        own = [seeds[index] for index in chosen]
-        stack = _train_stack(learner, start(own), suite, [subsets[index] for index in chosen], moments, own)
-        trained |= dict(zip(chosen, stack, strict=True))
+        same = [index for index, subset in enumerate(subsets) if len(subset) == size]
+        together = suite.fitting(learner.environments(size)) or len(same)
+        for first in range(0, len(same), together):
+            chosen = same[first : first + together]
+            own = [seeds[index] for index in chosen]
+            members = [subsets[index] for index in chosen]
+            trained |= dict(
+                zip(chosen, _train_stack(learner, start(own), suite, members, moments, own), strict=True)
+            )
     return [trained[index] for index in range(len(subsets))]
 
 

@@ -76,6 +76,8 @@ class MetaWorld(TaskSuite):
     at each step whether the task is solved at that moment.
     """
 
+    #: In EnvPool each takes about 20 MB.
+    most_environments = 160
     #: The tasks of the suite unless others are asked for.
     benchmark: ClassVar[tuple[str, ...]]
 

@@ -60,6 +60,8 @@ class TaskSuite(ABC):
     family: ClassVar[str]
     #: Discount of the Markov decision process, shared by all tasks.
     discount: ClassVar[float] = 0.99
+    #: Environments that fit into a laptop's memory at the same time, where each takes much of it.
+    most_environments: ClassVar[int | None] = None
     #: Whether tasks differ in reward only, so that one set of transitions serves all of them.
     shared_dynamics: bool = False
 
@@ -250,6 +252,10 @@ class TaskSuite(ABC):
     @abstractmethod
     def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
         """Make a simulator with one environment per entry of `tasks`, each with its own seed."""
+
+    def fitting(self, environments: int) -> int | None:
+        """Give how many times so many environments fit into memory, at least 1; None where all do."""
+        return None if self.most_environments is None else max(1, self.most_environments // environments)
 
     # ------------------------------------------------------------------ looks
     def to_frame(self) -> pd.DataFrame:

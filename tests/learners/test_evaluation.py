@@ -1,8 +1,9 @@
 """What policies earn, against a loop over one simulator and against scripts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -74,3 +75,29 @@ def test_an_episode_that_never_ends_is_named(fresh: Fresh, monkeypatch: pytest.M
         ValueError, match="'sisyphus' has not ended after 128 steps: give its environment a time"
     ):
         evaluate(fresh(suite, [0]), suite, [[0]], 2, [0])
+
+
+def test_where_environments_do_not_fit_episodes_come_in_pieces(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, subsets, seeds = TaskSuite.make("cartpole", n=3), [[1], [2, 0]], [7, 8]
+    agent = fresh(suite, [0, 1])
+    first = evaluate(agent, suite, subsets, 4, seeds)
+    most = []
+    build = type(suite).build
+
+    def spy(self: TaskSuite, tasks: Sequence[object], each: object) -> object:
+        most.append(len(tasks))
+        return build(self, tasks, each)
+
+    monkeypatch.setattr(type(suite), "build", spy)
+    monkeypatch.setattr(type(suite), "most_environments", 13)  # four episodes of three policies and tasks
+    table = evaluate(agent, suite, subsets, 10, seeds)
+    assert most == [12, 12, 6]
+    pd.testing.assert_frame_equal(evaluate(agent, suite, subsets, 4, seeds), first)
+    # Means of ten, of which the first four are known: the other six are other episodes.
+    others = (10 * table.return_mean - 4 * first.return_mean) / 6
+    assert (others - first.return_mean).abs().min() > 0
+    assert (others >= 1).all()
+    again = evaluate(agent, suite, subsets, 10, seeds)
+    pd.testing.assert_frame_equal(again, table)
