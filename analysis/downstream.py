@@ -26,6 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import trim_mean
 
+from analysis.study import plain
 from analysis.trained import kept
 from gradex import PPO, AffinityGraph, MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.affinity import RandomGrouping
@@ -281,7 +282,7 @@ def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
         ax.plot(mean.index / 1000, mean, color=_color(method), label=method, linewidth=1.2)
     ax.set(xlabel="steps for each task, thousands", ylabel="success in training", ylim=(0, 1))
     ax.legend(frameon=False, fontsize="x-small")
-    _plain(ax)
+    plain(ax)
 
 
 def _draw_methods(ax: Axes, told: pd.DataFrame) -> None:
@@ -292,7 +293,7 @@ def _draw_methods(ax: Axes, told: pd.DataFrame) -> None:
     labels = [row.method if row.k == 1 else f"{row.k} {row.method}" for row in shown.itertuples()]
     ax.set_yticks(range(len(shown)), labels)
     ax.set(xlabel="success, mean over tasks", xlim=(0, 1))
-    _plain(ax)
+    plain(ax)
 
 
 def _draw_numbers(ax: Axes, told: pd.DataFrame) -> None:
@@ -307,7 +308,7 @@ def _draw_numbers(ax: Axes, told: pd.DataFrame) -> None:
         xlabel="number of groups", ylabel="success, mean over tasks", ylim=(0, 1), xticks=sorted(set(told.k))
     )
     ax.legend(frameon=False, fontsize="x-small")
-    _plain(ax)
+    plain(ax)
 
 
 def _draw_tasks(ax: Axes, table: pd.DataFrame) -> None:
@@ -318,9 +319,3 @@ def _draw_tasks(ax: Axes, table: pd.DataFrame) -> None:
     names = [name.removesuffix("-v3") for name in rates.columns]
     ax.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     ax.figure.colorbar(image, ax=ax, label="success", shrink=0.8)
-
-
-def _plain(ax: Axes) -> None:
-    ax.grid(color="0.92")
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from io import BytesIO
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -88,13 +89,25 @@ def _save_small(figure: Figure, path: Path) -> None:
 def _seeds(study: ModuleType, scale: str, count: int, kept: Path, resume: bool) -> Iterator[pd.DataFrame]:
     for seed in tqdm(range(count), desc="seeds"):
         path = kept / f"{seed}.csv"
-        if not (resume and path.exists()):
+        if not resume:
+            path.unlink(missing_ok=True)
+
+        def timed(seed: int = seed) -> pd.DataFrame:
             start = time.perf_counter()
-            rows = study.compute(seed, scale)
-            temporary = path.with_suffix(".unfinished")
-            rows.assign(seconds=time.perf_counter() - start).to_csv(temporary, index=False)
-            os.replace(temporary, path)
-        yield pd.read_csv(path)
+            rows: pd.DataFrame = study.compute(seed, scale)
+            return rows.assign(seconds=time.perf_counter() - start)
+
+        yield kept_table(path, timed)
+
+
+def kept_table(path: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Compute a table and keep it, whole or not at all, or take over the one that is kept."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".unfinished")
+        compute().to_csv(temporary, index=False)
+        os.replace(temporary, path)
+    return pd.read_csv(path)
 
 
 def _provenance(name: str, scale: str, seeds: int, seconds: float) -> dict[str, Any]:
@@ -112,6 +125,13 @@ def _provenance(name: str, scale: str, seeds: int, seconds: float) -> dict[str, 
         "python": platform.python_version(),
         "packages": {package: version(package) for package in _PACKAGES},
     }
+
+
+def plain(ax: Axes) -> None:
+    """Take away what a panel does not need, and put a grid behind it."""
+    ax.grid(color="0.92")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def confidence_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

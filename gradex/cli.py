@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
     group.add_argument(
-        "--affinity", choices=("pairwise", "interaction", "mean", "transfer"), default="pairwise"
+        "--affinity",
+        choices=("pairwise", "interaction", "mean", "transfer", "normalised"),
+        default="pairwise",
     )
     group.add_argument(
         "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"

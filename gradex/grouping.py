@@ -44,9 +44,10 @@ class PolicyGradEx:
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right.
-    affinity : {"pairwise", "interaction", "mean", "transfer"} or Affinity
+    affinity : {"pairwise", "interaction", "mean", "transfer", "normalised"} or Affinity
         How scores of subsets become affinities of pairs; "mean" is the paper's Eq. (5), "transfer" the one
-        for a hundred tasks and more, with a `subset_size` of 20 or so.
+        for a hundred tasks and more, with a `subset_size` of 20 or so, "normalised" the one for tasks that
+        react to their company some much and some little.
     score : {"loss", "improvement"} or Score
         How a subset is scored, see `gradex.surrogate`.
     projection_dim, projection : int, str

@@ -1,13 +1,14 @@
 """From scores of task subsets to groups of tasks: affinities, the clustering relaxation, rivals."""
 
 from gradex.affinity.affinities import (
-    Affinity,
     InteractionAffinity,
     MeanAffinity,
+    NormalisedAffinity,
     PairwiseAffinity,
     TransferAffinity,
     named_affinity,
 )
+from gradex.affinity.affinity import Affinity
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.bound import certified_upper_bound
 from gradex.affinity.exhaustive import ExhaustiveGrouping
@@ -36,6 +37,7 @@ __all__ = [
     "HierarchicalGrouping",
     "InteractionAffinity",
     "MeanAffinity",
+    "NormalisedAffinity",
     "PairwiseAffinity",
     "Partition",
     "RandomGrouping",

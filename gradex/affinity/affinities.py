@@ -1,110 +1,35 @@
-"""From scores of subsets to affinities between tasks: four estimators, one interface.
+"""From scores of subsets to affinities between tasks: several estimators, one interface.
 
 The score of a subset is mostly the mean of how hard its tasks are. Which groups are best depends only on what
 is left, the interaction of the tasks, and on the diagonal, which acts as a reward for leaving a task alone.
 `MeanAffinity` is the paper's average; `InteractionAffinity` averages what the difficulty of tasks does not
 explain; `PairwiseAffinity` fits difficulties and interactions together; `TransferAffinity` fits them to the
-score of each task instead of their mean.
+score of each task instead of their mean. `NormalisedAffinity` puts tasks that react much and little on one
+scale.
 """
 
 import difflib
-from abc import ABC, abstractmethod
-from typing import ClassVar, final
+from abc import abstractmethod
+from typing import final
 
 import numpy as np
 from jaxtyping import Float, Num
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator
 
-from gradex.affinity.designs import companion_design, entries, pair_design
+from gradex.affinity.affinity import (
+    Affinity,
+    with_additive_diagonal,
+    without_additive_part,
+    without_rounding,
+)
+from gradex.affinity.designs import companion_design, pair_design
 from gradex.affinity.ridge import DenseRidge, IterativeRidge, Ridge
-from gradex.affinity.subsets import Subsets, membership
+from gradex.affinity.subsets import Subsets
 
 # The ridge is solved densely up to this many entries of the pair design (160 MB) and this rank (seconds).
 _DENSE_ENTRIES = 20_000_000
 _DENSE_RANK = 1_500
-
-
-class Affinity(ABC):
-    """A way to estimate how much tasks help each other from scores of subsets."""
-
-    #: Whether it takes the score of each task in each subset instead of their mean.
-    per_task: ClassVar[bool] = False
-
-    @final
-    def matrix(
-        self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int
-    ) -> Float[np.ndarray, "{n} {n}"]:
-        """Estimate the affinity between every two tasks.
-
-        Parameters
-        ----------
-        subsets
-            m subsets of task indices, not necessarily of one size.
-        score : array [m], or [m, n] where the affinity is `per_task`
-            Score of each subset, f(S) in the paper, the mean over its tasks; or score of each task in each
-            subset, nan outside of it. Higher is better.
-        n
-            Number of tasks.
-
-        Returns
-        -------
-        array [n, n]
-            Symmetric, in units of the score; a higher entry says that the two tasks do better together.
-
-        Raises
-        ------
-        ValueError
-            If the scores are not as many finite numbers, a subset is malformed, or a pair of tasks is in no
-            subset.
-        """
-        members, score = self._checked(subsets, score, n)
-        estimate = self._estimate(members, score)
-        # What rounding leaves where there is no interaction must not pass for one.
-        return estimate if np.abs(estimate).max() > 1e-12 * np.abs(score).max() else np.zeros((n, n))
-
-    def settled(self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int) -> "Affinity":
-        """Return the affinity with all that it would choose from these scores chosen for good.
-
-        For estimates from other draws of the same scores: in a draw with replacement copies of a subset tell
-        of each other, so that cross-validation there would trust the scores too much.
-
-        Parameters
-        ----------
-        subsets, score, n
-            As for `matrix`.
-        """
-        return self
-
-    def _checked(
-        self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int
-    ) -> tuple[csr_array, Float[np.ndarray, " scores"]]:
-        """Return membership and scores, by task in the order of `entries`; raise where they are no basis."""
-        members = membership(subsets, n)
-        score = np.asarray(score, dtype=np.float64)
-        if score.shape != (members.shape if self.per_task else members.shape[:1]):
-            wanted = f"one score for each of {n} tasks" if self.per_task else "one score each"
-            raise ValueError(f"{members.shape[0]} subsets need {wanted}; got {score.size}")
-        subset, task = entries(members)
-        score = score[subset, task] if self.per_task else score
-        if not np.isfinite(score).all():
-            place = int(np.flatnonzero(~np.isfinite(score))[0])
-            wrong = int(subset[place]) if self.per_task else place
-            raise ValueError(
-                f"the score of subset {wrong} is {score[place]}; drop the subset or score it again"
-            )
-        missing = [(int(i), int(j)) for i, j in np.argwhere((members.T @ members).toarray() == 0) if i < j]
-        if missing:
-            shown = ", ".join(map(str, missing[:3])) + (", ..." if len(missing) > 3 else "")
-            raise ValueError(
-                f"{len(missing)} pairs of tasks are in no subset: {shown};"
-                " score more subsets (sample_subsets covers all pairs)"
-            )
-        return members, score
-
-    @abstractmethod
-    def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
-        """Estimate from valid input in which every pair is covered."""
 
 
 @final
@@ -128,7 +53,7 @@ class MeanAffinity(Affinity):
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
         affinity = _mean_over_subsets(members, score)
-        return affinity if self.diagonal == "mean" else _with_additive_diagonal(affinity)
+        return affinity if self.diagonal == "mean" else with_additive_diagonal(affinity)
 
 
 @final
@@ -140,7 +65,7 @@ class InteractionAffinity(Affinity):
     """
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
-        return _with_additive_diagonal(_mean_over_subsets(members, _Difficulty(members).residual(score)))
+        return with_additive_diagonal(_mean_over_subsets(members, _Difficulty(members).residual(score)))
 
 
 class RidgeAffinity(Affinity):
@@ -243,7 +168,7 @@ class TransferAffinity(RidgeAffinity):
     per_task = True
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
-        return _with_additive_diagonal(self._coefficients(members, score))
+        return with_additive_diagonal(self._coefficients(members, score))
 
     def _designs(self, members: csr_array) -> "tuple[csr_array, _Difficulty]":
         rows = members.nnz
@@ -251,11 +176,45 @@ class TransferAffinity(RidgeAffinity):
         return companion_design(members), _Difficulty(alone)
 
 
+@final
+class NormalisedAffinity(Affinity):
+    """Interactions by another affinity, each divided by how large those of its two tasks usually are.
+
+    U_ij = C_ij / √(s_i s_j), with C the other affinity without its additive part, and s_i the root of the
+    mean of C_ij² over j. The diagonal continues the additive part of the result.
+
+    How much company does to a task depends on how strong its gradients are; those of a slow task are weak.
+    Groups then follow the strong tasks and may put a weak one anywhere. The price: where a task does not
+    interact at all, its noise counts as much as the interactions of others.
+
+    Parameters
+    ----------
+    affinity
+        The other affinity, `PairwiseAffinity` by default.
+    """
+
+    def __init__(self, affinity: Affinity | None = None):
+        self.affinity = PairwiseAffinity() if affinity is None else affinity
+        self.per_task = self.affinity.per_task
+
+    def settled(self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int) -> "NormalisedAffinity":
+        return NormalisedAffinity(self.affinity.settled(subsets, score, n))
+
+    def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
+        interactions = without_rounding(without_additive_part(self.affinity._estimate(members, score)), score)
+        sizes = np.sqrt(np.square(interactions).sum(axis=1) / (len(interactions) - 1))
+        usual = np.sqrt(np.outer(sizes, sizes))
+        # Where a task has no interactions there is nothing to divide.
+        scaled = np.divide(interactions, usual, out=np.zeros_like(usual), where=usual > 0)
+        return with_additive_diagonal(scaled)
+
+
 _NAMES: dict[str, type[Affinity]] = {
     "mean": MeanAffinity,
     "interaction": InteractionAffinity,
     "pairwise": PairwiseAffinity,
     "transfer": TransferAffinity,
+    "normalised": NormalisedAffinity,
 }
 
 
@@ -293,8 +252,7 @@ class _Difficulty:
     def residual(self, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
         """Take what the additive model explains out of the scores; exactly 0 where only rounding is left."""
         # The second time removes the rounding that a large additive part leaves.
-        residual = self.project_out(self.project_out(score))
-        return residual if np.abs(residual).max() > 1e-12 * np.abs(score).max() else np.zeros_like(score)
+        return without_rounding(self.project_out(self.project_out(score)), score)
 
 
 def _mean_over_subsets(members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
@@ -302,19 +260,6 @@ def _mean_over_subsets(members: csr_array, score: Float[np.ndarray, " m"]) -> Fl
     total = (members.T @ members.multiply(score[:, None]).tocsr()).toarray()
     mean = total / (members.T @ members).toarray()
     return (mean + mean.T) / 2
-
-
-def additive_part(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
-    """Return the b that minimises sum_{i<j} (U_ij - b_i - b_j)^2."""
-    n = len(affinity)
-    rows = affinity.sum(axis=1) - np.diag(affinity)
-    total = rows.sum() / (2 * (n - 1))  # sum of b
-    return (rows - total) / (n - 2) if n > 2 else rows / 2
-
-
-def _with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Set U_ii = 2 b_i."""
-    return affinity + np.diag(2 * additive_part(affinity) - np.diag(affinity))
 
 
 def _pair_ridge(pairs: csr_array, residual: Float[np.ndarray, " scores"], difficulty: _Difficulty) -> Ridge:

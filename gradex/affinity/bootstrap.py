@@ -12,7 +12,7 @@ from math import comb
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from gradex.affinity.affinities import Affinity
+from gradex.affinity.affinity import Affinity
 from gradex.affinity.rivals import Grouping
 from gradex.affinity.rounding import propose_groups
 from gradex.affinity.subsets import membership

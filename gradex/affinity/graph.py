@@ -11,7 +11,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from gradex.affinity.affinities import Affinity, additive_part, named_affinity
+from gradex.affinity.affinities import named_affinity
+from gradex.affinity.affinity import Affinity, without_additive_part
 from gradex.affinity.bootstrap import Bootstrap, bootstrap, free_subsets
 from gradex.affinity.bound import check_group_count
 from gradex.affinity.drawing import draw_heatmap, draw_network, draw_path
@@ -168,10 +169,7 @@ class AffinityGraph:
         Affinities of different origin can then be compared. Groups change only with the diagonal, as a e^T +
         e a^T moves none.
         """
-        b = additive_part(self.matrix)
-        rest = self.matrix - b[:, None] - b
-        np.fill_diagonal(rest, 0.0)
-        return AffinityGraph(rest, self.names)
+        return AffinityGraph(without_additive_part(self.matrix), self.names)
 
     def partition(
         self,

@@ -3,8 +3,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from gradex.affinity import affinities
-from gradex.affinity.affinities import InteractionAffinity, MeanAffinity, PairwiseAffinity
+from gradex.affinity import Affinity, affinities
+from gradex.affinity.affinities import (
+    InteractionAffinity,
+    MeanAffinity,
+    NormalisedAffinity,
+    PairwiseAffinity,
+    TransferAffinity,
+)
 from gradex.affinity.rivals import SemidefiniteGrouping
 from gradex.affinity.subsets import sample_subsets
 
@@ -14,12 +20,19 @@ ALL = [
     InteractionAffinity(),
     PairwiseAffinity(),
     PairwiseAffinity(ridge=0.3),
+    NormalisedAffinity(PairwiseAffinity(ridge=0.3)),
 ]
-FREE_OF_DIFFICULTY = [InteractionAffinity(), PairwiseAffinity(), PairwiseAffinity(ridge=0.3)]
+FREE_OF_DIFFICULTY = [
+    InteractionAffinity(),
+    PairwiseAffinity(),
+    PairwiseAffinity(ridge=0.3),
+    NormalisedAffinity(),
+]
 
 
 def name(affinity):
-    return type(affinity).__name__ + "-".join(map(str, vars(affinity).values()))
+    settings = (name(each) if isinstance(each, Affinity) else str(each) for each in vars(affinity).values())
+    return type(affinity).__name__ + "-".join(settings)
 
 
 def problem(seed, n=8, k=3, size=3, count=40, noise=0.3):
@@ -227,3 +240,68 @@ def test_bad_input():
     for ridge in (0.0, -1.0, np.inf, np.nan, "loo"):
         with pytest.raises(ValueError, match="positive number or 'gcv'"):
             PairwiseAffinity(ridge)
+
+
+def normalised_oracle(matrix):
+    """Each interaction over the geometric mean of how large those of its two tasks are."""
+    n = len(matrix)
+    b = np.diag(additive_diagonal_oracle(matrix)) / 2
+    interactions = np.array(
+        [[0 if i == j else matrix[i, j] - b[i] - b[j] for j in range(n)] for i in range(n)]
+    )
+    size = [np.sqrt(np.mean([interactions[i, j] ** 2 for j in range(n) if j != i])) for i in range(n)]
+    scaled = [[interactions[i, j] / np.sqrt(size[i] * size[j]) for j in range(n)] for i in range(n)]
+    return additive_diagonal_oracle(np.array(scaled))
+
+
+@pytest.mark.parametrize(
+    "other", [MeanAffinity(), InteractionAffinity(), PairwiseAffinity(ridge=0.3)], ids=name
+)
+def test_normalised_matches_the_formula(other):
+    subsets, score, _ = problem(3)
+    found = NormalisedAffinity(other).matrix(subsets, score, 8)
+    np.testing.assert_allclose(found, normalised_oracle(other.matrix(subsets, score, 8)), atol=1e-12)
+
+
+def test_normalised_affinities_have_no_unit():
+    subsets, score, _ = problem(4)
+    affinity = NormalisedAffinity()
+    np.testing.assert_allclose(
+        affinity.matrix(subsets, 1e-6 * score, 8), affinity.matrix(subsets, score, 8), rtol=1e-6, atol=1e-9
+    )
+
+
+def test_a_task_that_reacts_little_is_grouped_by_its_kind_once_normalised():
+    """Strong tasks of the other kind that it likes by accident would outweigh its own."""
+    right = {True: 0, False: 0}
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        labels = rng.permutation(np.arange(10) % 2)
+        strength = np.geomspace(1, 0.05, 10)
+        kind = np.where(labels[:, None] == labels, 1.0, -1.0)
+        noise = rng.standard_normal((10, 10))
+        pairs = np.outer(strength, strength) * (kind + 0.5 * (noise + noise.T))
+        subsets = list(combinations(range(10), 3))
+        score = np.array([np.mean([pairs[pair] for pair in combinations(subset, 2)]) for subset in subsets])
+        planted = {tuple(np.flatnonzero(labels == label)) for label in (0, 1)}
+        for normalised, affinity in ((False, PairwiseAffinity()), (True, NormalisedAffinity())):
+            right[normalised] += groups(affinity, subsets, score, n=10, k=2) == planted
+    assert right[True] >= right[False] + 3, right
+
+
+def test_without_interactions_there_is_nothing_to_normalise():
+    subsets = list(combinations(range(6), 3))
+    additive = np.array([np.mean(subset) for subset in subsets])
+    assert not NormalisedAffinity().matrix(subsets, additive, 6).any()
+
+
+def test_normalised_takes_the_scores_that_the_other_affinity_takes():
+    subsets = list(combinations(range(6), 3))
+    score = np.full((len(subsets), 6), np.nan)
+    rng = np.random.default_rng(0)
+    for row, subset in enumerate(subsets):
+        score[row, list(subset)] = rng.standard_normal(3)
+    other = TransferAffinity(0.1)
+    found = NormalisedAffinity(other).matrix(subsets, score, 6)
+    np.testing.assert_allclose(found, normalised_oracle(other.matrix(subsets, score, 6)), atol=1e-12)
+    assert NormalisedAffinity(TransferAffinity()).settled(subsets, score, 6).affinity.ridge != "gcv"
