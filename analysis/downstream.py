@@ -7,7 +7,8 @@ all ten tasks. Groups are read off a meta-policy with soft modularization halfwa
 goes on from it by itself, and plain soft modularization is the same meta-policy going on with all tasks.
 Networks have about equally many parameters, whole groups of policies accordingly more.
 
-Groups are random, by similarity of gradients, or by PolicyGradEx. What is trained is kept in
+Groups are random, by similarity of gradients, or by PolicyGradEx; one policy per task tells what no company
+at all would give. What is trained is kept in
 `runs/downstream-SCALE/`, so that a study can take several sittings; after changing how policies are
 trained, remove that folder.
 """
@@ -94,6 +95,7 @@ _NETWORKS = {
 }
 _SHARED = "soft_modularization"
 _GROUPINGS = ("random groups", "gradient-similarity groups", "PolicyGradEx groups")
+_EACH = "one policy per task"
 #: Points of a learning curve.
 _POINTS = 20
 _RESAMPLINGS = 2000
@@ -164,6 +166,7 @@ class _Runs:
         """Give method, groups and draw."""
         amount, suite = self.amount, self.suite
         everything = tuple(range(len(suite)))
+        alone = tuple((task,) for task in everything)
         found: list[tuple[str, tuple[tuple[int, ...], ...], int]] = [(_ONE, (everything,), 0)]
         run = PolicyGradEx(
             k=min(amount.numbers),
@@ -181,7 +184,7 @@ class _Runs:
                 found.append((random, run.graph_.partition(k=k, method=rival).groups, draw))
             found.append((by_gradient, similar.partition(k=k).groups, 0))
             found.append((ours, run.graph_.partition(k=k).groups, 0))
-        return found
+        return [*found, (_EACH, alone, 0)]
 
     def told(
         self,
@@ -267,12 +270,13 @@ def plot(table: pd.DataFrame) -> Figure:
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
     """Keep of each way of grouping the number of groups that the paper takes, or the nearest."""
-    several = sorted(set(table.k) - {1})
-    return table[table.k.isin((1, min(several, key=lambda k: abs(k - 3))))]
+    several = sorted(set(table.k[table.method.isin(_GROUPINGS)]))
+    middle = min(several, key=lambda k: abs(k - 3))
+    return table[table.k.isin((1, middle)) | (table.method == _EACH)]
 
 
 def _color(method: str) -> str:
-    return f"C{[_ONE, *_NETWORKS, *_GROUPINGS].index(method)}"
+    return f"C{[_ONE, *_NETWORKS, *_GROUPINGS, _EACH].index(method)}"
 
 
 def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
@@ -290,7 +294,9 @@ def _draw_methods(ax: Axes, told: pd.DataFrame) -> None:
     for place, row in shown.iterrows():
         ax.plot([row.success_low, row.success_high], [place, place], color=_color(row.method))
         ax.plot(row.success, place, "o", color=_color(row.method), markersize=4)
-    labels = [row.method if row.k == 1 else f"{row.k} {row.method}" for row in shown.itertuples()]
+    labels = [
+        f"{row.k} {row.method}" if row.method in _GROUPINGS else row.method for row in shown.itertuples()
+    ]
     ax.set_yticks(range(len(shown)), labels)
     ax.set(xlabel="success, mean over tasks", xlim=(0, 1))
     plain(ax)
@@ -304,9 +310,10 @@ def _draw_numbers(ax: Axes, told: pd.DataFrame) -> None:
         # Side by side, or the intervals would hide each other.
         ax.errorbar(part.k + 0.06 * (shift - 1), part.success, errors, color=_color(method), marker="o",
                     markersize=4, linewidth=1.2, label=method)  # fmt: skip
-    ax.set(
-        xlabel="number of groups", ylabel="success, mean over tasks", ylim=(0, 1), xticks=sorted(set(told.k))
-    )
+    (alone,) = told[told.method == _EACH].success
+    ax.axhline(alone, color=_color(_EACH), linestyle="--", linewidth=1, label=_EACH)
+    numbers = sorted(set(told.k[told.method != _EACH]))
+    ax.set(xlabel="number of groups", ylabel="success, mean over tasks", ylim=(0, 1), xticks=numbers)
     ax.legend(frameon=False, fontsize="x-small")
     plain(ax)
 

@@ -17,7 +17,8 @@ def test_what_was_trained_is_kept_and_every_task_is_measured_once_per_run(
     monkeypatch.chdir(tmp_path)
     table = downstream.compute(0, "smoke")
     evaluated = table[table.what == "evaluation"]
-    assert set(evaluated.method) == METHODS | GROUPINGS
+    assert set(evaluated.method) == METHODS | GROUPINGS | {"one policy per task"}
+    assert evaluated[evaluated.method == "one policy per task"].group.nunique() == 5
     assert set(evaluated[evaluated.method.isin(METHODS)].k) == {1}
     assert set(evaluated[evaluated.method.isin(GROUPINGS)].k) == {2}
     assert (evaluated.groupby(["method", "k", "draw"]).task.nunique() == 5).all()
