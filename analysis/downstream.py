@@ -109,7 +109,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     DataFrame
         Rows `what="evaluation"`: success and return_mean of method, k (number of groups), draw and task after
         all training, and the group that the task was in. Rows `what="curve"`: the same along training, after
-        so many steps of the task.
+        so many steps of the task. Rows `what="affinity"`: affinity of task and partner, once per pair.
     """
     amount = _AMOUNTS[scale]
     runs = _Runs(amount, seed, Path("runs") / f"downstream-{scale}" / f"seed-{seed}")
@@ -119,6 +119,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     for method, groups, draw in runs.groupings():
         policies = [runs.group(group) for group in groups]
         tables.append(runs.told(policies, method, len(groups), draw, groups))
+    tables.append(_affinities(runs.estimate.graph_))
     return pd.concat(tables, ignore_index=True).assign(seed=seed)
 
 
@@ -162,20 +163,24 @@ class _Runs:
         path = self._file("group-" + "-".join(map(str, tasks)))
         return kept(path, self.meta, lambda meta: meta.adapt(tasks, steps))
 
-    def groupings(self) -> list[tuple[str, tuple[tuple[int, ...], ...], int]]:
-        """Give method, groups and draw."""
-        amount, suite = self.amount, self.suite
-        everything = tuple(range(len(suite)))
-        alone = tuple((task,) for task in everything)
-        found: list[tuple[str, tuple[tuple[int, ...], ...], int]] = [(_ONE, (everything,), 0)]
-        run = PolicyGradEx(
-            k=min(amount.numbers),
+    @cached_property
+    def estimate(self) -> PolicyGradEx:
+        """Read affinities off the meta-policy."""
+        return PolicyGradEx(
+            k=min(self.amount.numbers),
             projection="khatri-rao",
-            steps_per_task=amount.transitions,
+            steps_per_task=self.amount.transitions,
             group_steps=0,
             bootstrap=0,
             seed=self.seed,
-        ).fit(suite, self.meta)
+        ).fit(self.suite, self.meta)
+
+    def groupings(self) -> list[tuple[str, tuple[tuple[int, ...], ...], int]]:
+        """Give method, groups and draw."""
+        amount, run = self.amount, self.estimate
+        everything = tuple(range(len(self.suite)))
+        alone = tuple((task,) for task in everything)
+        found: list[tuple[str, tuple[tuple[int, ...], ...], int]] = [(_ONE, (everything,), 0)]
         similar = AffinityGraph.from_gradients(run.surrogate_.task_gradients())
         random, by_gradient, ours = _GROUPINGS
         for k in amount.numbers:
@@ -209,6 +214,13 @@ class _Runs:
             curve = _curve(policy.history_, len(tasks), own).assign(what="curve", group=number)
             tables.append(curve.assign(task=curve.task.map(dict(enumerate(names))), steps=curve.steps + came))
         return pd.concat(tables, ignore_index=True).assign(method=method, k=k, draw=draw)
+
+
+def _affinities(graph: AffinityGraph) -> pd.DataFrame:
+    one, other = np.triu_indices(len(graph), 1)
+    names = np.array(graph.names)
+    pairs = {"task": names[one], "partner": names[other], "affinity": graph.matrix[one, other]}
+    return pd.DataFrame(pairs).assign(what="affinity")
 
 
 def _curve(history: pd.DataFrame, tasks: int, steps_per_task: int) -> pd.DataFrame:

@@ -64,6 +64,7 @@ class RunFolder:
     def finish(self, grouping: PolicyGradEx, report: Mapping[str, Any], evaluation: pd.DataFrame) -> None:
         """Write the results; groups.json comes last, so that it stands for a finished run."""
         _write(self.path / "evaluation.csv", evaluation.to_csv(index=False))
+        _write(self.path / "learning_curves.csv", _learning_curves(grouping).to_csv(index=False))
         affinities = grouping.graph_.to_frame()
         _write(self.path / "affinity.csv", affinities.to_csv())
         if grouping.bootstrap_ is not None:
@@ -79,6 +80,13 @@ class RunFolder:
         for number, policy in enumerate(grouping.policies_):
             policy.save(self.path / f"group-{number}.safetensors")
         _write(self.path / "groups.json", json.dumps(report, indent=2) + "\n")
+
+
+def _learning_curves(grouping: PolicyGradEx) -> pd.DataFrame:
+    """Put the curve of the meta-policy above those of the groups' policies, which go on from it."""
+    groups = {f"group {number}": policy for number, policy in enumerate(grouping.policies_)}
+    curves = {"meta": grouping.meta_, **groups}
+    return pd.concat([policy.history_.assign(policy=name) for name, policy in curves.items()])
 
 
 def draw(graph: AffinityGraph, partition: Partition) -> Figure:

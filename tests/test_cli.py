@@ -15,7 +15,15 @@ from gradex import MetaPolicy, PolicyGradEx, TaskSuite, bench
 from gradex.cli import main
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
-FILES = {"config.json", "meta.safetensors", "affinity.csv", "affinity.png", "evaluation.csv", "groups.json"}
+FILES = {
+    "config.json",
+    "meta.safetensors",
+    "affinity.csv",
+    "affinity.png",
+    "evaluation.csv",
+    "learning_curves.csv",
+    "groups.json",
+}
 UNCERTAINTY = {"affinity_stderr.csv", "co_assignment.csv"}
 ROOT = Path(__file__).parents[1]
 
@@ -82,6 +90,9 @@ def test_the_folder_holds_the_results(whole: Path) -> None:
     assert (tables["affinity_stderr.csv"] >= 0).all(axis=None)
     evaluation = pd.read_csv(whole / "evaluation.csv").groupby("policy").return_mean.mean()
     assert report["returns"] == pytest.approx(evaluation.to_dict())
+    curves = pd.read_csv(whole / "learning_curves.csv").groupby("policy").task.unique()
+    assert set(curves.pop("meta")) == set(range(6))
+    assert [set(tasks) for tasks in curves] == list(map(set, report["groups"]))
     assert (whole / "affinity.png").read_bytes().startswith(b"\x89PNG")
 
 

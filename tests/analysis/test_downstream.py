@@ -24,6 +24,9 @@ def test_what_was_trained_is_kept_and_every_task_is_measured_once_per_run(
     assert (evaluated.groupby(["method", "k", "draw"]).task.nunique() == 5).all()
     assert (evaluated.groupby(["method", "k", "draw"]).size() == 5).all()
     assert evaluated.success.between(0, 1).all()
+    affinities = table[table.what == "affinity"]
+    assert len(affinities) == 5 * 4 / 2
+    assert affinities.affinity.notna().all()
     # Groups part halfway of what single networks take.
     curve = table[table.what == "curve"]
     assert curve.steps.max() == 160
