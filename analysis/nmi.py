@@ -9,8 +9,9 @@ sides, and how high noise lets them rise (the noise ceiling) follows from the ha
 too: two estimates from different transitions agree by rank_repeat, so that an estimate without bias would
 reach rank_ceiling × √rank_repeat. What it stays below that is the surrogate's bias.
 
-Both are read by normalised affinities. Pairwise ones put a cart-pole that reacts little to its company on the
-wrong side now and then (two layers, 3 of the seeds 100 to 111, on none of which normalised ones did).
+Both are read by normalised affinities, from the scores of each task. Pairwise ones, from their mean, put a
+cart-pole that reacts little to its company on the wrong side now and then (two layers, 3 of the seeds 100 to
+111, on none of which normalised ones did).
 """
 
 import time

@@ -190,11 +190,11 @@ class NormalisedAffinity(Affinity):
     Parameters
     ----------
     affinity
-        The other affinity, `PairwiseAffinity` by default.
+        The other affinity, `TransferAffinity` by default.
     """
 
     def __init__(self, affinity: Affinity | None = None):
-        self.affinity = PairwiseAffinity() if affinity is None else affinity
+        self.affinity = TransferAffinity() if affinity is None else affinity
         self.per_task = self.affinity.per_task
 
     def settled(self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int) -> "NormalisedAffinity":

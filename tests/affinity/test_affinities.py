@@ -26,7 +26,7 @@ FREE_OF_DIFFICULTY = [
     InteractionAffinity(),
     PairwiseAffinity(),
     PairwiseAffinity(ridge=0.3),
-    NormalisedAffinity(),
+    NormalisedAffinity(PairwiseAffinity()),
 ]
 
 
@@ -265,7 +265,7 @@ def test_normalised_matches_the_formula(other):
 
 def test_normalised_affinities_have_no_unit():
     subsets, score, _ = problem(4)
-    affinity = NormalisedAffinity()
+    affinity = NormalisedAffinity(PairwiseAffinity())
     np.testing.assert_allclose(
         affinity.matrix(subsets, 1e-6 * score, 8), affinity.matrix(subsets, score, 8), rtol=1e-6, atol=1e-9
     )
@@ -284,7 +284,10 @@ def test_a_task_that_reacts_little_is_grouped_by_its_kind_once_normalised():
         subsets = list(combinations(range(10), 3))
         score = np.array([np.mean([pairs[pair] for pair in combinations(subset, 2)]) for subset in subsets])
         planted = {tuple(np.flatnonzero(labels == label)) for label in (0, 1)}
-        for normalised, affinity in ((False, PairwiseAffinity()), (True, NormalisedAffinity())):
+        for normalised, affinity in (
+            (False, PairwiseAffinity()),
+            (True, NormalisedAffinity(PairwiseAffinity())),
+        ):
             right[normalised] += groups(affinity, subsets, score, n=10, k=2) == planted
     assert right[True] >= right[False] + 3, right
 
@@ -292,7 +295,7 @@ def test_a_task_that_reacts_little_is_grouped_by_its_kind_once_normalised():
 def test_without_interactions_there_is_nothing_to_normalise():
     subsets = list(combinations(range(6), 3))
     additive = np.array([np.mean(subset) for subset in subsets])
-    assert not NormalisedAffinity().matrix(subsets, additive, 6).any()
+    assert not NormalisedAffinity(PairwiseAffinity()).matrix(subsets, additive, 6).any()
 
 
 def test_normalised_takes_the_scores_that_the_other_affinity_takes():
@@ -304,4 +307,4 @@ def test_normalised_takes_the_scores_that_the_other_affinity_takes():
     other = TransferAffinity(0.1)
     found = NormalisedAffinity(other).matrix(subsets, score, 6)
     np.testing.assert_allclose(found, normalised_oracle(other.matrix(subsets, score, 6)), atol=1e-12)
-    assert NormalisedAffinity(TransferAffinity()).settled(subsets, score, 6).affinity.ridge != "gcv"
+    assert NormalisedAffinity().settled(subsets, score, 6).affinity.ridge != "gcv"
