@@ -24,10 +24,14 @@ class Adam:
     _mean: Tensor = field(init=False)
     _square: Tensor = field(init=False)
     _count: int = field(init=False, default=0)
+    _size: Tensor = field(init=False)
+    _way: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self._mean = torch.zeros_like(self.parameters)
         self._square = torch.zeros_like(self.parameters)
+        # Memory for intermediate results: to ask for it at every step takes longer than the arithmetic.
+        self._size, self._way = torch.empty_like(self.parameters), torch.empty_like(self.parameters)
 
     @torch.no_grad()
     def step(self, gradient: Float[Tensor, "policies parameters"], rate: Float[Tensor, " policies"]) -> None:
@@ -36,8 +40,9 @@ class Adam:
         slow, slower = self.decays
         self._mean.lerp_(gradient, 1 - slow)
         self._square.mul_(slower).addcmul_(gradient, gradient, value=1 - slower)
-        size = (self._square / (1 - slower**self._count)).sqrt_().add_(self.epsilon)
-        self.parameters.sub_(rate.unsqueeze(1) / (1 - slow**self._count) * self._mean / size)
+        torch.div(self._square, 1 - slower**self._count, out=self._size).sqrt_().add_(self.epsilon)
+        torch.mul(rate.unsqueeze(1) / (1 - slow**self._count), self._mean, out=self._way).div_(self._size)
+        self.parameters.sub_(self._way)
 
     def state(self) -> dict[str, Tensor]:
         """Give the moments and the number of steps taken."""
