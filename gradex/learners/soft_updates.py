@@ -44,6 +44,7 @@ class SoftUpdates:
         max_norm: float | None,
     ) -> None:
         self._agent, self._subsets = agent, subsets
+        self._policy, self._critic = agent.policy.fused(), agent.critic.fused()
         self._tasks = subsets.repeat_interleave(samples, dim=1)
         self._rates, self._discount, self._smoothing = rates, discount, smoothing
         self._target_entropy, self._max_norm = target_entropy, max_norm
@@ -111,14 +112,13 @@ class SoftUpdates:
         temperatures: Float[Tensor, "policies batch"],
     ) -> None:
         """Move the critics towards the soft Bellman target (Eqs. 5 and 6), the lesser of both targets."""
-        critic = self._agent.critic
         with torch.no_grad():
             actions, log_density = self._draw(self.actors, batch.following, noise)
-            following = least_value(critic, self._targets, batch.following, actions, self._tasks)
+            following = least_value(self._critic, self._targets, batch.following, actions, self._tasks)
             soft = following - temperatures * log_density
             target = batch.rewards + self._discount * (1 - batch.terminated) * soft
         parameters = self._critics.parameters.detach().requires_grad_()
-        values = critic.forward(parameters, joined(batch.observations, batch.actions), self._tasks)
+        values = self._critic.forward(parameters, joined(batch.observations, batch.actions), self._tasks)
         # The derivative of half the mean squared error of each critic.
         error = (values.detach() - target.unsqueeze(-1)) / values.shape[1]
         self._move(self._critics, *torch.autograd.grad(values, parameters, error))
@@ -133,9 +133,7 @@ class SoftUpdates:
         parameters = self.actors.detach().requires_grad_()
         actions, log_density = self._draw(parameters, batch.observations, noise)
         # The critics' own parameters are constants here, so only their inputs are differentiated.
-        values = least_value(
-            self._agent.critic, self._critics.parameters, batch.observations, actions, self._tasks
-        )
+        values = least_value(self._critic, self._critics.parameters, batch.observations, actions, self._tasks)
         loss = (temperatures * log_density - values).mean(dim=1).sum()
         self._move(self._actors, *torch.autograd.grad(loss, parameters))
         return log_density.detach()
@@ -154,7 +152,7 @@ class SoftUpdates:
         noise: Float[Tensor, "policies batch dimensions"],
     ) -> tuple[Float[Tensor, "policies batch dimensions"], Float[Tensor, "policies batch"]]:
         """Draw actions scaled to [-1, 1], with their log-densities."""
-        outputs, _ = self._agent.policy.outputs(actors, observations, self._tasks)
+        outputs, _ = self._policy.outputs(actors, observations, self._tasks)
         return self.distribution.squash(outputs, noise)
 
     def _move(self, optimiser: Adam, gradient: Tensor) -> None:

@@ -1,7 +1,7 @@
 """The multilayer perceptron, as a stack."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 
 import torch
@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gradex.policies.fused import Perceptrons
 from gradex.policies.layers import Layer, LayeredNetwork, chain, tanh
+from gradex.policies.products import suit_onednn
 from gradex.policies.stack import Tape, affine
 
 
@@ -57,10 +59,38 @@ class MLP(LayeredNetwork):
         tasks: Int[Tensor, "policies batch"],
         tape: Tape | None = None,
     ) -> Float[Tensor, "policies batch outputs"]:
-        named = self.split(parameters)
-        hidden = observations
-        if self.tasks:
-            hidden = torch.cat([hidden, F.one_hot(tasks, self.tasks).to(hidden.dtype)], dim=-1)
+        named, hidden = self.split(parameters), self.inputs(observations, tasks)
         for layer in range(self.layers - 1):
             hidden = tanh(affine(str(layer), named, hidden, tape))
         return affine(str(self.layers - 1), named, hidden, tape)
+
+    def fused(self) -> "FusedMLP":
+        return FusedMLP(*astuple(self))
+
+    def inputs(
+        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
+    ) -> Float[Tensor, "policies batch inputs"]:
+        """Put the task beside the observation, if the network sees it."""
+        if not self.tasks:
+            return observations
+        return torch.cat([observations, F.one_hot(tasks, self.tasks).to(observations.dtype)], dim=-1)
+
+
+class FusedMLP(MLP):
+    """The same function of the same parameters as one operation, which can be differentiated once."""
+
+    def forward(
+        self,
+        parameters: Float[Tensor, "policies parameters"],
+        observations: Float[Tensor, "policies batch features"],
+        tasks: Int[Tensor, "policies batch"],
+        tape: Tape | None = None,
+    ) -> Float[Tensor, "policies batch outputs"]:
+        if tape is not None:
+            return super().forward(parameters, observations, tasks, tape)
+        inputs = self.inputs(observations, tasks)
+        if not suit_onednn(inputs, self.width**2):
+            return Perceptrons.apply(parameters, inputs, self)
+        # It has no products of stacks.
+        each = zip(parameters.split(1), inputs.split(1), strict=True)
+        return torch.cat([Perceptrons.apply(row, batch, self) for row, batch in each])

@@ -1,7 +1,7 @@
 """Observations brought to a common scale before any network sees them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from jaxtyping import Float, Int
@@ -38,6 +38,9 @@ class Standardised(Network):
 
     def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
         return self.network.initial(streams)
+
+    def fused(self) -> Network:
+        return replace(self, network=self.network.fused())
 
     def forward(
         self,

@@ -1,7 +1,7 @@
 """Two networks of one architecture side by side, as the two critics of soft actor-critic."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -36,6 +36,9 @@ class Twin(Network):
 
     def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
         return torch.cat([self.network.initial(streams), self.network.initial(streams)], dim=1)
+
+    def fused(self) -> Network:
+        return replace(self, network=self.network.fused())
 
     def forward(
         self,
