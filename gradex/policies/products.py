@@ -15,6 +15,7 @@ def suit_onednn(stack: Float[Tensor, "stack rows inner"], weights: int) -> bool:
         stack.shape[1] * weights > _LARGE
         and stack.dtype == torch.float32
         and stack.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )
 
