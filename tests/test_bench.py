@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from gradex import bench
-from gradex.bench import features, ground_truth, logistic, sac, trace
-from gradex.tasks import TaskSuite
+from gradex.bench import features, ground_truth, logistic, ppo, reaching, sac, trace
+from gradex.learners import PPO
+from gradex.learners.recipes import Recipe
 
 COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio"]
 
@@ -46,12 +47,37 @@ def test_ground_truth_is_compared_with_two_minibatches_of_the_peer(monkeypatch: 
     np.testing.assert_allclose(table.ratio, table.gradex / table.peer_value)
 
 
+def test_ppo_is_compared_on_meta_world_alone_and_as_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("stable_baselines3")
+    if not reaching.installed():
+        pytest.skip("Meta-World is not installed")
+    monkeypatch.setattr(ppo, "_cartpole", lambda: iter(()))
+    monkeypatch.setattr(ppo, "recipe", lambda _: Recipe(learner=PPO(steps=32, copies=2, epochs=1)))
+    for name, value in {"_STACKS": (1, 2), "_ROLLOUTS": 1, "_PEER_ROLLOUTS": 1}.items():
+        monkeypatch.setattr(ppo, name, value)
+    table = bench.run("ppo")
+    assert list(table.columns) == COLUMNS and len(table) == 4
+    np.testing.assert_allclose(table.ratio, table.gradex / table.peer_value)
+    monkeypatch.setattr(ppo, "installed", lambda: False)
+    assert len(bench.run("ppo")) == 0
+
+
+def test_both_engines_show_the_same_task() -> None:
+    if not reaching.installed():
+        pytest.skip("Meta-World is not installed")
+    ours, theirs = reaching.reaching(horizon=3), reaching.original_reaching(horizon=3)
+    assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
+    theirs.reset(seed=0)
+    ends = [theirs.step(np.zeros(4, np.float32))[3] for _ in range(3)]
+    assert ends == [False, False, True]
+
+
 def test_sac_is_compared_alone_and_as_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("stable_baselines3")
     monkeypatch.setattr(sac, "_SETTINGS", ((3, 8, 1), (3, 8, 2)))
     monkeypatch.setattr(sac, "_STEPS", 80)
     monkeypatch.setattr(sac, "_START", 40)
-    monkeypatch.setattr(sac, "_suite", lambda: TaskSuite.make("navigation", n=1, groups=1))
+    monkeypatch.setattr(sac, "installed", lambda: False)
     table = bench.run("sac")
     assert list(table.columns) == COLUMNS and len(table) == 2 * len({1, torch.get_num_threads()})
     assert (table[["gradex", "peer_value"]] > 0).all(axis=None)

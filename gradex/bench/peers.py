@@ -57,7 +57,7 @@ def stable_baselines3_speed(
 
 
 class OneEnvironment(gymnasium.Env):
-    """The first task of a suite as a single environment, run by the suite's own simulator."""
+    """The first task of a suite as a single environment, for suites that no user has as one."""
 
     def __init__(self, suite: TaskSuite) -> None:
         self.observation_space, self.action_space = suite.observation_space, suite.action_space
@@ -77,14 +77,17 @@ class OneEnvironment(gymnasium.Env):
         return observation[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
 
 
-def stable_baselines3_sac_speed(suite: TaskSuite, ours: SAC, layers: int, width: int, steps: int) -> float:
-    """Give the environment steps per second of stable-baselines3's SAC on one task, learning included.
+def stable_baselines3_sac_speed(
+    make: Callable[[], gymnasium.Env], ours: SAC, layers: int, width: int, steps: int
+) -> float:
+    """Give the environment steps per second of stable-baselines3's SAC, learning included.
 
-    It makes one update after every step.
+    It makes one update after every step. Its activations are ReLU, as a user gets them.
 
     Parameters
     ----------
-    suite : TaskSuite
+    make : callable
+        Makes the environment.
     ours : SAC
         Batch, steps before the first update and capacity are taken from here.
     layers, width : int
@@ -102,7 +105,7 @@ def stable_baselines3_sac_speed(suite: TaskSuite, ours: SAC, layers: int, width:
         raise ValueError("the peer stable-baselines3 is not installed: pip install 'gradex[bench]'") from None
     peer = stable_baselines3.SAC(
         "MlpPolicy",
-        OneEnvironment(suite),
+        make(),
         batch_size=ours.batch,
         learning_starts=ours.start,
         buffer_size=ours.capacity,

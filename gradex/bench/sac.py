@@ -1,23 +1,28 @@
-"""SAC end to end against stable-baselines3, on one thread and on those that torch takes by itself."""
+"""SAC end to end against stable-baselines3, on one thread and on those that torch takes by itself.
+
+Where Meta-World is installed the task is one of its own: ours in EnvPool, the peer's in the original.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import gymnasium
 import torch
 
-from gradex.bench.peers import stable_baselines3_sac_speed
+from gradex.bench.peers import OneEnvironment, stable_baselines3_sac_speed
+from gradex.bench.reaching import installed, original_reaching, reaching
 from gradex.learners import SAC
 from gradex.tasks import TaskSuite
 
 #: Affine layers, width, and policies of our stack.
 _SETTINGS = ((4, 256, 1), (4, 64, 1), (4, 64, 8))
 #: Environment steps of each policy, and those of them before the first update.
-_STEPS, _START = 1_500, 256
+_STEPS, _START = 1_000, 256
 
 
 def rows() -> Iterator[dict[str, object]]:
     """Learn one task with equal batches, sizes of networks, and one update per environment step."""
-    suite = _suite()
+    suite, make = _task()
     ours = SAC(start=_START)
     most = torch.get_num_threads()
     try:
@@ -25,7 +30,7 @@ def rows() -> Iterator[dict[str, object]]:
             torch.set_num_threads(threads)
             for layers, width, policies in _SETTINGS:
                 speed = _speed(suite, ours, layers, width, policies)
-                theirs = stable_baselines3_sac_speed(suite, ours, layers, width, _STEPS)
+                theirs = stable_baselines3_sac_speed(make, ours, layers, width, _STEPS)
                 stack = f", a stack of {policies} against one" if policies > 1 else ""
                 yield {
                     "peer": f"stable-baselines3 SAC, {threads} thread{'s' * (threads > 1)}",
@@ -40,11 +45,12 @@ def rows() -> Iterator[dict[str, object]]:
         torch.set_num_threads(most)
 
 
-def _suite() -> TaskSuite:
-    """Give reaching with a robot's arm where that suite is there, else a point in the plane."""
-    if "mt10" in TaskSuite.names():
-        return TaskSuite.make("mt10", tasks=["reach-v3"])
-    return TaskSuite.make("navigation", n=1, groups=1)
+def _task() -> tuple[TaskSuite, Callable[[], gymnasium.Env]]:
+    """Give reaching with a robot's arm where that is installed, else a point in the plane."""
+    if installed():
+        return reaching(), original_reaching
+    suite = TaskSuite.make("navigation", n=1, groups=1)
+    return suite, lambda: OneEnvironment(suite)
 
 
 def _speed(suite: TaskSuite, settings: SAC, layers: int, width: int, policies: int) -> float:

@@ -223,7 +223,7 @@ class GymnasiumMetaWorld(SequentialSimulator):
     def __init__(
         self, suite: MetaWorld, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
     ) -> None:
-        super().__init__([functools.partial(_original, task.name, suite) for task in tasks], seeds)
+        super().__init__([functools.partial(original, task.name, suite) for task in tasks], seeds)
 
     def step(self, actions: np.ndarray) -> Step:
         observation, reward, terminated, truncated, info = super().step(np.clip(actions, -1, 1))
@@ -233,7 +233,7 @@ class GymnasiumMetaWorld(SequentialSimulator):
 class SeededMetaWorld(gymnasium.Wrapper):
     """Draws goals and objects from the environment's own generator, and reports nothing but success."""
 
-    def __init__(self, environment: gymnasium.Env, suite: MetaWorld) -> None:
+    def __init__(self, environment: gymnasium.Env, suite: TaskSuite) -> None:
         super().__init__(environment)
         self.observation_space, self.action_space = suite.observation_space, suite.action_space
 
@@ -249,13 +249,20 @@ class SeededMetaWorld(gymnasium.Wrapper):
         return observation.astype(np.float32), float(reward), terminated, truncated, success
 
 
-def _original(name: str, suite: MetaWorld) -> gymnasium.Env:
+def original(name: str, suite: TaskSuite) -> gymnasium.Env:
+    """Make one environment of Meta-World itself, with the horizon and the reward of a suite.
+
+    Raises
+    ------
+    ValueError
+        If Meta-World is not installed.
+    """
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as missing:
         raise ValueError("engine 'gymnasium' needs Meta-World: pip install 'gradex[metaworld]'") from missing
     environment = ALL_V3_ENVIRONMENTS[name](reward_function_version=suite.options["reward"])
-    environment.max_path_length = suite.horizon
+    environment.max_path_length = suite.options["horizon"]
     # What `set_task` does, without its list of fifty goals: a new goal at each reset, and in sight.
     environment._set_task_called = True
     environment._freeze_rand_vec = False
