@@ -47,16 +47,16 @@ def test_ground_truth_is_compared_with_two_minibatches_of_the_peer(monkeypatch: 
     np.testing.assert_allclose(table.ratio, table.gradex / table.peer_value)
 
 
-def test_ppo_is_compared_on_meta_world_alone_and_as_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ppo_is_compared_on_meta_world(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("stable_baselines3")
     if not reaching.installed():
         pytest.skip("Meta-World is not installed")
     monkeypatch.setattr(ppo, "_cartpole", lambda: iter(()))
-    monkeypatch.setattr(ppo, "recipe", lambda _: Recipe(learner=PPO(steps=32, copies=2, epochs=1)))
-    for name, value in {"_STACKS": (1, 2), "_ROLLOUTS": 1, "_PEER_ROLLOUTS": 1}.items():
+    monkeypatch.setattr(ppo, "recipe", lambda _: Recipe(learner=PPO(steps=32, epochs=1)))
+    for name, value in {"_COPIES": 2, "_ROLLOUTS": 1}.items():
         monkeypatch.setattr(ppo, name, value)
     table = bench.run("ppo")
-    assert list(table.columns) == COLUMNS and len(table) == 4
+    assert list(table.columns) == COLUMNS and len(table) == 2
     np.testing.assert_allclose(table.ratio, table.gradex / table.peer_value)
     monkeypatch.setattr(ppo, "installed", lambda: False)
     assert len(bench.run("ppo")) == 0
