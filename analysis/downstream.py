@@ -246,7 +246,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for (method, k), part in evaluated.groupby(["method", "k"], sort=False):
         rates = part.pivot_table(index=["seed", "draw"], columns="task", values="success").to_numpy()
         drawn = _resampled(rates, int(part.episodes.iloc[0]), rng)
-        row: dict[str, Any] = {"method": method, "k": k, "runs": len(rates)}
+        row: dict[str, Any] = {"method": method, "k": int(k), "runs": len(rates)}
         for name, statistic in (("success", np.mean), ("iqm", _interquartile_mean)):
             low, high = np.percentile([statistic(each) for each in drawn], [2.5, 97.5])
             row |= {name: statistic(rates), f"{name}_low": low, f"{name}_high": high}
