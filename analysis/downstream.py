@@ -296,8 +296,12 @@ def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
     for method, part in curves.groupby("method", sort=False):
         mean = part.groupby("steps").success.mean()
         ax.plot(mean.index / 1000, mean, color=_color(method), label=method, linewidth=1.2)
-    ax.set(xlabel="steps for each task, thousands", ylabel="success in training", ylim=(0, 1))
-    ax.legend(frameon=False, fontsize="x-small")
+    ax.set(
+        xlabel="steps for each task, thousands",
+        ylabel="success in training",
+        ylim=(0, 1),
+        title="colours as on the right",
+    )
     plain(ax)
 
 
