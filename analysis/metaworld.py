@@ -5,7 +5,8 @@ actor-critics of their own, side by side in one stack. At points along the way e
 from starts and goals that it was not trained on, and draws its actions; an episode succeeds if it is flagged
 at any step.
 
-Each training of a seed is kept in `runs/metaworld-SCALE/seed-SEED/` as the table that it gave.
+Each training of a seed is kept in `runs/metaworld-SCALE/seed-SEED/` as the table that it gave;
+after changing how policies are trained, remove that folder.
 """
 
 import time
@@ -117,7 +118,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     """Give one row per learner, task and point of its learning curve.
 
     Columns learner, task, steps_per_task, training_seconds (from the start, over all tasks and policies of
-    this learner together, without measuring), success, return_mean, episodes, seed.
+    this learner together, without measuring, as if all steps took equally long), success, return_mean,
+    episodes, seed.
     """
     folder = Path("runs") / f"metaworld-{scale}" / f"seed-{seed}"
     tables = []

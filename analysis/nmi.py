@@ -11,7 +11,7 @@ reach rank_ceiling × √rank_repeat. What it stays below that is the surrogate'
 
 Both are read by normalised affinities, from the scores of each task. Pairwise ones, from their mean, put a
 cart-pole that reacts little to its company on the wrong side now and then (two layers, 3 of the seeds 100 to
-111, on none of which normalised ones did).
+111, on none of which normalised ones did; seen by hand, not rendered).
 """
 
 import time

@@ -89,25 +89,29 @@ def _save_small(figure: Figure, path: Path) -> None:
 def _seeds(study: ModuleType, scale: str, count: int, kept: Path, resume: bool) -> Iterator[pd.DataFrame]:
     for seed in tqdm(range(count), desc="seeds"):
         path = kept / f"{seed}.csv"
-        if not resume:
-            path.unlink(missing_ok=True)
 
         def timed(seed: int = seed) -> pd.DataFrame:
             start = time.perf_counter()
             rows: pd.DataFrame = study.compute(seed, scale)
             return rows.assign(seconds=time.perf_counter() - start)
 
+        if not resume:
+            _write_whole(path, timed())
         yield kept_table(path, timed)
 
 
 def kept_table(path: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Compute a table and keep it, whole or not at all, or take over the one that is kept."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".unfinished")
-        compute().to_csv(temporary, index=False)
-        os.replace(temporary, path)
+        _write_whole(path, compute())
     return pd.read_csv(path)
+
+
+def _write_whole(path: Path, table: pd.DataFrame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".unfinished")
+    table.to_csv(temporary, index=False)
+    os.replace(temporary, path)
 
 
 def _provenance(name: str, scale: str, seeds: int, seconds: float) -> dict[str, Any]:
