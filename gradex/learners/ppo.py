@@ -1,6 +1,6 @@
 """Proximal policy optimisation of a whole stack of policies in one program (Schulman et al. 2017)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -17,8 +17,12 @@ from gradex.learners.returns import EpisodeReturns, ReturnScale
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.threads import threads_for
 from gradex.learners.transitions import Transitions, collect_transitions, critic_advantages
+from gradex.policies import ActionDistribution, Bound, Memory
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
+
+#: Samples of all policies together, and at least of each, that are evaluated at a time.
+_CACHED, _LEAST = 2**11, 2**8
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ class PPO(Learner):
         with bar, threads_for(per_rollout // self.minibatches):
             for iteration in range(rollouts):
                 rollout = collector.collect(agent, self.steps)
+                if iteration + 1 < rollouts:
+                    collector.begin_resets()
                 episodes.update(rollout, (iteration + 1) * per_rollout)
                 agent = replace(
                     agent, return_scale=torch.from_numpy(scale.update(rollout)).to(agent.return_scale)
@@ -139,26 +145,42 @@ class PPO(Learner):
         """Take the epochs of one rollout; `optimiser` holds the parameters."""
         batch = _Batch.of(agent, rollout, discount, self.trace, self.standardise)
         padding = np.repeat(~layout.real, self.steps, axis=1)
+        actors, critics = optimiser.parameters.split([agent.policy.size, agent.critic.size], dim=1)
+        (actor, own), critic = agent.policy.bind(actors), agent.critic.bind(critics)
+        distribution, memory = agent.policy.distribution, Memory()
         for _ in range(self.epochs):
             keys = streams.uniforms(padding.shape[1])
             for piece in batch.pieces(np.where(padding, np.inf, keys), self.minibatches):
-                parameters = optimiser.parameters.detach().requires_grad_()
-                loss = self._loss(agent, parameters, piece)
-                (gradient,) = torch.autograd.grad(loss.sum(), parameters)
+                outputs, to_actor = actor.vjp(piece.observations, piece.tasks)
+                values, to_critic = critic.vjp(piece.observations, piece.tasks)
+                leaves = [leaf.detach().requires_grad_() for leaf in (outputs, values, *own.values())]
+                named = dict(zip(own, leaves[2:], strict=True))
+                loss = self._loss(distribution, leaves[0], named, leaves[1].squeeze(-1), piece)
+                of_outputs, of_values, *of_own = torch.autograd.grad(loss.sum(), leaves)
+                gradient = torch.cat(
+                    [
+                        to_actor.to_parameters(of_outputs),
+                        *(each.flatten(1) for each in of_own),
+                        to_critic.to_parameters(of_values),
+                    ],
+                    dim=1,
+                    out=memory(optimiser.parameters, *optimiser.parameters.shape),
+                )
                 norm = gradient.norm(dim=1, keepdim=True)
-                optimiser.step(gradient * (self.max_norm / (norm + 1e-6)).clamp(max=1.0), rate)
+                optimiser.step(gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0)), rate)
 
     def _loss(
-        self, agent: ActorCritic, parameters: Float[Tensor, "policies p"], batch: "_Batch"
+        self,
+        distribution: ActionDistribution,
+        outputs: Float[Tensor, "policies batch o"],
+        own: Mapping[str, Tensor],
+        values: Float[Tensor, "policies batch"],
+        batch: "_Batch",
     ) -> Float[Tensor, " policies"]:
         """Clipped surrogate, value error and entropy of every policy (Schulman et al. 2017, Eq. 9)."""
-        actors, critics = parameters.split([agent.policy.size, agent.critic.size], dim=1)
-        outputs, own = agent.policy.outputs(actors, batch.observations, batch.tasks)
-        distribution = agent.policy.distribution
         ratio = (distribution.log_prob(outputs, own, batch.actions) - batch.log_probs).exp()
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
-        values = agent.critic.forward(critics, batch.observations, batch.tasks).squeeze(-1)
         error = 0.5 * (values - batch.targets) ** 2
         bonus = distribution.entropy(outputs, own)
         each = self.value * error - gain - self.entropy * bonus
@@ -189,7 +211,8 @@ class _Batch:
         every = torch.from_numpy(rollout.tasks).unsqueeze(2).expand(policies, environments, times)
         # Environment-major, so that the padding stands at the end of a policy's samples.
         observations = rollout.observations.permute(1, 2, 0, 3)
-        scaled = agent.critic.forward(agent.critics, observations.flatten(1, 2), every.flatten(1, 2))
+        critic = agent.critic.bind(agent.critics)
+        scaled = _in_pieces(critic, observations.flatten(1, 2), every.flatten(1, 2))
         values = scaled.reshape(policies, environments, times).permute(2, 0, 1).numpy()
         rewards = (rollout.rewards / agent.return_scale.numpy()[:, None]).astype(values.dtype)
         advantages = discounted_advantages(
@@ -205,23 +228,44 @@ class _Batch:
         targets = samples(torch.from_numpy(advantages + values[:-1]))
         weights = real / real.sum(dim=1, keepdim=True)
         advantage = _standardised(advantage, weights, tasks if standardise == "task" else None)
-        log_probs = agent.policy.log_prob(agent.actors, observations, tasks, actions)
+        actor, own = agent.policy.bind(agent.actors)
+        outputs = _in_pieces(actor, observations, tasks)
+        log_probs = agent.policy.distribution.log_prob(outputs, own, actions)
         return cls(observations, tasks, actions, log_probs, advantage, targets, weights)
 
     def pieces(self, keys: Float[np.ndarray, "policies samples"], count: int) -> Iterator["_Batch"]:
         """Deal the samples into `count` random minibatches, in the order of their keys.
 
         Padding has infinite keys and goes last; the samples are dealt like cards, so every minibatch gets its
-        share of them, and a policy's minibatches hold the same samples in any company.
+        share of them, and a policy's minibatches hold the same samples in any company. Each serves until the
+        next is dealt.
         """
         order = torch.from_numpy(np.argsort(keys, axis=1))
         hands = order.unflatten(1, (-1, count))
-        rows = torch.arange(len(order)).unsqueeze(1)
+        # Places among the samples of all policies, one after the other.
+        hands = hands + torch.arange(len(order))[:, None, None] * order.shape[1]
+        columns = [getattr(self, column.name).flatten(0, 1) for column in fields(self)]
+        memory = [Memory() for _ in columns]
         for hand in range(count):
             chosen = hands[:, :, hand]
-            piece = _Batch(*(getattr(self, column.name)[rows, chosen] for column in fields(self)))
+            drawn = [
+                torch.index_select(
+                    column, 0, chosen.flatten(), out=own(column, chosen.numel(), *column.shape[1:])
+                )
+                for column, own in zip(columns, memory, strict=True)
+            ]
+            piece = _Batch(*(column.unflatten(0, chosen.shape) for column in drawn))
             share = piece.weights.sum(dim=1, keepdim=True)
             yield replace(piece, weights=piece.weights / share.clamp(min=1e-12))
+
+
+def _in_pieces(
+    network: Bound, observations: Float[Tensor, "policies samples f"], tasks: Int[Tensor, "policies samples"]
+) -> Float[Tensor, "policies samples o"]:
+    """Evaluate so few samples at a time that what passes through the network stays in the cache."""
+    count = max(_LEAST, _CACHED // len(observations))
+    pieces = zip(observations.split(count, dim=1), tasks.split(count, dim=1), strict=True)
+    return torch.cat([network(*piece) for piece in pieces], dim=1)
 
 
 def _standardised(

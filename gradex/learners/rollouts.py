@@ -1,7 +1,8 @@
 """Rollouts: what a stack of policies meets when each acts in environments of its own tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
+from gradex.tasks.simulator import Step, StepsAhead
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class Collector:
         self._streams = Streams(seeds, branch=1)
         self._observation = self._spread_observation(self.simulator.reset()[0])
         self._begins = np.zeros(self.layout.real.shape, dtype=bool)
+        self._finish_resets: Callable[[], Step] | None = None
+        self._commanded = np.empty(0)
 
     def _spread_observation(self, observation: np.ndarray) -> Tensor:
         return torch.from_numpy(self.layout.spread(np.asarray(observation, dtype=np.float32)))
@@ -123,6 +127,21 @@ class Collector:
         if isinstance(space, gymnasium.spaces.Discrete):
             return flat + space.start
         return np.clip(flat, space.low, space.high).astype(space.dtype)
+
+    def begin_resets(self) -> None:
+        """Let simulators reset before the next rollout, meanwhile, where all of them are about to.
+
+        That is left to suites of which no episode ends before the others. With these it does not depend on
+        a policy's company.
+        """
+        if not self.suite.resets_together or not self._begins[self.layout.real].all():
+            return
+        # A reset ignores its action.
+        if isinstance(self.simulator, StepsAhead):
+            self.simulator.step_async(self._commanded)
+            self._finish_resets = self.simulator.step_wait
+        else:
+            self._finish_resets = partial(self.simulator.step, self._commanded)
 
     @torch.no_grad()
     def collect(self, agent: ActorCritic, steps: int, choose: str = "sample") -> Rollout:
@@ -147,6 +166,7 @@ class Collector:
         # Noise is drawn for the real places only, so that padding does not shift a policy's stream.
         noise = torch.from_numpy(self._noise(steps, environments, distribution)).to(agent.actors)
         tasks = torch.from_numpy(self.layout.tasks)
+        actor, own = agent.policy.bind(agent.actors)
         shape = (steps, policies, environments)
         observations = agent.actors.new_empty(steps + 1, policies, environments, self._observation.shape[-1])
         actions: list[Tensor] = []
@@ -154,15 +174,19 @@ class Collector:
             np.zeros(shape, dtype=d) for d in (float, bool, bool, bool, bool)
         )
         reports_success = False
+        if self._finish_resets is not None:
+            self._observation = self._spread_observation(self._finish_resets()[0])
+            self._begins[:], self._finish_resets = False, None
         observations[0] = self._observation
         for t in range(steps):
-            outputs, own = agent.policy.outputs(agent.actors, observations[t], tasks)
+            outputs = actor(observations[t], tasks)
             action = (
                 distribution.mode(outputs)
                 if choose == "mode"
                 else distribution.sample(outputs, own, noise[t])
             )
-            observation, reward, stop, cut, info = self.simulator.step(self._commands(action))
+            self._commanded = self._commands(action)
+            observation, reward, stop, cut, info = self.simulator.step(self._commanded)
             observations[t + 1] = self._spread_observation(observation)
             actions.append(action)
             begins[t] = self._begins
@@ -194,6 +218,8 @@ class Collector:
         return np.ascontiguousarray(np.moveaxis(noise, 2, 0)).astype(np.float32)
 
     def _check_finite(self, observations: Tensor, rewards: np.ndarray) -> None:
+        if bool(observations.sum().isfinite()) and np.isfinite(rewards.sum()):
+            return  # one number that is not would show in the sum
         for what, finite in (
             ("reward", np.isfinite(rewards).all(axis=0)),
             ("observation", torch.isfinite(observations).all(dim=-1).all(dim=0).numpy()),

@@ -44,7 +44,6 @@ class SoftUpdates:
         max_norm: float | None,
     ) -> None:
         self._agent, self._subsets = agent, subsets
-        self._policy, self._critic = agent.policy.fused(), agent.critic.fused()
         self._tasks = subsets.repeat_interleave(samples, dim=1)
         self._rates, self._discount, self._smoothing = rates, discount, smoothing
         self._target_entropy, self._max_norm = target_entropy, max_norm
@@ -54,6 +53,9 @@ class SoftUpdates:
             Adam(rows.clone(), epsilon=1e-8)
             for rows in (agent.actors, agent.critics, agent.more["log_temperature"])
         )
+        self._actor, _ = agent.policy.bind(self._actors.parameters)
+        self._critic = agent.critic.bind(self._critics.parameters)
+        self._target = agent.critic.bind(self._targets)
 
     @property
     def tasks(self) -> int:
@@ -112,16 +114,15 @@ class SoftUpdates:
         temperatures: Float[Tensor, "policies batch"],
     ) -> None:
         """Move the critics towards the soft Bellman target (Eqs. 5 and 6), the lesser of both targets."""
-        with torch.no_grad():
-            actions, log_density = self._draw(self.actors, batch.following, noise)
-            following = least_value(self._critic, self._targets, batch.following, actions, self._tasks)
-            soft = following - temperatures * log_density
-            target = batch.rewards + self._discount * (1 - batch.terminated) * soft
-        parameters = self._critics.parameters.detach().requires_grad_()
-        values = self._critic.forward(parameters, joined(batch.observations, batch.actions), self._tasks)
+        outputs = self._actor(batch.following, self._tasks)
+        actions, log_density = self.distribution.squash(outputs, noise)
+        following = _least(self._target(joined(batch.following, actions), self._tasks))
+        soft = following - temperatures * log_density
+        target = batch.rewards + self._discount * (1 - batch.terminated) * soft
+        values, pullback = self._critic.vjp(joined(batch.observations, batch.actions), self._tasks)
         # The derivative of half the mean squared error of each critic.
-        error = (values.detach() - target.unsqueeze(-1)) / values.shape[1]
-        self._move(self._critics, *torch.autograd.grad(values, parameters, error))
+        error = (values - target.unsqueeze(-1)) / self.samples
+        self._move(self._critics, pullback.to_parameters(error))
 
     def _improve_actors(
         self,
@@ -130,30 +131,24 @@ class SoftUpdates:
         temperatures: Float[Tensor, "policies batch"],
     ) -> Float[Tensor, "policies batch"]:
         """Move the actors (Eq. 9 with the lesser of both critics); give log-densities of their actions."""
-        parameters = self.actors.detach().requires_grad_()
-        actions, log_density = self._draw(parameters, batch.observations, noise)
-        # The critics' own parameters are constants here, so only their inputs are differentiated.
-        values = least_value(self._critic, self._critics.parameters, batch.observations, actions, self._tasks)
-        loss = (temperatures * log_density - values).mean(dim=1).sum()
-        self._move(self._actors, *torch.autograd.grad(loss, parameters))
-        return log_density.detach()
+        outputs, to_actor = self._actor.vjp(batch.observations, self._tasks)
+        actions, log_density = self.distribution.squash(outputs, noise)
+        values, to_critic = self._critic.vjp(joined(batch.observations, actions), self._tasks)
+        # The loss is the mean of α log π - min Q, in which the lesser critic counts.
+        first = values[..., 0] <= values[..., 1]
+        of_values = torch.stack([first, ~first], dim=-1).to(values) / -self.samples
+        of_actions = to_critic.to_inputs(of_values)[..., -noise.shape[-1] :]
+        of_outputs = self.distribution.squash_vjp(
+            outputs, noise, actions, of_actions, temperatures / self.samples
+        )
+        self._move(self._actors, to_actor.to_parameters(of_outputs))
+        return log_density
 
-    @torch.no_grad()
     def _improve_temperatures(self, log_density: Float[Tensor, "policies batch"]) -> None:
         """Move each task's temperature until its entropy is the wanted one (Eq. 18, by log α)."""
         excess = (log_density + self._target_entropy).unflatten(1, (self.tasks, -1)).mean(dim=2)
         gradient = torch.zeros_like(self._log_temperature.parameters).scatter_(1, self._subsets, -excess)
         self._log_temperature.step(gradient, self._rates)
-
-    def _draw(
-        self,
-        actors: Float[Tensor, "policies p"],
-        observations: Float[Tensor, "policies batch features"],
-        noise: Float[Tensor, "policies batch dimensions"],
-    ) -> tuple[Float[Tensor, "policies batch dimensions"], Float[Tensor, "policies batch"]]:
-        """Draw actions scaled to [-1, 1], with their log-densities."""
-        outputs, _ = self._policy.outputs(actors, observations, self._tasks)
-        return self.distribution.squash(outputs, noise)
 
     def _move(self, optimiser: Adam, gradient: Tensor) -> None:
         if self._max_norm is not None:
@@ -220,5 +215,8 @@ def least_value(
     tasks: Int[Tensor, "policies batch"],
 ) -> Float[Tensor, "policies batch"]:
     """Give the lesser of both critics' values of (observation, action scaled to [-1, 1])."""
-    first, second = critic.forward(critics, joined(observations, actions), tasks).unbind(dim=-1)
-    return torch.minimum(first, second)
+    return _least(critic.forward(critics, joined(observations, actions), tasks))
+
+
+def _least(values: Float[Tensor, "policies batch 2"]) -> Float[Tensor, "policies batch"]:
+    return torch.minimum(*values.unbind(dim=-1))

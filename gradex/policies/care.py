@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, embedding, mix, tanh
+from gradex.policies.kernels import tanh
+from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, embedding, mix
 from gradex.policies.stack import Tape, affine
 
 

@@ -1,17 +1,17 @@
 """The multilayer perceptron, as a stack."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.fused import Perceptrons
-from gradex.policies.layers import Layer, LayeredNetwork, chain, tanh
-from gradex.policies.products import suit_onednn
+from gradex.policies.bound import Around, Bound, Memory, Pullback
+from gradex.policies.kernels import tanh
+from gradex.policies.layers import Layer, LayeredNetwork, chain, one_hot
+from gradex.policies.perceptrons import Perceptrons
 from gradex.policies.stack import Tape, affine
 
 
@@ -64,33 +64,33 @@ class MLP(LayeredNetwork):
             hidden = tanh(affine(str(layer), named, hidden, tape))
         return affine(str(self.layers - 1), named, hidden, tape)
 
-    def fused(self) -> "FusedMLP":
-        return FusedMLP(*astuple(self))
+    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
+        return BoundMLP(self, parameters)
 
     def inputs(
-        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
+        self,
+        observations: Float[Tensor, "policies batch features"],
+        tasks: Int[Tensor, "policies batch"],
+        out: Float[Tensor, "policies batch inputs"] | None = None,
     ) -> Float[Tensor, "policies batch inputs"]:
         """Put the task beside the observation, if the network sees it."""
         if not self.tasks:
             return observations
-        return torch.cat([observations, F.one_hot(tasks, self.tasks).to(observations.dtype)], dim=-1)
+        return torch.cat([observations, one_hot(tasks, self.tasks, observations.dtype)], dim=-1, out=out)
 
 
-class FusedMLP(MLP):
-    """The same function of the same parameters as one operation, which can be differentiated once."""
+class BoundMLP(Bound):
+    """A perceptron by derivatives that are written out."""
 
-    def forward(
-        self,
-        parameters: Float[Tensor, "policies parameters"],
-        observations: Float[Tensor, "policies batch features"],
-        tasks: Int[Tensor, "policies batch"],
-        tape: Tape | None = None,
-    ) -> Float[Tensor, "policies batch outputs"]:
-        if tape is not None:
-            return super().forward(parameters, observations, tasks, tape)
-        inputs = self.inputs(observations, tasks)
-        if not suit_onednn(inputs, self.width**2):
-            return Perceptrons.apply(parameters, inputs, self)
-        # It has no products of stacks.
-        each = zip(parameters.split(1), inputs.split(1), strict=True)
-        return torch.cat([Perceptrons.apply(row, batch, self) for row, batch in each])
+    def __init__(self, network: MLP, parameters: Float[Tensor, "policies parameters"]) -> None:
+        self._network, self._perceptrons, self._memory = network, Perceptrons(network, parameters), Memory()
+
+    def vjp(
+        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
+    ) -> tuple[Float[Tensor, "policies batch outputs"], Pullback]:
+        memory = self._memory(
+            observations, *observations.shape[:2], observations.shape[2] + self._network.tasks
+        )
+        outputs, pullback = self._perceptrons.vjp(self._network.inputs(observations, tasks, memory))
+        # Behind the observation stands the task.
+        return outputs, Around(pullback, inputs=lambda both: both[..., : self._network.features])

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.layers import Layer, LayeredNetwork, chain, tanh
+from gradex.policies.bound import Around, Bound, Pullback
+from gradex.policies.kernels import tanh
+from gradex.policies.layers import Layer, LayeredNetwork, chain
+from gradex.policies.perceptrons import Perceptrons
 from gradex.policies.stack import Tape, affine
 
 
@@ -65,6 +69,29 @@ class MultiHead(LayeredNetwork):
         named, hidden = self.split(parameters), observations
         for layer in range(self.layers - 1):
             hidden = tanh(affine(f"trunk.{layer}", named, hidden, tape))
-        heads = affine("heads", named, hidden, tape).unflatten(-1, (self.tasks, self.outputs))
-        own = tasks[..., None, None].expand(-1, -1, 1, self.outputs)
-        return heads.gather(2, own).squeeze(2)
+        return affine("heads", named, hidden, tape).gather(2, self.own(tasks))
+
+    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
+        return BoundMultiHead(self, parameters)
+
+    def own(self, tasks: Int[Tensor, "policies batch"]) -> Int[Tensor, "policies batch outputs"]:
+        """Give the places of each sample's own outputs among those of all heads."""
+        return tasks.unsqueeze(-1) * self.outputs + torch.arange(self.outputs, device=tasks.device)
+
+
+class BoundMultiHead(Bound):
+    """Trunk and heads are one perceptron, of whose outputs each sample keeps some."""
+
+    def __init__(self, network: MultiHead, parameters: Float[Tensor, "policies parameters"]) -> None:
+        self._network, self._perceptrons = network, Perceptrons(network, parameters)
+
+    def vjp(
+        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
+    ) -> tuple[Float[Tensor, "policies batch outputs"], Pullback]:
+        heads, pullback = self._perceptrons.vjp(observations)
+        own = self._network.own(tasks)
+
+        def spread(sensitivity: Tensor) -> Tensor:
+            return torch.zeros_like(heads).scatter_(2, own, sensitivity)
+
+        return heads.gather(2, own), Around(pullback, outputs=spread)

@@ -7,7 +7,8 @@ from functools import cached_property
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, mix, tanh
+from gradex.policies.kernels import tanh
+from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, mix
 from gradex.policies.stack import Tape, affine
 from gradex.streams import Streams
 

@@ -1,7 +1,7 @@
 """A policy: a network that ends in a distribution over actions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from gradex.policies.bound import Bound
 from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian
 from gradex.policies.stack import Network, Tape
 from gradex.streams import Streams
@@ -63,10 +64,6 @@ class Policy:
         """Draw one row of parameters per stream."""
         return torch.cat([self.network.initial(streams), torch.zeros(len(streams), self._own)], dim=1)
 
-    def fused(self) -> "Policy":
-        """Give the same policy, faster where first derivatives are all that is asked for."""
-        return replace(self, network=self.network.fused())
-
     def outputs(
         self,
         parameters: Float[Tensor, "policies parameters"],
@@ -75,14 +72,22 @@ class Policy:
         tape: Tape | None = None,
     ) -> tuple[Float[Tensor, "policies batch outputs"], dict[str, Tensor]]:
         """Give the network's outputs and the distribution's own parameters [policies, *shape]."""
-        network, own = parameters.split([self.network.size, self._own], dim=1)
+        network = parameters[:, : self.network.size]
+        return self.network.forward(network, observations, tasks, tape), self._own_of(parameters)
+
+    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> tuple[Bound, dict[str, Tensor]]:
+        """Give the network at these parameters, and the distribution's own; all of them may move in place."""
+        return self.network.bind(parameters[:, : self.network.size]), self._own_of(parameters)
+
+    def _own_of(self, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:
+        """View the distribution's own parameters, by name [policies, *shape]."""
+        own = parameters[:, self.network.size :]
         sizes = [prod(shape) for shape in self.distribution.parameters.values()]
         pieces = own.split(sizes, dim=1) if sizes else ()
-        named = {
+        return {
             name: piece.unflatten(1, shape)
             for (name, shape), piece in zip(self.distribution.parameters.items(), pieces, strict=True)
         }
-        return self.network.forward(network, observations, tasks, tape), named
 
     def log_prob(
         self,

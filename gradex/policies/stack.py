@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gradex.policies.bound import Bound, BoundByAutograd
 from gradex.streams import Streams
 
 
@@ -64,9 +65,9 @@ class Network(ABC):
     ) -> Float[Tensor, "policies batch outputs"]:
         """Evaluate row p of the parameters on batch p of the observations."""
 
-    def fused(self) -> "Network":
-        """Give the same function, faster where first derivatives are all that is asked for."""
-        return self
+    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
+        """Give the stack at these parameters, to be evaluated and differentiated while they move in place."""
+        return BoundByAutograd(self.forward, parameters)
 
     @property
     def size(self) -> int:

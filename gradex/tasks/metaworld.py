@@ -78,6 +78,8 @@ class MetaWorld(TaskSuite):
 
     #: In EnvPool each takes about 20 MB.
     most_environments = 160
+    #: A reset takes as long as thirty steps.
+    resets_together = True
     #: The tasks of the suite unless others are asked for.
     benchmark: ClassVar[tuple[str, ...]]
 
@@ -206,8 +208,8 @@ class EnvPoolMetaWorld(PoolSimulator):
             extra="metaworld",
         )
 
-    def step(self, actions: np.ndarray) -> Step:
-        return super().step(np.clip(actions, -1, 1))
+    def step_async(self, actions: np.ndarray) -> None:
+        super().step_async(np.clip(actions, -1, 1))
 
     def _receive(self) -> Step:
         observation, reward, terminated, truncated, info = super()._receive()

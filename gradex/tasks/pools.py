@@ -90,10 +90,16 @@ class PoolSimulator(VectorEnv):
         return observation, info
 
     def step(self, actions: np.ndarray) -> Step:
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: np.ndarray) -> None:
         if not self._pools:
             raise gymnasium.error.ResetNeeded("the simulator has not been reset: call reset before step")
         for pool, (_, indices) in zip(self._pools, self._members, strict=True):
             pool.send(actions[indices], np.arange(len(indices), dtype=np.int32))
+
+    def step_wait(self) -> Step:
         return self._receive()
 
     def _receive(self) -> Step:

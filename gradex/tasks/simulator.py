@@ -1,6 +1,6 @@
 """What every simulator agrees on: what `reset` and `step` return, and how seeds are read."""
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -9,6 +9,17 @@ from jaxtyping import Int
 Reset = tuple[np.ndarray, dict[str, Any]]
 #: Observations, rewards, terminated, truncated and info.
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+
+@runtime_checkable
+class StepsAhead(Protocol):
+    """A simulator that works on a step while its caller does something else, as `AsyncVectorEnv` does."""
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Begin a step."""
+
+    def step_wait(self) -> Step:
+        """Give the result of the step that was begun."""
 
 
 def environment_seeds(seed: Any, environments: int) -> Int[np.ndarray, " environments"]:

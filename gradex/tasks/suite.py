@@ -62,6 +62,9 @@ class TaskSuite(ABC):
     discount: ClassVar[float] = 0.99
     #: Environments that fit into a laptop's memory at the same time, where each takes much of it.
     most_environments: ClassVar[int | None] = None
+    #: Whether all episodes end at the horizon, in step with each other, and take long to reset: learners then
+    #: let simulators reset between rollouts, while they learn.
+    resets_together: ClassVar[bool] = False
     #: Whether tasks differ in reward only, so that one set of transitions serves all of them.
     shared_dynamics: bool = False
 

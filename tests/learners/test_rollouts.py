@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from gradex.learners import ActorCritic, Collector, Layout
+from gradex.learners import ActorCritic, Collector, Layout, Rollout
 from gradex.tasks import TaskSuite
 from tests.environments import Scripted, scripted, scripted_suite
 from tests.tasks.families import drift
@@ -62,6 +62,27 @@ def test_rollouts_go_on_where_the_last_one_stopped(fresh: Fresh) -> None:
         np.testing.assert_array_equal(joined, getattr(whole, field), err_msg=field)
     observations = torch.cat([part.observations[:-1] for part in parts])
     assert torch.equal(observations, whole.observations[:-1])
+
+
+def test_resets_may_be_done_between_rollouts(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripts = {name: scripted([1, 2, 3], ends="truncated") for name in ("one", "other")}
+    suite = scripted_suite(**scripts)
+    agent = fresh(suite, [0, 1])
+
+    def following(first: int, steps: int, together: bool) -> Rollout:
+        monkeypatch.setattr(type(suite), "resets_together", together)
+        collector = Collector(suite, [[0], [0, 1]], 2, [0, 1])
+        collector.collect(agent, first)
+        collector.begin_resets()
+        return collector.collect(agent, steps)
+
+    ahead, within = following(3, 3, together=True), following(3, 4, together=False)
+    assert ahead.real[:, 1].all() and not within.real[0].any()
+    assert ahead.observations[:, 1, :, 0].T.tolist() == [[0, 1, 2, 3]] * 4
+    for field in ("observations", "rewards", "ended", "real"):
+        assert np.array_equal(getattr(ahead, field), getattr(within, field)[1:])
+    # In the middle of an episode there is nothing to reset.
+    assert np.array_equal(following(2, 3, together=True).rewards, following(2, 3, together=False).rewards)
 
 
 def test_a_policy_acts_alike_in_any_company(fresh: Fresh) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import VectorEnv
 
+from gradex.learners import ActorCritic, Collector, Rollout
 from gradex.tasks import TaskSuite
 from gradex.tasks.metaworld import GymnasiumMetaWorld
 
@@ -229,3 +230,21 @@ def test_the_older_reward() -> None:
     assert not np.isclose(new.rewards, old.rewards, rtol=0.5).any()
     assert (new.rewards <= 10).all()
     assert (old.rewards > 10).any()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_resets_between_rollouts_lead_where_those_within_do(engine: str) -> None:
+    suite = suite_of("reach", "push", horizon=3, engine=engine)
+    agent = ActorCritic.initial(suite, [0])
+
+    def following(resets_between: bool, steps: int) -> Rollout:
+        collector = Collector(suite, [[0, 1]], 2, [0])
+        collector.collect(agent, 3, "mode")
+        if resets_between:
+            collector.begin_resets()
+        return collector.collect(agent, steps, "mode")
+
+    between, within = following(True, 3), following(False, 4)
+    assert between.real.all() and not within.real[0].any()
+    assert np.array_equal(between.observations, within.observations[1:])
+    assert np.array_equal(between.rewards, within.rewards[1:])
