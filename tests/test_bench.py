@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from gradex import bench
-from gradex.bench import features, ground_truth, logistic, ppo, reaching, sac, trace
-from gradex.learners import PPO
+from gradex.bench import features, ground_truth, logistic, ppo, reaching, sac, timing, trace
+from gradex.learners import PPO, ActorCritic
 from gradex.learners.recipes import Recipe
+from gradex.tasks import TaskSuite
 
 COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio"]
 
@@ -53,7 +56,7 @@ def test_ppo_is_compared_on_meta_world(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("Meta-World is not installed")
     monkeypatch.setattr(ppo, "_cartpole", lambda: iter(()))
     monkeypatch.setattr(ppo, "recipe", lambda _: Recipe(learner=PPO(steps=32, epochs=1)))
-    for name, value in {"_COPIES": 2, "_ROLLOUTS": 1}.items():
+    for name, value in {"_COPIES": 2, "_ROLLOUTS": 2, "_TIMES": 1}.items():
         monkeypatch.setattr(ppo, name, value)
     table = bench.run("ppo")
     assert list(table.columns) == COLUMNS and len(table) == 2
@@ -77,6 +80,7 @@ def test_sac_is_compared_alone_and_as_a_stack(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sac, "_SETTINGS", ((3, 8, 1), (3, 8, 2)))
     monkeypatch.setattr(sac, "_STEPS", 80)
     monkeypatch.setattr(sac, "_START", 40)
+    monkeypatch.setattr(sac, "_TIMES", 1)
     monkeypatch.setattr(sac, "installed", lambda: False)
     table = bench.run("sac")
     assert list(table.columns) == COLUMNS and len(table) == 2 * len({1, torch.get_num_threads()})
@@ -115,3 +119,20 @@ def test_curvlinops_multiplies_by_the_same_hessian() -> None:
     ours = (hessian @ identity.unsqueeze(0))[0].numpy()
     np.testing.assert_allclose(np.trace(theirs), np.trace(ours), rtol=1e-9)
     np.testing.assert_allclose(np.linalg.eigvalsh(theirs), np.linalg.eigvalsh(ours), atol=1e-12)
+
+
+def test_speeds_are_measured_in_turn_and_from_the_first_round_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, values = [], iter([3.0, 30.0, 1.0, 10.0, 2.0, 90.0])
+
+    def measured(name: str) -> float:
+        calls.append(name)
+        return next(values)
+
+    assert timing.alternately(3, lambda: measured("ours"), lambda: measured("theirs")) == [2.0, 30.0]
+    assert calls == ["ours", "theirs"] * 3
+    clock = iter([100.0, 101.0, 103.0])
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    pace, suite = timing.Pace(), TaskSuite.make("navigation", n=1, groups=1)
+    for steps in (50, 80, 110):
+        pace(steps, ActorCritic.initial(suite, [0]))
+    assert pace.speed == 20.0

@@ -12,7 +12,12 @@ from gradex.tasks import TaskSuite
 
 
 def stable_baselines3_speed(
-    make: Callable[[], gymnasium.Env], environments: int, ours: PPO, batch: int, steps: int
+    make: Callable[[], gymnasium.Env],
+    environments: int,
+    ours: PPO,
+    batch: int,
+    steps: int,
+    warm_up: bool = False,
 ) -> float:
     """Give the steps per second of stable-baselines3's PPO, learning included.
 
@@ -28,6 +33,8 @@ def stable_baselines3_speed(
         Minibatch.
     steps : int
         Rounded up to whole rollouts.
+    warm_up : bool
+        Learn from one rollout more, before the clock starts.
 
     Raises
     ------
@@ -51,8 +58,10 @@ def stable_baselines3_speed(
     )
     rollout = ours.steps * environments
     steps = -(-steps // rollout) * rollout
+    if warm_up:
+        peer.learn(rollout)
     start = time.perf_counter()
-    peer.learn(steps)
+    peer.learn(steps, reset_num_timesteps=not warm_up)
     return steps / (time.perf_counter() - start)
 
 

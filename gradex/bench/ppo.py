@@ -1,22 +1,25 @@
 """PPO end to end against stable-baselines3."""
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import gymnasium
 
 from gradex.bench.peers import stable_baselines3_speed
 from gradex.bench.reaching import installed, original_reaching, reaching
+from gradex.bench.timing import Pace, alternately
 from gradex.learners import PPO, ActorCritic
 from gradex.learners.recipes import recipe
 from gradex.tasks import TaskSuite
 
 #: Steps of an episode of Meta-World, and environments: those that ten tasks of MT10 have together.
 _HORIZON, _COPIES = 200, 80
-#: Rollouts of ours on Meta-World, and of the peer's.
-_ROLLOUTS, _PEER_ROLLOUTS = 3, 1
+#: Rollouts of ours on Meta-World, and those on which the peer is timed.
+_ROLLOUTS, _PEER_ROLLOUTS = 4, 1
+#: Measurements of each.
+_TIMES = 3
 
 
 def rows() -> Iterator[dict[str, object]]:
@@ -30,49 +33,53 @@ def _cartpole() -> Iterator[dict[str, object]]:
     """Train one policy on 10 tasks × 8 copies."""
     ours = PPO()
     suite = TaskSuite.make("cartpole", n=10)
-    speed = _speed(ours, suite, 20)
-    yield from _compared("", ours, 10 * ours.copies, lambda: gymnasium.make("CartPole-v1"), (2, 5), speed)
+    environments = 10 * ours.copies
+    yield from _compared("", ours, environments, suite, 20, lambda: gymnasium.make("CartPole-v1"), (2, 5))
 
 
 def _reaching() -> Iterator[dict[str, object]]:
     """Train with the settings recommended for MT10; ours in EnvPool, the peer in the original."""
     ours = replace(cast(PPO, recipe("mt10").learner), copies=_COPIES)
     suite = reaching(_HORIZON)
-    speed = _speed(ours, suite, _ROLLOUTS)
     task = f"mt10, {suite.tasks[0].name}, horizon {_HORIZON}, "
     rollouts = _PEER_ROLLOUTS, _PEER_ROLLOUTS
-    yield from _compared(task, ours, _COPIES, lambda: original_reaching(_HORIZON), rollouts, speed)
-
-
-def _speed(ours: PPO, suite: TaskSuite, rollouts: int) -> float:
-    """Give the environment steps per second of one policy for all tasks of a suite."""
-    everything = range(len(suite))
-    steps = rollouts * ours.round_steps(suite, [everything])
-    agent = ActorCritic.initial(suite, [0])
-    start = time.perf_counter()
-    ours.train(agent, suite, [everything], steps, [0])
-    return steps / (time.perf_counter() - start)
+    yield from _compared(task, ours, _COPIES, suite, _ROLLOUTS, lambda: original_reaching(_HORIZON), rollouts)
 
 
 def _compared(
     task: str,
     ours: PPO,
     environments: int,
+    suite: TaskSuite,
+    rollouts: int,
     make: Callable[[], gymnasium.Env],
-    rollouts: tuple[int, int],
-    speed: float,
+    peer_rollouts: tuple[int, int],
 ) -> Iterator[dict[str, object]]:
-    """Time the peer with both minibatches."""
+    """Time both in turn, the peer with two minibatches; the first rollout never counts."""
     rollout = ours.steps * environments
     same = rollout // ours.minibatches
-    names = "its own minibatch of 64", f"our minibatch of {same}"
-    for setting, batch, count in zip(names, (64, same), rollouts, strict=True):
-        theirs = stable_baselines3_speed(make, environments, ours, batch, count * rollout)
+    names = {"its own minibatch of 64": 64, f"our minibatch of {same}": same}
+    peers = [
+        partial(stable_baselines3_speed, make, environments, ours, batch, count * rollout, warm_up=True)
+        for batch, count in zip(names.values(), peer_rollouts, strict=True)
+    ]
+    speed, *theirs = alternately(_TIMES, partial(_speed, ours, suite, rollouts), *peers)
+    for name, their in zip(names, theirs, strict=True):
         yield {
             "peer": "stable-baselines3 PPO",
-            "setting": f"{task}{environments} environments, {ours.epochs} epochs, {setting}",
+            "setting": f"{task}{environments} environments, {ours.epochs} epochs, {name}; "
+            f"medians of {_TIMES}",
             "gradex": speed,
-            "peer_value": theirs,
+            "peer_value": their,
             "unit": "steps/s",
-            "ratio": speed / theirs,
+            "ratio": speed / their,
         }
+
+
+def _speed(ours: PPO, suite: TaskSuite, rollouts: int) -> float:
+    """Give the environment steps per second of one policy for all tasks of a suite."""
+    everything = range(len(suite))
+    steps = rollouts * ours.round_steps(suite, [everything])
+    pace = Pace()
+    ours.train(ActorCritic.initial(suite, [0]), suite, [everything], steps, [0], observe=pace)
+    return pace.speed

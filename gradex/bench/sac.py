@@ -3,14 +3,15 @@
 Where Meta-World is installed the task is one of its own: ours in EnvPool, the peer's in the original.
 """
 
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import gymnasium
 import torch
 
 from gradex.bench.peers import OneEnvironment, stable_baselines3_sac_speed
 from gradex.bench.reaching import installed, original_reaching, reaching
+from gradex.bench.timing import Pace, alternately
 from gradex.learners import SAC
 from gradex.tasks import TaskSuite
 
@@ -18,6 +19,8 @@ from gradex.tasks import TaskSuite
 _SETTINGS = ((4, 256, 1), (4, 64, 1), (4, 64, 8))
 #: Environment steps of each policy, and those of them before the first update.
 _STEPS, _START = 1_000, 256
+#: Measurements of each.
+_TIMES = 3
 
 
 def rows() -> Iterator[dict[str, object]]:
@@ -29,13 +32,16 @@ def rows() -> Iterator[dict[str, object]]:
         for threads in sorted({1, most}):
             torch.set_num_threads(threads)
             for layers, width, policies in _SETTINGS:
-                speed = _speed(suite, ours, layers, width, policies)
-                theirs = stable_baselines3_sac_speed(make, ours, layers, width, _STEPS)
+                speed, theirs = alternately(
+                    _TIMES,
+                    partial(_speed, suite, ours, layers, width, policies),
+                    partial(stable_baselines3_sac_speed, make, ours, layers, width, _STEPS),
+                )
                 stack = f", a stack of {policies} against one" if policies > 1 else ""
                 yield {
                     "peer": f"stable-baselines3 SAC, {threads} thread{'s' * (threads > 1)}",
                     "setting": f"{suite.family}, {suite.tasks[0].name}, {layers} affine layers of {width} "
-                    f"(tanh against ReLU), batch {ours.batch}, 1 update per step{stack}",
+                    f"(tanh against ReLU), batch {ours.batch}, 1 update per step{stack}; medians of {_TIMES}",
                     "gradex": speed,
                     "peer_value": theirs,
                     "unit": "steps/s",
@@ -57,6 +63,6 @@ def _speed(suite: TaskSuite, settings: SAC, layers: int, width: int, policies: i
     """Give the environment steps per second of all policies of a stack together."""
     seeds = list(range(policies))
     agent = settings.initial(suite, seeds, layers=layers, width=width)
-    start = time.perf_counter()
-    settings.train(agent, suite, [[0]] * policies, _STEPS * policies, seeds)
-    return _STEPS * policies / (time.perf_counter() - start)
+    pace = Pace()
+    settings.train(agent, suite, [[0]] * policies, _STEPS * policies, seeds, observe=pace)
+    return pace.speed
