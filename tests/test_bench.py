@@ -10,7 +10,7 @@ from gradex.learners import PPO, ActorCritic
 from gradex.learners.recipes import Recipe
 from gradex.tasks import TaskSuite
 
-COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio"]
+COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio", "processor"]
 
 
 def test_features_are_compared_with_three_batches_of_the_peer(monkeypatch: pytest.MonkeyPatch) -> None:

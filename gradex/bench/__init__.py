@@ -1,8 +1,10 @@
 """gradex against what a user would pick instead, both timed in one run."""
 
+import platform
 from collections.abc import Callable, Iterator
 
 import pandas as pd
+import torch
 
 from gradex.bench import clustering, features, ground_truth, logistic, ppo, sac, trace
 
@@ -23,7 +25,8 @@ def run(part: str | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns part, peer, setting, gradex, peer_value, unit, ratio; a ratio above 1 is in our favour.
+        Columns part, peer, setting, gradex, peer_value, unit, ratio, processor; a ratio above 1 is in our
+        favour.
 
     Raises
     ------
@@ -31,7 +34,13 @@ def run(part: str | None = None) -> pd.DataFrame:
         If there is no such part, or the peer is not installed.
     """
     chosen = parts(part)
-    return pd.DataFrame([{"part": name, **row} for name, rows in chosen.items() for row in rows()])
+    rows = [{"part": name, **row} for name, part_rows in chosen.items() for row in part_rows()]
+    return pd.DataFrame(rows).assign(processor=_processor())
+
+
+def _processor() -> str:
+    name = torch.cpu.get_capabilities().get("cpu_name", platform.machine())
+    return f"{name}, {torch.get_num_threads()} threads"
 
 
 def parts(part: str | None) -> dict[str, Callable[[], Iterator[dict[str, object]]]]:
