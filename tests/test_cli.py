@@ -321,7 +321,9 @@ def test_a_benchmark_is_printed_and_written(
     assert main(["bench", "ppo"]) == 0
     assert "a peer" in (printed := capsys.readouterr().out)
     assert "written to runs/bench-ppo.csv" in printed
-    assert pd.read_csv("runs/bench-ppo.csv").to_dict("records") == [{"part": "ppo", **row}]
+    (written,) = pd.read_csv("runs/bench-ppo.csv").to_dict("records")
+    assert written.pop("processor").endswith("threads")
+    assert written == {"part": "ppo", **row}
     Path("file").write_text("")
     assert refused(capsys, "bench", "ppo", "--out", "file/rows.csv").endswith("another file with --out")
 
