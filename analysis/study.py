@@ -23,6 +23,8 @@ from PIL import Image
 from scipy import stats
 from tqdm.auto import tqdm
 
+from gradex.files import written_whole
+
 SCALES = ("smoke", "laptop", "paper")
 _PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "cvxpy", "scikit-learn")
 
@@ -109,9 +111,8 @@ def kept_table(path: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
 
 def _write_whole(path: Path, table: pd.DataFrame) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".unfinished")
-    table.to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def _provenance(name: str, scale: str, seeds: int, seconds: float) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import pandas as pd
+
 from gradex import bench
 from gradex.affinity import Agreement
+from gradex.files import writing_to, written_whole
 from gradex.grouping import PolicyGradEx
 from gradex.run_folder import RunFolder
 from gradex.tasks import TaskSuite
@@ -250,16 +253,17 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
 def _bench(options: argparse.Namespace) -> None:
     path = options.out or Path("runs") / f"bench-{options.part or 'all'}.csv"
     bench.parts(options.part)
-    try:  # before minutes are spent
+    remedy = "choose another file with --out"
+    with writing_to(path, remedy):  # before minutes are spent
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a").close()
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to {str(path)!r} ({error.strerror}): choose another file with --out"
-        ) from None
-    table = bench.run(options.part)
-    print(table.to_string(index=False, float_format="{:.4g}".format))
-    table.to_csv(path, index=False)
+    rows = []
+    for row in bench.rows(options.part):
+        rows.append(row)
+        with writing_to(path, remedy), written_whole(path) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False)
+        values = "{gradex:.4g} against {peer_value:.4g} {unit}, ratio {ratio:.3g}".format(**row)
+        print(f"{row['part']}: {row['peer']}, {row['setting']}: {values}", flush=True)
     print(f"written to {path}")
 
 

@@ -8,10 +8,8 @@ run side by side as joblib is configured, and each is written down when it is fi
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from joblib import Parallel, delayed
 from sklearn.exceptions import NotFittedError
 from tqdm.auto import tqdm
 
+from gradex.files import writing_to, written_whole
 from gradex.learners import evaluate
 from gradex.learners.threads import one_thread
 from gradex.meta_policy import MetaPolicy, check_subset
@@ -315,17 +314,14 @@ class _Store:
     def open(cls, path: Path, configuration: dict[str, Any]) -> "_Store":
         text = json.dumps(configuration, indent=1, default=repr) + "\n"
         ours = path / "ground_truth.json"
-        try:
+        with writing_to(path):
             if ours.exists() and ours.read_text() != text:
                 raise ValueError(
                     f"{str(path)!r} holds another ground truth: choose another folder, or remove it"
                 )
             path.mkdir(parents=True, exist_ok=True)
-            _write(ours, text.encode())
-        except OSError as error:
-            raise ValueError(
-                f"cannot write to {str(path)!r} ({error.strerror}): choose another folder"
-            ) from None
+            with written_whole(ours) as temporary:
+                temporary.write_text(text)
         return cls(path)
 
     def _file(self, unit: tuple[int, int]) -> Path:
@@ -337,12 +333,5 @@ class _Store:
         return np.load(file) if file.exists() else None
 
     def write(self, unit: tuple[int, int], returns: Float[np.ndarray, "unit n"]) -> None:
-        content = BytesIO()
-        np.save(content, returns)
-        _write(self._file(unit), content.getvalue())
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.unfinished")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+        with written_whole(self._file(unit)) as temporary:
+            np.save(temporary, returns)

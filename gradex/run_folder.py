@@ -1,7 +1,6 @@
 """The folder of one run of `gradex group`: files appear whole or not at all, and a cut-off run goes on."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from gradex.affinity import AffinityGraph, Partition
+from gradex.files import UNFINISHED, writing_to, written_whole
 from gradex.grouping import PolicyGradEx
-
-#: How the names of files begin that are being written.
-_UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,8 @@ class RunFolder:
         text = json.dumps(configuration, indent=2, default=repr) + "\n"
         if (path / "groups.json").exists():
             raise ValueError(f"{str(path)!r} already holds a finished run: choose another folder with --out")
-        try:
-            if path.exists() and any(not file.name.startswith(_UNFINISHED) for file in path.iterdir()):
+        with writing_to(path, "choose another folder with --out"):
+            if path.exists() and any(not file.name.startswith(UNFINISHED) for file in path.iterdir()):
                 ours = path / "config.json"
                 if not ours.exists() or ours.read_text() != text:
                     raise ValueError(
@@ -50,10 +47,6 @@ class RunFolder:
                     )
             path.mkdir(parents=True, exist_ok=True)
             _write(path / "config.json", text)
-        except OSError as error:
-            raise ValueError(
-                f"cannot write to {str(path)!r} ({error.strerror}): choose another folder with --out"
-            ) from None
         return cls(path)
 
     @property
@@ -74,9 +67,8 @@ class RunFolder:
             ):
                 table = pd.DataFrame(matrix, affinities.index, affinities.columns)
                 _write(self.path / f"{name}.csv", table.to_csv())
-        temporary = self.path / f"{_UNFINISHED}-affinity.png"
-        draw(grouping.graph_, grouping.partition_).savefig(temporary, dpi=150)
-        os.replace(temporary, self.path / "affinity.png")
+        with written_whole(self.path / "affinity.png") as temporary:
+            draw(grouping.graph_, grouping.partition_).savefig(temporary, dpi=150)
         for number, policy in enumerate(grouping.policies_):
             policy.save(self.path / f"group-{number}.safetensors")
         _write(self.path / "groups.json", json.dumps(report, indent=2) + "\n")
@@ -100,6 +92,5 @@ def draw(graph: AffinityGraph, partition: Partition) -> Figure:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{_UNFINISHED}-{path.name}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        temporary.write_text(text)

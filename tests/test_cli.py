@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -319,13 +319,30 @@ def test_a_benchmark_is_printed_and_written(
     row = {"peer": "a peer", "setting": "one", "gradex": 2.0, "peer_value": 6.0, "unit": "s", "ratio": 3.0}
     monkeypatch.setitem(bench.PARTS, "ppo", lambda: iter([row]))
     assert main(["bench", "ppo"]) == 0
-    assert "a peer" in (printed := capsys.readouterr().out)
-    assert "written to runs/bench-ppo.csv" in printed
+    assert capsys.readouterr().out.splitlines() == [
+        "ppo: a peer, one: 2 against 6 s, ratio 3",
+        "written to runs/bench-ppo.csv",
+    ]
     (written,) = pd.read_csv("runs/bench-ppo.csv").to_dict("records")
     assert written.pop("processor").endswith("threads")
     assert written == {"part": "ppo", **row}
     Path("file").write_text("")
     assert refused(capsys, "bench", "ppo", "--out", "file/rows.csv").endswith("another file with --out")
+
+
+def test_a_benchmark_that_breaks_off_leaves_what_it_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"peer": "a peer", "setting": "one", "gradex": 2.0, "peer_value": 6.0, "unit": "s", "ratio": 3.0}
+
+    def measure() -> Iterator[dict[str, object]]:
+        yield row
+        raise ValueError("the peer b is not installed: pip install 'gradex[bench]'")
+
+    monkeypatch.setitem(bench.PARTS, "ppo", measure)
+    assert main(["bench", "ppo"]) == 2
+    assert capsys.readouterr().err == "gradex: the peer b is not installed: pip install 'gradex[bench]'\n"
+    assert pd.read_csv("runs/bench-ppo.csv").ratio.tolist() == [3.0]
 
 
 def test_usage_errors_have_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:

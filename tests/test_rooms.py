@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("streams",), ("tasks", "policies", "affinity"), ("learners",), ("meta_policy",), ("surrogate",),
+    ("streams", "files"), ("tasks", "policies", "affinity"), ("learners",), ("meta_policy",), ("surrogate",),
     ("generalization", "ground_truth"), ("grouping",), ("run_folder", "bench"), ("cli",), ("__init__",),
 ]  # fmt: skip
 

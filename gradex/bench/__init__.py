@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pandas as pd
 import torch
@@ -19,13 +20,13 @@ PARTS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
 }
 
 
-def run(part: str | None = None) -> pd.DataFrame:
-    """Run one part, or all.
+def rows(part: str | None = None) -> Iterator[dict[str, Any]]:
+    """Run one part, or all, and give each comparison as soon as it is made.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns part, peer, setting, gradex, peer_value, unit, ratio, processor; a ratio above 1 is in our
+    Yields
+    ------
+    dict
+        With part, peer, setting, gradex, peer_value, unit, ratio, processor; a ratio above 1 is in our
         favour.
 
     Raises
@@ -33,9 +34,15 @@ def run(part: str | None = None) -> pd.DataFrame:
     ValueError
         If there is no such part, or the peer is not installed.
     """
-    chosen = parts(part)
-    rows = [{"part": name, **row} for name, part_rows in chosen.items() for row in part_rows()]
-    return pd.DataFrame(rows).assign(processor=_processor())
+    processor = _processor()
+    for name, compare in parts(part).items():
+        for row in compare():
+            yield {"part": name, **row, "processor": processor}
+
+
+def run(part: str | None = None) -> pd.DataFrame:
+    """Give the rows of one part, or of all, as a table."""
+    return pd.DataFrame(rows(part))
 
 
 def _processor() -> str:

@@ -1,8 +1,6 @@
 """Policies on disk: one safetensors file with a JSON description in its header, and nothing pickled."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gradex.files import writing_to, written_whole
 from gradex.learners.actor_critic import ActorCritic
 from gradex.policies import Network, Policy
 
@@ -32,14 +31,10 @@ def save(path: str | Path, agent: ActorCritic, description: Mapping[str, Any]) -
     tensors |= {f"more.{name}": tensor for name, tensor in agent.more.items()}
     tensors["return_scale"] = agent.return_scale
     header = {"format": _FORMAT, "description": json.dumps(description)}
-    try:
+    with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    except OSError as error:
-        raise ValueError(f"cannot write to {str(path)!r}: {error.strerror}; choose another folder") from None
-    os.close(handle)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=header)
-    os.replace(temporary, path)
+        with written_whole(path) as temporary:
+            save_file({name: each.contiguous() for name, each in tensors.items()}, temporary, metadata=header)
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gradex.files import writing_to, written_whole
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.learner import Learner
 from gradex.tasks import TaskSuite
@@ -46,12 +45,8 @@ class TrainingFolder:
     def open(cls, path: str | Path, configuration: Mapping[str, Any]) -> "TrainingFolder":
         """Make the folder if it is not there."""
         path = Path(path)
-        try:
+        with writing_to(path):
             path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(
-                f"cannot write to {str(path)!r} ({error.strerror}): choose another folder"
-            ) from None
         return cls(path, json.loads(json.dumps(configuration)))
 
     @property
@@ -64,14 +59,10 @@ class TrainingFolder:
         header = {"format": _FORMAT, "configuration": json.dumps(self.configuration)}
         everything = {name: tensor.contiguous() for name, tensor in tensors.items()} | columns
         # The curve first: alone it does no harm.
-        for name, write in (
-            ("curve.csv", lambda path: curve.to_csv(path, index=False)),
-            (self._file.name, lambda path: save_file(everything, path, metadata=header)),
-        ):
-            handle, temporary = tempfile.mkstemp(dir=self.path, prefix="unfinished-")
-            os.close(handle)
-            write(temporary)
-            os.replace(temporary, self.path / name)
+        with written_whole(self.path / "curve.csv") as temporary:
+            curve.to_csv(temporary, index=False)
+        with written_whole(self._file) as temporary:
+            save_file(everything, temporary, metadata=header)
 
     def load(self) -> tuple[dict[str, Tensor], pd.DataFrame] | None:
         """Read what was saved last, if anything was.
