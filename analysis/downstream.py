@@ -149,19 +149,23 @@ class _Runs:
     def single(self, network: str) -> MetaPolicy:
         """Train a network on all tasks throughout."""
         steps = 2 * self.amount.steps_per_task * len(self.suite)
-        return kept(self._file(network), self._policy(network), lambda policy: policy.fit(steps))
+        return kept(
+            self._file(network), self._policy(network), lambda policy, folder: policy.fit(steps, folder)
+        )
 
     @cached_property
     def meta(self) -> MetaPolicy:
         """Train soft modularization on all tasks, halfway."""
         steps = self.amount.steps_per_task * len(self.suite)
-        return kept(self._file("meta"), self._policy(_SHARED), lambda policy: policy.fit(steps))
+        return kept(
+            self._file("meta"), self._policy(_SHARED), lambda policy, folder: policy.fit(steps, folder)
+        )
 
     def group(self, tasks: Sequence[int]) -> MetaPolicy:
         """Train on from the meta-policy, on these tasks."""
         steps = self.amount.steps_per_task * len(tasks)
         path = self._file("group-" + "-".join(map(str, tasks)))
-        return kept(path, self.meta, lambda meta: meta.adapt(tasks, steps))
+        return kept(path, self.meta, lambda meta, folder: meta.adapt(tasks, steps, folder=folder))
 
     @cached_property
     def estimate(self) -> PolicyGradEx:

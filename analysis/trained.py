@@ -4,6 +4,7 @@ Trainings are kept in `runs/trained-SCALE/`, and every study takes over what ano
 changing how policies are trained, remove that folder.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -169,11 +170,19 @@ def prepare(setting: Setting, seed: int, layers: int, path: Path) -> MetaPolicy:
     """Train the meta-policy of a suite, or take over the one that is kept."""
     suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
     fresh = MetaPolicy(suite, setting.network, seed=seed, layers=layers, width=setting.width)
-    return kept(path, fresh, lambda meta: meta.fit(setting.meta_steps))
+    return kept(path, fresh, lambda meta, folder: meta.fit(setting.meta_steps, folder))
 
 
-def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy], MetaPolicy]) -> MetaPolicy:
+def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy, Path], MetaPolicy]) -> MetaPolicy:
     """Train a policy and keep it, or take over the one that is kept.
+
+    Parameters
+    ----------
+    path : Path
+    policy : MetaPolicy
+        What training begins with.
+    train : callable
+        Takes it, and a folder in which a training that was cut off goes on.
 
     Raises
     ------
@@ -185,6 +194,8 @@ def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy], MetaPolic
         if found.config != policy.config:
             raise ValueError(f"{str(path)!r} was trained with other settings: remove its folder")
         return found
-    trained = train(policy)
+    folder = path.with_suffix("")
+    trained = train(policy, folder)
     trained.save(path)
+    shutil.rmtree(folder)
     return trained

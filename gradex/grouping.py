@@ -1,5 +1,6 @@
 """PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from gradex.affinity import (
     pair_coverage,
     sample_subsets,
 )
+from gradex.files import UNFINISHED
 from gradex.learners.recipes import recipe
 from gradex.meta_policy import MetaPolicy
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
@@ -174,7 +176,7 @@ class PolicyGradEx:
             An already fitted meta-policy on this suite, instead of training one.
         checkpoint : path, optional
             Where to keep the meta-policy, by far the longest stage: read if the file exists, else written
-            after training.
+            after training. Beside it trainings keep what they go on from if they are cut off.
 
         Raises
         ------
@@ -205,7 +207,9 @@ class PolicyGradEx:
             self._resample()
         with self._stage("group policies"):
             steps = recipe(suite.kind).group_steps if self.group_steps is None else self.group_steps
-            self.policies_ = self.meta_.adapt_each(self.groups_, steps) if steps else []
+            with _kept_meanwhile(checkpoint, "groups") as folder:
+                own = self.meta_.adapt_each(self.groups_, steps, folder=folder) if steps else []
+            self.policies_ = own
         return self
 
     def _estimator(self) -> SurrogateEstimator:
@@ -224,9 +228,10 @@ class PolicyGradEx:
     def _meta_policy(self, suite: TaskSuite, checkpoint: str | Path | None) -> MetaPolicy:
         if checkpoint is not None and Path(checkpoint).exists():
             return MetaPolicy.load(checkpoint, suite)
-        meta = MetaPolicy(suite, seed=self.seed).fit(self.meta_steps)
-        if checkpoint is not None:
-            meta.save(checkpoint)
+        with _kept_meanwhile(checkpoint, "meta") as folder:
+            meta = MetaPolicy(suite, seed=self.seed).fit(self.meta_steps, folder)
+            if checkpoint is not None:
+                meta.save(checkpoint)
         return meta
 
     @contextmanager
@@ -301,3 +306,12 @@ class PolicyGradEx:
             "planted_nmi": None if planted is None else partition.agreement(planted).nmi,
             "seconds": dict(self.seconds_),
         }
+
+
+@contextmanager
+def _kept_meanwhile(checkpoint: str | Path | None, what: str) -> Iterator[Path | None]:
+    """Give a folder beside the checkpoint for a training, which is gone when the training has ended well."""
+    folder = None if checkpoint is None else Path(checkpoint).parent / f"{UNFINISHED}{what}"
+    yield folder
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)

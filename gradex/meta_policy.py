@@ -74,16 +74,19 @@ class MetaPolicy:
         self.width = width
 
     # ------------------------------------------------------------------ training
-    def fit(self, steps: int | None = 200_000) -> "MetaPolicy":
+    def fit(self, steps: int | None = 200_000, folder: str | Path | None = None) -> "MetaPolicy":
         """Train on all tasks together from fresh weights.
 
         Parameters
         ----------
         steps : int or None
             Environment steps in total, over all tasks; None is the amount recommended for the suite.
+        folder : path, optional
+            Where to keep the training every 100,000 steps; one that was cut off goes on from there.
         """
         steps = recipe(self.suite.kind).meta_steps if steps is None else steps
-        [[fitted]] = self.fit_each([range(len(self.suite))], steps)
+        everything = [range(len(self.suite))]
+        [[fitted]] = self._train_each(self.initial, everything, steps, [self.seed], folder=folder)
         self.agent_, self.history_ = fitted.agent_, fitted.history_
         return self
 
@@ -125,7 +128,9 @@ class MetaPolicy:
         """Give the stack of fresh policies with which training begins, one for each seed."""
         return self.learner.initial(self.suite, seeds, self.layers, self.width, self.network)
 
-    def adapt(self, subset: Sequence[int], steps: int, seed: int | None = None) -> "MetaPolicy":
+    def adapt(
+        self, subset: Sequence[int], steps: int, seed: int | None = None, folder: str | Path | None = None
+    ) -> "MetaPolicy":
         """Train on from this policy, on a subset of the tasks.
 
         Parameters
@@ -135,11 +140,17 @@ class MetaPolicy:
             Environment steps in total.
         seed : int, optional
             By default this policy's seed.
+        folder : path, optional
+            As for `fit`.
         """
-        return self.adapt_each([subset], steps, None if seed is None else [seed])[0]
+        return self.adapt_each([subset], steps, None if seed is None else [seed], folder)[0]
 
     def adapt_each(
-        self, subsets: Sequence[Sequence[int]], steps: int, seeds: Sequence[int] | None = None
+        self,
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        seeds: Sequence[int] | None = None,
+        folder: str | Path | None = None,
     ) -> list["MetaPolicy"]:
         """Train on from this policy once per subset, subsets of one size in one stack.
 
@@ -150,10 +161,12 @@ class MetaPolicy:
             Environment steps in total, over all subsets; every task of every subset gets the same share.
         seeds : sequence of int, optional
             One per subset; by default this policy's seed for all, which gives common random numbers.
+        folder : path, optional
+            As for `fit`.
         """
         start = self._fitted()
         seeds = [self.seed] * len(subsets) if seeds is None else seeds
-        trained = self._train_each(lambda own: start.repeat(len(own)), subsets, steps, seeds)
+        trained = self._train_each(lambda own: start.repeat(len(own)), subsets, steps, seeds, folder=folder)
         return [policy for (policy,) in trained]
 
     def _train_each(
@@ -163,6 +176,7 @@ class MetaPolicy:
         steps: int,
         seeds: Sequence[int],
         snapshots: int = 1,
+        folder: str | Path | None = None,
     ) -> list[list["MetaPolicy"]]:
         if len(subsets) == 0:
             raise ValueError("there is no subset to train on: give at least one")
@@ -170,7 +184,7 @@ class MetaPolicy:
             check_subset(subset, len(self.suite))
         if len(seeds) != len(subsets):
             raise ValueError(f"{len(subsets)} subsets have {len(seeds)} seeds: give one for each")
-        trained = train_each(self.learner, start, self.suite, subsets, steps, seeds, snapshots)
+        trained = train_each(self.learner, start, self.suite, subsets, steps, seeds, snapshots, folder)
         return [[self._with(*snapshot) for snapshot in policies] for policies in trained]
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -46,8 +47,12 @@ class Learner(ABC):
         learning_rates: Sequence[float] | None = None,
         description: str | None = None,
         observe: Callable[[int, ActorCritic], object] | None = None,
+        folder: str | Path | None = None,
+        checkpoint_steps: int = 100_000,
     ) -> tuple[ActorCritic, pd.DataFrame]:
         """Train policy p of the stack on the tasks `subsets[p]`, all policies together.
+
+        Updates are made on a CUDA device if there is one; what is given back is on the CPU.
 
         Parameters
         ----------
@@ -64,6 +69,12 @@ class Learner(ABC):
         observe : callable, optional
             Called after every round with the environment steps taken so far and the stack, which is its to
             keep.
+        folder : path, optional
+            Where to keep the training. A later call with the same arguments goes on from there. Simulators
+            then begin new episodes with new random numbers, so a training that was cut off ends elsewhere
+            than one that was not.
+        checkpoint_steps : int
+            Environment steps between two visits to the folder.
 
         Returns
         -------

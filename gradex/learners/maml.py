@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.learners.threads import one_thread
+from gradex.learners.training_folder import Continuation, configuration
 from gradex.learners.transitions import Transitions, collect_transitions
 from gradex.policies import Policy
 from gradex.streams import Streams
@@ -84,14 +86,16 @@ class MAML(Learner):
         learning_rates: Sequence[float] | None = None,
         description: str | None = None,
         observe: Callable[[int, ActorCritic], object] | None = None,
+        folder: str | Path | None = None,
+        checkpoint_steps: int = 100_000,
     ) -> tuple[ActorCritic, pd.DataFrame]:
-        """Meta-train policy p of the stack on the tasks `subsets[p]`, all policies together.
+        """Meta-train policy p of the stack on the tasks `subsets[p]`, all policies together, on the CPU.
 
         The critics are not used: none knows a task that it has not seen.
 
         Parameters
         ----------
-        agent, suite, subsets, steps, seeds, learning_rates, description, observe
+        agent, suite, subsets, steps, seeds, learning_rates, description, observe, folder, checkpoint_steps
             See `Learner.train`.
 
         Returns
@@ -106,14 +110,30 @@ class MAML(Learner):
         per_batch, batches = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
         each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
         rates = agent.actors.new_tensor(each)
-        streams = Streams(seeds, branch=2)
+        kept = Continuation(
+            folder,
+            # The learning rate depends on how long the training is.
+            lambda: configuration(self, agent, suite, subsets, seeds, each, steps=batches * per_batch),
+            batches,
+            per_batch,
+            checkpoint_steps,
+        )
+        streams = Streams(kept.seeds(seeds), branch=2)
         parameters = agent.actors.clone()
         optimiser = Adam(parameters)
-        history = []
+        if kept.state is not None:
+            parameters.copy_(kept.state["parameters"])
+            optimiser.restore(kept.state)
+        history: list[pd.DataFrame] = []
+
+        def curve() -> pd.DataFrame:
+            return pd.concat(history, ignore_index=True)
+
         bar = steps_bar(batches * per_batch, description)
         # On a busy machine a second thread made these batches thirty times slower.
         with bar, one_thread():
-            for iteration in range(batches):
+            bar.update(kept.begun * per_batch)
+            for iteration in range(kept.begun, batches):
                 tasks = self._draw(subsets, streams).ravel().tolist()
                 fresh = _seeds(streams, self.tasks).ravel().tolist()
                 rows = replace(agent, actors=parameters).repeat_each(self.tasks)
@@ -129,7 +149,8 @@ class MAML(Learner):
                 bar.update(per_batch)
                 if observe is not None:
                     observe((iteration + 1) * per_batch, replace(agent, actors=parameters).clone())
-        return replace(agent, actors=parameters), pd.concat(history, ignore_index=True)
+                kept.visit(iteration + 1, lambda: {"parameters": parameters} | optimiser.state(), curve)
+        return replace(agent, actors=parameters), kept.whole(curve() if history else None)
 
     def adapt(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,13 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
+from gradex.learners.devices import update_device
 from gradex.learners.learner import Learner
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns, ReturnScale
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.threads import threads_for
+from gradex.learners.training_folder import Continuation, configuration
 from gradex.learners.transitions import Transitions, collect_transitions, critic_advantages
 from gradex.policies import ActionDistribution, Bound, Memory
 from gradex.streams import Streams
@@ -90,21 +93,49 @@ class PPO(Learner):
         learning_rates: Sequence[float] | None = None,
         description: str | None = None,
         observe: Callable[[int, ActorCritic], object] | None = None,
+        folder: str | Path | None = None,
+        checkpoint_steps: int = 100_000,
     ) -> tuple[ActorCritic, pd.DataFrame]:
         if steps < 1:
             raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
         per_rollout, rollouts = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
         each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
-        rates = agent.actors.new_tensor(each)
-        collector = Collector(suite, subsets, self.copies, seeds)
-        streams = Streams(seeds, branch=2)
+        rates = torch.tensor(each, dtype=agent.actors.dtype)
+        kept = Continuation(
+            folder,
+            # The learning rate depends on how long the training is.
+            lambda: configuration(self, agent, suite, subsets, seeds, each, steps=rollouts * per_rollout),
+            rollouts,
+            per_rollout,
+            checkpoint_steps,
+        )
+        parameters = torch.cat([agent.actors, agent.critics], dim=1).to(update_device())
+        optimiser = Adam(parameters)
+
+        def moved(agent: ActorCritic) -> ActorCritic:
+            """Give the policies as updates have left them, to act with."""
+            actors, critics = parameters.cpu().split([agent.policy.size, agent.critic.size], dim=1)
+            return replace(agent, actors=actors, critics=critics)
+
+        def state() -> dict[str, Tensor]:
+            counted = {f"scale.{name}": tensor for name, tensor in scale.state().items()}
+            own = {"parameters": parameters, "return_scale": agent.return_scale}
+            return own | optimiser.state() | counted
+
+        agent = agent.to("cpu")
+        collector = Collector(suite, subsets, self.copies, kept.seeds(seeds))
+        streams = Streams(kept.seeds(seeds), branch=2)
         scale = ReturnScale(collector.layout, suite.discount, agent.return_scale.numpy())
         episodes = EpisodeReturns(collector.layout, len(suite))
-        parameters = torch.cat([agent.actors, agent.critics], dim=1)
-        optimiser = Adam(parameters)
+        if kept.state is not None:
+            parameters.copy_(kept.state["parameters"])
+            optimiser.restore(kept.state)
+            scale.restore({name: kept.state[f"scale.{name}"] for name in scale.state()})
+            agent = replace(moved(agent), return_scale=kept.state["return_scale"])
         bar = steps_bar(rollouts * per_rollout, description)
         with bar, threads_for(per_rollout // self.minibatches):
-            for iteration in range(rollouts):
+            bar.update(kept.begun * per_rollout)
+            for iteration in range(kept.begun, rollouts):
                 rollout = collector.collect(agent, self.steps)
                 if iteration + 1 < rollouts:
                     collector.begin_resets()
@@ -114,15 +145,15 @@ class PPO(Learner):
                 )
                 rate = rates * (1 - 0.9 * iteration / rollouts)
                 self._improve(agent, rollout, collector.layout, suite.discount, streams, optimiser, rate)
-                actors, critics = parameters.split([agent.policy.size, agent.critic.size], dim=1)
-                agent = replace(agent, actors=actors, critics=critics)
+                agent = moved(agent)
                 bar.update(per_rollout)
                 if observe is not None:
                     observe((iteration + 1) * per_rollout, agent.clone())
+                kept.visit(iteration + 1, state, episodes.to_frame)
         collector.close()
         # Rows of the working matrix hold actor and critic side by side; what leaves is contiguous and nobody
         # else's.
-        return agent.clone(), episodes.to_frame()
+        return agent.clone(), kept.whole(None if kept.finished else episodes.to_frame())
 
     def transitions(
         self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
@@ -144,6 +175,7 @@ class PPO(Learner):
     ) -> None:
         """Take the epochs of one rollout; `optimiser` holds the parameters."""
         batch = _Batch.of(agent, rollout, discount, self.trace, self.standardise)
+        batch = batch.to(optimiser.parameters.device)
         padding = np.repeat(~layout.real, self.steps, axis=1)
         actors, critics = optimiser.parameters.split([agent.policy.size, agent.critic.size], dim=1)
         (actor, own), critic = agent.policy.bind(actors), agent.critic.bind(critics)
@@ -233,6 +265,10 @@ class _Batch:
         log_probs = agent.policy.distribution.log_prob(outputs, own, actions)
         return cls(observations, tasks, actions, log_probs, advantage, targets, weights)
 
+    def to(self, device: torch.device) -> "_Batch":
+        """Give the same samples on a device."""
+        return _Batch(*(getattr(self, column.name).to(device) for column in fields(self)))
+
     def pieces(self, keys: Float[np.ndarray, "policies samples"], count: int) -> Iterator["_Batch"]:
         """Deal the samples into `count` random minibatches, in the order of their keys.
 
@@ -240,10 +276,10 @@ class _Batch:
         share of them, and a policy's minibatches hold the same samples in any company. Each serves until the
         next is dealt.
         """
-        order = torch.from_numpy(np.argsort(keys, axis=1))
+        order = torch.from_numpy(np.argsort(keys, axis=1)).to(self.tasks.device)
         hands = order.unflatten(1, (-1, count))
         # Places among the samples of all policies, one after the other.
-        hands = hands + torch.arange(len(order))[:, None, None] * order.shape[1]
+        hands = hands + torch.arange(len(order), device=order.device)[:, None, None] * order.shape[1]
         columns = [getattr(self, column.name).flatten(0, 1) for column in fields(self)]
         memory = [Memory() for _ in columns]
         for hand in range(count):

@@ -1,8 +1,12 @@
 """What episodes paid: bookkeeping over rollouts that cut through them."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from gradex.learners.rollouts import Layout, Rollout
 
@@ -66,6 +70,19 @@ class ReturnScale:
         self._discount, self._known = discount, known
         self._running = np.zeros(layout.real.shape)
         self._count, self._sum, self._square = (np.zeros(len(known)) for _ in range(3))
+
+    def state(self) -> dict[str, Tensor]:
+        """Give what has been counted of each policy."""
+        return {name: torch.from_numpy(array.copy()) for name, array in self._counted.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a `state`; returns that were running are lost, as their episodes are."""
+        for name, array in self._counted.items():
+            array[:] = state[name].numpy()
+
+    @property
+    def _counted(self) -> dict[str, np.ndarray]:
+        return {"count": self._count, "sum": self._sum, "square": self._square}
 
     def update(self, rollout: Rollout) -> Float[np.ndarray, " policies"]:
         """Take in a rollout and give the scale of each policy."""

@@ -150,6 +150,7 @@ class Collector:
         Parameters
         ----------
         agent : ActorCritic
+            Acts on the CPU, where the simulators are.
         steps : int
         choose : {"sample", "mode"}
             Draw actions from the policy, or take the most probable one.
@@ -161,6 +162,7 @@ class Collector:
         """
         if choose not in ("sample", "mode"):
             raise ValueError(f"actions are chosen by {choose!r}: use 'sample' or 'mode'")
+        agent = agent.to("cpu")
         distribution = agent.policy.distribution
         policies, environments = self.layout.real.shape
         # Noise is drawn for the real places only, so that padding does not shift a policy's stream.

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic, built, seeing
+from gradex.learners.devices import update_device
 from gradex.learners.learner import Learner
 from gradex.learners.progress import steps_bar
 from gradex.learners.replay import Replay, Steps
@@ -20,10 +21,10 @@ from gradex.learners.rollouts import Collector, Rollout
 from gradex.learners.soft_advantages import soft_advantages
 from gradex.learners.soft_updates import SoftUpdates, squashed_gaussian
 from gradex.learners.threads import threads_for
-from gradex.learners.training_folder import TrainingFolder, configuration
+from gradex.learners.training_folder import Continuation, configuration
 from gradex.learners.transitions import Transitions, collect_transitions
 from gradex.policies import Policy, SquashedGaussian, Twin
-from gradex.streams import Streams, derive
+from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
 #: Branches of a seed below this one are taken: weights, actions.
@@ -140,39 +141,35 @@ class SAC(Learner):
     ) -> tuple[ActorCritic, pd.DataFrame]:
         """Train policy p of the stack on the tasks `subsets[p]`, all policies together; see `Learner.train`.
 
-        Parameters
-        ----------
-        agent, suite, subsets, steps, seeds, learning_rates, description, observe
-            As for every learner, but subsets of one stack must be of one size.
-        folder : path, optional
-            Where to keep the training, replay included. A later call with the same arguments goes on from
-            there; with more `steps` it goes on further. Simulators then begin new episodes with new random
-            numbers, so a training that was cut off ends elsewhere than one that was not.
-        checkpoint_steps : int
-            Environment steps between two visits to the folder.
+        Subsets of one stack must be of one size. In a `folder` the replay is kept too, and a later call with
+        more `steps` goes on further.
         """
-        _check(agent, subsets, steps, checkpoint_steps)
+        _check(agent, subsets, steps)
         per_round, rounds = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
         rates = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
-        updates = self._updates(agent, suite, subsets, rates)
-        replay = self._replay(agent, suite, subsets, None if folder else rounds)
-        begun, earlier, kept = 0, None, None
-        if folder is not None:
-            kept = TrainingFolder.open(folder, configuration(self, agent, suite, subsets, seeds, rates))
-            found = kept.load()
-            if found is not None:
-                begun, earlier = _restore(*found, updates, replay)
-                if begun >= rounds:
-                    return updates.agent(), earlier
-        collector = Collector(suite, subsets, self.copies, _continued(seeds, begun))
+        kept = Continuation(
+            folder,
+            lambda: configuration(self, agent, suite, subsets, seeds, rates),
+            rounds,
+            per_round,
+            checkpoint_steps,
+        )
+        learning = agent.to(update_device())
+        updates = self._updates(learning, suite, subsets, rates)
+        replay = self._replay(learning, suite, subsets, None if folder else rounds)
+        if kept.state is not None:
+            updates.restore(kept.state)
+            replay.restore(kept.state)
+            if kept.finished:
+                return updates.agent().to("cpu"), kept.whole()
+        collector = Collector(suite, subsets, self.copies, kept.seeds(seeds))
         episodes = EpisodeReturns(collector.layout, len(suite))
         acting = agent.to("cpu")
         bar = steps_bar(rounds * per_round, description)
         with bar, threads_for(updates.samples * updates.size // _USUAL):
-            bar.update(begun * per_round)
-            for iteration in range(begun, rounds):
+            bar.update(kept.begun * per_round)
+            for iteration in range(kept.begun, rounds):
                 done = (iteration + 1) * per_round
-                # Simulators live on the CPU, wherever the updates are.
                 acting = replace(acting, actors=updates.actors.cpu())
                 rollout = collector.collect(acting, self.steps)
                 episodes.update(rollout, done)
@@ -181,13 +178,10 @@ class SAC(Learner):
                     self._learn(updates, replay, Streams(seeds, _ROUNDS + iteration))
                 bar.update(per_round)
                 if observe is not None:
-                    observe(done, updates.agent())
-                due = iteration + 1 == rounds or done % checkpoint_steps < per_round
-                if kept is not None and due:
-                    state = {"rounds": torch.tensor(iteration + 1)} | updates.state() | replay.state()
-                    kept.save(state, _curve(earlier, episodes))
+                    observe(done, updates.agent().to("cpu"))
+                kept.visit(iteration + 1, lambda: updates.state() | replay.state(), episodes.to_frame)
         collector.close()
-        return updates.agent(), _curve(earlier, episodes)
+        return updates.agent().to("cpu"), kept.whole(episodes.to_frame())
 
     def transitions(
         self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
@@ -262,11 +256,9 @@ class SAC(Learner):
             updates.update(replay.draw(place), each)
 
 
-def _check(agent: ActorCritic, subsets: Sequence[Sequence[int]], steps: int, checkpoint_steps: int) -> None:
+def _check(agent: ActorCritic, subsets: Sequence[Sequence[int]], steps: int) -> None:
     if steps < 1:
         raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
-    if checkpoint_steps < 1:
-        raise ValueError(f"cannot save every {checkpoint_steps} environment steps: choose 1 or more")
     sizes = sorted({len(subset) for subset in subsets})
     if len(sizes) > 1:
         raise ValueError(
@@ -274,24 +266,3 @@ def _check(agent: ActorCritic, subsets: Sequence[Sequence[int]], steps: int, che
             "make a stack for each size, as train_each does"
         )
     squashed_gaussian(agent)
-
-
-def _continued(seeds: Sequence[int], begun: int) -> list[int]:
-    """Give the seeds of simulators and actions from round `begun` on."""
-    if begun == 0:
-        return list(seeds)
-    return (derive(np.asarray(seeds, dtype=np.int64), begun) % 2**31).tolist()
-
-
-def _restore(
-    state: dict[str, Tensor], curve: pd.DataFrame, updates: SoftUpdates, replay: Replay
-) -> tuple[int, pd.DataFrame]:
-    """Put a training back; give the rounds that it has had, and its learning curve."""
-    updates.restore(state)
-    replay.restore(state)
-    return int(state["rounds"]), curve
-
-
-def _curve(earlier: pd.DataFrame | None, episodes: EpisodeReturns) -> pd.DataFrame:
-    curve = episodes.to_frame()
-    return curve if earlier is None else pd.concat([earlier, curve], ignore_index=True)

@@ -35,6 +35,7 @@ def soft_advantages(
     seed : int
         Fixes the other actions.
     """
+    agent = agent.to("cpu")
     steps, _, environments = rollout.rewards.shape
     observations = rollout.observations[:-1].flatten(0, 2).unsqueeze(0)
     actions = rollout.actions.flatten(0, 2).unsqueeze(0)

@@ -1,6 +1,7 @@
 """Training on many subsets of tasks, in stacks, with looks at the policies along the way."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -17,6 +18,7 @@ def train_each(
     steps: int,
     seeds: Sequence[int],
     snapshots: int = 1,
+    folder: str | Path | None = None,
 ) -> list[list[tuple[ActorCritic, pd.DataFrame]]]:
     """Train one policy per subset, and keep what there is at several points along the way.
 
@@ -37,6 +39,8 @@ def train_each(
         One per subset.
     snapshots : int
         Points at which to keep the policies, equally far apart up to whole rounds; the last is the end.
+    folder : path, optional
+        Where to keep what is trained meanwhile, a folder for each stack; see `Learner.train`.
 
     Returns
     -------
@@ -47,8 +51,12 @@ def train_each(
     Raises
     ------
     ValueError
-        If there are fewer rounds than snapshots.
+        If there are fewer rounds than snapshots, or a training with snapshots is to be kept.
     """
+    if folder is not None and snapshots != 1:
+        raise ValueError(
+            f"a training with {snapshots} snapshots cannot go on: leave out the folder, or take 1"
+        )
     rounds = learner.rounds(suite, subsets, steps)
     if not 1 <= snapshots <= max(rounds, 1):
         raise ValueError(
@@ -63,9 +71,9 @@ def train_each(
             chosen = same[first : first + together]
             own = [seeds[index] for index in chosen]
             members = [subsets[index] for index in chosen]
-            trained |= dict(
-                zip(chosen, _train_stack(learner, start(own), suite, members, moments, own), strict=True)
-            )
+            place = None if folder is None else Path(folder) / f"{size}-tasks-from-{first}"
+            stack = _train_stack(learner, start(own), suite, members, moments, own, place)
+            trained |= dict(zip(chosen, stack, strict=True))
     return [trained[index] for index in range(len(subsets))]
 
 
@@ -76,6 +84,7 @@ def _train_stack(
     subsets: Sequence[Sequence[int]],
     moments: Sequence[int],
     seeds: Sequence[int],
+    folder: Path | None,
 ) -> list[list[tuple[ActorCritic, pd.DataFrame]]]:
     """Train on subsets of one size, and keep the policies after as many rounds as `moments` say."""
     per_round = learner.round_steps(suite, subsets)
@@ -85,7 +94,7 @@ def _train_stack(
         if steps // per_round in moments:
             kept[steps] = agents
 
-    _, history = learner.train(
+    last, history = learner.train(
         agents,
         suite,
         subsets,
@@ -93,7 +102,9 @@ def _train_stack(
         seeds,
         description=_title(len(subsets), len(subsets[0])),
         observe=keep,
+        folder=folder,
     )
+    kept[moments[-1] * per_round] = last  # nobody saw it if it was finished before
     trained = []
     for row in range(len(subsets)):
         curve = history[history.policy == row].assign(policy=0)

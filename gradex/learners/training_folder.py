@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 from gradex.files import writing_to, written_whole
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.learner import Learner
+from gradex.streams import derive
 from gradex.tasks import TaskSuite
 
 _FORMAT = "gradex.training/1"
@@ -94,9 +95,79 @@ class TrainingFolder:
             if name.startswith(_CURVE)
         }
         # A file keeps no order; success is told by some suites only.
-        order = ["steps", "policy", "task", "return_mean", "episodes", "success"]
+        order = ["steps", "policy", "task", "inner_steps", "return_mean", "episodes", "success"]
         kept = {name: np.asarray(columns[name]) for name in order if name in columns}
         return tensors, pd.DataFrame(kept)
+
+
+class Continuation:
+    """What a training goes on from, and where it leaves what a later one goes on from.
+
+    Parameters
+    ----------
+    folder : path or None
+        Nothing is kept without one.
+    configuration : callable
+        Gives the training's; see `configuration`.
+    rounds, per_round : int
+        Of this training; environment steps of a round.
+    every : int
+        Environment steps between two visits to the folder.
+
+    Attributes
+    ----------
+    begun : int
+        Rounds that are behind us.
+    state : dict or None
+        What was kept at the last visit.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None,
+        configuration: Callable[[], Mapping[str, Any]],
+        rounds: int,
+        per_round: int,
+        every: int,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"cannot save every {every} environment steps: choose 1 or more")
+        self._rounds, self._per_round, self._every = rounds, per_round, every
+        self._folder = None if folder is None else TrainingFolder.open(folder, configuration())
+        self.state: dict[str, Tensor] | None = None
+        self._earlier: pd.DataFrame | None = None
+        self.begun = 0
+        if self._folder is not None and (found := self._folder.load()) is not None:
+            self.state, self._earlier = found
+            self.begun = int(self.state["rounds"])
+        if self.begun > rounds:
+            raise ValueError(
+                f"{str(folder)!r} holds {self.begun * per_round} environment steps of training, more than "
+                f"the {rounds * per_round} asked for: choose another folder, or more steps"
+            )
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.begun == self._rounds
+
+    def seeds(self, seeds: Sequence[int]) -> list[int]:
+        """Give seeds for what begins anew: simulators, actions, minibatches."""
+        if self.begun == 0:
+            return list(seeds)
+        return (derive(np.asarray(seeds, dtype=np.int64), self.begun) % 2**31).tolist()
+
+    def visit(
+        self, done: int, state: Callable[[], Mapping[str, Tensor]], curve: Callable[[], pd.DataFrame]
+    ) -> None:
+        """Keep everything after `done` rounds, if that is due; the curve holds the rounds since `begun`."""
+        due = done == self._rounds or done * self._per_round % self._every < self._per_round
+        if self._folder is not None and due:
+            self._folder.save({"rounds": torch.tensor(done), **state()}, self.whole(curve()))
+
+    def whole(self, curve: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Put a learning curve behind that of the rounds before."""
+        return pd.concat([part for part in (self._earlier, curve) if part is not None], ignore_index=True)
 
 
 def configuration(
@@ -106,8 +177,12 @@ def configuration(
     subsets: Sequence[Sequence[int]],
     seeds: Sequence[int],
     learning_rates: Sequence[float],
+    **more: Any,
 ) -> dict[str, Any]:
-    """Say in JSON types what makes two trainings the same, however long they are."""
+    """Say in JSON types what makes two trainings the same.
+
+    A learner whose settings change along a training says in `more` how long it is.
+    """
     rows = [agent.actors, agent.critics, agent.return_scale, *agent.more.values()]
     digest = hashlib.sha256(b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in rows))
     return {
@@ -118,4 +193,5 @@ def configuration(
         "learning_rates": [float(rate) for rate in learning_rates],
         "networks": f"{agent.policy}, {agent.critic}",
         "start": digest.hexdigest(),
+        **more,
     }

@@ -106,7 +106,7 @@ def critic_advantages(
     discount, trace : float
         γ, and λ of generalised advantage estimation.
     """
-    times = len(rollout.observations)
+    agent, times = agent.to("cpu"), len(rollout.observations)
     tasks = torch.from_numpy(rollout.tasks).repeat(1, times)
     samples = rollout.observations.transpose(0, 1).flatten(1, 2)
     pieces = zip(samples.split(_SAMPLES, dim=1), tasks.split(_SAMPLES, dim=1), strict=True)

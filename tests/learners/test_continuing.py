@@ -1,0 +1,182 @@
+"""Trainings that were cut off and go on, by every learner; replay and temperatures are with SAC's tests."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gradex import MetaPolicy
+from gradex.learners import MAML, PPO, SAC, ActorCritic, Learner, train_each
+from gradex.learners.training_folder import Continuation
+from gradex.streams import Streams
+from gradex.tasks import TaskSuite
+
+LEARNERS = {
+    "ppo": PPO(steps=12, copies=2, epochs=2, minibatches=1),
+    "maml": MAML(trajectories=2, tasks=2, epochs=2),
+    "sac": SAC(steps=12, copies=2, updates=2, batch=8, start=24),
+}
+
+
+class CutOffError(Exception):
+    pass
+
+
+class ConstantNoise(Streams):
+    """The same numbers at every draw, as if every round began a training."""
+
+    def uniforms(self, *shape: int) -> np.ndarray:
+        return np.random.default_rng(0).random((len(self), *shape))
+
+
+@pytest.fixture
+def suite() -> TaskSuite:
+    # Starts are not random, and every episode is one rollout long, with the step that resets it.
+    return TaskSuite.make("navigation", n=4, groups=2, horizon=11)
+
+
+@pytest.fixture(params=LEARNERS.values(), ids=LEARNERS)
+def learner(request: pytest.FixtureRequest) -> Learner:
+    return request.param
+
+
+def fresh(learner: Learner, suite: TaskSuite) -> ActorCritic:
+    return learner.initial(suite, [0, 1], layers=2, width=8)
+
+
+def rows(agent: ActorCritic) -> list[torch.Tensor]:
+    return [agent.actors, agent.critics, agent.return_scale, *agent.more.values()]
+
+
+def same(one: ActorCritic, other: ActorCritic) -> bool:
+    return all(torch.equal(*pair) for pair in zip(rows(one), rows(other), strict=True))
+
+
+def cut_off(learner: Learner, suite: TaskSuite, rounds: int, after: int, folder: Path) -> ActorCritic:
+    """Begin a training of so many rounds, and give what it was like when it was last kept."""
+    seen: list[ActorCritic] = []
+
+    def stop(_: int, agent: ActorCritic) -> None:
+        if len(seen) == after:
+            raise CutOffError
+        seen.append(agent)
+
+    subsets = [[0, 1], [3, 2]]
+    steps = rounds * learner.round_steps(suite, subsets)
+    with pytest.raises(CutOffError):
+        learner.train(
+            fresh(learner, suite), suite, subsets, steps, [0, 1], None, None, stop, folder, checkpoint_steps=1
+        )
+    return seen[-1]
+
+
+def go_on(
+    learner: Learner, suite: TaskSuite, rounds: int, folder: Path | None, **more: Any
+) -> tuple[ActorCritic, pd.DataFrame]:
+    subsets = [[0, 1], [3, 2]]
+    steps = rounds * learner.round_steps(suite, subsets)
+    return learner.train(fresh(learner, suite), suite, subsets, steps, [0, 1], folder=folder, **more)
+
+
+def test_a_training_that_was_cut_off_goes_on(learner: Learner, suite: TaskSuite, tmp_path: Path) -> None:
+    last = cut_off(learner, suite, 5, 3, tmp_path)
+    per_round = learner.round_steps(suite, [[0, 1], [3, 2]])
+    seen: list[int] = []
+    trained, history = go_on(learner, suite, 5, tmp_path, observe=lambda steps, _: seen.append(steps))
+    assert seen == [4 * per_round, 5 * per_round]
+    assert not torch.equal(trained.actors, last.actors)
+    assert sorted(set(history.steps)) == [number * per_round for number in range(1, 6)]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "curve.csv"), history, check_dtype=False)
+
+
+def test_a_finished_training_is_given_back(learner: Learner, suite: TaskSuite, tmp_path: Path) -> None:
+    trained, history = go_on(learner, suite, 2, tmp_path)
+    again, told = go_on(learner, suite, 2, tmp_path)
+    assert same(again, trained)
+    pd.testing.assert_frame_equal(told, history, check_dtype=False)
+
+
+def test_a_folder_changes_nothing_else(learner: Learner, suite: TaskSuite, tmp_path: Path) -> None:
+    kept, history = go_on(learner, suite, 2, tmp_path)
+    plain, told = go_on(learner, suite, 2, None)
+    assert same(kept, plain)
+    pd.testing.assert_frame_equal(told, history)
+
+
+def test_two_pieces_make_the_whole(
+    learner: Learner, suite: TaskSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the random numbers of a new beginning are those of going on, nothing else is lost."""
+    for module in ("rollouts", learner.name):
+        monkeypatch.setattr(f"gradex.learners.{module}.Streams", ConstantNoise)
+    cut_off(learner, suite, 5, 3, tmp_path)
+    pieces, history = go_on(learner, suite, 5, tmp_path)
+    whole, told = go_on(learner, suite, 5, None)
+    assert same(pieces, whole)
+    pd.testing.assert_frame_equal(history, told, check_dtype=False)
+
+
+def test_a_longer_training_is_not_taken_for_a_shorter_one(
+    learner: Learner, suite: TaskSuite, tmp_path: Path
+) -> None:
+    go_on(learner, suite, 3, tmp_path)
+    with pytest.raises(ValueError, match=r"(holds another training, its steps differ|more than the).*folder"):
+        go_on(learner, suite, 2, tmp_path)
+
+
+def test_a_meta_policy_goes_on(suite: TaskSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, visits = LEARNERS["ppo"], 0
+    policy = MetaPolicy(suite, learner=learner, layers=2, width=8)
+    whole = MetaPolicy(suite, learner=learner, layers=2, width=8).fit(1000)
+    learn = PPO._improve
+
+    def fails(*arguments: Any) -> None:
+        nonlocal visits
+        visits += 1
+        if visits == 4:
+            raise CutOffError
+        learn(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PPO, "_improve", fails)
+        # Kept after every round.
+        patch.setattr("gradex.learners.ppo.Continuation", lambda *settings: Continuation(*settings[:-1], 1))
+        with pytest.raises(CutOffError):
+            policy.fit(1000, tmp_path)
+    kept = pd.read_csv(tmp_path / "4-tasks-from-0" / "curve.csv")
+    policy.fit(1000, tmp_path)
+    assert policy.history_.steps.max() == whole.history_.steps.max() == 1056
+    assert not kept.empty
+    earlier = whole.history_[whole.history_.steps <= kept.steps.max()].drop(columns="policy")
+    pd.testing.assert_frame_equal(earlier, kept.drop(columns="policy"), check_dtype=False)
+    # What was adapted from it goes on by stacks of one size.
+    adapted = policy.adapt_each([[0], [1, 2], [3]], 500, folder=tmp_path / "groups")
+    assert {path.name for path in (tmp_path / "groups").iterdir()} == {"1-tasks-from-0", "2-tasks-from-0"}
+    again = policy.adapt_each([[0], [1, 2], [3]], 500, folder=tmp_path / "groups")
+    for one, other in zip(adapted, again, strict=True):
+        assert same(one.agent_, other.agent_)
+        pd.testing.assert_frame_equal(one.history_, other.history_, check_dtype=False)
+
+
+def test_snapshots_are_not_kept(suite: TaskSuite, tmp_path: Path) -> None:
+    learner = LEARNERS["ppo"]
+    with pytest.raises(
+        ValueError, match="a training with 2 snapshots cannot go on: leave out the folder, or"
+    ):
+        train_each(learner, lambda _: fresh(learner, suite), suite, [[0]], 100, [0], 2, tmp_path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_updates_on_a_cuda_device_are_those_of_the_cpu(
+    learner: Learner, suite: TaskSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, told = go_on(learner, suite, 2, None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    here, expected = go_on(learner, suite, 2, None)
+    for one, other in zip(rows(there), rows(here), strict=True):
+        assert one.device.type == "cpu"
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    pd.testing.assert_frame_equal(told, expected, rtol=1e-3)
