@@ -144,7 +144,7 @@ class _Runs:
         return MetaPolicy(suite, network, amount.learner or "ppo", self.seed, amount.layers, width)
 
     def _file(self, name: str) -> Path:
-        return self.folder / f"{name}.safetensors"
+        return self.folder / f"{name}-{self.amount.steps_per_task}.safetensors"
 
     def single(self, network: str) -> MetaPolicy:
         """Train a network on all tasks throughout."""

@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from analysis.provenance import noted
 from analysis.study import kept_table, plain
 from gradex import PPO, AffinityGraph, MetaPolicy, PolicyGradEx, SurrogateEstimator, TaskSuite
 from gradex.affinity import RandomGrouping
@@ -115,9 +116,10 @@ class _Runs:
             suite = TaskSuite.make("mt10", **self.amount.options)
             learner = self.amount.learner or "ppo"
             fresh = MetaPolicy(suite, "soft_modularization", learner, self.seed, 4, self.amount.width)
-            [along] = fresh.fit_each([range(len(suite))], last * len(suite), len(paths))
-            for policy, path in zip(along, paths.values(), strict=True):
-                policy.save(path)
+            with noted(paths[last]):
+                [along] = fresh.fit_each([range(len(suite))], last * len(suite), len(paths))
+                for policy, path in zip(along, paths.values(), strict=True):
+                    policy.save(path)
         return {point: MetaPolicy.load(paths[point]) for point in self.amount.points}
 
     def told(self, point: int) -> pd.DataFrame:
@@ -138,8 +140,8 @@ class _Runs:
         tables = [self._measured(meta, range(len(meta.suite))).assign(what="meta")]
         for company, parts in groups.items():
             for replicate in range(amount.replicates):
-                path = self.folder / f"{point}-{company.split()[0].lower()}-{replicate}.csv"
-                table = kept_table(path, partial(self._trained, meta, parts, replicate))
+                name = f"{point}-{amount.steps_per_task}-{company.split()[0].lower()}-{replicate}.csv"
+                table = kept_table(self.folder / name, partial(self._trained, meta, parts, replicate))
                 tables.append(table.assign(what="trained", company=company, replicate=replicate))
         tables.append(pd.DataFrame([{"what": "estimates", **estimates}]))
         return pd.concat(tables, ignore_index=True).assign(point=point)

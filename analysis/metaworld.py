@@ -125,7 +125,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     tables = []
     for learner, training in _TRAININGS[scale].items():
         name = learner.split(",")[0].lower()
-        table = kept_table(folder / f"{name}.csv", partial(training.table, seed))
+        table = kept_table(folder / f"{name}-{training.steps_per_task}.csv", partial(training.table, seed))
         tables.append(table.assign(learner=learner))
     return pd.concat(tables, ignore_index=True).assign(seed=seed)
 

@@ -2,17 +2,10 @@
 
 import importlib
 import json
-import os
-import platform
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,16 +16,16 @@ from PIL import Image
 from scipy import stats
 from tqdm.auto import tqdm
 
+from analysis.provenance import note_of, noted, provenance, total
 from gradex.files import written_whole
 
 SCALES = ("smoke", "laptop", "paper")
-_PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "cvxpy", "scikit-learn")
 
 
 def names() -> tuple[str, ...]:
     """Names of the studies: the modules of this package that compute something."""
     here = Path(__file__).parent
-    own = {"__init__", "__main__", "study", "trained", "generalization_scales"}
+    own = {"__init__", "__main__", "study", "trained", "provenance", "generalization_scales"}
     return tuple(sorted(path.stem for path in here.glob("*.py") if path.stem not in own))
 
 
@@ -76,8 +69,10 @@ def run(name: str, scale: str, seeds: int | None, out: Path, resume: bool) -> pd
     figure: Figure = study.plot(table)
     figure.savefig(out / f"{name}.pdf", metadata={"CreationDate": None})
     _save_small(figure, out / f"{name}.png")
-    provenance = _provenance(name, scale, count, table.groupby("seed").seconds.first().sum())
-    (out / f"{name}.json").write_text(json.dumps(provenance, indent=2) + "\n")
+    command = f"python -m analysis {name} --scale {scale} --seeds {count}"
+    notes = [note_of(kept / f"{seed}.csv") for seed in range(count)]
+    told = provenance(command, range(count), total(notes))
+    (out / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n")
     return table
 
 
@@ -91,21 +86,17 @@ def _save_small(figure: Figure, path: Path) -> None:
 def _seeds(study: ModuleType, scale: str, count: int, kept: Path, resume: bool) -> Iterator[pd.DataFrame]:
     for seed in tqdm(range(count), desc="seeds"):
         path = kept / f"{seed}.csv"
-
-        def timed(seed: int = seed) -> pd.DataFrame:
-            start = time.perf_counter()
-            rows: pd.DataFrame = study.compute(seed, scale)
-            return rows.assign(seconds=time.perf_counter() - start)
-
-        if not resume:
-            _write_whole(path, timed())
-        yield kept_table(path, timed)
+        if not (resume and path.exists()):
+            with noted(path, parts=kept / f"seed-{seed}"):
+                _write_whole(path, study.compute(seed, scale))
+        yield pd.read_csv(path).assign(seconds=note_of(path).seconds)
 
 
 def kept_table(path: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Compute a table and keep it, whole or not at all, or take over the one that is kept."""
     if not path.exists():
-        _write_whole(path, compute())
+        with noted(path):
+            _write_whole(path, compute())
     return pd.read_csv(path)
 
 
@@ -113,23 +104,6 @@ def _write_whole(path: Path, table: pd.DataFrame) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary:
         table.to_csv(temporary, index=False)
-
-
-def _provenance(name: str, scale: str, seeds: int, seconds: float) -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "command": f"python -m analysis {name} --scale {scale} --seeds {seeds}",
-        "seeds": list(range(seeds)),
-        "seconds_of_all_seeds": round(seconds, 1),
-        "finished": datetime.now().date().isoformat(),
-        "commit": commit or None,
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "packages": {package: version(package) for package in _PACKAGES},
-    }
 
 
 def plain(ax: Axes) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from analysis.provenance import noted
 from gradex import GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
 
 
@@ -149,7 +150,7 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     """
     setting = SETTINGS[scale][suite]
     folder = Path("runs") / f"trained-{scale}" / f"{suite.replace(' ', '-')}-{layers}-layers-seed-{seed}"
-    meta = prepare(setting, seed, layers, folder / "meta.safetensors")
+    meta = prepare(setting, seed, layers, folder / f"meta-{setting.meta_steps}.safetensors")
     # The smallest policies have fewer parameters than the paper's 400 dimensions.
     dimension = min(400, len(meta.parameters))
     grouping = PolicyGradEx(
@@ -195,7 +196,8 @@ def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy, Path], Met
             raise ValueError(f"{str(path)!r} was trained with other settings: remove its folder")
         return found
     folder = path.with_suffix("")
-    trained = train(policy, folder)
-    trained.save(path)
+    with noted(path):
+        trained = train(policy, folder)
+        trained.save(path)
     shutil.rmtree(folder)
     return trained

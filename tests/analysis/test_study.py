@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis import __main__ as command
-from analysis import study
+from analysis import provenance, study
 
 
 @pytest.fixture
@@ -43,9 +43,11 @@ def test_writes_table_figure_and_provenance(toy, tmp_path) -> None:
     assert pd.read_csv(tmp_path / "figures" / "toy.csv").value.tolist() == [0, 1, 4]
     for ending in ("png", "pdf"):
         assert (tmp_path / "figures" / f"toy.{ending}").stat().st_size > 1000
-    provenance = json.loads((tmp_path / "figures" / "toy.json").read_text())
-    assert provenance["seeds"] == [0, 1, 2]
-    assert provenance["packages"]["torch"]
+    told = json.loads((tmp_path / "figures" / "toy.json").read_text())
+    assert told["seeds"] == [0, 1, 2]
+    assert told["packages"]["torch"]
+    assert (table.seconds >= 0).all()
+    assert len(told["computed_by_commits"]) == 1
 
 
 def test_resumes_after_the_seeds_that_are_finished(toy, tmp_path) -> None:
@@ -55,6 +57,17 @@ def test_resumes_after_the_seeds_that_are_finished(toy, tmp_path) -> None:
     assert table.value.tolist() == [0, 1, 4]
     study.run("toy", "smoke", 1, tmp_path / "figures", resume=False)
     assert toy.computed == [0, 1, 2, 0]
+
+
+def test_seconds_and_commit_of_a_seed_outlive_the_sitting(toy, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(provenance, "commit", lambda: "a")
+    first = study.run("toy", "smoke", 1, tmp_path / "figures", resume=True)
+    monkeypatch.setattr(provenance, "commit", lambda: "b")
+    again = study.run("toy", "smoke", 2, tmp_path / "figures", resume=True)
+    assert again.seconds[0] == first.seconds[0]
+    told = json.loads((tmp_path / "figures" / "toy.json").read_text())
+    assert told["computed_by_commits"] == ["a", "b"]
+    assert told["rendered_by_commit"] == "b"
 
 
 def test_a_seed_that_fails_leaves_the_others(toy, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,100 @@
+"""Where numbers come from: commit and seconds beside everything that a study keeps.
+
+A study may take several sittings. What was trained in the first is taken over by the last, whose code may be
+another, so both are noted with each part rather than once for the whole.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gradex.files import written_whole
+
+_PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "cvxpy", "scikit-learn")
+_ENDING = ".provenance.json"
+
+
+class Spent(NamedTuple):
+    """Seconds, and the commits of the code that ran."""
+
+    seconds: float
+    commits: tuple[str, ...]
+
+
+def commit() -> str:
+    """Give the commit of the code, or an empty string outside a repository."""
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip()
+
+
+@contextmanager
+def noted(path: Path, parts: Path | None = None) -> Iterator[None]:
+    """Note what it takes to compute what will be kept at `path`.
+
+    Parameters
+    ----------
+    path : Path
+    parts : Path, optional
+        Folder of what it is computed from, each with notes of its own. What was there before counts too.
+    """
+    before, start = spent(parts), time.perf_counter()
+    yield
+    seconds = before.seconds + time.perf_counter() - start
+    commits = sorted({*spent(parts).commits, commit()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path.with_suffix(_ENDING)) as temporary:
+        temporary.write_text(json.dumps({"seconds": round(seconds, 1), "commits": commits}) + "\n")
+
+
+def note_of(path: Path) -> Spent:
+    """Read what was noted for `path`; nothing, if it was kept before notes were taken."""
+    note = path.with_suffix(_ENDING)
+    return _read(note) if note.exists() else Spent(0.0, ())
+
+
+def _read(note: Path) -> Spent:
+    found = json.loads(note.read_text())
+    return Spent(found["seconds"], tuple(found["commits"]))
+
+
+def spent(folder: Path | None) -> Spent:
+    """Add up the notes in a folder."""
+    return total([] if folder is None else [_read(note) for note in folder.rglob(f"*{_ENDING}")])
+
+
+def total(notes: Sequence[Spent]) -> Spent:
+    """Add up notes."""
+    commits = {each for note in notes for each in note.commits}
+    return Spent(sum(note.seconds for note in notes), tuple(sorted(commits)))
+
+
+def provenance(command: str, seeds: Sequence[int], spent: Spent) -> dict[str, Any]:
+    """Describe a study that was rendered here and now.
+
+    Parameters
+    ----------
+    command : str
+    seeds : sequence of int
+    spent : Spent
+        On all seeds. Trainings that studies share are counted where they were made.
+    """
+    return {
+        "command": command,
+        "seeds": list(seeds),
+        "seconds_of_all_seeds": round(spent.seconds, 1),
+        "computed_by_commits": list(spent.commits),
+        "rendered_by_commit": commit() or None,
+        "finished": datetime.now().date().isoformat(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in _PACKAGES},
+    }

@@ -1,0 +1,49 @@
+"""Commit and seconds of what is computed in several sittings."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from analysis import provenance
+from analysis.provenance import Spent, note_of, noted, spent, total
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> dict[str, float | str]:
+    """A clock and a commit that stand still unless they are moved."""
+    told: dict[str, float | str] = {"time": 0.0, "commit": "a"}
+    monkeypatch.setattr(time, "perf_counter", lambda: told["time"])
+    monkeypatch.setattr(provenance, "commit", lambda: told["commit"])
+    return told
+
+
+def test_parts_of_earlier_sittings_count(now: dict[str, float | str], tmp_path: Path) -> None:
+    parts = tmp_path / "seed-0"
+    with noted(parts / "first.csv"):
+        now["time"] = 10.0
+    now["commit"] = "b"
+    with noted(tmp_path / "0.csv", parts):
+        with noted(parts / "deep" / "second.csv"):
+            now["time"] = 15.0
+        now["time"] = 16.0
+    assert note_of(parts / "first.csv") == Spent(10.0, ("a",))
+    assert note_of(parts / "deep" / "second.csv") == Spent(5.0, ("b",))
+    # 10 seconds of the first part, 5 of the second and 1 of what came after.
+    assert note_of(tmp_path / "0.csv") == Spent(16.0, ("a", "b"))
+    assert spent(parts) == Spent(15.0, ("a", "b"))
+
+
+def test_what_fails_is_not_noted(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), noted(tmp_path / "part.csv"):
+        raise RuntimeError
+    assert note_of(tmp_path / "part.csv") == Spent(0.0, ())
+
+
+def test_seeds_add_up(tmp_path: Path) -> None:
+    assert total([Spent(1.5, ("b",)), Spent(2.0, ("a", "b"))]) == Spent(3.5, ("a", "b"))
+    assert spent(None) == total([]) == Spent(0.0, ())
+    told = provenance.provenance("python -m analysis toy", range(2), Spent(3.5, ("a",)))
+    assert told["seconds_of_all_seeds"] == 3.5
+    assert told["computed_by_commits"] == ["a"]
+    assert told["seeds"] == [0, 1]
