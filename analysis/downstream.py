@@ -248,8 +248,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
     for (method, k), part in evaluated.groupby(["method", "k"], sort=False):
-        rates = part.pivot_table(index=["seed", "draw"], columns="task", values="success").to_numpy()
-        drawn = _resampled(rates, int(part.episodes.iloc[0]), rng)
+        by_run = part.pivot_table(index=["seed", "draw"], columns="task", values="success")
+        rates = by_run.to_numpy()
+        by_seed = rates.reshape(by_run.index.unique("seed").size, -1, rates.shape[1])
+        drawn = _resampled(by_seed, int(part.episodes.iloc[0]), rng)
         row: dict[str, Any] = {"method": method, "k": int(k), "runs": len(rates)}
         for name, statistic in (("success", np.mean), ("iqm", _interquartile_mean)):
             low, high = np.percentile([statistic(each) for each in drawn], [2.5, 97.5])
@@ -264,11 +266,13 @@ def _interquartile_mean(rates: Float[np.ndarray, "runs tasks"]) -> float:
 
 
 def _resampled(
-    rates: Float[np.ndarray, "runs tasks"], episodes: int, rng: np.random.Generator
+    rates: Float[np.ndarray, "seeds draws tasks"], episodes: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "resamplings runs tasks"]:
-    """Draw runs and episodes again."""
-    runs = rng.integers(len(rates), size=(_RESAMPLINGS, len(rates)))
-    return rng.binomial(episodes, rates[runs]) / episodes
+    """Draw seeds, draws of groups within them, and episodes again; draws of a seed share its meta-policy."""
+    seeds, draws, tasks = rates.shape
+    chosen = rng.integers(seeds, size=(_RESAMPLINGS, seeds, 1))
+    own = rng.integers(draws, size=(_RESAMPLINGS, seeds, draws))
+    return rng.binomial(episodes, rates[chosen, own].reshape(_RESAMPLINGS, -1, tasks)) / episodes
 
 
 @matplotlib.rc_context({"font.size": 8, "axes.titlesize": 9})

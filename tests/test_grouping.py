@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import normalized_mutual_info_score
 
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite
+from gradex.learners import PPO, SAC, Learner
 from tests.environments import scripted, scripted_suite
 
 N = 6
@@ -241,3 +242,50 @@ def test_the_settings_are_plain_json() -> None:
     assert json.loads(json.dumps(config)) == config
     assert config["k"] == 4
     assert not any(name.endswith("_") for name in config)
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [PPO(steps=12, copies=2, minibatches=2, epochs=1), SAC(copies=2, updates=1, batch=8, start=24)],
+    ids=["ppo", "sac"],
+)
+def test_meta_world_is_grouped_off_either_learner(learner: Learner) -> None:
+    pytest.importorskip("envpool")
+    tasks = ["reach", "drawer-open", "drawer-close", "window-open"]
+    suite = TaskSuite.make("mt10", tasks=tasks, horizon=12)
+    meta = MetaPolicy(suite, "soft_modularization", learner, layers=3, width=8).fit(192)
+    run = PolicyGradEx(
+        k=2, subset_size=2, projection_dim=20, steps_per_task=48, bootstrap=0, group_steps=192, seed=0
+    ).fit(suite, meta)
+    assert np.isfinite(run.graph_.matrix[~np.eye(4, dtype=bool)]).all()
+    for k in range(1, 5):
+        groups = run.graph_.partition(k=k).groups
+        assert len(groups) == k and sorted(task for group in groups for task in group) == [0, 1, 2, 3]
+    assert len(run.policies_) == 2
+    for policy, group in zip(run.policies_, run.groups_, strict=True):
+        assert policy.network == "soft_modularization" and policy.learner == learner
+        assert not np.array_equal(policy.parameters, meta.parameters)
+        assert list(policy.evaluate(2, subset=group).task) == [suite.tasks[task].name for task in group]
+
+
+def test_a_run_that_was_cut_off_leaves_what_it_goes_on_from(
+    suite: TaskSuite, fitted: PolicyGradEx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = tmp_path / "meta.safetensors"
+    whole = MetaPolicy.adapt_each
+
+    def cut_off(*arguments: Any, **keywords: Any) -> None:
+        whole(*arguments, **keywords)
+        raise KeyboardInterrupt
+
+    grouping = small(group_steps=6_000)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MetaPolicy, "adapt_each", cut_off)
+        grouping.fit(suite, checkpoint=checkpoint)
+    # The meta-policy has ended well; the groups' trainings are still there, and are taken over.
+    assert {path.name for path in tmp_path.iterdir()} == {"meta.safetensors", "unfinished-groups"}
+    monkeypatch.setattr(PPO, "_improve", None)
+    grouping.fit(suite, checkpoint=checkpoint)
+    assert [path.name for path in tmp_path.iterdir()] == ["meta.safetensors"]
+    for one, other in zip(grouping.policies_, fitted.policies_, strict=True):
+        np.testing.assert_array_equal(one.parameters, other.parameters)

@@ -26,7 +26,7 @@ class PaCo(LayeredNetwork):
     layer are evaluated side by side, as one layer of K times as many outputs.
 
     At the start the sets are independent and orthogonal, and every w_τ is a unit vector: the composed weight
-    has E[WᵀW] = Σ_k w_τk² gain² I = gain² I, the scale of a plain layer.
+    has E[WᵀW] = Σ_k w_τk² gain² c I = gain² c I with c = min(1, inputs / outputs), as in a plain layer.
 
     Departures:
 

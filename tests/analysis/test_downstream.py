@@ -41,6 +41,19 @@ def test_what_was_trained_is_kept_and_every_task_is_measured_once_per_run(
     assert len(downstream.plot(table).axes) >= 4
 
 
+def test_draws_of_one_seed_are_no_runs_of_their_own() -> None:
+    """Two seeds that differ, each with ten equal draws of groups: there are two numbers, not twenty."""
+    rows = [
+        {"seed": seed, "draw": draw, "task": task, "success": float(seed)}
+        for seed in range(2) for draw in range(10) for task in "ab"
+    ]  # fmt: skip
+    common = {"what": "evaluation", "method": "random groups", "k": 3, "episodes": 50}
+    row = downstream.summary(pd.DataFrame(rows).assign(**common)).iloc[0]
+    # Both draws of a seed hit the same one in a quarter of the resamplings each.
+    assert (row.success, row.success_low, row.success_high) == (0.5, 0.0, 1.0)
+    assert row.runs == 20
+
+
 def test_the_middle_half_counts_and_one_run_has_the_spread_of_its_episodes() -> None:
     rates = [0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0]
     table = pd.DataFrame(
