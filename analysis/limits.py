@@ -241,19 +241,21 @@ def plot(table: pd.DataFrame) -> Figure:
 def _draw_means(ax: Axes, told: pd.DataFrame, table: pd.DataFrame) -> None:
     """Draw a dot per run and a line at their mean, company by company."""
     points = sorted(set(told.point))
+    shades = [str(shade) for shade in np.linspace(0.6, 0.0, len(points))]
     companies = [*COMPANIES, _HINDSIGHT]
     runs = table[table.what == "trained"].groupby(["point", "company", "seed", "replicate"]).success.mean()
     for row, company in enumerate(companies):
-        for shift, point in enumerate(points):
-            place = row + 0.2 * (shift - (len(points) - 1) / 2)
+        for number, point in enumerate(points):
+            place = row + 0.2 * (number - (len(points) - 1) / 2)
             mean = told[(told.point == point) & (told.company == company)].success
-            label = f"from {point / 1000:g}" if row == 0 else None
-            ax.plot(mean, [place], "D", color=f"C{shift}", markersize=5, label=label, zorder=2)
+            label = f"from {point / 1000:g} thousand steps per task" if row == 0 else None
+            ax.plot(mean, [place], "D", color=shades[number], markersize=5, label=label, zorder=2)
             if company in COMPANIES:
                 each = runs[point, company]
-                ax.plot(each, [place] * len(each), "o", color=f"C{shift}", markersize=3, alpha=0.4)
+                ax.plot(each, [place] * len(each), "o", color=shades[number], markersize=3, alpha=0.5)
     ax.set(yticks=range(len(companies)), yticklabels=companies, xlabel="success, mean over tasks")
-    ax.legend(frameon=False, fontsize="x-small", title="thousand steps per task", title_fontsize="x-small")
+    ax.set_title("mean of the trainings, and each of them")
+    _below(ax)
     ax.invert_yaxis()
     plain(ax)
 
@@ -265,10 +267,17 @@ def _draw_tasks(ax: Axes, table: pd.DataFrame) -> None:
     for shift, company in enumerate(COMPANIES):
         own = trained[trained.company == company]
         places = [tasks.index(task) + 0.22 * (shift - 1) for task in own.task]
-        ax.plot(own.success, places, "o", markersize=3, alpha=0.7, label=company)
+        ax.plot(own.success, places, "o", markersize=3, alpha=0.7, clip_on=False, label=company)
     names = [task.removesuffix("-v3") for task in tasks]
     ax.set(yticks=range(len(tasks)), yticklabels=names, xlabel="success, a dot for each training")
     ax.set(xlim=(-0.03, 1.03), title=f"from {table.point.max() / 1000:g} thousand steps per task")
-    ax.legend(frameon=False, fontsize="x-small")
+    _below(ax, columns=len(COMPANIES))
     ax.invert_yaxis()
     plain(ax)
+
+
+def _below(ax: Axes, columns: int = 1) -> None:
+    """Put the legend where no dots are."""
+    ax.legend(
+        frameon=False, fontsize="x-small", ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.2)
+    )

@@ -1,6 +1,27 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
 import pytest
+
+from analysis import study
 
 
 @pytest.fixture(autouse=True)
 def as_users_run_studies(without_shape_checks: None) -> None:
     """Here all is trained from end to end, over and over: half of the time would go into the checks."""
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], pd.DataFrame]:
+    """Render a study at smoke scale in a folder of its own, and give its table."""
+
+    def render(name: str) -> pd.DataFrame:
+        monkeypatch.chdir(tmp_path)
+        table = study.run(name, "smoke", 1, tmp_path / "figures", resume=False)
+        assert set(table.seed) == {0}
+        assert not study.load(name).summary(table).empty
+        assert (tmp_path / "figures" / f"{name}.png").exists()
+        return table.drop(columns="seconds")
+
+    return render
