@@ -10,6 +10,9 @@ from gradex.learners import PPO, ActorCritic
 from gradex.learners.recipes import Recipe
 from gradex.tasks import TaskSuite
 
+# Whole runs; the shapes of their parts are checked where they are tested.
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
 COLUMNS = ["part", "peer", "setting", "gradex", "peer_value", "unit", "ratio", "processor"]
 
 

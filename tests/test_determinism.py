@@ -11,6 +11,9 @@ import torch
 from gradex import PolicyGradEx, TaskSuite
 from tests.environments import scripted, scripted_suite
 
+# Whole runs; the shapes of their parts are checked where they are tested.
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
 SUITES: dict[str, Callable[[], TaskSuite]] = {
     "navigation": lambda: TaskSuite.make("navigation", n=5),
     "cartpole": lambda: TaskSuite.make("cartpole", n=4, reversed="half"),
