@@ -30,9 +30,9 @@ class Spent(NamedTuple):
 
 
 def commit() -> str:
-    """Give the commit of the code, or an empty string outside a repository."""
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return asked.stdout.strip()
+    """Give the commit of the code that runs, or an empty string outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 @contextmanager
@@ -46,9 +46,10 @@ def noted(path: Path, parts: Path | None = None) -> Iterator[None]:
         Folder of what it is computed from, each with notes of its own. What was there before counts too.
     """
     before, start = spent(parts), time.perf_counter()
+    code = commit()  # what is committed meanwhile does not run
     yield
     seconds = before.seconds + time.perf_counter() - start
-    commits = sorted({*spent(parts).commits, commit()})
+    commits = sorted({*spent(parts).commits, code})
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path.with_suffix(_ENDING)) as temporary:
         temporary.write_text(json.dumps({"seconds": round(seconds, 1), "commits": commits}) + "\n")
