@@ -50,7 +50,7 @@ def test_draws_of_one_seed_are_no_runs_of_their_own() -> None:
     ]  # fmt: skip
     common = {"what": "evaluation", "method": "random groups", "k": 3, "episodes": 50}
     row = downstream.summary(pd.DataFrame(rows).assign(**common)).iloc[0]
-    # Both draws of a seed hit the same one in a quarter of the resamplings each.
+    # In a quarter of the resamplings each, both seeds that are drawn are the same one.
     assert (row.success, row.success_low, row.success_high) == (0.5, 0.0, 1.0)
     assert row.runs == 20
 
