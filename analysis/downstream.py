@@ -2,10 +2,11 @@
 
 PolicyGradEx, Table 3 (first column) and the ablation of the number of groups. Every method sees every task
 for the same number of environment steps, and learns from them in equally many updates: each round of PPO
-takes a fixed number of minibatches, however many tasks a policy has. Single networks train throughout on
-all ten tasks. Groups are read off a meta-policy with soft modularization halfway; then each group's policy
-goes on from it by itself, and plain soft modularization is the same meta-policy going on with all tasks.
-Networks have about equally many parameters, whole groups of policies accordingly more.
+takes a fixed number of minibatches, however many tasks a policy has. All networks train on all ten tasks
+halfway. Groups are read off soft modularization there, the meta-policy; then each group's policy goes on from
+it by itself, while the single networks, soft modularization among them, go on with all tasks, also with a
+learning rate that falls anew. Networks have about equally many parameters, whole groups of policies
+accordingly more.
 
 Groups are random, by similarity of gradients, or by PolicyGradEx; one policy per task tells what no company
 at all would give. What is trained is kept in
@@ -87,17 +88,18 @@ _AMOUNTS = {
     "paper": _Amount({}, None, 4, 256, 1_000_000, (2, 3, 4), draws=5, transitions=2048, episodes=50),
 }
 _ONE = "soft modularization"
+_SHARED = "soft_modularization"
 _NETWORKS = {
+    _ONE: _SHARED,
     "multi-task MLP": "one_hot_mlp",
     "multi-head MLP": "multi_head",
     "PaCo": "paco",
     "CARE": "care",
 }
-_SHARED = "soft_modularization"
 _GROUPINGS = ("random groups", "gradient-similarity groups", "PolicyGradEx groups")
 _EACH = "one policy per task"
 #: Points of a learning curve.
-_POINTS = 20
+_POINTS = 10
 _RESAMPLINGS = 2000
 
 
@@ -115,10 +117,9 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     runs = _Runs(amount, seed, Path("runs") / f"downstream-{scale}" / f"seed-{seed}")
     tables = []
     for method, network in _NETWORKS.items():
-        tables.append(runs.told([runs.single(network)], method, 1))
+        tables += [runs.curve_halfway(method), runs.told([runs.everything], method, network=network)]
     for method, groups, draw in runs.groupings():
-        policies = [runs.group(group) for group in groups]
-        tables.append(runs.told(policies, method, len(groups), draw, groups))
+        tables.append(runs.told(groups, method, draw))
     tables.append(_affinities(runs.estimate.graph_))
     return pd.concat(tables, ignore_index=True).assign(seed=seed)
 
@@ -146,26 +147,23 @@ class _Runs:
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}-{self.amount.steps_per_task}.safetensors"
 
-    def single(self, network: str) -> MetaPolicy:
-        """Train a network on all tasks throughout."""
-        steps = 2 * self.amount.steps_per_task * len(self.suite)
+    def halfway(self, network: str) -> MetaPolicy:
+        """Train a network on all tasks."""
+        steps = self.amount.steps_per_task * len(self.suite)
         return kept(
             self._file(network), self._policy(network), lambda policy, folder: policy.fit(steps, folder)
         )
 
-    @cached_property
-    def meta(self) -> MetaPolicy:
-        """Train soft modularization on all tasks, halfway."""
-        steps = self.amount.steps_per_task * len(self.suite)
-        return kept(
-            self._file("meta"), self._policy(_SHARED), lambda policy, folder: policy.fit(steps, folder)
-        )
-
-    def group(self, tasks: Sequence[int]) -> MetaPolicy:
-        """Train on from the meta-policy, on these tasks."""
+    def trained(self, tasks: Sequence[int], network: str = _SHARED) -> MetaPolicy:
+        """Train on from there, on these tasks."""
         steps = self.amount.steps_per_task * len(tasks)
-        path = self._file("group-" + "-".join(map(str, tasks)))
-        return kept(path, self.meta, lambda meta, folder: meta.adapt(tasks, steps, folder=folder))
+        path = self._file("-".join(map(str, [network, *tasks])))
+        return kept(path, self.halfway(network), lambda half, folder: half.adapt(tasks, steps, folder=folder))
+
+    @property
+    def everything(self) -> tuple[int, ...]:
+        """All tasks, as one group."""
+        return tuple(range(len(self.suite)))
 
     @cached_property
     def estimate(self) -> PolicyGradEx:
@@ -177,14 +175,13 @@ class _Runs:
             group_steps=0,
             bootstrap=0,
             seed=self.seed,
-        ).fit(self.suite, self.meta)
+        ).fit(self.suite, self.halfway(_SHARED))
 
     def groupings(self) -> list[tuple[str, tuple[tuple[int, ...], ...], int]]:
         """Give method, groups and draw."""
         amount, run = self.amount, self.estimate
-        everything = tuple(range(len(self.suite)))
-        alone = tuple((task,) for task in everything)
-        found: list[tuple[str, tuple[tuple[int, ...], ...], int]] = [(_ONE, (everything,), 0)]
+        alone = tuple((task,) for task in self.everything)
+        found: list[tuple[str, tuple[tuple[int, ...], ...], int]] = []
         similar = AffinityGraph.from_gradients(run.surrogate_.task_gradients())
         random, by_gradient, ours = _GROUPINGS
         for k in amount.numbers:
@@ -196,28 +193,35 @@ class _Runs:
         return [*found, (_EACH, alone, 0)]
 
     def told(
-        self,
-        policies: Sequence[MetaPolicy],
-        method: str,
-        k: int,
-        draw: int = 0,
-        groups: Sequence[Sequence[int]] | None = None,
+        self, groups: Sequence[Sequence[int]], method: str, draw: int = 0, network: str = _SHARED
     ) -> pd.DataFrame:
-        """Measure policies, each on its own tasks."""
-        names = [task.name for task in self.suite.tasks]
-        groups = [range(len(names))] if groups is None else groups
+        """Measure the policies of groups, each on its own tasks."""
         tables = []
-        for number, (policy, tasks) in enumerate(zip(policies, groups, strict=True)):
+        for number, tasks in enumerate(groups):
+            policy = self.trained(tasks, network)
             measured = policy.evaluate(self.amount.episodes, subset=tasks)
             reached = measured[["task", "success", "return_mean"]]
             told = {"what": "evaluation", "group": number, "episodes": self.amount.episodes}
-            tables.append(reached.assign(**told))
-            # Where groups part, all have come as far as the meta-policy.
-            half = self.amount.steps_per_task
-            came, own = (0, 2 * half) if method in _NETWORKS else (half, half)
-            curve = _curve(policy.history_, len(tasks), own).assign(what="curve", group=number)
-            tables.append(curve.assign(task=curve.task.map(dict(enumerate(names))), steps=curve.steps + came))
-        return pd.concat(tables, ignore_index=True).assign(method=method, k=k, draw=draw)
+            curve = self._curve(policy, len(tasks), begun=self.amount.steps_per_task)
+            tables += [reached.assign(**told), curve.assign(group=number)]
+        return pd.concat(tables, ignore_index=True).assign(method=method, k=len(groups), draw=draw)
+
+    def curve_halfway(self, method: str) -> pd.DataFrame:
+        """Tell how a single network learned before groups part."""
+        curve = self._curve(self.halfway(_NETWORKS[method]), len(self.suite))
+        return curve.assign(group=0, method=method, k=1, draw=0)
+
+    def _curve(self, policy: MetaPolicy, tasks: int, begun: int = 0) -> pd.DataFrame:
+        """Average a learning curve over pieces of the training, by task."""
+        own, history = self.amount.steps_per_task, policy.history_
+        piece = np.ceil(history.steps / tasks / own * _POINTS).clip(upper=_POINTS)
+        sums = pd.DataFrame({name: history[name] * history.episodes for name in ("success", "return_mean")})
+        sums = sums.assign(piece=piece, task=history.task, episodes=history.episodes)
+        sums = sums.groupby(["piece", "task"]).sum()
+        means = sums[["success", "return_mean"]].div(sums.episodes, axis=0).reset_index()
+        names = {number: task.name for number, task in enumerate(self.suite.tasks)}
+        steps = begun + means.piece * own / _POINTS
+        return means.assign(task=means.task.map(names), steps=steps, what="curve").drop(columns="piece")
 
 
 def _affinities(graph: AffinityGraph) -> pd.DataFrame:
@@ -225,16 +229,6 @@ def _affinities(graph: AffinityGraph) -> pd.DataFrame:
     names = np.array(graph.names)
     pairs = {"task": names[one], "partner": names[other], "affinity": graph.matrix[one, other]}
     return pd.DataFrame(pairs).assign(what="affinity")
-
-
-def _curve(history: pd.DataFrame, tasks: int, steps_per_task: int) -> pd.DataFrame:
-    """Average a learning curve over pieces of the training, by task."""
-    piece = np.ceil(history.steps / tasks / steps_per_task * _POINTS).clip(upper=_POINTS)
-    sums = pd.DataFrame({name: history[name] * history.episodes for name in ("success", "return_mean")})
-    sums = sums.assign(piece=piece, task=history.task, episodes=history.episodes)
-    sums = sums.groupby(["piece", "task"]).sum()
-    means = sums[["success", "return_mean"]].div(sums.episodes, axis=0).reset_index()
-    return means.assign(steps=means.piece * steps_per_task / _POINTS).drop(columns="piece")
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -296,7 +290,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _color(method: str) -> str:
-    return f"C{[_ONE, *_NETWORKS, *_GROUPINGS, _EACH].index(method)}"
+    return f"C{[*_NETWORKS, *_GROUPINGS, _EACH].index(method)}"
 
 
 def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
