@@ -1,6 +1,6 @@
 """PPO end to end against stable-baselines3."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -12,6 +12,8 @@ from gradex.bench.reaching import installed, original_reaching, reaching
 from gradex.bench.timing import Pace, alternately
 from gradex.learners import PPO, ActorCritic
 from gradex.learners.recipes import recipe
+from gradex.learners.rollouts import Collector
+from gradex.learners.threads import one_thread
 from gradex.tasks import TaskSuite
 
 #: Steps of an episode of Meta-World, and environments: those that ten tasks of MT10 have together.
@@ -33,8 +35,9 @@ def _cartpole() -> Iterator[dict[str, object]]:
     """Train one policy on 10 tasks × 8 copies."""
     ours = PPO()
     suite = TaskSuite.make("cartpole", n=10)
-    environments = 10 * ours.copies
-    yield from _compared("", ours, environments, suite, 20, lambda: gymnasium.make("CartPole-v1"), (2, 5))
+    speeds = [partial(_speed, ours, suite, 20)]
+    make = partial(gymnasium.make, "CartPole-v1")
+    yield from _compared("", ours, 10 * ours.copies, speeds, make, (2, 5))
 
 
 def _reaching() -> Iterator[dict[str, object]]:
@@ -42,20 +45,24 @@ def _reaching() -> Iterator[dict[str, object]]:
     ours = replace(cast(PPO, recipe("mt10").learner), copies=_COPIES)
     suite = reaching(_HORIZON)
     task = f"mt10, {suite.tasks[0].name}, horizon {_HORIZON}, "
+    # No learning could be faster than none.
+    speeds = [partial(speed, ours, suite, _ROLLOUTS) for speed in (_speed, _collecting_speed)]
     rollouts = _PEER_ROLLOUTS, _PEER_ROLLOUTS
-    yield from _compared(task, ours, _COPIES, suite, _ROLLOUTS, lambda: original_reaching(_HORIZON), rollouts)
+    yield from _compared(task, ours, _COPIES, speeds, partial(original_reaching, _HORIZON), rollouts)
 
 
 def _compared(
     task: str,
     ours: PPO,
     environments: int,
-    suite: TaskSuite,
-    rollouts: int,
+    speeds: Sequence[Callable[[], float]],
     make: Callable[[], gymnasium.Env],
     peer_rollouts: tuple[int, int],
 ) -> Iterator[dict[str, object]]:
-    """Time both in turn, the peer with two minibatches; the first rollout never counts."""
+    """Time ours, whole and perhaps without learning, and the peer with two minibatches, in turn.
+
+    The first rollout never counts.
+    """
     rollout = ours.steps * environments
     same = rollout // ours.minibatches
     names = {"its own minibatch of 64": 64, f"our minibatch of {same}": same}
@@ -63,17 +70,19 @@ def _compared(
         partial(stable_baselines3_speed, make, environments, ours, batch, count * rollout, warm_up=True)
         for batch, count in zip(names.values(), peer_rollouts, strict=True)
     ]
-    speed, *theirs = alternately(_TIMES, partial(_speed, ours, suite, rollouts), *peers)
-    for name, their in zip(names, theirs, strict=True):
-        yield {
-            "peer": "stable-baselines3 PPO",
-            "setting": f"{task}{environments} environments, {ours.epochs} epochs, {name}; "
-            f"medians of {_TIMES}",
-            "gradex": speed,
-            "peer_value": their,
-            "unit": "steps/s",
-            "ratio": speed / their,
-        }
+    measured = alternately(_TIMES, *speeds, *peers)
+    whole = ("", ", ours only collecting experience")
+    for which, speed in zip(whole, measured[: len(speeds)], strict=False):
+        for name, their in zip(names, measured[len(speeds) :], strict=True):
+            yield {
+                "peer": "stable-baselines3 PPO",
+                "setting": f"{task}{environments} environments, {ours.epochs} epochs, {name}{which}; "
+                f"medians of {_TIMES}",
+                "gradex": speed,
+                "peer_value": their,
+                "unit": "steps/s",
+                "ratio": speed / their,
+            }
 
 
 def _speed(ours: PPO, suite: TaskSuite, rollouts: int) -> float:
@@ -82,4 +91,17 @@ def _speed(ours: PPO, suite: TaskSuite, rollouts: int) -> float:
     steps = rollouts * ours.round_steps(suite, [everything])
     pace = Pace()
     ours.train(ActorCritic.initial(suite, [0]), suite, [everything], steps, [0], observe=pace)
+    return pace.speed
+
+
+def _collecting_speed(ours: PPO, suite: TaskSuite, rollouts: int) -> float:
+    """Give the environment steps per second of a policy that does not learn."""
+    everything, pace = range(len(suite)), Pace()
+    agent = ActorCritic.initial(suite, [0])
+    collector = Collector(suite, [everything], ours.copies, [0])
+    with one_thread():
+        for rollout in range(rollouts):
+            collector.collect(agent, ours.steps)
+            pace((rollout + 1) * ours.round_steps(suite, [everything]), agent)
+    collector.close()
     return pace.speed
