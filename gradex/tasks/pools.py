@@ -1,5 +1,6 @@
 """EnvPool's batched C++ environments as one simulator."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ from jaxtyping import Int
 
 from gradex.tasks.simulator import Reset, Step, environment_seeds
 
-_THREADS = 2
+#: That this process may use.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class PoolSimulator(VectorEnv):
@@ -31,7 +33,7 @@ class PoolSimulator(VectorEnv):
     signals : sequence of str
         Which entries of EnvPool's `info` to pass on, as arrays [environments].
     threads : int, optional
-        Of each pool; two for all pools together unless there are more of them. Results do not depend on it.
+        Of each pool; by default one for each core, divided among the pools. Results do not depend on it.
     extra : str
         The extra of this package that installs EnvPool for this environment.
     """
@@ -58,7 +60,7 @@ class PoolSimulator(VectorEnv):
         for index, each in enumerate(options):
             members.setdefault(tuple(sorted(each.items())), []).append(index)
         self._members = [(dict(key), np.array(indices)) for key, indices in members.items()]
-        self._threads = max(1, _THREADS // len(members)) if threads is None else threads
+        self._threads = max(1, CORES // len(members)) if threads is None else threads
         self._features = observation_space.shape[0]
         self._pools: list[Any] = []
 
