@@ -10,6 +10,7 @@ counted, beside both.
 What is trained is kept in `runs/limits-SCALE/`; after changing how policies are trained, remove that folder.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -116,10 +117,13 @@ class _Runs:
             suite = TaskSuite.make("mt10", **self.amount.options)
             learner = self.amount.learner or "ppo"
             fresh = MetaPolicy(suite, "soft_modularization", learner, self.seed, 4, self.amount.width)
+            folder = self.folder / f"meta-{last}"
             with noted(paths[last]):
-                [along] = fresh.fit_each([range(len(suite))], last * len(suite), len(paths))
+                everything, steps = [range(len(suite))], last * len(suite)
+                [along] = fresh.fit_each(everything, steps, len(paths), folder=folder)
                 for policy, path in zip(along, paths.values(), strict=True):
                     policy.save(path)
+            shutil.rmtree(folder)
         return {point: MetaPolicy.load(paths[point]) for point in self.amount.points}
 
     def told(self, point: int) -> pd.DataFrame:

@@ -9,6 +9,7 @@ Each training of a seed is kept in `runs/metaworld-SCALE/seed-SEED/` as the tabl
 after changing how policies are trained, remove that folder.
 """
 
+import shutil
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.provenance import note_of
 from analysis.study import confidence_interval, kept_table, plain
 from gradex import PPO, SAC, MetaPolicy, TaskSuite
 from gradex.learners import Learner
@@ -55,15 +57,19 @@ class _Training:
     steps_per_task: int
     episodes: int = 50
 
-    def table(self, seed: int) -> pd.DataFrame:
-        """Train, and measure every task at several points along the way."""
+    def table(self, seed: int, path: Path) -> pd.DataFrame:
+        """Train, or go on with what was cut off, and measure every task at several points along the way.
+
+        Meanwhile the training is kept beside `path`, where the table will be.
+        """
         suite = TaskSuite.make("mt10", **self.options)
         policy = MetaPolicy(suite, self.network, self.learner, seed, self.layers, self.width)
         everything = range(len(suite))
         subsets = [[task] for task in everything] if self.network == "mlp" else [everything]
         start = time.perf_counter()
-        trained = policy.fit_each(subsets, self.steps_per_task * len(suite), _POINTS)
-        seconds = time.perf_counter() - start
+        steps = self.steps_per_task * len(suite)
+        trained = policy.fit_each(subsets, steps, _POINTS, folder=path.with_suffix(""))
+        seconds = note_of(path).seconds + time.perf_counter() - start
         tables = []
         for subset, snapshots in zip(subsets, trained, strict=True):
             for number, snapshot in enumerate(snapshots, start=1):
@@ -125,7 +131,9 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     tables = []
     for learner, training in _TRAININGS[scale].items():
         name = learner.split(",")[0].lower()
-        table = kept_table(folder / f"{name}-{training.steps_per_task}.csv", partial(training.table, seed))
+        path = folder / f"{name}-{training.steps_per_task}.csv"
+        table = kept_table(path, partial(training.table, seed, path))
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
         tables.append(table.assign(learner=learner))
     return pd.concat(tables, ignore_index=True).assign(seed=seed)
 

@@ -39,20 +39,31 @@ def commit() -> str:
 def noted(path: Path, parts: Path | None = None) -> Iterator[None]:
     """Note what it takes to compute what will be kept at `path`.
 
+    While it is not there, sittings that were cut off count too: what they have computed may be gone on from.
+    Of one that was killed only the commit is known.
+
     Parameters
     ----------
     path : Path
     parts : Path, optional
         Folder of what it is computed from, each with notes of its own. What was there before counts too.
     """
-    before, start = spent(parts), time.perf_counter()
+    unfinished = parts is None and not path.exists()
+    before, start = note_of(path) if unfinished else spent(parts), time.perf_counter()
     code = commit()  # what is committed meanwhile does not run
-    yield
-    seconds = before.seconds + time.perf_counter() - start
-    commits = sorted({*spent(parts).commits, code})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path.with_suffix(_ENDING)) as temporary:
-        temporary.write_text(json.dumps({"seconds": round(seconds, 1), "commits": commits}) + "\n")
+
+    def note() -> None:
+        seconds = before.seconds + time.perf_counter() - start
+        commits = sorted({*before.commits, *spent(parts).commits, code})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path.with_suffix(_ENDING)) as temporary:
+            temporary.write_text(json.dumps({"seconds": round(seconds, 1), "commits": commits}) + "\n")
+
+    note()
+    try:
+        yield
+    finally:
+        note()
 
 
 def note_of(path: Path) -> Spent:

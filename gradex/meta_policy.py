@@ -96,6 +96,7 @@ class MetaPolicy:
         steps: int,
         snapshots: int = 1,
         seeds: Sequence[int] | None = None,
+        folder: str | Path | None = None,
     ) -> list[list["MetaPolicy"]]:
         """Train from fresh weights once per subset, and keep what there is at several points along the way.
 
@@ -111,6 +112,8 @@ class MetaPolicy:
         seeds : sequence of int, optional
             One per subset; by default this policy's seed for all: equal weights to start from, and common
             random numbers.
+        folder : path, optional
+            As for `fit`.
 
         Returns
         -------
@@ -118,7 +121,7 @@ class MetaPolicy:
             For each subset its snapshots, from early to late. Each knows the seed that it was trained with.
         """
         seeds = [self.seed] * len(subsets) if seeds is None else seeds
-        trained = self._train_each(self.initial, subsets, steps, seeds, snapshots)
+        trained = self._train_each(self.initial, subsets, steps, seeds, snapshots, folder)
         for policies, seed in zip(trained, seeds, strict=True):
             for policy in policies:
                 policy.seed = seed

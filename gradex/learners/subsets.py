@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from gradex.learners import checkpoint
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.learner import Learner
 from gradex.tasks import TaskSuite
@@ -40,7 +41,8 @@ def train_each(
     snapshots : int
         Points at which to keep the policies, equally far apart up to whole rounds; the last is the end.
     folder : path, optional
-        Where to keep what is trained meanwhile, a folder for each stack; see `Learner.train`.
+        Where to keep what is trained meanwhile, a folder for each stack; see `Learner.train`. Snapshots stay
+        there too.
 
     Returns
     -------
@@ -51,12 +53,8 @@ def train_each(
     Raises
     ------
     ValueError
-        If there are fewer rounds than snapshots, or a training with snapshots is to be kept.
+        If there are fewer rounds than snapshots, or the folder holds a training without these snapshots.
     """
-    if folder is not None and snapshots != 1:
-        raise ValueError(
-            f"a training with {snapshots} snapshots cannot go on: leave out the folder, or take 1"
-        )
     rounds = learner.rounds(suite, subsets, steps)
     if not 1 <= snapshots <= max(rounds, 1):
         raise ValueError(
@@ -88,27 +86,31 @@ def _train_stack(
 ) -> list[list[tuple[ActorCritic, pd.DataFrame]]]:
     """Train on subsets of one size, and keep the policies after as many rounds as `moments` say."""
     per_round = learner.round_steps(suite, subsets)
+    *between, end = (moment * per_round for moment in moments)
     kept: dict[int, ActorCritic] = {}
 
-    def keep(steps: int, agents: ActorCritic) -> None:
-        if steps // per_round in moments:
-            kept[steps] = agents
+    def keep(steps: int, now: ActorCritic) -> None:
+        if steps in between:
+            kept[steps] = now
+            if folder is not None:
+                checkpoint.save(_snapshot(folder, steps), now, {})
 
     last, history = learner.train(
         agents,
         suite,
         subsets,
-        moments[-1] * per_round,
+        end,
         seeds,
         description=_title(len(subsets), len(subsets[0])),
         observe=keep,
         folder=folder,
     )
-    kept[moments[-1] * per_round] = last  # nobody saw it if it was finished before
+    # Nobody saw those before the rounds with which it went on, nor the last if it was finished.
+    snapshots = [(steps, kept.get(steps) or _found(folder, steps, agents)) for steps in between]
     trained = []
     for row in range(len(subsets)):
         curve = history[history.policy == row].assign(policy=0)
-        seen = [(agents[row], curve[curve.steps <= steps]) for steps, agents in kept.items()]
+        seen = [(agent[row], curve[curve.steps <= steps]) for steps, agent in [*snapshots, (end, last)]]
         trained.append(
             [
                 (agent, part.assign(steps=part.steps // len(subsets)).reset_index(drop=True))
@@ -116,6 +118,21 @@ def _train_stack(
             ]
         )
     return trained
+
+
+def _snapshot(folder: Path, steps: int) -> Path:
+    return folder / f"after-{steps}.safetensors"
+
+
+def _found(folder: Path | None, steps: int, shape: ActorCritic) -> ActorCritic:
+    """Read a snapshot of an earlier sitting."""
+    assert folder is not None, "without a folder, a training sees all of its rounds"
+    path = _snapshot(folder, steps)
+    if not path.exists():
+        raise ValueError(
+            f"{str(folder)!r} holds a training without a snapshot after {steps} steps: choose another folder"
+        )
+    return checkpoint.restore(shape, checkpoint.load(path)[0])
 
 
 def _title(policies: int, tasks: int) -> str:

@@ -157,12 +157,15 @@ class Continuation:
             return list(seeds)
         return (derive(np.asarray(seeds, dtype=np.int64), self.begun) % 2**31).tolist()
 
+    def due(self, done: int) -> bool:
+        """Tell whether to keep everything after `done` rounds."""
+        return done == self._rounds or done * self._per_round % self._every < self._per_round
+
     def visit(
         self, done: int, state: Callable[[], Mapping[str, Tensor]], curve: Callable[[], pd.DataFrame]
     ) -> None:
         """Keep everything after `done` rounds, if that is due; the curve holds the rounds since `begun`."""
-        due = done == self._rounds or done * self._per_round % self._every < self._per_round
-        if self._folder is not None and due:
+        if self._folder is not None and self.due(done):
             self._folder.save({"rounds": torch.tensor(done), **state()}, self.whole(curve()))
 
     def whole(self, curve: pd.DataFrame | None = None) -> pd.DataFrame:

@@ -34,10 +34,34 @@ def test_parts_of_earlier_sittings_count(now: dict[str, float | str], tmp_path: 
     assert spent(parts) == Spent(15.0, ("a", "b"))
 
 
-def test_what_fails_is_not_noted(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), noted(tmp_path / "part.csv"):
+def test_sittings_that_were_cut_off_count_until_the_whole_is_there(
+    now: dict[str, float | str], tmp_path: Path
+) -> None:
+    path = tmp_path / "part.csv"
+    with pytest.raises(RuntimeError), noted(path):
+        now["time"] = 10.0
         raise RuntimeError
-    assert note_of(tmp_path / "part.csv") == Spent(0.0, ())
+    now["commit"] = "b"
+    with noted(path):
+        # Whoever is killed now leaves at least this.
+        assert note_of(path) == Spent(10.0, ("a", "b"))
+        now["time"] = 15.0
+        path.touch()
+    assert note_of(path) == Spent(15.0, ("a", "b"))
+    with noted(path):  # made again
+        now["time"] = 18.0
+    assert note_of(path) == Spent(3.0, ("b",))
+
+
+def test_a_part_that_was_cut_off_counts_once(now: dict[str, float | str], tmp_path: Path) -> None:
+    whole, parts = tmp_path / "0.csv", tmp_path / "seed-0"
+    for _ in range(2):
+        with pytest.raises(RuntimeError), noted(whole, parts), noted(parts / "part.csv"):
+            now["time"] += 5.0  # type: ignore[operator]
+            raise RuntimeError
+    with noted(whole, parts), noted(parts / "part.csv"):
+        now["time"] += 1.0  # type: ignore[operator]
+    assert note_of(whole) == note_of(parts / "part.csv") == Spent(11.0, ("a",))
 
 
 def test_seeds_add_up(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gradex import MetaPolicy
-from gradex.learners import MAML, PPO, SAC, ActorCritic, Learner, train_each
+from gradex.learners import MAML, PPO, SAC, ActorCritic, Learner, checkpoint, train_each
 from gradex.learners.training_folder import Continuation
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
@@ -161,12 +161,42 @@ def test_a_meta_policy_goes_on(suite: TaskSuite, tmp_path: Path, monkeypatch: py
         pd.testing.assert_frame_equal(one.history_, other.history_, check_dtype=False)
 
 
-def test_snapshots_are_not_kept(suite: TaskSuite, tmp_path: Path) -> None:
-    learner = LEARNERS["ppo"]
-    with pytest.raises(
-        ValueError, match="a training with 2 snapshots cannot go on: leave out the folder, or"
-    ):
-        train_each(learner, lambda _: fresh(learner, suite), suite, [[0]], 100, [0], 2, tmp_path)
+def test_snapshots_stay_where_a_training_goes_on(
+    learner: Learner, suite: TaskSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot before the cut is the one that was seen, and the last is what the training gives."""
+    for module in ("rollouts", learner.name):
+        monkeypatch.setattr(f"gradex.learners.{module}.Streams", ConstantNoise)
+    subsets = [[0, 1], [3, 2]]
+    steps = 6 * learner.round_steps(suite, subsets)
+
+    def train(folder: Path | None, snapshots: int = 3) -> list[list[tuple[ActorCritic, pd.DataFrame]]]:
+        return train_each(
+            learner, lambda _: fresh(learner, suite), suite, subsets, steps, [0, 1], snapshots, folder
+        )
+
+    whole = train(None)
+    seen, keep = 0, checkpoint.save
+
+    def fails(*arguments: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 2:
+            raise CutOffError
+        keep(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", fails)
+        patch.setattr(Continuation, "due", lambda *_: True)
+        with pytest.raises(CutOffError):
+            train(tmp_path)
+    for _ in range(2):  # goes on, and gives back what is finished
+        for policies, expected in zip(train(tmp_path), whole, strict=True):
+            for (agent, curve), (same_agent, same_curve) in zip(policies, expected, strict=True):
+                assert same(agent, same_agent)
+                pd.testing.assert_frame_equal(curve, same_curve, check_dtype=False)
+    with pytest.raises(ValueError, match=r"without a snapshot after .* steps: choose another folder"):
+        train(tmp_path, snapshots=2)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
