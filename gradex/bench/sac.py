@@ -15,8 +15,8 @@ from gradex.bench.timing import Pace, alternately
 from gradex.learners import SAC
 from gradex.tasks import TaskSuite
 
-#: Affine layers, width, and policies of our stack.
-_SETTINGS = ((4, 256, 1), (4, 64, 1), (4, 64, 8))
+#: Affine layers, width, and policies of our stack; the first is the size that the peer has by default.
+_SETTINGS = ((3, 256, 1), (4, 256, 1), (4, 64, 1), (4, 64, 8))
 #: Environment steps of each policy, and those of them before the first update.
 _STEPS, _START = 1_000, 256
 #: Measurements of each.
