@@ -31,6 +31,8 @@ from gradex.tasks import TaskSuite
 _ROUNDS = 3
 #: Parameters beside which `threads_for` counts samples: an actor and a critic of four layers of 64.
 _USUAL = 18_000
+#: How often an update passes through its networks for each time that one of PPO does.
+_PASSES = 2
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class SAC(Learner):
         episodes = EpisodeReturns(collector.layout, len(suite))
         acting = agent.to("cpu")
         bar = steps_bar(rounds * per_round, description)
-        with bar, threads_for(updates.samples * updates.size // _USUAL):
+        with bar, threads_for(_PASSES * updates.samples * updates.size // _USUAL):
             bar.update(kept.begun * per_round)
             for iteration in range(kept.begun, rounds):
                 done = (iteration + 1) * per_round
