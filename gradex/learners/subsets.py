@@ -126,9 +126,8 @@ def _snapshot(folder: Path, steps: int) -> Path:
 
 def _found(folder: Path | None, steps: int, shape: ActorCritic) -> ActorCritic:
     """Read a snapshot of an earlier sitting."""
-    assert folder is not None, "without a folder, a training sees all of its rounds"
-    path = _snapshot(folder, steps)
-    if not path.exists():
+    path = None if folder is None else _snapshot(folder, steps)
+    if path is None or not path.exists():
         raise ValueError(
             f"{str(folder)!r} holds a training without a snapshot after {steps} steps: choose another folder"
         )
