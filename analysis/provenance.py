@@ -59,11 +59,16 @@ def noted(path: Path, parts: Path | None = None) -> Iterator[None]:
         with written_whole(path.with_suffix(_ENDING)) as temporary:
             temporary.write_text(json.dumps({"seconds": round(seconds, 1), "commits": commits}) + "\n")
 
-    note()
+    stands = path.exists()  # with its own note, until it is replaced
+    if not stands:
+        note()
     try:
         yield
-    finally:
-        note()
+    except BaseException:
+        if not stands:
+            note()
+        raise
+    note()
 
 
 def note_of(path: Path) -> Spent:

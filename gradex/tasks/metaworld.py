@@ -41,7 +41,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
-from gradex.tasks.pools import CORES, PoolSimulator
+from gradex.tasks.pools import PoolSimulator
 from gradex.tasks.sequential import SequentialSimulator
 from gradex.tasks.simulator import Reset, Step
 from gradex.tasks.suite import Task, TaskSuite
@@ -63,9 +63,6 @@ _REST = (
 )  # fmt: skip
 _VERSION = "-v3"
 _ALL = tuple(name + _VERSION for name in _MT10 + _REST)
-#: Threads of a pool: for each core if it is the only one, and at least. With one the slowest task keeps the
-#: others waiting, with many they get in each other's way.
-_PER_CORE, _LEAST = 2, 2
 
 
 class MetaWorld(TaskSuite):
@@ -205,7 +202,9 @@ class EnvPoolMetaWorld(PoolSimulator):
             suite.observation_space,
             suite.action_space,
             signals=("success", "elapsed_step"),
-            threads=max(_LEAST, _PER_CORE * CORES // len({task.name for task in tasks})),
+            # With one thread the slowest task keeps the others waiting; many get in each other's way.
+            per_core=2,
+            least=2,
             extra="metaworld",
         )
 

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from gradex.tasks.simulator import Reset, Step, environment_seeds
 
 #: That this process may use.
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class PoolSimulator(VectorEnv):
@@ -32,8 +32,8 @@ class PoolSimulator(VectorEnv):
     seeds : int array [environments]
     signals : sequence of str
         Which entries of EnvPool's `info` to pass on, as arrays [environments].
-    threads : int, optional
-        Of each pool; by default one for each core, divided among the pools. Results do not depend on it.
+    per_core, least : int
+        Threads of all pools together for each core, and at least of each pool. Results do not depend on them.
     extra : str
         The extra of this package that installs EnvPool for this environment.
     """
@@ -46,7 +46,8 @@ class PoolSimulator(VectorEnv):
         observation_space: spaces.Box,
         action_space: spaces.Discrete | spaces.Box,
         signals: Sequence[str] = (),
-        threads: int | None = None,
+        per_core: int = 1,
+        least: int = 1,
         extra: str = "highway",
     ) -> None:
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -60,7 +61,7 @@ class PoolSimulator(VectorEnv):
         for index, each in enumerate(options):
             members.setdefault(tuple(sorted(each.items())), []).append(index)
         self._members = [(dict(key), np.array(indices)) for key, indices in members.items()]
-        self._threads = max(1, CORES // len(members)) if threads is None else threads
+        self._threads = max(least, per_core * _CORES // len(members))
         self._features = observation_space.shape[0]
         self._pools: list[Any] = []
 

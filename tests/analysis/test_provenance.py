@@ -53,6 +53,18 @@ def test_sittings_that_were_cut_off_count_until_the_whole_is_there(
     assert note_of(path) == Spent(3.0, ("b",))
 
 
+def test_what_stands_keeps_its_note_until_it_is_replaced(now: dict[str, float | str], tmp_path: Path) -> None:
+    path, parts = tmp_path / "0.csv", tmp_path / "seed-0"
+    with noted(path, parts):
+        now["time"] = 10.0
+        path.touch()
+    now["commit"] = "b"
+    with pytest.raises(RuntimeError), noted(path, parts):
+        now["time"] = 15.0
+        raise RuntimeError
+    assert note_of(path) == Spent(10.0, ("a",))
+
+
 def test_a_part_that_was_cut_off_counts_once(now: dict[str, float | str], tmp_path: Path) -> None:
     whole, parts = tmp_path / "0.csv", tmp_path / "seed-0"
     for _ in range(2):

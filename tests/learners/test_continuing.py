@@ -1,5 +1,7 @@
 """Trainings that were cut off and go on, by every learner; replay and temperatures are with SAC's tests."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,18 @@ def go_on(
     return learner.train(fresh(learner, suite), suite, subsets, steps, [0, 1], folder=folder, **more)
 
 
+def failing(function: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """Give a function that does the same, but fails when it is called for the time `at`."""
+    calls = itertools.count(1)
+
+    def fails(*arguments: Any) -> Any:
+        if next(calls) == at:
+            raise CutOffError
+        return function(*arguments)
+
+    return fails
+
+
 def test_a_training_that_was_cut_off_goes_on(learner: Learner, suite: TaskSuite, tmp_path: Path) -> None:
     last = cut_off(learner, suite, 5, 3, tmp_path)
     per_round = learner.round_steps(suite, [[0, 1], [3, 2]])
@@ -128,20 +142,11 @@ def test_a_longer_training_is_not_taken_for_a_shorter_one(
 
 
 def test_a_meta_policy_goes_on(suite: TaskSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner, visits = LEARNERS["ppo"], 0
+    learner = LEARNERS["ppo"]
     policy = MetaPolicy(suite, learner=learner, layers=2, width=8)
     whole = MetaPolicy(suite, learner=learner, layers=2, width=8).fit(1000)
-    learn = PPO._improve
-
-    def fails(*arguments: Any) -> None:
-        nonlocal visits
-        visits += 1
-        if visits == 4:
-            raise CutOffError
-        learn(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(PPO, "_improve", fails)
+        patch.setattr(PPO, "_improve", failing(PPO._improve, 4))
         # Kept after every round.
         patch.setattr("gradex.learners.ppo.Continuation", lambda *settings: Continuation(*settings[:-1], 1))
         with pytest.raises(CutOffError):
@@ -176,17 +181,8 @@ def test_snapshots_stay_where_a_training_goes_on(
         )
 
     whole = train(None)
-    seen, keep = 0, checkpoint.save
-
-    def fails(*arguments: Any) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == 2:
-            raise CutOffError
-        keep(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", fails)
+        patch.setattr(checkpoint, "save", failing(checkpoint.save, 2))
         patch.setattr(Continuation, "due", lambda *_: True)
         with pytest.raises(CutOffError):
             train(tmp_path)
