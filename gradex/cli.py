@@ -15,6 +15,8 @@ from gradex import bench
 from gradex.affinity import Agreement
 from gradex.files import writing_to, written_whole
 from gradex.grouping import PolicyGradEx
+from gradex.learners.recipes import LEARNERS
+from gradex.policies import ARCHITECTURES
 from gradex.run_folder import RunFolder
 from gradex.tasks import TaskSuite
 
@@ -75,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=("pairwise", "interaction", "mean", "transfer", "normalised"),
         default="pairwise",
     )
+    group.add_argument(
+        "--network",
+        choices=ARCHITECTURES,
+        default="mlp",
+        help="of all policies; all but mlp (the default) see the task",
+    )
+    group.add_argument("--learner", choices=LEARNERS, default="ppo")
     group.add_argument(
         "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"
     )
@@ -199,6 +208,8 @@ def _group(options: argparse.Namespace) -> None:
         group_steps=options.group_steps,
         bootstrap=options.bootstrap,
         seed=options.seed,
+        network=options.network,
+        learner=options.learner,
     )
     stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
     path = options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"

@@ -25,6 +25,7 @@ from gradex.affinity import (
     sample_subsets,
 )
 from gradex.files import UNFINISHED
+from gradex.learners import Learner
 from gradex.learners.recipes import recipe
 from gradex.meta_policy import MetaPolicy
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
@@ -64,6 +65,8 @@ class PolicyGradEx:
     bootstrap : int
         Draws of the episodes, from which affinities and groups get their uncertainty; 0 for none.
     seed : int
+    network, learner : str, str or Learner
+        Of the meta-policy, unless `fit` is given one; see `MetaPolicy`.
 
     Attributes
     ----------
@@ -107,6 +110,8 @@ class PolicyGradEx:
         bootstrap: int = 20,
         seed: int = 0,
         projection: str = "gaussian",
+        network: str = "mlp",
+        learner: str | Learner = "ppo",
     ) -> None:
         self.k = k
         self.subsets = subsets
@@ -121,6 +126,8 @@ class PolicyGradEx:
         self.bootstrap = bootstrap
         self.seed = seed
         self.projection = projection
+        self.network = network
+        self.learner = learner
         self.seconds_: dict[str, float] = {}
 
     @property
@@ -138,8 +145,9 @@ class PolicyGradEx:
         Raises
         ------
         ValueError
-            If a setting cannot be, k exceeds the number of tasks, subsets of this size and number cannot tell
-            every pair from the others, or a single draw is to tell the uncertainty.
+            If a setting cannot be, a network or learner is unknown, k exceeds the number of tasks, subsets of
+            this size and number cannot tell every pair from the others, or a single draw is to tell the
+            uncertainty.
         """
         n = len(suite)
         if self.k != "auto" and not (isinstance(self.k, int) and 1 <= self.k <= n):
@@ -152,6 +160,7 @@ class PolicyGradEx:
         if self.bootstrap < 0 or self.bootstrap == 1:
             raise ValueError(f"bootstrap is {self.bootstrap}: choose at least 2 draws, or 0 for none")
         self._estimator()
+        self._untrained(suite)
         affinity = named_affinity(self.affinity)
         chosen = sample_subsets(n, self.subsets, self.subset_size, self.seed)
         if n > 2 and self.subset_size == n:
@@ -229,10 +238,13 @@ class PolicyGradEx:
         if checkpoint is not None and Path(checkpoint).exists():
             return MetaPolicy.load(checkpoint, suite)
         with _kept_meanwhile(checkpoint, "meta") as folder:
-            meta = MetaPolicy(suite, seed=self.seed).fit(self.meta_steps, folder)
+            meta = self._untrained(suite).fit(self.meta_steps, folder)
             if checkpoint is not None:
                 meta.save(checkpoint)
         return meta
+
+    def _untrained(self, suite: TaskSuite) -> MetaPolicy:
+        return MetaPolicy(suite, self.network, self.learner, self.seed)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -196,6 +196,16 @@ def test_options_of_a_suite_are_read_as_json_or_text(suites: list[TaskSuite]) ->
     assert suites[0].config == expected.config
 
 
+def test_network_and_learner_are_those_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    budget = ["--subset-size", "2", "--meta-steps", "2000", "--group-steps", "0", "--bootstrap", "0"]
+    asked = ["--network", "multi_head", "--learner", "maml", "--out", "asked"]
+    assert main(["group", "mine.py:navigation", "--json", *budget, *asked]) == 0
+    meta = MetaPolicy.load("asked/meta.safetensors")
+    assert meta.network == "multi_head" and meta.learner.name == "maml"
+    config = json.loads(Path("asked/config.json").read_text())
+    assert (config["network"], config["learner"]) == ("multi_head", "maml")
+
+
 # ---------------------------------------------------------------------- a run that was cut off
 def test_a_run_that_was_cut_off_goes_on(
     whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

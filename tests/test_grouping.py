@@ -202,6 +202,8 @@ def test_a_meta_policy_can_be_given(suite: TaskSuite, fitted: PolicyGradEx) -> N
         ({"subset_size": 6, "affinity": "transfer"}, "subset_size is all 6 tasks, which tells no pair"),
         ({"affinity": "transfr"}, "affinity='transfr' is unknown; did you mean 'transfer'"),
         ({"projection": "gausian"}, "unknown projection 'gausian': choose one of"),
+        ({"network": "lstm"}, "unknown network 'lstm': choose 'mlp', 'one_hot_mlp'"),
+        ({"learner": "a2c"}, "unknown learner 'a2c': choose 'ppo', 'maml', 'sac'"),
         ({"subset_size": 5}, "6 subsets of size 5 cannot tell how 6 tasks interact from how hard each is"),
     ],
 )
@@ -266,6 +268,15 @@ def test_meta_world_is_grouped_off_either_learner(learner: Learner) -> None:
         assert policy.network == "soft_modularization" and policy.learner == learner
         assert not np.array_equal(policy.parameters, meta.parameters)
         assert list(policy.evaluate(2, subset=group).task) == [suite.tasks[task].name for task in group]
+
+
+def test_the_meta_policy_is_of_the_network_and_learner_asked_for(suite: TaskSuite) -> None:
+    learner = PPO(steps=16, copies=2, minibatches=2, epochs=1)
+    run = small(network="multi_head", learner=learner, meta_steps=192, bootstrap=0, seed=3).fit(suite)
+    expected = MetaPolicy(suite, "multi_head", learner, seed=3).fit(192)
+    np.testing.assert_array_equal(run.meta_.parameters, expected.parameters)
+    assert json.loads(json.dumps(run.config)) == run.config
+    assert run.config["network"] == "multi_head" and run.config["learner"] == repr(learner)
 
 
 def test_a_run_that_was_cut_off_leaves_what_it_goes_on_from(
