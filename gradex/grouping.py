@@ -145,9 +145,9 @@ class PolicyGradEx:
         Raises
         ------
         ValueError
-            If a setting cannot be, a network or learner is unknown, k exceeds the number of tasks, subsets of
-            this size and number cannot tell every pair from the others, or a single draw is to tell the
-            uncertainty.
+            If a setting cannot be, the suite's actions are not for the learner, k exceeds the number of
+            tasks, subsets of this size and number cannot tell every pair from the others, or a single draw is
+            to tell the uncertainty.
         """
         n = len(suite)
         if self.k != "auto" and not (isinstance(self.k, int) and 1 <= self.k <= n):
@@ -160,7 +160,7 @@ class PolicyGradEx:
         if self.bootstrap < 0 or self.bootstrap == 1:
             raise ValueError(f"bootstrap is {self.bootstrap}: choose at least 2 draws, or 0 for none")
         self._estimator()
-        self._untrained(suite)
+        self._untrained(suite).initial([self.seed])
         affinity = named_affinity(self.affinity)
         chosen = sample_subsets(n, self.subsets, self.subset_size, self.seed)
         if n > 2 and self.subset_size == n:

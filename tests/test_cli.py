@@ -249,6 +249,7 @@ def test_a_run_that_was_cut_off_goes_on(
         (["navigation", "--subset-size", "13"], "size=13 is no subset size for 12 tasks"),
         (["navigation", "--subsets", "4"], "count=4 subsets of size 3 cannot cover all 66 pairs"),
         (["navigation", "--subsets", "auto", "--subset-size", "13"], "size=13 is no subset size for 12"),
+        (["cartpole", "--learner", "sac"], "action space Discrete(2) cannot be filled by a squashed"),
         (["absent.py:suite"], "there is no file 'absent.py': give FILE.py:NAME"),
         (["mine.py:absent"], "'mine.py' has no 'absent': give the name of a suite"),
         (["mine.py:nothing"], "'mine.py:nothing' is a int: expected a TaskSuite"),
