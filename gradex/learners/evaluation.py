@@ -8,7 +8,6 @@ import pandas as pd
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Collector
 from gradex.learners.threads import threads_for
-from gradex.streams import derive
 from gradex.tasks import TaskSuite
 
 #: Steps between two looks at which environments still owe an episode.
@@ -36,7 +35,8 @@ def evaluate(
     episodes : int
         Per policy and task.
     seeds : sequence of int
-        One per policy; policies with equal seeds meet equal starts (common random numbers).
+        One per policy; policies with equal seeds meet equal starts, episode by episode (common random
+        numbers).
     choose : {"sample", "mode"}
 
     Returns
@@ -50,10 +50,9 @@ def evaluate(
     members = [(policy, task) for policy, subset in enumerate(subsets) for task in subset]
     together = min(suite.fitting(len(members)) or episodes, episodes)
     pieces = []
-    for number, first in enumerate(range(0, episodes, together)):
-        # Where not all fit into memory, further episodes begin from random numbers of their own.
-        own = seeds if number == 0 else (derive(np.asarray(seeds, dtype=np.int64), number) % 2**31).tolist()
-        pieces.append(_episodes(agent, suite, subsets, min(together, episodes - first), own, choose))
+    for first in range(0, episodes, together):  # where not all fit into memory
+        numbers = range(first, min(first + together, episodes))
+        pieces.append(_episodes(agent, suite, subsets, numbers, seeds, choose))
     paid, lengths, success = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
     return pd.DataFrame(
         {
@@ -71,15 +70,15 @@ def _episodes(
     agent: ActorCritic,
     suite: TaskSuite,
     subsets: Sequence[Sequence[int]],
-    episodes: int,
+    numbers: range,
     seeds: Sequence[int],
     choose: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give return, length and success of one episode in each environment, [policy and task, episodes].
+    """Give return, length and success of the episodes of these numbers, [policy and task, episodes].
 
     Success is nan where the suite reports none.
     """
-    collector = Collector(suite, subsets, episodes, seeds)
+    collector = Collector(suite, subsets, len(numbers), seeds, numbers.start)
     owing = collector.layout.real.copy()
     returns, lengths, success = (
         np.zeros(owing.shape),
@@ -110,7 +109,7 @@ def _episodes(
 
     def by_task(array: np.ndarray) -> np.ndarray:
         """Order [policies, environments] as [policy and task, episodes]."""
-        return array[real].reshape(-1, episodes)
+        return array[real].reshape(-1, len(numbers))
 
     reached = success if reports_success else np.full(success.shape, np.nan)
     return by_task(returns), by_task(lengths), by_task(reached)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.streams import Streams
+from gradex.streams import Streams, derive
 from gradex.tasks import TaskSuite
 from gradex.tasks.simulator import Step, StepsAhead
 
@@ -98,20 +98,28 @@ class Collector:
         Environments per task and policy.
     seeds : sequence of int
         One per policy; fixes its environments and its actions.
+    first : int
+        Number of the first copy, where those before it run in another collector.
     """
 
     def __init__(
-        self, suite: TaskSuite, subsets: Sequence[Sequence[int]], copies: int, seeds: Sequence[int]
+        self,
+        suite: TaskSuite,
+        subsets: Sequence[Sequence[int]],
+        copies: int,
+        seeds: Sequence[int],
+        first: int = 0,
     ) -> None:
         self.suite = suite
         self.layout = Layout.of(subsets, copies)
         members = [task for subset in subsets for task in subset]
         each = [seed for subset, seed in zip(subsets, seeds, strict=True) for _ in subset]
-        self.simulator = suite[members].simulator(copies, each)
+        self.simulator = suite[members].simulator(copies, each, first)
         mode = self.simulator.metadata.get("autoreset_mode")
         if mode != AutoresetMode.NEXT_STEP:
             raise ValueError(f"the simulator resets by {mode}: give one with AutoresetMode.NEXT_STEP")
-        self._streams = Streams(seeds, branch=1)
+        keys = derive(np.asarray(seeds, dtype=np.int64), first).tolist() if first else seeds
+        self._streams = Streams(keys, branch=1)
         self._observation = self._spread_observation(self.simulator.reset()[0])
         self._begins = np.zeros(self.layout.real.shape, dtype=bool)
         self._finish_resets: Callable[[], Step] | None = None

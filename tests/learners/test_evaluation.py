@@ -101,3 +101,15 @@ def test_where_environments_do_not_fit_episodes_come_in_pieces(
     assert (others >= 1).all()
     again = evaluate(agent, suite, subsets, 10, seeds)
     pd.testing.assert_frame_equal(again, table)
+
+
+@pytest.mark.parametrize("most", [None, 20, 7, 3])
+def test_a_task_meets_the_same_starts_in_any_company_and_any_pieces(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, most: int | None
+) -> None:
+    suite = TaskSuite.make("cartpole", n=3)
+    agent = fresh(suite, [0])
+    alone = evaluate(agent, suite, [[2]], 10, [7], "mode")
+    monkeypatch.setattr(type(suite), "most_environments", most)
+    company = evaluate(agent, suite, [[0, 1, 2]], 10, [7], "mode")
+    pd.testing.assert_frame_equal(company.iloc[2:].reset_index(drop=True), alone)
