@@ -26,12 +26,13 @@ agree? It draws other random numbers, but Meta-World can be given the same ones:
 
 3. Of the other forty, EnvPool pays otherwise in the same state for button-press-topdown-wall (for a closed
    gripper instead of an open one), door-lock, soccer, sweep, sweep-into and push-back; disassemble starts
-   otherwise, the door of door-close swings otherwise, and lever-pull shows another orientation. For these
-   choose `engine="gymnasium"`.
+   otherwise, the door of door-close swings otherwise, and lever-pull shows another orientation. A suite
+   with any of these warns; choose `engine="gymnasium"` for them.
 """
 
 import difflib
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -60,6 +61,11 @@ _REST = (
     "pick-place-wall", "pick-out-of-hole", "plate-slide", "plate-slide-side", "plate-slide-back",
     "plate-slide-back-side", "peg-unplug-side", "soccer", "stick-push", "stick-pull", "push-wall",
     "push-back", "reach-wall", "shelf-place", "sweep-into", "sweep",
+)  # fmt: skip
+#: In EnvPool these pay, start or move otherwise, see above.
+_OTHERWISE = (
+    "button-press-topdown-wall", "door-lock", "soccer", "sweep", "sweep-into", "push-back", "disassemble",
+    "door-close", "lever-pull",
 )  # fmt: skip
 _VERSION = "-v3"
 _ALL = tuple(name + _VERSION for name in _MT10 + _REST)
@@ -123,11 +129,9 @@ class MetaWorld(TaskSuite):
                 raise ValueError(f"{name} is {value!r}: choose {' or '.join(map(repr, choices))}")
         if reward == "v1" and engine == "envpool":
             raise ValueError("reward is 'v1', which EnvPool does not have: choose engine='gymnasium'")
-        if horizon < 1:
-            raise ValueError(f"horizon is {horizon}: an episode needs at least one step")
-        if isinstance(tasks, str):
-            raise ValueError(f"tasks is {tasks!r}: give a list of names")
-        if tasks is not None and not tasks:
+        if not 1 <= horizon < 2**31:
+            raise ValueError(f"horizon is {horizon}: choose 1 step or more, 500 is Meta-World's")
+        if tasks is not None and len(tasks) == 0:
             raise ValueError("tasks is empty: name at least one")
         names = cls.benchmark if tasks is None else tuple(_full_name(name) for name in tasks)
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -136,7 +140,9 @@ class MetaWorld(TaskSuite):
         n = len(names) if n is None else n
         if not 1 <= n <= len(names):
             raise ValueError(f"n is {n}: choose 1 to {len(names)}, or name other tasks")
-        return cls([Task(name, {}) for name in names[:n]], horizon=horizon, engine=engine, reward=reward)
+        suite = cls([Task(name, {}) for name in names[:n]], horizon=horizon, engine=engine, reward=reward)
+        suite._warn_of(suite.tasks)
+        return suite
 
     def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
         """Draw n tasks of Meta-World that are not in this suite, each at most once."""
@@ -145,7 +151,19 @@ class MetaWorld(TaskSuite):
             raise ValueError(
                 f"cannot draw {n} unseen tasks: Meta-World has {len(others)} that are not in this suite"
             )
-        return [Task(others[index], {}) for index in rng.choice(len(others), size=n, replace=False)]
+        drawn = [Task(others[index], {}) for index in rng.choice(len(others), size=n, replace=False)]
+        self._warn_of(drawn)
+        return drawn
+
+    def _warn_of(self, tasks: Sequence[Task]) -> None:
+        """Tell which tasks are others in EnvPool than in Meta-World."""
+        others = [task.name for task in tasks if task.name.removesuffix(_VERSION) in _OTHERWISE]
+        if others and self.options["engine"] == "envpool":
+            warnings.warn(
+                f"EnvPool's {', '.join(others)} {'are' if len(others) > 1 else 'is'} not quite Meta-World's: "
+                "choose engine='gymnasium' for the original",
+                stacklevel=4,
+            )
 
     @property
     def observation_space(self) -> spaces.Box:

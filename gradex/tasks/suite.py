@@ -130,10 +130,14 @@ class TaskSuite(ABC):
             if option not in known:
                 raise ValueError(f"suite {name!r} has no option {option!r}: it takes {', '.join(known)}")
             wholes = {int: (int,), int | None: (int, type(None))}.get(known[option].annotation)
-            if wholes and (isinstance(value, bool) or not isinstance(value, wholes)):
+            if isinstance(value, np.integer):
+                options[option] = int(value)
+            elif wholes and (isinstance(value, bool) or not isinstance(value, wholes)):
                 raise ValueError(f"{option} is {value!r}: give a whole number")
             if known[option].annotation is float and not isinstance(value, int | float):
                 raise ValueError(f"{option} is {value!r}: give a number")
+            if known[option].annotation == Sequence[str] | None and not _are_names(value):
+                raise ValueError(f"{option} is {value!r}: give a list of names")
         if options.get("seed", 0) < 0:
             raise ValueError(f"seed is {options['seed']}: choose 0 or more")
         return family.create(**options)
@@ -203,7 +207,7 @@ class TaskSuite(ABC):
         return self._with_tasks(self.draw(n, np.random.default_rng([seed, 1])))
 
     # ------------------------------------------------------------------ simulation
-    def simulator(self, copies: int = 8, seed: int | Sequence[int] = 0) -> VectorEnv:
+    def simulator(self, copies: int = 8, seed: int | Sequence[int] = 0, first: int = 0) -> VectorEnv:
         """Make a simulator that runs `copies` of each task at once.
 
         Parameters
@@ -213,6 +217,8 @@ class TaskSuite(ABC):
         seed : int or sequence of int
             One seed for all tasks, or one for each. Copy c of every task with the same seed sees the same
             random numbers, whichever other environments run beside it (common random numbers).
+        first : int
+            Number of the first copy: those before it are left to another simulator.
 
         Returns
         -------
@@ -223,10 +229,10 @@ class TaskSuite(ABC):
         if copies < 1:
             raise ValueError(f"copies is {copies}: at least one environment per task is needed")
         seeds = np.broadcast_to(np.asarray(seed, dtype=np.int64), (len(self),))
-        each = np.stack([np.random.SeedSequence([int(s), 0]).generate_state(copies) for s in seeds])
+        states = [np.random.SeedSequence([int(s), 0]).generate_state(first + copies)[first:] for s in seeds]
         tasks = [task for task in self.tasks for _ in range(copies)]
         # EnvPool takes seeds as signed 32-bit integers.
-        return self.build(tasks, (each.reshape(-1) % 2**31).astype(np.int64))
+        return self.build(tasks, (np.concatenate(states) % 2**31).astype(np.int64))
 
     @property
     @abstractmethod
@@ -276,3 +282,7 @@ class TaskSuite(ABC):
     def _repr_html_(self) -> str:
         table = self.to_frame().to_html(index=False, float_format="{:.4g}".format, border=0)
         return f"<b>{self.family}</b>: {len(self)} tasks{table}"
+
+
+def _are_names(value: Any) -> bool:
+    return value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value))

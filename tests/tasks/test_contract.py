@@ -158,6 +158,7 @@ def test_config_rebuilds_the_suite(case: Case, suite: TaskSuite) -> None:
         np.testing.assert_array_equal(again.labels, suite.labels)
 
 
+@pytest.mark.filterwarnings("ignore:EnvPool's .* not quite Meta-World's")
 def test_unseen_tasks_are_drawn_by_seed(case: Case, suite: TaskSuite) -> None:
     if not case.rebuilds:
         with pytest.raises(ValueError, match="cannot draw unseen tasks: make a second suite"):
