@@ -1,6 +1,6 @@
 """Transitions: steps of one policy in every task, with advantages (PolicyGradEx, Algorithm 1, step 2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Collector, Rollout, discounted_advantages
 from gradex.learners.threads import threads_for
+from gradex.streams import derive
 from gradex.tasks import TaskSuite
 
 #: Steps to simulate per environment where episodes are long or unbounded.
@@ -70,23 +71,51 @@ def collect_transitions(
         raise ValueError(
             f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 steps and 1 copy"
         )
-    collector = Collector(suite, [range(len(suite))], copies, [seed])
+    together = suite.fitting(copies) or len(suite)
+    tasks = range(len(suite))
+    pieces: list[Transitions] = []
+    for first in tasks[::together]:
+        # Where not all tasks fit into memory, further ones have random numbers of their own.
+        own = int(derive(np.array([seed]), first)[0]) % 2**31 if first else seed
+        chosen = tasks[first : first + together]
+        pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, advantages_of))
+    numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])
+    return Transitions(
+        np.concatenate([piece.observations for piece in pieces]),
+        np.concatenate([piece.actions for piece in pieces]),
+        np.concatenate([piece.advantages for piece in pieces]),
+        np.concatenate([piece.tasks for piece in pieces]),
+        np.concatenate([piece.episodes + number for piece, number in zip(pieces, numbers, strict=False)]),
+    )
+
+
+def _of_tasks(
+    agent: ActorCritic,
+    suite: TaskSuite,
+    chosen: Sequence[int],
+    steps_per_task: int,
+    copies: int,
+    seed: int,
+    advantages_of: Callable[[Rollout], Float[np.ndarray, "steps environments"]],
+) -> Transitions:
+    """Collect the transitions of tasks that run at the same time."""
+    collector = Collector(suite, [chosen], copies, [seed])
     # At worst every second step only resets, so twice the steps surely suffice.
     length = max(2 * -(-steps_per_task // copies), min(suite.horizon or _SPAN, _SPAN))
-    with threads_for(copies * len(suite)):
+    with threads_for(copies * len(chosen)):
         rollout = collector.collect(agent, length)
     collector.close()
     advantages = advantages_of(rollout)
     tasks = np.broadcast_to(rollout.tasks[0], advantages.shape)
     before = np.cumsum(rollout.ended[:, 0], axis=0) - rollout.ended[:, 0]
     episodes = before * advantages.shape[1] + np.arange(advantages.shape[1])
-    kept = _choose(tasks, rollout.real[:, 0], len(suite), steps_per_task, np.random.default_rng(seed))
-    chosen = advantages[kept].reshape(len(suite), steps_per_task)
-    centred = chosen - chosen.mean(axis=1, keepdims=True)
+    kept = _choose(tasks, rollout.real[:, 0], len(chosen), steps_per_task, np.random.default_rng(seed))
+    own = advantages[kept].reshape(len(chosen), steps_per_task)
+    centred = own - own.mean(axis=1, keepdims=True)
     return Transitions(
         rollout.observations[:-1, 0].numpy()[kept],
         rollout.actions[:, 0].numpy()[kept],
-        (centred / (chosen.std(axis=1, keepdims=True) + 1e-8)).ravel(),
+        (centred / (own.std(axis=1, keepdims=True) + 1e-8)).ravel(),
         tasks[kept],
         episodes[kept],
     )

@@ -1,6 +1,6 @@
 """Transitions: how many, which, and with what advantages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -120,6 +120,34 @@ def test_maml_measures_every_task_against_a_baseline_of_its_own(fresh: Fresh) ->
         raw = np.array([known[tuple(step)] for step in chosen.tolist()])
         expected = (raw - raw.mean()) / (raw.std() + 1e-8)
         np.testing.assert_allclose(transitions.advantages[own], expected, rtol=1e-6)
+
+
+def test_where_environments_do_not_fit_tasks_come_in_pieces(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = TaskSuite.make("navigation", n=5, horizon=5)
+    agent = with_critic(fresh(suite, [0]))
+    whole = PPO().transitions(agent, suite, 40, 3, 0)
+    most = []
+    build = type(suite).build
+
+    def spy(self: TaskSuite, tasks: Sequence[object], each: object) -> object:
+        most.append(len(tasks))
+        return build(self, tasks, each)
+
+    monkeypatch.setattr(type(suite), "build", spy)
+    monkeypatch.setattr(type(suite), "most_environments", 7)  # three copies of two tasks
+    pieces = PPO().transitions(agent, suite, 40, 3, 0)
+    assert most == [6, 6, 3]
+    assert pieces.tasks.tolist() == whole.tasks.tolist() == np.repeat(np.arange(5), 40).tolist()
+    owners = {
+        episode: set(pieces.tasks[pieces.episodes == episode]) for episode in set(pieces.episodes.tolist())
+    }
+    assert all(len(tasks) == 1 for tasks in owners.values())
+    # The first two tasks begin like the whole; tasks of different pieces have other noise.
+    starts, first = (each.observations[each.tasks == 0][:, :2] for each in (whole, pieces))
+    assert np.isin(first.round(6), starts.round(6)).mean() > 0.2
+    assert not np.array_equal(pieces.actions[pieces.tasks == 2], pieces.actions[pieces.tasks == 0])
 
 
 def test_a_seed_fixes_them_and_another_one_gives_others(fresh: Fresh) -> None:
