@@ -23,8 +23,9 @@ from gradex.learners.recipes import learner_from, learner_named, recipe
 from gradex.policies import ARCHITECTURES
 from gradex.tasks import TaskSuite
 
-#: Policies are judged, and their transitions collected, on other random numbers than they were trained on.
-_EVALUATION, _COLLECTION = 10_000_019, 20_000_003
+#: Policies are judged, their transitions collected, and they are trained on, on other random numbers than
+#: those of their first training.
+_EVALUATION, _COLLECTION, _ADAPTATION = 10_000_019, 20_000_003, 40_000_007
 
 
 class MetaPolicy:
@@ -142,7 +143,8 @@ class MetaPolicy:
         steps : int
             Environment steps in total.
         seed : int, optional
-            By default this policy's seed.
+            By default derived from this policy's seed, so that no random number comes again that it has
+            met; the new policy keeps that seed, else it takes this one.
         folder : path, optional
             As for `fit`.
         """
@@ -163,14 +165,17 @@ class MetaPolicy:
         steps : int
             Environment steps in total, over all subsets; every task of every subset gets the same share.
         seeds : sequence of int, optional
-            One per subset; by default this policy's seed for all, which gives common random numbers.
+            As for `adapt`, one per subset; by default one for all, which gives common random numbers.
         folder : path, optional
             As for `fit`.
         """
         start = self._fitted()
-        seeds = [self.seed] * len(subsets) if seeds is None else seeds
-        trained = self._train_each(lambda own: start.repeat(len(own)), subsets, steps, seeds, folder=folder)
-        return [policy for (policy,) in trained]
+        own = [self.seed + _ADAPTATION] * len(subsets) if seeds is None else seeds
+        trained = self._train_each(lambda each: start.repeat(len(each)), subsets, steps, own, folder=folder)
+        policies = [policy for (policy,) in trained]
+        for policy, seed in zip(policies, seeds or (), strict=False):
+            policy.seed = seed
+        return policies
 
     def _train_each(
         self,
@@ -230,7 +235,7 @@ class MetaPolicy:
         seed : int, optional
             By default derived from this policy's seed.
         suite : TaskSuite, optional
-            Other tasks of the same family, for instance unseen ones.
+            Other tasks of the same family, for instance unseen ones if the network does not see the task.
         subset : sequence of int, optional
             Task indices; all by default.
 
@@ -239,14 +244,26 @@ class MetaPolicy:
         pandas.DataFrame
             Columns task, return_mean, return_stderr, success (nan where the suite reports none; an episode
             succeeds if it is flagged at any step), episode_length.
+
+        Raises
+        ------
+        ValueError
+            If the suite has other observations, or other tasks than those that the network knows.
         """
         suite = suite or self.suite
         if suite.observation_space.shape != self.suite.observation_space.shape:
             raise ValueError(
                 f"this policy was fitted on {self.suite.family!r}: {suite.family!r} has other observations"
             )
+        names = [task.name for task in suite.tasks]
+        if self.network != "mlp" and names != [task.name for task in self.suite.tasks]:
+            raise ValueError(
+                f"a {self.network!r} network knows the tasks it was fitted on and no others: evaluate it on "
+                "these, or fit an 'mlp'"
+            )
         seed = self.seed + _EVALUATION if seed is None else seed
         chosen = range(len(suite)) if subset is None else subset
+        check_subset(chosen, len(suite))
         return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
 
     def transitions(

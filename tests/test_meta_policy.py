@@ -184,10 +184,19 @@ def test_adapting_leaves_the_meta_policy_alone(meta: MetaPolicy) -> None:
 
 
 def test_seeds_of_adaptation(meta: MetaPolicy) -> None:
-    same, other = meta.adapt_each([[1], [1]], 2 * ROLLOUT, seeds=[0, 5])
-    np.testing.assert_allclose(same.parameters, meta.adapt([1], ROLLOUT).parameters, atol=1e-5)
+    one, other = meta.adapt_each([[1], [1]], 2 * ROLLOUT, seeds=[3, 5])
+    np.testing.assert_allclose(one.parameters, meta.adapt([1], ROLLOUT, seed=3).parameters, atol=1e-5)
     np.testing.assert_allclose(other.parameters, meta.adapt([1], ROLLOUT, seed=5).parameters, atol=1e-5)
-    assert not np.allclose(same.parameters, other.parameters, atol=1e-4)
+    assert not np.allclose(one.parameters, other.parameters, atol=1e-4)
+    assert (one.seed, other.config["seed"]) == (3, 5)
+
+
+def test_what_trains_on_meets_no_random_number_again(meta: MetaPolicy) -> None:
+    """Or the second half of a training would repeat the starts and the noise of the first."""
+    default = meta.adapt([1], ROLLOUT)
+    assert default.seed == meta.seed
+    assert not np.allclose(default.parameters, meta.adapt([1], ROLLOUT, seed=0).parameters, atol=1e-4)
+    np.testing.assert_array_equal(default.parameters, meta.adapt([1], ROLLOUT).parameters)
 
 
 @pytest.mark.parametrize("subset", [[], [0, 0], [4], [-1]])
@@ -229,6 +238,25 @@ def test_evaluate_on_unseen_tasks(cartpole: MetaPolicy) -> None:
     expected = evaluate(cartpole.agent_, unseen, [range(5)], 2, [3], "mode").drop(columns="policy")
     pd.testing.assert_frame_equal(table, expected)
     assert table.task.tolist() == [task.name for task in unseen.tasks]
+
+
+def test_a_network_that_sees_the_task_is_evaluated_on_its_own_ones(cartpole: MetaPolicy) -> None:
+    suite = cartpole.suite
+    heads = MetaPolicy(suite, "multi_head", learner=LEARNER, layers=3, width=8).fit(6 * ROLLOUT)
+    pd.testing.assert_frame_equal(
+        heads.evaluate(2, suite=TaskSuite.from_config(suite.config)), heads.evaluate(2)
+    )
+    for others in (suite.unseen(3, seed=0), suite.unseen(5, seed=0), suite[[1, 0, 2]], suite[[0]]):
+        with pytest.raises(
+            ValueError, match="a 'multi_head' network knows the tasks it was fitted on and no"
+        ):
+            heads.evaluate(2, suite=others)
+
+
+@pytest.mark.parametrize("subset", [[], [0, 0], [3], [-1]])
+def test_only_tasks_of_the_suite_are_evaluated(cartpole: MetaPolicy, subset: list[int]) -> None:
+    with pytest.raises(ValueError, match="is not a subset of 3 tasks: give different indices from 0 to 2"):
+        cartpole.evaluate(2, subset=subset)
 
 
 def test_evaluation_counts_the_script(custom: MetaPolicy) -> None:
