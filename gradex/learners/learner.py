@@ -103,3 +103,15 @@ class Learner(ABC):
     def config(self) -> dict[str, Any]:
         """Name and settings in plain JSON types; `gradex.learners.recipes.learner_from` reads it."""
         return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+
+
+def check_positive(setting: str, value: float) -> None:
+    """Refuse a setting that is not above zero.
+
+    Raises
+    ------
+    ValueError
+        Naming it.
+    """
+    if not value > 0:
+        raise ValueError(f"{setting} is {value}: it must be positive")

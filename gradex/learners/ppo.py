@@ -13,7 +13,7 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
 from gradex.learners.devices import update_device
-from gradex.learners.learner import Learner
+from gradex.learners.learner import Learner, check_positive
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns, ReturnScale
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
@@ -70,6 +70,8 @@ class PPO(Learner):
     standardise: str = "policy"
 
     def __post_init__(self) -> None:
+        for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm"):
+            check_positive(setting, getattr(self, setting))
         if self.standardise not in ("policy", "task"):
             raise ValueError(f"standardise is {self.standardise!r}: choose 'policy' or 'task'")
         if self.steps % self.minibatches:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic, built, seeing
 from gradex.learners.devices import update_device
-from gradex.learners.learner import Learner
+from gradex.learners.learner import Learner, check_positive
 from gradex.learners.progress import steps_bar
 from gradex.learners.replay import Replay, Steps
 from gradex.learners.returns import EpisodeReturns
@@ -96,9 +96,11 @@ class SAC(Learner):
     max_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for setting in ("steps", "copies", "updates", "batch", "temperature", "reward_scale"):
-            if getattr(self, setting) <= 0:
-                raise ValueError(f"{setting} is {getattr(self, setting)}: it must be positive")
+        numbers = ("steps", "copies", "updates", "batch", "learning_rate", "temperature", "reward_scale")
+        for setting in numbers:
+            check_positive(setting, getattr(self, setting))
+        if self.max_norm is not None:
+            check_positive("max_norm", self.max_norm)
         if not 0 < self.smoothing <= 1:
             raise ValueError(f"smoothing is {self.smoothing}: choose above 0 and at most 1")
         if self.capacity < max(self.start, self.steps * self.copies):
@@ -148,6 +150,13 @@ class SAC(Learner):
         """
         _check(agent, subsets, steps)
         per_round, rounds = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
+        # In a folder it may go on.
+        if folder is None and rounds * self.steps * self.copies < self.start:
+            least = -(-self.start // (self.steps * self.copies)) * per_round
+            raise ValueError(
+                f"{steps} environment steps end before the first update, which comes after {self.start} of "
+                f"each task: ask for at least {least}, or choose a smaller start"
+            )
         rates = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
         kept = Continuation(
             folder,
@@ -262,6 +271,11 @@ def _check(agent: ActorCritic, subsets: Sequence[Sequence[int]], steps: int) -> 
     if steps < 1:
         raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
     sizes = sorted({len(subset) for subset in subsets})
+    if not sizes or sizes[0] == 0 or len(subsets) != len(agent):
+        raise ValueError(
+            f"{len(agent)} policies have {len(subsets)} subsets, of {sizes} tasks: give each policy one that "
+            "is not empty"
+        )
     if len(sizes) > 1:
         raise ValueError(
             f"soft actor-critics of {sizes[0]} and of {sizes[-1]} tasks do not train in one stack: "

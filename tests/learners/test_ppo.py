@@ -140,6 +140,10 @@ def test_bad_settings_are_named(fresh: Fresh) -> None:
     suite = SUITES["navigation"]()
     with pytest.raises(ValueError, match="7 minibatches do not divide 48 steps: choose a divisor"):
         PPO(steps=48, minibatches=7)
+    for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm"):
+        for value in (0, -16):
+            with pytest.raises(ValueError, match=f"{setting} is {value}: it must be positive"):
+                PPO(**{setting: value})
     with pytest.raises(ValueError, match="standardise is 'episode': choose 'policy' or 'task'"):
         PPO(standardise="episode")
     with pytest.raises(ValueError, match="cannot train for 0 environment steps: ask for at least 1"):

@@ -128,12 +128,12 @@ def test_training_leaves_its_start_alone(suite: TaskSuite) -> None:
     assert len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
 
 
-def test_nothing_is_learnt_before_the_start() -> None:
+def test_nothing_is_learnt_before_the_start(tmp_path: Path) -> None:
     suite = SUITES["hover"]()
     start = fresh(suite, [0])
     waiting = replace(SETTINGS, start=13, capacity=20)  # two rounds of 6 steps are too few, three are enough
     for rounds, moves in ((2, False), (3, True)):
-        trained, _ = waiting.train(start, suite, [[0]], rounds * 6, [0])
+        trained, _ = waiting.train(start, suite, [[0]], rounds * 6, [0], folder=tmp_path)
         assert torch.equal(trained.actors, start.actors) != moves
         assert torch.equal(trained.more["target_critics"], start.more["target_critics"]) != moves
 
@@ -361,6 +361,8 @@ def test_folders_that_do_not_serve_are_named(tmp_path: Path) -> None:
         ({"steps": 0}, "steps is 0: it must be positive"),
         ({"updates": -1}, "updates is -1: it must be positive"),
         ({"temperature": 0.0}, "temperature is 0.0: it must be positive"),
+        ({"learning_rate": -1e-3}, "learning_rate is -0.001: it must be positive"),
+        ({"max_norm": 0.0}, "max_norm is 0.0: it must be positive"),
         ({"smoothing": 0.0}, "smoothing is 0.0: choose above 0 and at most 1"),
         ({"capacity": 100}, "a capacity of 100 is too small for start=500 and rounds of 8 steps"),
     ],
@@ -375,8 +377,17 @@ def test_bad_trainings_are_named() -> None:
     start = fresh(suite, [0, 1])
     with pytest.raises(ValueError, match="cannot train for 0 environment steps: ask for at least 1"):
         SETTINGS.train(start, suite, [[0], [1]], 0, [0, 1])
+    for subsets in ([], [[0]], [[], []]):
+        with pytest.raises(
+            ValueError, match=f"2 policies have {len(subsets)} subsets, of .* give each policy"
+        ):
+            SETTINGS.train(start, suite, subsets, 6, [0, 1])
+    with pytest.raises(
+        ValueError, match=r"12 environment steps end before the first update.* at least 24, or"
+    ):
+        SETTINGS.train(start, suite, [[0], [1]], 12, [0, 1])
     with pytest.raises(ValueError, match="cannot save every 0 environment steps: choose 1 or more"):
-        SETTINGS.train(start, suite, [[0], [1]], 6, [0, 1], checkpoint_steps=0)
+        SETTINGS.train(start, suite, [[0], [1]], 24, [0, 1], checkpoint_steps=0)
     with pytest.raises(
         ValueError, match="of 1 and of 2 tasks do not train in one stack: make a stack for each"
     ):
