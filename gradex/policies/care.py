@@ -34,6 +34,8 @@ class CARE(LayeredNetwork):
        z_context, not which product it takes; the authors' code has them from the context alone.
     3. Gradients flow from the attention into the context, which the authors' code can stop.
     4. tanh where the authors' code has ReLU, so that nothing but the representation differs from `MLP`.
+    5. Actor and critic have encoders and contexts of their own, each learned from its own loss; the authors'
+       code shares them, and only the critic's loss moves them.
 
     Attributes
     ----------
