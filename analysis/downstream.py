@@ -26,7 +26,6 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import trim_mean
 
 from analysis.study import plain
 from analysis.trained import kept
@@ -236,7 +235,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
     The interquartile mean over tasks and runs is that of Agarwal et al. (2021, NeurIPS): the middle half of
     what tasks reach. Intervals come from drawing runs again (seeds, and draws of random groups) and the
-    evaluation's episodes; with one run they hold for these very policies.
+    evaluation's episodes. With one run they hold for these very policies; with two or three they are too
+    narrow, as drawing so few again shows too little of how seeds differ (in a simulation they held the true
+    mean in 0.66 to 0.82 of the cases with two, 0.92 with five).
     """
     evaluated = table[table.what == "evaluation"]
     rng = np.random.default_rng(0)
@@ -247,7 +248,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         by_seed = rates.reshape(by_run.index.unique("seed").size, -1, rates.shape[1])
         drawn = _resampled(by_seed, int(part.episodes.iloc[0]), rng)
         row: dict[str, Any] = {"method": method, "k": int(k), "runs": len(rates)}
-        for name, statistic in (("success", np.mean), ("iqm", _interquartile_mean)):
+        for name, statistic in (("success", np.mean), ("iqm", interquartile_mean)):
             low, high = np.percentile([statistic(each) for each in drawn], [2.5, 97.5])
             row |= {name: statistic(rates), f"{name}_low": low, f"{name}_high": high}
         solved = part.groupby("task", sort=False).success.mean()
@@ -255,8 +256,14 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _interquartile_mean(rates: Float[np.ndarray, "runs tasks"]) -> float:
-    return float(trim_mean(rates, 0.25, axis=None))
+def interquartile_mean(values: Float[np.ndarray, "..."]) -> float:
+    """Give the mean of the middle half, in which values at its ends count in part.
+
+    So it does not depend on how often all of them come.
+    """
+    ordered = np.sort(values, axis=None)
+    edges = np.arange(ordered.size + 1).clip(ordered.size / 4, 3 * ordered.size / 4)
+    return float(ordered @ np.diff(edges) / (ordered.size / 2))
 
 
 def _resampled(
@@ -276,7 +283,7 @@ def plot(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7.2, 6.2), layout="constrained")
     (curves, bars), (numbers, tasks) = figure.subplots(2, 2)
     _draw_curves(curves, table)
-    _draw_methods(bars, told)
+    _draw_methods(bars, told, table)
     _draw_numbers(numbers, told)
     _draw_tasks(tasks, table)
     return figure
@@ -307,9 +314,14 @@ def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
     plain(ax)
 
 
-def _draw_methods(ax: Axes, told: pd.DataFrame) -> None:
+def _draw_methods(ax: Axes, told: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Draw the mean of each method over its interval, and a small dot for each seed."""
+    evaluated = table[table.what == "evaluation"]
+    seeds = evaluated.groupby(["method", "k", "seed"]).success.mean()
     shown = _shown(told).iloc[::-1].reset_index(drop=True)
     for place, row in shown.iterrows():
+        each = seeds[row.method, row.k]
+        ax.plot(each, [place - 0.25] * len(each), ".", color="0.6", markersize=3)
         ax.plot([row.success_low, row.success_high], [place, place], color=_color(row.method))
         ax.plot(row.success, place, "o", color=_color(row.method), markersize=4)
     labels = [

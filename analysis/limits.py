@@ -160,7 +160,8 @@ class _Runs:
     def _trained(self, meta: MetaPolicy, groups: Sequence[Sequence[int]], replicate: int) -> pd.DataFrame:
         """Train every group on, and measure it on its tasks."""
         steps = self.amount.steps_per_task * len(meta.suite)
-        seeds = [self.seed * self.amount.replicates + replicate] * len(groups)
+        # From 1 upwards: with the seed of the meta-policy its own random numbers would come again.
+        seeds = [1 + self.seed * self.amount.replicates + replicate] * len(groups)
         policies = meta.adapt_each(groups, steps, seeds)
         tables = [
             self._measured(policy, group).assign(group=number)

@@ -168,16 +168,10 @@ def plot(table: pd.DataFrame) -> Figure:
 def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
     """Draw the mean over seeds of each task, and of all tasks."""
     for task, part in table.groupby("task", sort=False):
-        mean = _from_zero(part)
+        mean = part.groupby("steps_per_task").success.mean()
         ax.plot(mean.index / 1000, mean, ".-", linewidth=1, label=task.removesuffix("-v3"))
-    mean = _from_zero(table)
+    mean = table.groupby("steps_per_task").success.mean()
     ax.plot(mean.index / 1000, mean, color="black", linewidth=2.5, label="mean over tasks")
     ax.set_xlabel("environment steps of each task, thousands")
     ax.legend(frameon=False, fontsize="x-small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     plain(ax)
-
-
-def _from_zero(table: pd.DataFrame) -> pd.Series:
-    """Give the mean success by steps, 0 where training begins."""
-    mean = table.groupby("steps_per_task").success.mean()
-    return pd.concat([pd.Series({0: 0.0}), mean])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import trim_mean
 
 from analysis import downstream
 from gradex import MetaPolicy
@@ -78,3 +79,13 @@ def test_the_middle_half_counts_and_one_run_has_the_spread_of_its_episodes() -> 
     stderr = np.sqrt(4 * 0.25 / 50) / 8
     assert row.success_high - row.success_low == pytest.approx(2 * 1.96 * stderr, rel=0.15)
     assert row.iqm_low < 0.5 < row.iqm_high
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10])
+def test_the_interquartile_mean_does_not_depend_on_how_often_all_values_come(n: int) -> None:
+    values = np.random.default_rng(n).uniform(size=n)
+    once = downstream.interquartile_mean(values)
+    for times in (2, 3, 4):
+        assert downstream.interquartile_mean(np.tile(values, (times, 1))) == pytest.approx(once)
+    # Four times as many can be cut in four without a rest.
+    assert once == pytest.approx(trim_mean(np.repeat(values, 4), 0.25))
