@@ -5,7 +5,7 @@ landing more showed first on seeds that we report (0 to 9), the amounts were the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gradex.learners.learner import Learner
@@ -44,8 +44,8 @@ _RECIPES = {
     "lunarlander-reversed": Recipe(500_000, 600_000),
     "navigation": Recipe(200_000, 400_000),
     "mt10": Recipe(2_000_000, 2_000_000, _META_WORLD),
-    # As much for each task; not tried.
-    "mt50": Recipe(10_000_000, 10_000_000, _META_WORLD),
+    # As much for each task, in as many environments as fit into a laptop's memory; not tried.
+    "mt50": Recipe(10_000_000, 10_000_000, replace(_META_WORLD, copies=3)),
 }
 
 
