@@ -172,6 +172,6 @@ def _draw_curves(ax: Axes, table: pd.DataFrame) -> None:
         ax.plot(mean.index / 1000, mean, ".-", linewidth=1, label=task.removesuffix("-v3"))
     mean = table.groupby("steps_per_task").success.mean()
     ax.plot(mean.index / 1000, mean, color="black", linewidth=2.5, label="mean over tasks")
-    ax.set_xlabel("environment steps of each task, thousands")
+    ax.set(xlabel="environment steps of each task, thousands", xlim=(0, None))
     ax.legend(frameon=False, fontsize="x-small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     plain(ax)
