@@ -143,8 +143,8 @@ class MetaPolicy:
         steps : int
             Environment steps in total.
         seed : int, optional
-            By default derived from this policy's seed, so that no random number comes again that it has
-            met; the new policy keeps that seed, else it takes this one.
+            By default derived from this policy's, so that the random numbers of `fit` do not come again; the
+            new policy then keeps its seed, else it takes this one.
         folder : path, optional
             As for `fit`.
         """
@@ -173,8 +173,9 @@ class MetaPolicy:
         own = [self.seed + _ADAPTATION] * len(subsets) if seeds is None else seeds
         trained = self._train_each(lambda each: start.repeat(len(each)), subsets, steps, own, folder=folder)
         policies = [policy for (policy,) in trained]
-        for policy, seed in zip(policies, seeds or (), strict=False):
-            policy.seed = seed
+        if seeds is not None:
+            for policy, seed in zip(policies, seeds, strict=True):
+                policy.seed = seed
         return policies
 
     def _train_each(
