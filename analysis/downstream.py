@@ -236,8 +236,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     The interquartile mean over tasks and runs is that of Agarwal et al. (2021, NeurIPS): the middle half of
     what tasks reach. Intervals come from drawing runs again (seeds, and draws of random groups) and the
     evaluation's episodes. With one run they hold for these very policies; with two or three they are too
-    narrow, as drawing so few again shows too little of how seeds differ (in a simulation they held the true
-    mean in 0.66 to 0.82 of the cases with two, 0.92 with five).
+    narrow where seeds differ, as drawing so few again gives hardly anything beyond them.
     """
     evaluated = table[table.what == "evaluation"]
     rng = np.random.default_rng(0)

@@ -130,7 +130,7 @@ class MetaWorld(TaskSuite):
         if reward == "v1" and engine == "envpool":
             raise ValueError("reward is 'v1', which EnvPool does not have: choose engine='gymnasium'")
         if not 1 <= horizon < 2**31:
-            raise ValueError(f"horizon is {horizon}: choose 1 step or more, 500 is Meta-World's")
+            raise ValueError(f"horizon is {horizon}: choose 1 to {2**31 - 1} steps, 500 is Meta-World's")
         if tasks is not None and len(tasks) == 0:
             raise ValueError("tasks is empty: name at least one")
         names = cls.benchmark if tasks is None else tuple(_full_name(name) for name in tasks)
