@@ -10,12 +10,15 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from gradex.affinity.bound import centred, mean_eigenvalue
+from gradex.affinity.enumeration import best_labels
 from gradex.affinity.partition import canonical_labels, group_objective
 
 # Above this many tasks local search is slow, and improves only the best few candidates to the end.
 _TASKS_ALL_SWAPPED = 100
 _CANDIDATES_SWAPPED = 3
-# Of few tasks, the best groups are shaken this often: without structure there are many local optima.
+# Of few tasks all groups are looked through, which takes about as long as the relaxation. Of more, the best
+# groups are shaken this often: without structure there are many local optima.
+_TASKS_TRIED = 10
 _TASKS_SHAKEN = 50
 _SHAKES = 24
 
@@ -66,8 +69,8 @@ def round_relaxation(
 
     Candidates are average linkage with X as similarity, and what k-means on the k leading eigenvectors of X
     finds from four starts; `local_search` improves each, above a hundred tasks the best three, and the best
-    is kept. Where the relaxation is tight they coincide; where it is not, local search is iterated up to
-    fifty tasks from random changes of the best. Deterministic.
+    is kept. Where the relaxation is tight they coincide. Where it is not, up to ten tasks get the best of all
+    groups, and up to fifty local search is iterated from random changes of the best. Deterministic.
 
     Parameters
     ----------
@@ -94,7 +97,9 @@ def round_relaxation(
     )
     # Groups that are worth as much as the relaxation cannot be improved; with another trace it may be less.
     missed = abs(float(np.vdot(shape, relaxed)) - group_objective(shape, best))
-    return _shaken(shape, best) if n <= _TASKS_SHAKEN and missed > 1e-6 * np.abs(shape).max() else best
+    if missed <= 1e-6 * np.abs(shape).max() or n > _TASKS_SHAKEN:
+        return best
+    return best_labels(shape, k) if n <= _TASKS_TRIED else _shaken(shape, best)
 
 
 def local_search(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -3,7 +3,8 @@
 Labels are compared on matrices of normal numbers from a seed, where no two groupings are equally good. Where
 ties are the rule, in matrices of a few integers, objectives are compared instead, and only of groupings that
 find the best. Hierarchical and spectral grouping start at 5 tasks: without additive part and diagonal, the
-affinities of 3 are all 0, and those of 4 come in equal pairs.
+affinities of 3 are all 0, and those of 4 come in equal pairs. Up to 10 tasks the groups are the best ones;
+of more, those that are found where the relaxation is not tight may depend on the order.
 """
 
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def changes(draw: st.DrawFn, n: int) -> Change:
 
 
 @st.composite
-def problems(draw: st.DrawFn, fewest: int = 3, most: int = 12) -> tuple[np.ndarray, Change, int]:
+def problems(draw: st.DrawFn, fewest: int = 3, most: int = 10) -> tuple[np.ndarray, Change, int]:
     """Draw a matrix without ties, a change of it, and a number of groups."""
     n = draw(st.integers(fewest, most))
     matrix = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).standard_normal((n, n))
