@@ -111,6 +111,8 @@ class Collector:
         first: int = 0,
     ) -> None:
         self.suite = suite
+        # A suite may make its spaces anew whenever it is asked.
+        self._space = suite.action_space
         self.layout = Layout.of(subsets, copies)
         members = [task for subset in subsets for task in subset]
         each = [seed for subset, seed in zip(subsets, seeds, strict=True) for _ in subset]
@@ -131,7 +133,7 @@ class Collector:
     def _commands(self, actions: Tensor) -> np.ndarray:
         """Hand actions to the simulator in its own order and range."""
         flat = actions.numpy()[self.layout.real]
-        space = self.suite.action_space
+        space = self._space
         if isinstance(space, gymnasium.spaces.Discrete):
             return flat + space.start
         return np.clip(flat, space.low, space.high).astype(space.dtype)
