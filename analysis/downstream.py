@@ -79,7 +79,7 @@ _AMOUNTS = {
         numbers=(2,),
         draws=1,
         transitions=64,
-        episodes=4,
+        episodes=2,
     ),
     "laptop": _Amount(
         {"horizon": 200}, None, 4, 128, 50_000, (2, 3, 4), draws=2, transitions=2048, episodes=50

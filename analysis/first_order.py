@@ -30,8 +30,8 @@ _SUITES: dict[str, tuple[str, dict[str, Any], tuple[float, ...]]] = {
     "LunarLander": ("lunarlander", {"n": 10}, (0.0006, 0.0003, 0.0048)),
     "navigation": ("navigation", {"n": 12}, ()),
 }
-#: Environment steps of the meta-policy; None is what is recommended for the suite.
-_META_STEPS = {"smoke": 10_000, "laptop": None, "paper": None}
+#: Environment steps of the meta-policy (None is what is recommended for the suite), transitions per task.
+_STEPS = {"smoke": (10_000, 256), "laptop": (None, 2048), "paper": (None, 2048)}
 _DISTANCES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1)
 _SUBSETS, _SIZE = {"smoke": 2, "laptop": 8, "paper": 8}, 3
 _DIRECTIONS = {"random": "0.55", "surrogate": "C0", "training": "C3"}
@@ -45,12 +45,18 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     training_distance, how far the policy of that subset really moved in one rollout of PPO.
     """
     tables = []
+    meta_steps, steps_per_task = _STEPS[scale]
     for title, (family, options, _) in _SUITES.items():
         suite = TaskSuite.make(family, seed=seed, **options)
         # Linearity does not depend on the groups; two is enough to have any.
-        run = PolicyGradEx(k=2, meta_steps=_META_STEPS[scale], group_steps=0, bootstrap=0, seed=seed).fit(
-            suite
-        )
+        run = PolicyGradEx(
+            k=2,
+            meta_steps=meta_steps,
+            group_steps=0,
+            steps_per_task=steps_per_task,
+            bootstrap=0,
+            seed=seed,
+        ).fit(suite)
         meta, rng = run.meta_, np.random.default_rng(seed)
         subsets = [rng.choice(len(suite), _SIZE, replace=False).tolist() for _ in range(_SUBSETS[scale])]
         trained = meta.adapt_each(subsets, meta.learner.round_steps(meta.suite, subsets))

@@ -74,7 +74,7 @@ _AMOUNTS = {
         steps_per_task=40,
         k=2,
         transitions=64,
-        episodes=4,
+        episodes=2,
     ),
     "laptop": _Amount({"horizon": 200}, None, 128, (32_000, 96_000), 32_000),
     "paper": _Amount({}, None, 256, (500_000, 1_000_000), 1_000_000, replicates=3),

@@ -17,7 +17,7 @@ _SUITES: dict[str, tuple[dict[str, Any], int]] = {
 }
 #: Environment steps of the meta-policy (None is what is recommended for the suite), and those that every
 #: method gets to go on from it.
-_STEPS = {"smoke": (40_000, 40_000), "laptop": (None, 400_000), "paper": (None, 1_000_000)}
+_STEPS = {"smoke": (10_000, 10_000), "laptop": (None, 400_000), "paper": (None, 1_000_000)}
 _TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole"}
 _METHODS = (
     "one policy for all",

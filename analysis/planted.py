@@ -18,7 +18,7 @@ _SUITES: dict[str, tuple[dict[str, Any], int]] = {
     "highway": ({"n": 10, "vary": "objective"}, 2),
 }
 #: Environment steps of the meta-policy; None is what is recommended for the suite.
-_META_STEPS = {"smoke": 40_000, "laptop": None, "paper": None}
+_META_STEPS = {"smoke": 10_000, "laptop": None, "paper": None}
 _TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole", "highway": "highway by objective"}
 _METHODS = (
     "pairwise (default)",

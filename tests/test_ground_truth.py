@@ -164,11 +164,11 @@ def test_processes_give_the_same_numbers(meta: MetaPolicy) -> None:
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.usefixtures("small_units")
+@pytest.mark.usefixtures("small_units", "without_shape_checks")
 @pytest.mark.filterwarnings("default")  # the cluster's own, when a worker dies
 def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    alone = truth(steps_per_task=2_000).fit(meta, SUBSETS).returns_
+    alone = truth(steps_per_task=500).fit(meta, SUBSETS).returns_
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
@@ -182,7 +182,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy,
         )
         killer = subprocess.Popen([sys.executable, "-c", watch])
         try:
-            together = truth(steps_per_task=2_000, jobs=-1).fit(meta, SUBSETS, tmp_path).returns_
+            together = truth(steps_per_task=500, jobs=-1).fit(meta, SUBSETS, tmp_path).returns_
             assert killer.wait(timeout=60) == 0
         finally:
             killer.kill()
@@ -190,34 +190,28 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy,
     np.testing.assert_array_equal(together, alone)
 
 
-def test_a_killed_run_resumes_with_identical_results(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small_units", "without_shape_checks")
+def test_a_killed_run_resumes_with_identical_results(meta: MetaPolicy, tmp_path: Path) -> None:
+    settings = {"steps_per_task": 500, "episodes": 4, "replicates": 2, "jobs": 1}
     script = (
-        "import sys, numpy as np, gradex.ground_truth as g\n"
-        "from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite\n"
-        "g._UNIT_STEPS = 600\n"
-        "suite = TaskSuite.make('navigation', n=4, seed=0)\n"
-        "learner = PPO(steps=32, copies=2, minibatches=4)\n"
-        "meta = MetaPolicy(suite, learner=learner, layers=2, width=8).fit(2_000)\n"
-        "subsets = [(i, j) for i in range(4) for j in range(4) if i < j]\n"
-        "truth = GroundTruth(steps_per_task=2_000, episodes=4, jobs=1).fit(meta, subsets, sys.argv[1])\n"
-        "np.save(sys.argv[2], truth.returns_)\n"
+        "import sys, gradex.ground_truth as g\n"
+        "from gradex import GroundTruth, MetaPolicy\n"
+        f"g._UNIT_STEPS = {module._UNIT_STEPS}\n"
+        f"GroundTruth(**{settings}).fit(MetaPolicy.load(sys.argv[1]), {SUBSETS}, sys.argv[2])\n"
     )
-    path = tmp_path / "run.py"
-    path.write_text(script)
-
-    def start(folder: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, str(path), str(tmp_path / folder), str(tmp_path / f"{folder}.npy")]
-        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
-
-    killed, whole = start("killed"), start("whole")
+    meta.save(tmp_path / "meta.safetensors")
+    command = [sys.executable, "-c", script, str(tmp_path / "meta.safetensors"), str(tmp_path / "killed")]
+    killed = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
     while not list((tmp_path / "killed").glob("*-*.npy")):
         assert killed.poll() is None
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert not (tmp_path / "killed.npy").exists()
-    assert start("killed").wait() == 0 and whole.wait() == 0
-    np.testing.assert_array_equal(np.load(tmp_path / "killed.npy"), np.load(tmp_path / "whole.npy"))
+    assert killed.wait() == -signal.SIGKILL
+    written = {file: file.stat().st_mtime_ns for file in (tmp_path / "killed").glob("*-*.npy")}
+    resumed = truth(**settings).fit(meta, SUBSETS, tmp_path / "killed")
+    assert {file: file.stat().st_mtime_ns for file in written} == written
+    assert len(list((tmp_path / "killed").glob("*-*.npy"))) > len(written)
+    np.testing.assert_array_equal(resumed.returns_, truth(**settings).fit(meta, SUBSETS).returns_)
 
 
 @pytest.mark.parametrize(
