@@ -68,7 +68,9 @@ class RunFolder:
                 table = pd.DataFrame(matrix, affinities.index, affinities.columns)
                 _write(self.path / f"{name}.csv", table.to_csv())
         with written_whole(self.path / "affinity.png") as temporary:
-            draw(grouping.graph_, grouping.partition_).savefig(temporary, dpi=150)
+            # Long names of tasks reach beyond what the layout sets aside for them.
+            picture = draw(grouping.graph_, grouping.partition_)
+            picture.savefig(temporary, dpi=150, bbox_inches="tight")
         for number, policy in enumerate(grouping.policies_):
             policy.save(self.path / f"group-{number}.safetensors")
         _write(self.path / "groups.json", json.dumps(report, indent=2) + "\n")

@@ -126,7 +126,7 @@ def draw_network(
     graph = nx.Graph(edges.tolist())
 
     groups = np.zeros(n, dtype=np.int64) if labels is None else labels
-    position, outward = _layout(groups)
+    position = _layout(groups)
     k = int(groups.max()) + 1
     palette = np.array(sns.color_palette("deep" if k <= 10 else "husl", k))
     scale = min(1.0, np.sqrt(12 / n))
@@ -140,14 +140,18 @@ def draw_network(
     )
     x, y = position.T
     ax.scatter(x, y, s=180 * scale, color=palette[groups], edgecolors="white", zorder=3)
-    for name, xy, (dx, dy) in zip(affinities.index, position, outward, strict=True):
+    radial = n > 20  # many names only fit along the rays
+    for name, (dx, dy) in zip(affinities.index, position, strict=True):
+        beside = radial or abs(dx) > 0.1
         text = ax.annotate(
             name,
-            xy,
+            (dx, dy),
             xytext=(12 * scale * dx, 12 * scale * dy),
             textcoords="offset points",
-            ha="left" if dx > 0.3 else "right" if dx < -0.3 else "center",
-            va="center" if abs(dx) > 0.3 else "bottom" if dy > 0 else "top",
+            ha="center" if not beside else "left" if dx > 0 else "right",
+            va="center" if radial or abs(dx) > 0.3 else "bottom" if dy > 0 else "top",
+            rotation=np.rad2deg(np.arctan2(np.sign(dx) * dy, abs(dx))) if radial else 0.0,
+            rotation_mode="anchor",
             fontsize=max(5.0, 10 * scale),
             zorder=4,
         )
@@ -202,15 +206,12 @@ def _colour_range(values: Float[np.ndarray, " pairs"]) -> tuple[float, float]:
     return centre, reach or 1.0
 
 
-def _layout(groups: Int[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, "n 2"]]:
-    """Place groups on a circle and their tasks on smaller ones; return positions and directions outward."""
-    sizes = np.bincount(groups)
-    turn = np.pi / 2 - 2 * np.pi * np.arange(len(sizes)) / len(sizes)
-    heading = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    radius = np.sqrt((sizes - 1) / sizes.max())
-    # Wide enough apart for the names between two groups.
-    distance = 0.0 if len(sizes) == 1 else 2.3 * radius.max() / np.sin(np.pi / len(sizes)) or 1.0
-    rank = (np.tril(groups[:, None] == groups, -1)).sum(axis=1)  # place of the task in its group
-    angle = turn[groups] - 2 * np.pi * rank / sizes[groups]
-    outward = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return distance * heading[groups] + radius[groups][:, None] * outward, outward
+def _layout(groups: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
+    """Place tasks on a circle, group after group with a gap between two, so that all names fit outside."""
+    order = np.argsort(groups, kind="stable")
+    k = int(groups.max()) + 1
+    gap = 1 if k > 1 else 0
+    place = np.empty(len(groups))
+    place[order] = np.arange(len(groups)) + gap * groups[order]
+    angle = np.pi / 2 - 2 * np.pi * place / (len(groups) + gap * k)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,3 +21,22 @@ def fresh() -> Callable[[TaskSuite, list[int]], ActorCritic]:
         return replace(agent, **{**tensors, "actors": tensors["actors"] + 0.1 * noise})
 
     return make
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> Callable[[TaskSuite, int], list[int]]:
+    """Let a suite have only so many environments at once, and note how many each simulator has."""
+
+    def limit(suite: TaskSuite, most: int) -> list[int]:
+        noted: list[int] = []
+        build = type(suite).build
+
+        def spy(self: TaskSuite, tasks: Sequence[object], seeds: object) -> object:
+            noted.append(len(tasks))
+            return build(self, tasks, seeds)
+
+        monkeypatch.setattr(type(suite), "build", spy)
+        monkeypatch.setattr(type(suite), "most_environments", most)
+        return noted
+
+    return limit

@@ -1,6 +1,6 @@
 """What policies earn, against a loop over one simulator and against scripts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from tests.environments import scripted, scripted_suite
 from tests.oracles.ppo import module
 
 Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
+Limited = Callable[[TaskSuite, int], list[int]]
 
 
 def test_cartpole_by_hand(fresh: Fresh) -> None:
@@ -77,23 +78,13 @@ def test_an_episode_that_never_ends_is_named(fresh: Fresh, monkeypatch: pytest.M
         evaluate(fresh(suite, [0]), suite, [[0]], 2, [0])
 
 
-def test_where_environments_do_not_fit_episodes_come_in_pieces(
-    fresh: Fresh, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_environments_do_not_fit_episodes_come_in_pieces(fresh: Fresh, limited: Limited) -> None:
     suite, subsets, seeds = TaskSuite.make("cartpole", n=3), [[1], [2, 0]], [7, 8]
     agent = fresh(suite, [0, 1])
     first = evaluate(agent, suite, subsets, 4, seeds)
-    most = []
-    build = type(suite).build
-
-    def spy(self: TaskSuite, tasks: Sequence[object], each: object) -> object:
-        most.append(len(tasks))
-        return build(self, tasks, each)
-
-    monkeypatch.setattr(type(suite), "build", spy)
-    monkeypatch.setattr(type(suite), "most_environments", 13)  # four episodes of three policies and tasks
+    environments = limited(suite, 13)  # four episodes of three policies and tasks
     table = evaluate(agent, suite, subsets, 10, seeds)
-    assert most == [12, 12, 6]
+    assert environments == [12, 12, 6]
     pd.testing.assert_frame_equal(evaluate(agent, suite, subsets, 4, seeds), first)
     # Means of ten, of which the first four are known: the other six are other episodes.
     others = (10 * table.return_mean - 4 * first.return_mean) / 6

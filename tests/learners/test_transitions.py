@@ -1,6 +1,6 @@
 """Transitions: how many, which, and with what advantages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from tests.oracles import gae
 from tests.oracles.ppo import module
 
 Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
+Limited = Callable[[TaskSuite, int], list[int]]
 
 
 def with_critic(agent: ActorCritic) -> ActorCritic:
@@ -122,23 +123,13 @@ def test_maml_measures_every_task_against_a_baseline_of_its_own(fresh: Fresh) ->
         np.testing.assert_allclose(transitions.advantages[own], expected, rtol=1e-6)
 
 
-def test_where_environments_do_not_fit_tasks_come_in_pieces(
-    fresh: Fresh, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_environments_do_not_fit_tasks_come_in_pieces(fresh: Fresh, limited: Limited) -> None:
     suite = TaskSuite.make("navigation", n=5, horizon=5)
     agent = with_critic(fresh(suite, [0]))
     whole = PPO().transitions(agent, suite, 40, 3, 0)
-    most = []
-    build = type(suite).build
-
-    def spy(self: TaskSuite, tasks: Sequence[object], each: object) -> object:
-        most.append(len(tasks))
-        return build(self, tasks, each)
-
-    monkeypatch.setattr(type(suite), "build", spy)
-    monkeypatch.setattr(type(suite), "most_environments", 7)  # three copies of two tasks
+    environments = limited(suite, 7)  # three copies of two tasks
     pieces = PPO().transitions(agent, suite, 40, 3, 0)
-    assert most == [6, 6, 3]
+    assert environments == [6, 6, 3]
     assert pieces.tasks.tolist() == whole.tasks.tolist() == np.repeat(np.arange(5), 40).tolist()
     owners = {
         episode: set(pieces.tasks[pieces.episodes == episode]) for episode in set(pieces.episodes.tolist())
