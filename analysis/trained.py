@@ -107,9 +107,18 @@ _LAPTOP = {
     ),
 }
 _SMOKE = {
-    "navigation": Setting("navigation", {"n": 6}, 3, 1024, episodes=4, meta_steps=10_000, layers=(2,)),
+    "navigation": Setting(
+        "navigation", {"n": 6}, 3, 1024, episodes=4, meta_steps=10_000, layers=(2,), transitions=512
+    ),
     "reversed CartPole": Setting(
-        "cartpole", {"n": 6, "reversed": "half"}, 2, 1024, episodes=4, meta_steps=10_000, layers=(2, 4)
+        "cartpole",
+        {"n": 6, "reversed": "half"},
+        2,
+        1024,
+        episodes=4,
+        meta_steps=10_000,
+        layers=(2, 4),
+        transitions=512,
     ),
 }
 _PAPER = {

@@ -51,7 +51,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_shape_checks: None) -> None:
+    """Whole runs, as users make them, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(TASKS)
 

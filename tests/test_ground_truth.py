@@ -67,6 +67,7 @@ def test_scores_are_means_over_tasks_and_replicates(
     np.testing.assert_allclose(odd.score, spread[1])
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_replicates_differ_and_a_seed_repeats(meta: MetaPolicy) -> None:
     first, again, other = (truth(seed=seed).fit(meta, SUBSETS).returns_ for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
@@ -122,6 +123,7 @@ def test_a_folder_keeps_to_one_ground_truth(meta: MetaPolicy, tmp_path: Path) ->
         truth(replicates=1).fit(meta.with_parameters(0 * meta.parameters), SUBSETS[:1], tmp_path)
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 def test_stops_early_when_the_standard_error_is_small(meta: MetaPolicy) -> None:
     everything = truth(replicates=5).fit(meta, SUBSETS).returns_
     scores = np.nanmean(everything, axis=2)
@@ -157,7 +159,7 @@ def test_counts_the_steps_of_training(meta: MetaPolicy) -> None:
     assert truth(steps_per_task=100, replicates=1).fit(meta, [(0, 1), (2,)]).steps_ == 128 * 3
 
 
-@pytest.mark.usefixtures("small_units")
+@pytest.mark.usefixtures("small_units", "without_shape_checks")
 def test_processes_give_the_same_numbers(meta: MetaPolicy) -> None:
     one = truth().fit(meta, SUBSETS).returns_
     two = truth(jobs=2).fit(meta, SUBSETS).returns_
