@@ -50,7 +50,7 @@ def test_rounding_finds_the_optimum_of_small_random_matrices(seed):
 
 @pytest.mark.parametrize("seed", [272, 286])
 def test_rounding_finds_what_local_search_from_anywhere_rarely_meets(seed):
-    """Of 1,500 matrices these two, where random changes and local search ended below the optimum."""
+    """Of 1,500 matrices of nine tasks these two, where local search from random changes ended lower."""
     matrix = symmetric(9, seed)
     labels = round_relaxation(matrix, solve_relaxation(matrix, 2).X, 2)
     assert group_objective(matrix, labels) == pytest.approx(best_partition(matrix, 2)[0])
