@@ -16,8 +16,8 @@ from gradex.affinity.partition import canonical_labels, group_objective
 # Above this many tasks local search is slow, and improves only the best few candidates to the end.
 _TASKS_ALL_SWAPPED = 100
 _CANDIDATES_SWAPPED = 3
-# Of few tasks all groups are looked through, which takes about as long as the relaxation. Of more, the best
-# groups are shaken this often: without structure there are many local optima.
+# Of few tasks all groups are looked through, which takes up to twice as long as the relaxation. Of more, the
+# best groups are shaken this often: without structure there are many local optima.
 _TASKS_TRIED = 10
 _TASKS_SHAKEN = 50
 _SHAKES = 24
