@@ -218,7 +218,7 @@ class GroundTruth:
         units: Sequence[Int[np.ndarray, " _"]],
     ) -> dict[str, Any]:
         digest = hashlib.sha256()
-        for tensor in (meta.agent_.actors, meta.agent_.critics, meta.agent_.return_scale):
+        for tensor in meta.agent_.tensors.values():
             digest.update(tensor.cpu().numpy().tobytes())
         names = ("steps_per_task", "episodes", "measure", "seed")
         return {

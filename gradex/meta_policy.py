@@ -16,6 +16,7 @@ from gradex.learners import (
     Learner,
     Transitions,
     checkpoint,
+    collect_transitions,
     evaluate,
     train_each,
 )
@@ -23,6 +24,8 @@ from gradex.learners.recipes import learner_from, learner_named, recipe
 from gradex.policies import ARCHITECTURES
 from gradex.tasks import TaskSuite
 
+#: λ of the advantages of transitions.
+GAE_LAMBDA = 0.95
 #: Policies are judged, their transitions collected, and they are trained on, on other random numbers than
 #: those of their first training.
 _EVALUATION, _COLLECTION, _ADAPTATION = 10_000_019, 20_000_003, 40_000_007
@@ -268,24 +271,32 @@ class MetaPolicy:
         return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
 
     def transitions(
-        self, steps_per_task: int = 2048, copies: int = 16, seed: int | None = None
+        self,
+        steps_per_task: int = 2048,
+        copies: int | None = None,
+        seed: int | None = None,
+        gae_lambda: float = GAE_LAMBDA,
     ) -> Transitions:
         """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
 
-        The learner knows the advantages: PPO by generalised advantage estimation with the fitted critic, SAC
-        by its twin critics.
+        The advantage of a step is measured against a linear baseline, fitted to the returns of the same task's
+        other episodes: it needs no critic, and is the same whatever unit a task is paid in.
 
         Parameters
         ----------
         steps_per_task : int
-            N / n; the paper uses 2048.
-        copies : int
-            Environments per task, hence the least number of different episodes.
+            N / n; the paper uses 2048. No more are simulated, but for resets.
+        copies : int, optional
+            Environments per task, hence the least number of different episodes. By default as few as see whole
+            episodes, if the horizon allows, but 8 to 16.
         seed : int, optional
             By default derived from this policy's seed.
+        gae_lambda : float
+            λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and the
+            noise of what comes late counts less.
         """
         seed = self.seed + _COLLECTION if seed is None else seed
-        return self.learner.transitions(self._fitted(), self.suite, steps_per_task, copies, seed)
+        return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda)
 
     # ------------------------------------------------------------------ on disk
     @property

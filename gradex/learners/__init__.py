@@ -8,7 +8,7 @@ from gradex.learners.ppo import PPO
 from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
 from gradex.learners.sac import SAC
 from gradex.learners.subsets import train_each
-from gradex.learners.transitions import Transitions, collect_transitions, critic_advantages
+from gradex.learners.transitions import Transitions, collect_transitions
 
 __all__ = [
     "MAML",
@@ -21,7 +21,6 @@ __all__ = [
     "Rollout",
     "Transitions",
     "collect_transitions",
-    "critic_advantages",
     "discounted_advantages",
     "evaluate",
     "train_each",

@@ -7,7 +7,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies import Network, Policy, Standardised, action_distribution, network
+from gradex.policies import (
+    Network,
+    Policy,
+    SquashedGaussian,
+    Standardised,
+    Twin,
+    action_distribution,
+    network,
+)
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
@@ -23,11 +31,12 @@ class ActorCritic:
     ----------
     policy : Policy
     critic : Network
-        Estimates the return of (observation, task), in units of `return_scale`.
+        Estimates the return of (observation, task), less the task's `return_mean`, in units of its
+        `return_scale`: tasks may pay in thousands and in hundredths, to the critic they are alike.
     actors : Tensor [policies, p]
     critics : Tensor [policies, q]
-    return_scale : Tensor [policies]
-        Standard deviation of the returns seen in training; 0 before any.
+    return_mean, return_scale : Tensor [policies, tasks]
+        Mean and standard deviation of the returns that each policy saw in each task; 0 before any.
     more : mapping of str to Tensor [policies, ...]
         What else a learner keeps for each policy: target networks, temperatures.
     """
@@ -36,7 +45,8 @@ class ActorCritic:
     critic: Network
     actors: Float[Tensor, "policies p"]
     critics: Float[Tensor, "policies q"]
-    return_scale: Float[Tensor, " policies"]
+    return_mean: Float[Tensor, "policies tasks"]
+    return_scale: Float[Tensor, "policies tasks"]
     more: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -57,9 +67,10 @@ class ActorCritic:
         """
         distribution = action_distribution(suite.action_space)
         policy = Policy(built(network, suite, distribution.outputs, layers, width), distribution)
-        critic = built(seeing(network), suite, 1, layers, width, gain=1.0)
+        critic = built(seeing(network), suite, 1, layers, width, gain=1.0, layer_norm=True)
         streams = Streams(seeds, branch=0)
-        return cls(policy, critic, policy.initial(streams), critic.initial(streams), torch.zeros(len(seeds)))
+        unknown = torch.zeros(len(seeds), len(suite))
+        return cls(policy, critic, policy.initial(streams), critic.initial(streams), unknown, unknown.clone())
 
     def __len__(self) -> int:
         return len(self.actors)
@@ -84,26 +95,44 @@ class ActorCritic:
         """Give the same stack on another device, in memory of its own only if it is not there yet."""
         return self._each(lambda rows: rows.to(device))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "ActorCritic":
-        """Change every tensor that has a row for each policy."""
-        return replace(
-            self,
-            actors=change(self.actors),
-            critics=change(self.critics),
-            return_scale=change(self.return_scale),
-            more={name: change(rows) for name, rows in self.more.items()},
-        )
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the stack by name, each with a row for every policy."""
+        own = {name: getattr(self, name) for name in ("actors", "critics", "return_mean", "return_scale")}
+        return own | {f"more.{name}": rows for name, rows in self.more.items()}
 
     def values(
         self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
     ) -> Float[Tensor, "policies batch"]:
-        """Estimate returns, in units of reward."""
-        estimates = self.critic.forward(self.critics, observations, tasks).squeeze(-1)
-        return estimates * self.return_scale.unsqueeze(1)
+        """Estimate returns, in units of reward.
+
+        Twin critics judge actions: there it is the lesser of both for the most probable action.
+        """
+        if isinstance(self.critic, Twin) and isinstance(self.policy.distribution, SquashedGaussian):
+            outputs, _ = self.policy.outputs(self.actors, observations, tasks)
+            mode = self.policy.distribution.squashed(self.policy.distribution.mode(outputs))
+            seen = torch.cat([observations, mode], dim=-1)
+            estimates = self.critic.forward(self.critics, seen, tasks).amin(dim=-1)
+        else:
+            estimates = self.critic.forward(self.critics, observations, tasks).squeeze(-1)
+        return self.return_mean.gather(1, tasks) + self.return_scale.gather(1, tasks) * estimates
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "ActorCritic":
+        """Change every tensor."""
+        changed = {name: change(rows) for name, rows in self.tensors.items()}
+        more = {name: changed.pop(f"more.{name}") for name in self.more}
+        return replace(self, **changed, more=more)
 
 
 def built(
-    name: str, suite: TaskSuite, outputs: int, layers: int, width: int, gain: float = 0.01, actions: int = 0
+    name: str,
+    suite: TaskSuite,
+    outputs: int,
+    layers: int,
+    width: int,
+    gain: float = 0.01,
+    actions: int = 0,
+    layer_norm: bool = False,
 ) -> Network:
     """Build a network for the observations of a suite, on a common scale where they come without one.
 
@@ -112,13 +141,13 @@ def built(
     name : str
         One of `gradex.policies.ARCHITECTURES`.
     suite : TaskSuite
-    outputs, layers, width, gain
+    outputs, layers, width, gain, layer_norm
         As in `gradex.policies.network`.
     actions : int
         Numbers that come after those of the observation: a network that judges actions sees them too.
     """
     features = suite.observation_space.shape[0] + actions
-    made = network(name, features, outputs, len(suite), layers, width, gain)
+    made = network(name, features, outputs, len(suite), layers, width, gain, layer_norm)
     known = suite.typical_observation
     if known is None:
         return made

@@ -1,12 +1,14 @@
 """What a return is measured against where no critic knows the task: a linear baseline, fitted on the spot."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from gradex.learners.rollouts import Rollout, discounted_advantages
 
-#: Weight of the ridge; as in Duan et al. 2016, where features are collinear it picks a small solution.
+#: Weight of the ridge beside the mean square of each feature and target.
 _RIDGE = 1e-5
+#: Deviations smaller than this share of a feature's size are rounding of single precision: it is a constant.
+_CONSTANT = 1e-6
 
 
 def linear_baseline(rollout: Rollout, discount: float) -> Float[np.ndarray, "times policies environments"]:
@@ -28,24 +30,44 @@ def linear_baseline(rollout: Rollout, discount: float) -> Float[np.ndarray, "tim
     float array [steps + 1, policies, environments]
         In float64.
     """
-    rewards, real = rollout.rewards, rollout.real
-    nothing = np.zeros((len(rewards) + 1, *rewards.shape[1:]))
-    returns = discounted_advantages(rewards, nothing, rollout.terminated, rollout.ended, discount, trace=1.0)
-    features = _features(rollout)
+    nothing = np.zeros((len(rollout.rewards) + 1, *rollout.rewards.shape[1:]))
+    returns = discounted_advantages(
+        rollout.rewards, nothing, rollout.terminated, rollout.ended, discount, trace=1.0
+    )
+    real = rollout.real
+    features = standardised(baseline_features(rollout), real)
     policies, count = features.shape[1], features.shape[-1]
-    design = np.moveaxis(features[:-1] * real[..., None], 1, 0).reshape(policies, -1, count)
-    targets = np.moveaxis(returns * real, 1, 0).reshape(policies, -1, 1)
-    gram = design.mT @ design + _RIDGE * np.eye(count)
-    weights = np.linalg.solve(gram, design.mT @ targets)
-    return np.einsum("tpef,pf->tpe", features, weights[..., 0])
+    weight = real / real.sum(axis=(0, 2), keepdims=True)
+    mean = (weight * returns).sum(axis=(0, 2), keepdims=True)
+    root = np.sqrt(weight)
+    design = np.moveaxis(root[..., None] * features[: len(real)], 1, 0).reshape(policies, -1, count)
+    target = np.moveaxis(root * (returns - mean), 1, 0).reshape(policies, -1, 1)
+    solution = np.linalg.solve(design.mT @ design + _RIDGE * np.eye(count), design.mT @ target)
+    return mean + np.einsum("tpef,pf->tpe", features, solution[..., 0])
 
 
-def _features(rollout: Rollout) -> Float[np.ndarray, "times policies environments f"]:
+def standardised(
+    features: Float[np.ndarray, "times policies environments f"],
+    real: Bool[np.ndarray, "steps policies environments"],
+) -> Float[np.ndarray, "times policies environments f"]:
+    """Bring features to mean 0 and mean square 1 over each policy's real steps, so that units do not matter.
+
+    Those that are constant there say nothing, and become 0.
+    """
+    weight = (real / real.sum(axis=(0, 2), keepdims=True))[..., None]
+    rows = features[: len(real)]
+    mean = (weight * rows).sum(axis=(0, 2), keepdims=True)
+    deviation = np.sqrt((weight * (rows - mean) ** 2).sum(axis=(0, 2), keepdims=True))
+    varies = deviation > _CONSTANT * np.abs(mean)
+    return np.divide(features - mean, deviation, out=np.zeros_like(features), where=varies)
+
+
+def baseline_features(rollout: Rollout) -> Float[np.ndarray, "times policies environments f"]:
+    """Give the observation, its square, and three powers of the time since the episode began."""
     observations = rollout.observations.double().numpy()
     # The step after an end only resets; what it leads to is the beginning of an episode.
     begun = np.zeros(observations.shape[:-1], dtype=np.int64)
     begun[2:] = np.where(rollout.ended[:-1], np.arange(2, len(begun))[:, None, None], 0)
     elapsed = np.arange(len(begun))[:, None, None] - np.maximum.accumulate(begun, axis=0)
     time = elapsed[..., None] / len(rollout.rewards)
-    powers = [time, time**2, time**3, np.ones_like(time)]
-    return np.concatenate([observations, observations**2, *powers], axis=-1)
+    return np.concatenate([observations, observations**2, time, time**2, time**3], axis=-1)

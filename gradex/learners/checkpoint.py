@@ -16,7 +16,8 @@ from gradex.files import writing_to, written_whole
 from gradex.learners.actor_critic import ActorCritic
 from gradex.policies import Network, Policy
 
-_FORMAT = "gradex.ActorCritic/1"
+_FORMAT = "gradex.ActorCritic/2"
+_RETURNS = ("return_mean", "return_scale")
 
 
 def save(path: str | Path, agent: ActorCritic, description: Mapping[str, Any]) -> None:
@@ -29,7 +30,7 @@ def save(path: str | Path, agent: ActorCritic, description: Mapping[str, Any]) -
     tensors = {f"policy.{name}": tensor for name, tensor in _named(agent.policy, agent.actors).items()}
     tensors |= {f"critic.{name}": tensor for name, tensor in _named(agent.critic, agent.critics).items()}
     tensors |= {f"more.{name}": tensor for name, tensor in agent.more.items()}
-    tensors["return_scale"] = agent.return_scale
+    tensors |= {name: getattr(agent, name) for name in _RETURNS}
     header = {"format": _FORMAT, "description": json.dumps(description)}
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ def restore(shape: ActorCritic, tensors: Mapping[str, Tensor]) -> ActorCritic:
         shape,
         actors=_rows(shape.policy, tensors, "policy"),
         critics=_rows(shape.critic, tensors, "critic"),
-        return_scale=_checked(tensors, "return_scale", ()),
+        **{name: _checked(tensors, name, getattr(shape, name).shape[1:]) for name in _RETURNS},
         more={name: _checked(tensors, f"more.{name}", rows.shape[1:]) for name, rows in shape.more.items()},
     )
 

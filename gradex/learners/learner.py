@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.learners.transitions import Transitions
 from gradex.tasks import TaskSuite
 
 
@@ -82,21 +81,6 @@ class Learner(ABC):
         pandas.DataFrame
             Columns steps, policy, task, return_mean, episodes, and success where the suite reports it: the
             episodes that ended in each round.
-        """
-
-    @abstractmethod
-    def transitions(
-        self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
-    ) -> Transitions:
-        """Collect steps of a single policy in every task, with their advantages as this learner knows them.
-
-        Parameters
-        ----------
-        agent : ActorCritic
-            A stack of one.
-        suite : TaskSuite
-        steps_per_task, copies, seed : int
-            Steps kept and environments of each task, and what fixes them.
         """
 
     @property

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,13 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
-from gradex.learners.experience import Experience, rollout_advantages
+from gradex.learners.experience import Experience
 from gradex.learners.learner import Learner
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.learners.threads import one_thread
 from gradex.learners.training_folder import Continuation, configuration
-from gradex.learners.transitions import Transitions, collect_transitions
 from gradex.policies import Policy
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
@@ -196,17 +194,6 @@ class MAML(Learner):
     def environments(self, tasks: int) -> int:
         return self.tasks * self.trajectories
 
-    def transitions(
-        self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
-    ) -> Transitions:
-        def advantages_of(rollout: Rollout) -> Float[np.ndarray, "steps environments"]:
-            # The baseline is fitted policy by policy: here it takes every task for a policy.
-            return rollout_advantages(_by_task(rollout, len(suite)), suite.discount, self.trace).reshape(
-                rollout.rewards.shape[0], -1
-            )
-
-        return collect_transitions(agent, suite, steps_per_task, copies, seed, advantages_of)
-
     def objective(
         self, policy: Policy, actors: Float[Tensor, "policies p"], met: Sequence[Experience]
     ) -> Float[Tensor, " policies"]:
@@ -290,25 +277,6 @@ def _length(suite: TaskSuite) -> int:
             "gymnasium.wrappers.TimeLimit"
         )
     return suite.horizon
-
-
-def _by_task(rollout: Rollout, n: int) -> Rollout:
-    """Show the environments of a single policy as those of n policies, one for each task."""
-
-    def part(array: Any) -> Any:
-        return array.reshape(len(array), n, -1, *array.shape[3:])
-
-    return replace(
-        rollout,
-        observations=part(rollout.observations),
-        actions=part(rollout.actions),
-        rewards=part(rollout.rewards),
-        terminated=part(rollout.terminated),
-        ended=part(rollout.ended),
-        real=part(rollout.real),
-        success=None,
-        tasks=rollout.tasks.reshape(n, -1),
-    )
 
 
 def _earned(rollouts: Sequence[Rollout], tasks: int, n: int, steps: int) -> list[pd.DataFrame]:

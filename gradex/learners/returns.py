@@ -1,14 +1,20 @@
 """What episodes paid: bookkeeping over rollouts that cut through them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.learners.rollouts import Layout, Rollout
+from gradex.learners.rollouts import Layout, Rollout, discounted_advantages
+
+#: Weight of the latest rollout in the running moments of returns.
+_LATEST = 0.1
+#: Deviations smaller than this share of the mean are taken for rounding.
+_ROUNDING = 1e-6
 
 
 class EpisodeReturns:
@@ -20,9 +26,14 @@ class EpisodeReturns:
         self._running = np.zeros(layout.real.shape)
         self._succeeded = np.zeros(layout.real.shape, dtype=bool)
         self._reports_success = False
-        self._history: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._history: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def update(self, rollout: Rollout, steps: int) -> None:
+    def update(
+        self,
+        rollout: Rollout,
+        steps: int,
+        explained_variance: Float[np.ndarray, "policies tasks"] | None = None,
+    ) -> None:
         """Take in a rollout; `steps` environment steps have been taken by its end."""
         total, count, successes = (np.zeros(self._shape) for _ in range(3))
         policy = np.broadcast_to(np.arange(self._shape[0])[:, None], self._layout.tasks.shape)
@@ -37,15 +48,18 @@ class EpisodeReturns:
                 np.add.at(successes, place, self._succeeded[ended])
                 np.add.at(count, place, 1)
                 self._running[ended], self._succeeded[ended] = 0, False
-        self._history.append((steps, total, count, successes))
+        explained = np.full(self._shape, np.nan) if explained_variance is None else explained_variance
+        self._history.append((steps, total, count, successes, explained))
 
     def to_frame(self) -> pd.DataFrame:
         """Give the learning curves: columns steps, policy, task, return_mean, episodes.
 
-        Where the suite reports success there is a column success, the share of episodes that were flagged.
+        Where the suite reports success there is a column success, the share of episodes that were flagged;
+        where a critic was asked, a column explained_variance, see `TaskReturns`.
         """
         steps = np.array([entry[0] for entry in self._history])
-        total, count, successes = (np.stack([entry[i] for entry in self._history]) for i in (1, 2, 3))
+        columns = (np.stack([entry[i] for entry in self._history]) for i in (1, 2, 3, 4))
+        total, count, successes, explained = columns
         place = when, policy, task = np.nonzero(count)
         table = pd.DataFrame(
             {
@@ -56,43 +70,162 @@ class EpisodeReturns:
                 "episodes": count[place].astype(np.int64),
             }
         )
-        return table.assign(success=successes[place] / count[place]) if self._reports_success else table
+        if self._reports_success:
+            table["success"] = successes[place] / count[place]
+        if np.isfinite(explained).any():
+            table["explained_variance"] = explained[place]
+        return table
 
 
-class ReturnScale:
-    """Running standard deviation of each policy's discounted returns.
+@dataclass(frozen=True)
+class TaskReturns:
+    """What a rollout tells of the returns of each policy in each task, and how well a critic knew them.
 
-    In its units the critics of all suites learn numbers around one. A policy that comes with a scale keeps
-    it: its critic was fitted to it.
+    Attributes
+    ----------
+    mean, variance : arrays [policies, tasks]
+        Of the returns of all steps, targets of the critic; nan for tasks that are not the policy's.
+    explained_variance : array [policies, tasks]
+        Share of that variance which the critic explained before it learned from the rollout:
+        1 - Var(return - value) / Var(return). 1 is perfect, 0 no better than a constant, and below 0 worse;
+        nan where all returns are equal.
     """
 
-    def __init__(self, layout: Layout, discount: float, known: Float[np.ndarray, " policies"]) -> None:
+    mean: Float[np.ndarray, "policies tasks"]
+    variance: Float[np.ndarray, "policies tasks"]
+    explained_variance: Float[np.ndarray, "policies tasks"]
+
+    @classmethod
+    def of(
+        cls,
+        rollout: Rollout,
+        values: Float[np.ndarray, "times policies environments"],
+        discount: float,
+        n: int,
+    ) -> "TaskReturns":
+        """Sum up the discounted returns of a rollout.
+
+        An episode that is cut off, by a time limit or by the end of the rollout, is continued by the value of
+        its last observation: the critic values tasks that go on.
+
+        Parameters
+        ----------
+        rollout : Rollout
+        values : array [steps + 1, policies, environments]
+            What the critic expected, in units of reward.
+        discount : float
+            γ.
+        n : int
+            Number of tasks.
+        """
+        returns = values[:-1] + discounted_advantages(
+            rollout.rewards, values, rollout.terminated, rollout.ended, discount, trace=1.0
+        )
+        policies = len(rollout.tasks)
+        cells = (np.arange(policies)[:, None] * n + rollout.tasks)[None].repeat(len(returns), axis=0)
+        own = cells[rollout.real]
+        count = np.bincount(own, minlength=policies * n).astype(np.float64)
+
+        def moments(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            """Give the mean and the variance of each cell; what is only rounding is no variance."""
+            chosen = numbers[rollout.real]
+            with np.errstate(invalid="ignore"):  # 0 / 0 where a policy has no such task
+                mean = np.bincount(own, chosen, minlength=policies * n) / count
+                squares = np.bincount(own, (chosen - mean[own]) ** 2, minlength=policies * n) / count
+            return mean, np.where(squares > (_ROUNDING * mean) ** 2, squares, 0 * squares)
+
+        mean, variance = moments(returns)
+        _, missed = moments(returns - values[:-1])
+        explained = 1 - np.divide(missed, variance, out=np.full_like(variance, np.nan), where=variance > 0)
+        return cls(*(array.reshape(policies, n) for array in (mean, variance, explained)))
+
+    def scale(
+        self,
+        mean: Float[np.ndarray, "policies tasks"],
+        scale: Float[np.ndarray, "policies tasks"],
+    ) -> tuple[Float[np.ndarray, "policies tasks"], Float[np.ndarray, "policies tasks"]]:
+        """Take these returns into a running mean and standard deviation of earlier ones.
+
+        The latest rollout counts a tenth, those before it a tenth of the rest, and so on: returns grow by orders
+        of magnitude along a training, and a critic is to resolve those of now. Where nothing is known (a scale
+        of 0) the rollout's own are taken, and where nothing varies the scale is the size of the mean, or 1.
+
+        Parameters
+        ----------
+        mean, scale : arrays [policies, tasks]
+            Of the returns before; a scale of 0 stands for no return.
+        """
+        new = np.isfinite(self.mean)
+        share = np.where(scale > 0, _LATEST, 1.0)
+        moved = np.where(new, self.mean - mean, 0.0)
+        square = scale**2 + share * (np.where(new, self.variance, 0.0) - scale**2)
+        square += share * (1 - share) * moved**2
+        mean = mean + share * moved
+        return mean, np.where(new, _size(mean, np.sqrt(square)), scale)
+
+
+class RunningReturns:
+    """Running deviation of the discounted rewards of each policy in each task.
+
+    For learners that see an episode step by step: at each step it takes Σ γᵏ r over the steps that are behind,
+    not those that follow, as reward normalisation usually does. A task that comes with a scale keeps it, as its
+    critic was fitted to it.
+
+    Parameters
+    ----------
+    layout : Layout
+    discount : float
+        γ.
+    known : array [policies, tasks]
+        Scales to begin with; 0 stands for none.
+    """
+
+    def __init__(self, layout: Layout, discount: float, known: Float[np.ndarray, "policies tasks"]) -> None:
         self._discount, self._known = discount, known
+        self._cells = np.arange(len(known))[:, None] * known.shape[1] + layout.tasks
         self._running = np.zeros(layout.real.shape)
-        self._count, self._sum, self._square = (np.zeros(len(known)) for _ in range(3))
+        self._count, self._mean, self._square = (np.zeros(known.size) for _ in range(3))
 
     def state(self) -> dict[str, Tensor]:
-        """Give what has been counted of each policy."""
+        """Give what has been counted."""
         return {name: torch.from_numpy(array.copy()) for name, array in self._counted.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go back to a `state`; returns that were running are lost, as their episodes are."""
+        """Go back to a `state`; sums that were running are lost, as their episodes are."""
         for name, array in self._counted.items():
             array[:] = state[name].numpy()
 
     @property
     def _counted(self) -> dict[str, np.ndarray]:
-        return {"count": self._count, "sum": self._sum, "square": self._square}
+        return {"count": self._count, "mean": self._mean, "square": self._square}
 
-    def update(self, rollout: Rollout) -> Float[np.ndarray, " policies"]:
-        """Take in a rollout and give the scale of each policy."""
+    def update(self, rollout: Rollout) -> Float[np.ndarray, "policies tasks"]:
+        """Take in a rollout and give the scales."""
         for reward, ended, real in zip(rollout.rewards, rollout.ended, rollout.real, strict=True):
             self._running = self._discount * self._running + reward
-            self._count += real.sum(axis=1)
-            self._sum += (self._running * real).sum(axis=1)
-            self._square += (self._running**2 * real).sum(axis=1)
+            self._take(self._cells[real], self._running[real])
             self._running[ended] = 0
-        mean = self._sum / self._count
-        deviation = np.sqrt(np.maximum(self._square / self._count - mean**2, 0))
-        estimate = np.where(deviation > 1e-8, deviation, 1.0)
-        return np.where(self._known > 0, self._known, estimate)
+        seen = self._count > 0
+        deviation = np.sqrt(np.divide(self._square, self._count, out=np.zeros_like(self._mean), where=seen))
+        estimate = _size(self._mean, deviation).reshape(self._known.shape)
+        return np.where((self._known > 0) | ~seen.reshape(self._known.shape), self._known, estimate)
+
+    def _take(self, cells: Int[np.ndarray, " new"], numbers: Float[np.ndarray, " new"]) -> None:
+        """Join the moments of new numbers to those before (Chan, Golub and LeVeque 1983)."""
+        size = len(self._count)
+        new = np.bincount(cells, minlength=size)
+        total = np.maximum(self._count + new, 1)
+        mean = np.bincount(cells, numbers, size) / np.maximum(new, 1)
+        shift = mean - self._mean
+        self._square += np.bincount(cells, (numbers - mean[cells]) ** 2, size)
+        self._square += shift**2 * self._count * new / total
+        self._mean += shift * new / total
+        self._count += new
+
+
+def _size(
+    mean: Float[np.ndarray, "*shape"], deviation: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """Give the deviation, or where that is rounding the size of the mean, or 1 where all is 0."""
+    flat = np.where(mean != 0, np.abs(mean), 1.0)
+    return np.where(deviation > _ROUNDING * np.abs(mean), deviation, flat)

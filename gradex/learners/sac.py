@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic, built, seeing
@@ -16,13 +15,11 @@ from gradex.learners.devices import update_device
 from gradex.learners.learner import Learner, check_positive
 from gradex.learners.progress import steps_bar
 from gradex.learners.replay import Replay, Steps
-from gradex.learners.returns import EpisodeReturns
+from gradex.learners.returns import EpisodeReturns, RunningReturns
 from gradex.learners.rollouts import Collector, Rollout
-from gradex.learners.soft_advantages import soft_advantages
 from gradex.learners.soft_updates import SoftUpdates, squashed_gaussian
 from gradex.learners.threads import threads_for
 from gradex.learners.training_folder import Continuation, configuration
-from gradex.learners.transitions import Transitions, collect_transitions
 from gradex.policies import Policy, SquashedGaussian, Twin
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
@@ -65,9 +62,10 @@ class SAC(Learner):
         Entropy that each task's temperature aims at, in nats of actions scaled to [-1, 1]; by default minus
         their number.
     temperature : float
-        α of every task at the start.
+        α of every task at the start, in units of the deviation of its returns.
     reward_scale : float
-        Rewards are multiplied by it before anything learns from them.
+        Rewards, in units of the deviation of their task's returns, are multiplied by it before anything learns
+        from them.
     max_norm : float, optional
         The gradients of each policy's actor and critics are scaled down to this norm.
 
@@ -121,8 +119,8 @@ class SAC(Learner):
         actors, critics = policy.initial(streams), critic.initial(streams)
         log_temperature = torch.full((len(seeds), len(suite)), log(self.temperature))
         more = {"target_critics": critics.clone(), "log_temperature": log_temperature}
-        scale = torch.full((len(seeds),), 1 / self.reward_scale)
-        return ActorCritic(policy, critic, actors, critics, scale, more)
+        unknown = torch.zeros(len(seeds), len(suite))
+        return ActorCritic(policy, critic, actors, critics, unknown, unknown.clone(), more)
 
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
         return self.steps * self.copies * sum(len(subset) for subset in subsets)
@@ -172,10 +170,23 @@ class SAC(Learner):
             updates.restore(kept.state)
             replay.restore(kept.state)
             if kept.finished:
-                return updates.agent().to("cpu"), kept.whole()
+                scale = kept.state["return_scale"]
+                return replace(updates.agent(), return_scale=scale).to("cpu"), kept.whole()
         collector = Collector(suite, subsets, self.copies, kept.seeds(seeds))
         episodes = EpisodeReturns(collector.layout, len(suite))
         acting = agent.to("cpu")
+        returns = RunningReturns(collector.layout, suite.discount, acting.return_scale.double().numpy())
+        if kept.state is not None:
+            returns.restore({name: kept.state[f"returns.{name}"] for name in returns.state()})
+            acting = replace(acting, return_scale=kept.state["return_scale"])
+
+        def trained() -> ActorCritic:
+            return replace(updates.agent(), return_scale=acting.return_scale).to("cpu")
+
+        def state() -> dict[str, Tensor]:
+            counted = {f"returns.{name}": tensor for name, tensor in returns.state().items()}
+            return updates.state() | replay.state() | counted | {"return_scale": acting.return_scale}
+
         bar = steps_bar(rounds * per_round, description)
         with bar, threads_for(_PASSES * updates.samples * updates.size // _USUAL):
             bar.update(kept.begun * per_round)
@@ -183,31 +194,18 @@ class SAC(Learner):
                 done = (iteration + 1) * per_round
                 acting = replace(acting, actors=updates.actors.cpu())
                 rollout = collector.collect(acting, self.steps)
-                episodes.update(rollout, done)
+                scale = torch.from_numpy(returns.update(rollout)).to(acting.return_scale)
+                acting = replace(acting, return_scale=scale / self.reward_scale)
                 self._remember(replay, rollout, updates)
                 if (iteration + 1) * self.steps * self.copies >= self.start:
-                    self._learn(updates, replay, Streams(seeds, _ROUNDS + iteration))
+                    self._learn(updates, replay, acting, Streams(seeds, _ROUNDS + iteration))
+                episodes.update(rollout, done, updates.explained_variance(len(suite)))
                 bar.update(per_round)
                 if observe is not None:
-                    observe(done, updates.agent().to("cpu"))
-                kept.visit(iteration + 1, lambda: updates.state() | replay.state(), episodes.to_frame)
+                    observe(done, trained())
+                kept.visit(iteration + 1, state, episodes.to_frame)
         collector.close()
-        return updates.agent().to("cpu"), kept.whole(episodes.to_frame())
-
-    def transitions(
-        self, agent: ActorCritic, suite: TaskSuite, steps_per_task: int, copies: int, seed: int
-    ) -> Transitions:
-        """Collect steps with their soft advantages, which have mean 0 under the policy.
-
-        A(s, a) = min Q(s, a) - α log π(a|s) - V(s), with V(s) = E[min Q(s, a') - α log π(a'|s)] over a' from
-        π: the policy gradient of the return together with its entropy, which is what was trained for. The
-        expectation is the mean over 8 actions.
-        """
-
-        def advantages_of(rollout: Rollout) -> Float[np.ndarray, "steps environments"]:
-            return soft_advantages(agent, rollout, seed)
-
-        return collect_transitions(agent, suite, steps_per_task, copies, seed, advantages_of)
+        return trained(), kept.whole(episodes.to_frame())
 
     # ------------------------------------------------------------------ what a training is made of
     def _updates(
@@ -253,18 +251,20 @@ class SAC(Learner):
             rings(rollout.observations[:-1]),
             rings(rollout.observations[1:]),
             rings(updates.distribution.squashed(rollout.actions)),
-            numbers(self.reward_scale * rollout.rewards),
+            numbers(rollout.rewards),
             numbers(rollout.terminated),
         )
         replay.insert(steps, rings(torch.from_numpy(rollout.real)))
 
-    def _learn(self, updates: SoftUpdates, replay: Replay, streams: Streams) -> None:
+    def _learn(self, updates: SoftUpdates, replay: Replay, agent: ActorCritic, streams: Streams) -> None:
         """Make the updates of one round, whose random numbers are drawn at once."""
+        scale = agent.return_scale.to(updates.actors).gather(1, updates.task_of_sample)
         places = streams.uniforms(self.updates, updates.tasks, updates.samples // updates.tasks)
         noise = streams.normals(self.updates, 2, updates.samples, updates.distribution.dimensions)
         drawn = torch.from_numpy(places).to(updates.actors.device), torch.from_numpy(noise).to(updates.actors)
         for place, each in zip(*(numbers.unbind(dim=1) for numbers in drawn), strict=True):
-            updates.update(replay.draw(place), each)
+            steps = replay.draw(place)
+            updates.update(replace(steps, rewards=steps.rewards / scale), each)
 
 
 def _check(agent: ActorCritic, subsets: Sequence[Sequence[int]], steps: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -48,6 +49,7 @@ class SoftUpdates:
         self._rates, self._discount, self._smoothing = rates, discount, smoothing
         self._target_entropy, self._max_norm = target_entropy, max_norm
         self._targets = agent.more["target_critics"].clone()
+        self._latest: tuple[Tensor, Tensor] | None = None
         # The epsilon of Adam's paper; ours for policy gradients is larger.
         self._actors, self._critics, self._log_temperature = (
             Adam(rows.clone(), epsilon=1e-8)
@@ -61,6 +63,11 @@ class SoftUpdates:
     def tasks(self) -> int:
         """Number of tasks of each policy."""
         return self._subsets.shape[1]
+
+    @property
+    def task_of_sample(self) -> Int[Tensor, "policies batch"]:
+        """Task of each sample of a batch."""
+        return self._tasks
 
     @property
     def samples(self) -> int:
@@ -120,9 +127,30 @@ class SoftUpdates:
         soft = following - temperatures * log_density
         target = batch.rewards + self._discount * (1 - batch.terminated) * soft
         values, pullback = self._critic.vjp(joined(batch.observations, batch.actions), self._tasks)
+        self._latest = target, values
         # The derivative of half the mean squared error of each critic.
         error = (values - target.unsqueeze(-1)) / self.samples
         self._move(self._critics, pullback.to_parameters(error))
+
+    def explained_variance(self, n: int) -> Float[np.ndarray, "policies {n}"]:
+        """Tell which share of the variance of the latest batch's targets the critics explained, by task.
+
+        Targets hold one reward and what the target critics make of the rest, so that this is kinder than a
+        comparison with whole returns. nan for tasks that are not a policy's, and before any update.
+
+        Parameters
+        ----------
+        n : int
+            Number of tasks of the suite.
+        """
+        explained = torch.full((len(self._subsets), n), torch.nan)
+        if self._latest is not None:
+            target, values = (each.unflatten(1, (self.tasks, -1)) for each in self._latest)
+            missed = (target.unsqueeze(-1) - values).var(dim=2, correction=0).mean(dim=-1)
+            share = 1 - missed / target.var(dim=2, correction=0)
+            explained.scatter_(1, self._subsets.cpu(), share.cpu().float())
+        explained[~explained.isfinite()] = torch.nan
+        return explained.double().numpy()
 
     def _improve_actors(
         self,

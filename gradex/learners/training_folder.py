@@ -23,6 +23,9 @@ from gradex.tasks import TaskSuite
 _FORMAT = "gradex.training/1"
 #: How the learning curve's columns are named among the tensors.
 _CURVE = "curve."
+_COLUMNS = (
+    "steps", "policy", "task", "inner_steps", "return_mean", "episodes", "success", "explained_variance",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,8 @@ class TrainingFolder:
             for name in sorted(tensors)
             if name.startswith(_CURVE)
         }
-        # A file keeps no order; success is told by some suites only.
-        order = ["steps", "policy", "task", "inner_steps", "return_mean", "episodes", "success"]
-        kept = {name: np.asarray(columns[name]) for name in order if name in columns}
+        # A file keeps no order; some suites do not tell of success, and some learners have no critic.
+        kept = {name: np.asarray(columns[name]) for name in _COLUMNS if name in columns}
         return tensors, pd.DataFrame(kept)
 
 
@@ -186,7 +188,7 @@ def configuration(
 
     A learner whose settings change along a training says in `more` how long it is.
     """
-    rows = [agent.actors, agent.critics, agent.return_scale, *agent.more.values()]
+    rows = agent.tensors.values()
     digest = hashlib.sha256(b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in rows))
     return {
         "learner": learner.config,

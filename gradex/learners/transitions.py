@@ -1,22 +1,22 @@
 """Transitions: steps of one policy in every task, with advantages (PolicyGradEx, Algorithm 1, step 2)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, Shaped
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.learners.rollouts import Collector, Rollout, discounted_advantages
+from gradex.learners.cross_fitting import cross_fitted_advantages
+from gradex.learners.rollouts import Collector, Rollout
 from gradex.learners.threads import threads_for
 from gradex.streams import derive
 from gradex.tasks import TaskSuite
 
-#: Steps to simulate per environment where episodes are long or unbounded.
-_SPAN = 512
-#: Samples whose values are estimated together: critics see the task as one of n inputs, which takes memory.
-_SAMPLES = 2**15
+#: Fewest and most environments of a task, unless a number is asked for.
+_COPIES = 8, 16
+#: Deviations smaller than this share of the largest advantage are rounding.
+_ROUNDING = 1e-10
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Transitions:
     observations : float array [N, features]
     actions : int array [N], or float array [N, dimensions]
     advantages : float array [N]
-        Normalised to mean 0 and standard deviation 1 within each task.
+        Normalised to mean 0 and standard deviation 1 within each task; 0 in a task where all are equal.
     tasks : int array [N]
     episodes : int array [N]
         Which episode a step belongs to; no two tasks share one.
@@ -48,29 +48,36 @@ def collect_transitions(
     agent: ActorCritic,
     suite: TaskSuite,
     steps_per_task: int,
-    copies: int,
+    copies: int | None,
     seed: int,
-    advantages_of: Callable[[Rollout], Float[np.ndarray, "steps environments"]],
+    trace: float,
 ) -> Transitions:
-    """Run a single policy in `copies` environments of every task and keep `steps_per_task` steps of each.
+    """Run a single policy in `copies` environments of every task and keep the first `steps_per_task` steps.
 
-    More is simulated than kept, whole episodes of typical length, because neighbouring steps tell nearly the
-    same.
+    Every task is simulated until it has that many steps, and no further than the task whose environments reset
+    most often needs. No critic is asked: advantages are measured against a baseline that is fitted task by
+    task on these very episodes, see `gradex.learners.cross_fitting`.
 
     Parameters
     ----------
     agent : ActorCritic
         A stack of one.
     suite : TaskSuite
-    steps_per_task, copies, seed : int
-    advantages_of : callable
-        Estimates the advantage of every step of a rollout of this policy in all tasks, `copies` environments
-        of each side by side.
+    steps_per_task : int
+    copies : int or None
+        Environments of each task. None takes as few as see whole episodes, if the horizon allows, but 8 to 16.
+    seed : int
+    trace : float
+        λ of generalised advantage estimation.
     """
-    if steps_per_task < 2 or copies < 1:
+    if steps_per_task < 2 or (copies is not None and copies < 1):
         raise ValueError(
             f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 steps and 1 copy"
         )
+    if not 0 <= trace <= 1:
+        raise ValueError(f"λ of the advantages is {trace}: choose a number from 0 to 1")
+    if copies is None:
+        copies = int(np.clip(steps_per_task // (suite.horizon or 1), *_COPIES))
     together = suite.fitting(copies) or len(suite)
     tasks = range(len(suite))
     pieces: list[Transitions] = []
@@ -78,15 +85,14 @@ def collect_transitions(
         # Where not all tasks fit into memory, further ones have random numbers of their own.
         own = int(derive(np.array([seed]), first)[0]) % 2**31 if first else seed
         chosen = tasks[first : first + together]
-        pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, advantages_of))
+        pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, trace))
     numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])
-    return Transitions(
-        np.concatenate([piece.observations for piece in pieces]),
-        np.concatenate([piece.actions for piece in pieces]),
-        np.concatenate([piece.advantages for piece in pieces]),
-        np.concatenate([piece.tasks for piece in pieces]),
-        np.concatenate([piece.episodes + number for piece, number in zip(pieces, numbers, strict=False)]),
-    )
+    joined = {
+        column.name: np.concatenate([getattr(piece, column.name) for piece in pieces])
+        for column in fields(Transitions)
+    }
+    joined["episodes"] += np.repeat(numbers[:-1], [len(piece) for piece in pieces])
+    return Transitions(**joined)
 
 
 def _of_tasks(
@@ -96,68 +102,71 @@ def _of_tasks(
     steps_per_task: int,
     copies: int,
     seed: int,
-    advantages_of: Callable[[Rollout], Float[np.ndarray, "steps environments"]],
+    trace: float,
 ) -> Transitions:
     """Collect the transitions of tasks that run at the same time."""
-    collector = Collector(suite, [chosen], copies, [seed])
-    # At worst every second step only resets, so twice the steps surely suffice.
-    length = max(2 * -(-steps_per_task // copies), min(suite.horizon or _SPAN, _SPAN))
-    with threads_for(copies * len(chosen)):
-        rollout = collector.collect(agent, length)
-    collector.close()
-    advantages = advantages_of(rollout)
-    tasks = np.broadcast_to(rollout.tasks[0], advantages.shape)
-    before = np.cumsum(rollout.ended[:, 0], axis=0) - rollout.ended[:, 0]
-    episodes = before * advantages.shape[1] + np.arange(advantages.shape[1])
-    kept = _choose(tasks, rollout.real[:, 0], len(chosen), steps_per_task, np.random.default_rng(seed))
-    own = advantages[kept].reshape(len(chosen), steps_per_task)
+    rollout = _by_task(_simulated(agent, suite, chosen, steps_per_task, copies, seed), len(chosen))
+    before = np.cumsum(rollout.ended, axis=0) - rollout.ended
+    environments = np.arange(rollout.tasks.size).reshape(rollout.tasks.shape)
+    episodes = before * rollout.tasks.size + environments
+    advantages = cross_fitted_advantages(rollout, episodes, suite.discount, trace)
+    kept = _first(rollout.real, steps_per_task)
+    own = advantages[kept]
     centred = own - own.mean(axis=1, keepdims=True)
+    deviation = own.std(axis=1, keepdims=True)
+    varies = deviation > _ROUNDING * np.abs(own).max(axis=1, keepdims=True)
+    actions = rollout.actions.numpy()[kept]
     return Transitions(
-        rollout.observations[:-1, 0].numpy()[kept],
-        rollout.actions[:, 0].numpy()[kept],
-        (centred / (own.std(axis=1, keepdims=True) + 1e-8)).ravel(),
-        tasks[kept],
-        episodes[kept],
+        rollout.observations[:-1].numpy()[kept].reshape(own.size, -1),
+        actions.reshape(own.size, *actions.shape[2:]),
+        np.divide(centred, deviation, out=np.zeros_like(own), where=varies).ravel(),
+        np.repeat(np.asarray(chosen), steps_per_task),
+        episodes[kept].ravel(),
     )
 
 
-@torch.no_grad()
-def critic_advantages(
-    agent: ActorCritic, rollout: Rollout, discount: float, trace: float
-) -> Float[np.ndarray, "steps environments"]:
-    """Estimate the advantages of a single policy's steps by its critic, in float64.
-
-    Parameters
-    ----------
-    agent : ActorCritic
-        A stack of one.
-    rollout : Rollout
-    discount, trace : float
-        γ, and λ of generalised advantage estimation.
-    """
-    agent, times = agent.to("cpu"), len(rollout.observations)
-    tasks = torch.from_numpy(rollout.tasks).repeat(1, times)
-    samples = rollout.observations.transpose(0, 1).flatten(1, 2)
-    pieces = zip(samples.split(_SAMPLES, dim=1), tasks.split(_SAMPLES, dim=1), strict=True)
-    values = torch.cat([agent.values(*piece) for piece in pieces], dim=1).double()
-    return discounted_advantages(
-        rollout.rewards,
-        values.reshape(times, 1, -1).numpy(),
-        rollout.terminated,
-        rollout.ended,
-        discount,
-        trace,
-    )[:, 0]
-
-
-def _choose(
-    tasks: Int[np.ndarray, "steps environments"],
-    real: np.ndarray,
-    n: int,
+def _simulated(
+    agent: ActorCritic,
+    suite: TaskSuite,
+    chosen: Sequence[int],
     steps_per_task: int,
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose equally many real steps of every task at random; the places come task by task."""
-    rank = np.where(real, rng.random(real.shape), np.inf)
-    order = np.lexsort((rank.ravel(), tasks.ravel())).reshape(n, -1)[:, :steps_per_task]
-    return np.unravel_index(order.ravel(), real.shape)  # type: ignore[return-value]
+    copies: int,
+    seed: int,
+) -> Rollout:
+    """Simulate until every task has enough steps; those that only reset do not count."""
+    collector = Collector(suite, [chosen], copies, [seed])
+    pieces: list[Rollout] = []
+    missing = steps_per_task
+    while missing > 0:
+        with threads_for(copies * len(chosen)):
+            pieces.append(collector.collect(agent, -(-missing // copies)))
+        real = np.concatenate([piece.real for piece in pieces]).sum(axis=0).reshape(len(chosen), copies)
+        missing = steps_per_task - int(real.sum(axis=1).min())
+    collector.close()
+    return Rollout.joined(pieces)
+
+
+def _by_task(rollout: Rollout, n: int) -> Rollout:
+    """Show the environments of a single policy as those of n policies, one for each task."""
+
+    def part(array):  # type: ignore[no-untyped-def]
+        return array.reshape(len(array), n, -1, *array.shape[3:])
+
+    return Rollout(
+        part(rollout.observations),
+        part(rollout.actions),
+        part(rollout.rewards),
+        part(rollout.terminated),
+        part(rollout.ended),
+        part(rollout.real),
+        None,
+        rollout.tasks.reshape(n, -1),
+    )
+
+
+def _first(real: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the places of the first real steps of every task, [tasks, count], in the order of time."""
+    _, tasks, environments = real.shape
+    rows = real.transpose(1, 0, 2).reshape(tasks, -1)
+    order = np.argsort(~rows, axis=1, kind="stable")[:, :count]
+    return order // environments, np.arange(tasks)[:, None].repeat(count, axis=1), order % environments

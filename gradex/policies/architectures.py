@@ -32,6 +32,7 @@ def network(
     layers: int = 4,
     width: int = 64,
     gain: float = 0.01,
+    layer_norm: bool = False,
 ) -> Network:
     """Give an architecture by its name, with its own defaults for what only it has.
 
@@ -49,6 +50,9 @@ def network(
         Size of every hidden layer.
     gain : float
         Scale of the last layer at the start.
+    layer_norm : bool
+        Normalise the hidden layers of perceptrons, with one head or many; the others stay as their papers have
+        them.
 
     Raises
     ------
@@ -60,7 +64,10 @@ def network(
     if tasks < 1:
         raise ValueError(f"a network for {tasks} tasks cannot be: choose 1 or more")
     seen = 0 if name == "mlp" else tasks
-    return ARCHITECTURES[name](features, outputs, tasks=seen, layers=layers, width=width, gain=gain)
+    settings = {"tasks": seen, "layers": layers, "width": width, "gain": gain}
+    if ARCHITECTURES[name] in (MLP, MultiHead):
+        settings["layer_norm"] = layer_norm
+    return ARCHITECTURES[name](features, outputs, **settings)
 
 
 def matched_width(name: str, features: int, outputs: int, tasks: int, layers: int, parameters: int) -> int:

@@ -7,9 +7,11 @@ from functools import cached_property
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gradex.policies.kernels import tanh
 from gradex.policies.stack import Network, Tape, affine, orthogonal
 from gradex.streams import Streams
 
@@ -85,6 +87,13 @@ class LayeredNetwork(Network):
                     f"{type(self).__name__} with {name}={getattr(self, name)} cannot be: "
                     f"choose {minimum} or more"
                 )
+
+
+def hidden(
+    outputs: Float[Tensor, "policies batch width"], layer_norm: bool
+) -> Float[Tensor, "policies batch width"]:
+    """Pass what an affine layer gives through tanh, after it was brought to mean 0 and variance 1 if wished."""
+    return tanh(F.layer_norm(outputs, outputs.shape[-1:]) if layer_norm else outputs)
 
 
 def chain(prefix: str, sizes: Sequence[int], gain: float = 2**0.5, blocks: int = 1) -> dict[str, Layer]:

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.bound import Around, Bound, Memory, Pullback
-from gradex.policies.kernels import tanh
-from gradex.policies.layers import Layer, LayeredNetwork, chain, one_hot
+from gradex.policies.bound import Around, Bound, BoundByAutograd, Memory, Pullback
+from gradex.policies.layers import Layer, LayeredNetwork, chain, hidden, one_hot
 from gradex.policies.perceptrons import Perceptrons
 from gradex.policies.stack import Tape, affine
 
@@ -32,6 +31,9 @@ class MLP(LayeredNetwork):
         network does not see it.
     gain : float
         Scale of the last layer at the start; small for a policy, so that it starts close to uniform.
+    layer_norm : bool
+        Whether what comes before each tanh is brought to mean 0 and variance 1 over the layer (Ba et al. 2016,
+        arXiv 1607.06450), without parameters.
     """
 
     features: int
@@ -40,6 +42,7 @@ class MLP(LayeredNetwork):
     width: int = 64
     tasks: int = 0
     gain: float = 0.01
+    layer_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.layers < 1 or self.width < 1:
@@ -59,13 +62,13 @@ class MLP(LayeredNetwork):
         tasks: Int[Tensor, "policies batch"],
         tape: Tape | None = None,
     ) -> Float[Tensor, "policies batch outputs"]:
-        named, hidden = self.split(parameters), self.inputs(observations, tasks)
+        named, passed = self.split(parameters), self.inputs(observations, tasks)
         for layer in range(self.layers - 1):
-            hidden = tanh(affine(str(layer), named, hidden, tape))
-        return affine(str(self.layers - 1), named, hidden, tape)
+            passed = hidden(affine(str(layer), named, passed, tape), self.layer_norm)
+        return affine(str(self.layers - 1), named, passed, tape)
 
     def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
-        return BoundMLP(self, parameters)
+        return BoundByAutograd(self.forward, parameters) if self.layer_norm else BoundMLP(self, parameters)
 
     def inputs(
         self,

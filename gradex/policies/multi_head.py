@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.bound import Around, Bound, Pullback
-from gradex.policies.kernels import tanh
-from gradex.policies.layers import Layer, LayeredNetwork, chain
+from gradex.policies.bound import Around, Bound, BoundByAutograd, Pullback
+from gradex.policies.layers import Layer, LayeredNetwork, chain, hidden
 from gradex.policies.perceptrons import Perceptrons
 from gradex.policies.stack import Tape, affine
 
@@ -41,6 +40,9 @@ class MultiHead(LayeredNetwork):
         Size of every hidden layer.
     gain : float
         Scale of each head at the start.
+    layer_norm : bool
+        Whether what comes before each tanh is brought to mean 0 and variance 1 over the layer (Ba et al. 2016,
+        arXiv 1607.06450), without parameters.
     """
 
     features: int
@@ -49,6 +51,7 @@ class MultiHead(LayeredNetwork):
     layers: int = 4
     width: int = 64
     gain: float = 0.01
+    layer_norm: bool = False
 
     def __post_init__(self) -> None:
         self._require(tasks=1, layers=1, width=1)
@@ -66,12 +69,14 @@ class MultiHead(LayeredNetwork):
         tasks: Int[Tensor, "policies batch"],
         tape: Tape | None = None,
     ) -> Float[Tensor, "policies batch outputs"]:
-        named, hidden = self.split(parameters), observations
+        named, passed = self.split(parameters), observations
         for layer in range(self.layers - 1):
-            hidden = tanh(affine(f"trunk.{layer}", named, hidden, tape))
-        return affine("heads", named, hidden, tape).gather(2, self.own(tasks))
+            passed = hidden(affine(f"trunk.{layer}", named, passed, tape), self.layer_norm)
+        return affine("heads", named, passed, tape).gather(2, self.own(tasks))
 
     def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
+        if self.layer_norm:
+            return BoundByAutograd(self.forward, parameters)
         return BoundMultiHead(self, parameters)
 
     def own(self, tasks: Int[Tensor, "policies batch"]) -> Int[Tensor, "policies batch outputs"]:

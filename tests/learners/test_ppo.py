@@ -11,6 +11,7 @@ import torch
 
 from gradex.learners import PPO, ActorCritic, evaluate
 from gradex.tasks import TaskSuite
+from tests.environments import scripted, scripted_suite
 from tests.oracles.ppo import OnePolicyPPO
 from tests.tasks.families import drift
 
@@ -53,7 +54,8 @@ def test_a_stack_trains_to_the_parameters_of_separate_runs(
         alone, own = settings.train(start[index], suite, [subset], steps, [seed], [rate])
         close(stack.actors[index], alone.actors[0], 1e-9)
         close(stack.critics[index], alone.critics[0], 1e-9)
-        close(stack.return_scale[index], alone.return_scale[0], 1e-12)
+        close(stack.return_mean[index], alone.return_mean[0], 1e-9)
+        close(stack.return_scale[index], alone.return_scale[0], 1e-9)
         assert (stack.actors[index] - start.actors[index]).abs().max() > 5 * rate
         ours = history[history.policy == index].drop(columns=["policy", "steps"]).reset_index(drop=True)
         pd.testing.assert_frame_equal(ours, own.drop(columns=["policy", "steps"]))
@@ -69,14 +71,39 @@ def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh, settings: PPO) 
     fast, history = settings.train(start, suite, [subset], steps, [seed])
     close(fast.actors[0], slow.actors, 1e-8)
     close(fast.critics[0], slow.critics, 1e-8)
-    close(fast.return_scale[0], torch.tensor(slow.scale, dtype=torch.float64), 1e-12)
+    for task, moments in slow.moments.items():
+        ours = torch.stack([fast.return_mean[0, task], fast.return_scale[0, task]])
+        close(ours, torch.tensor(moments, dtype=ours.dtype), 1e-9)
     assert history.episodes.sum() > 0  # or ends of episodes would not have been compared
 
 
-def test_a_policy_that_comes_with_a_scale_of_returns_keeps_it(suite: TaskSuite, fresh: Fresh) -> None:
-    start = replace(fresh(suite, [0]), return_scale=torch.tensor([3.5], dtype=torch.float64))
-    trained, _ = SETTINGS.train(start, suite, [[0]], 1, [0])
-    assert trained.return_scale.tolist() == [3.5]
+def test_returns_that_a_policy_comes_with_count_nine_tenths(suite: TaskSuite, fresh: Fresh) -> None:
+    first, _ = SETTINGS.train(fresh(suite, [0]), suite, [[0]], 1, [0])
+    # A critic of zeros expects the mean everywhere; then the returns of the rollout are those of `first`.
+    known = torch.zeros(1, len(suite), dtype=torch.float64)
+    known[0, 0] = 1.0
+    start = replace(fresh(suite, [0]), return_mean=0 * known, return_scale=known)
+    start.critics.zero_()
+    second, _ = SETTINGS.train(start, suite, [[0]], 1, [0])
+    mean, square = (float(rows[0, 0]) for rows in (first.return_mean, first.return_scale**2))
+    assert float(second.return_mean[0, 0]) == pytest.approx(0.1 * mean, rel=1e-9)
+    expected = 0.9 + 0.1 * (square + mean**2) - (0.1 * mean) ** 2
+    assert float(second.return_scale[0, 0]) == pytest.approx(expected**0.5, rel=1e-9)
+    assert not second.return_scale[0, 1:].any()  # tasks that it did not meet
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e3])
+def test_the_unit_of_one_tasks_rewards_changes_nothing(fresh: Fresh, factor: float) -> None:
+    def trained(scale: float) -> tuple[ActorCritic, pd.DataFrame]:
+        tasks = {"a": scripted([scale * reward for reward in (1, -2, 3, 0.5)]), "b": scripted([0, 1, 2])}
+        suite = scripted_suite(**tasks)
+        return SETTINGS.train(fresh(suite, [0]), suite, [[0, 1]], 3 * 48 * 4, [0])
+
+    (one, history), (other, theirs) = trained(1.0), trained(factor)
+    close(other.actors, one.actors, 1e-6)
+    close(other.critics, one.critics, 1e-6)
+    close(other.return_scale[0, 0], factor * one.return_scale[0, 0], 1e-9)
+    np.testing.assert_allclose(theirs.explained_variance, history.explained_variance, atol=1e-6)
 
 
 def test_training_leaves_its_start_alone_and_gives_contiguous_rows(suite: TaskSuite, fresh: Fresh) -> None:

@@ -30,8 +30,10 @@ def module(network: Network, parameters: Tensor) -> nn.Sequential:
         with torch.no_grad():
             affine.weight.copy_(weight.reshape(inputs, outputs).T)
             affine.bias.copy_(bias)
-        layers += [affine, nn.Tanh()]
-    return nn.Sequential(*layers[:-1])
+        hidden = layer < network.layers - 1
+        norm = [nn.LayerNorm(outputs, elementwise_affine=False)] if network.layer_norm and hidden else []
+        layers += [affine, *norm, *([nn.Tanh()] if hidden else [])]
+    return nn.Sequential(*layers)
 
 
 def row(sequential: nn.Sequential) -> Tensor:
@@ -74,9 +76,8 @@ class OnePolicyPPO:
         self.simulator = suite[subset].simulator(settings.copies, seed)
         self.observation = self.simulator.reset()[0]
         self.resets = [False] * len(self.places)
-        self.running = [0.0] * len(self.places)
-        self.discounted: list[float] = []
-        self.scale = 1.0
+        #: Mean and deviation of the returns of each task, once there are any.
+        self.moments: dict[int, tuple[float, float]] = {}
 
     def train(self, rollouts: int) -> None:
         for iteration in range(rollouts):
@@ -136,19 +137,14 @@ class OnePolicyPPO:
                     )
                 )  # fmt: skip
                 self.resets[place] = ended
-        self.measure_returns(columns)
+        last = [float(self.critic(self.critic_input(place))) for place in range(places)]
+        self.measure_returns(columns, last)
         for place, column in enumerate(columns):
-            last = float(self.critic(self.critic_input(place)))
-            advantages = gae.advantages(
-                [sample.reward / self.scale for sample in column],
-                [*[sample.value for sample in column], last],
-                [sample.terminated for sample in column],
-                [sample.ended for sample in column],
-                self.suite.discount,
-                settings.trace,
-            )
+            mean, scale = self.moments[self.places[place]]
+            advantages = self.advantages(column, last[place], mean, scale, settings.trace)
             for sample, advantage in zip(column, advantages, strict=True):
-                sample.advantage, sample.target = advantage, advantage + sample.value
+                sample.advantage = advantage / scale
+                sample.target = (advantage + mean + scale * sample.value - mean) / scale
         groups = self.places if settings.standardise == "task" else [0] * places
         for group in set(groups):
             own = [column for column, its in zip(columns, groups, strict=True) if its == group]
@@ -157,16 +153,39 @@ class OnePolicyPPO:
                 sample.advantage = (sample.advantage - float(np.mean(real))) / (float(np.std(real)) + 1e-8)
         return [sample for column in columns for sample in column]
 
-    def measure_returns(self, columns: list[list[Sample]]) -> None:
-        """Update the scale: the standard deviation of all discounted returns so far."""
-        for place, column in enumerate(columns):
-            for sample in column:
-                self.running[place] = self.suite.discount * self.running[place] + sample.reward
-                if sample.real:
-                    self.discounted.append(self.running[place])
-                if sample.ended:
-                    self.running[place] = 0.0
-        self.scale = float(np.std(self.discounted))
+    def advantages(
+        self, column: list[Sample], last: float, mean: float, scale: float, trace: float
+    ) -> list[float]:
+        """Give the advantages of one environment's steps, in units of reward."""
+        return gae.advantages(
+            [sample.reward for sample in column],
+            [mean + scale * value for value in (*[sample.value for sample in column], last)],
+            [sample.terminated for sample in column],
+            [sample.ended for sample in column],
+            self.suite.discount,
+            trace,
+        )
+
+    def measure_returns(self, columns: list[list[Sample]], last: list[float]) -> None:
+        """Let mean and deviation of the returns of each task follow those of this rollout."""
+        for task in set(self.places):
+            mean, scale = self.moments.get(task, (0.0, 0.0))
+            returns = []
+            for place, column in enumerate(columns):
+                if self.places[place] == task:
+                    advantages = self.advantages(column, last[place], mean, scale, 1.0)
+                    returns += [
+                        advantage + mean + scale * sample.value
+                        for sample, advantage in zip(column, advantages, strict=True)
+                        if sample.real
+                    ]
+            new_mean, new_square = float(np.mean(returns)), float(np.var(returns)) + float(np.mean(returns)) ** 2
+            if task in self.moments:  # a tenth of the new first and second moment
+                square = 0.9 * (scale**2 + mean**2) + 0.1 * new_square
+                mean = 0.9 * mean + 0.1 * new_mean
+            else:
+                mean, square = new_mean, new_square
+            self.moments[task] = mean, float(np.sqrt(square - mean**2))
 
     def update(self, minibatch: list[Sample]) -> None:
         settings = self.settings
