@@ -175,7 +175,8 @@ class SAC(Learner):
         collector = Collector(suite, subsets, self.copies, kept.seeds(seeds))
         episodes = EpisodeReturns(collector.layout, len(suite))
         acting = agent.to("cpu")
-        returns = RunningReturns(collector.layout, suite.discount, acting.return_scale.double().numpy())
+        known = self.reward_scale * acting.return_scale.double().numpy()
+        returns = RunningReturns(collector.layout, suite.discount, known)
         if kept.state is not None:
             returns.restore({name: kept.state[f"returns.{name}"] for name in returns.state()})
             acting = replace(acting, return_scale=kept.state["return_scale"])

@@ -14,7 +14,10 @@ def fresh() -> Callable[[TaskSuite, list[int]], ActorCritic]:
 
     def make(suite: TaskSuite, seeds: list[int]) -> ActorCritic:
         agent = ActorCritic.initial(suite, seeds, layers=3, width=8)
-        tensors = {name: getattr(agent, name).double() for name in ("actors", "critics", "return_mean", "return_scale")}
+        tensors = {
+            name: getattr(agent, name).double()
+            for name in ("actors", "critics", "return_mean", "return_scale")
+        }
         # The last layer starts close to 0 and would make all policies act alike.
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(agent.actors.shape[1], generator=generator, dtype=torch.float64)

@@ -1,5 +1,7 @@
 """The linear baseline against least squares sample by sample."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_equals_least_squares_sample_by_sample(ends: float) -> None:
         slow = np.array(maml.linear_baseline(*columns(rollout, policy), DISCOUNT)).T
         # The value beyond a step that only resets serves nobody.
         served = np.concatenate([np.ones((1, 3), dtype=bool), rollout.real[:, policy]])
-        np.testing.assert_allclose(values[:, policy][served], slow[served], rtol=1e-7)
+        np.testing.assert_allclose(values[:, policy][served], slow[served], rtol=1e-7, atol=1e-9)
 
 
 def test_is_exact_where_returns_are_in_its_span() -> None:
@@ -73,3 +75,20 @@ def test_rows_are_fitted_apart() -> None:
     after = linear_baseline(rollout, DISCOUNT)
     np.testing.assert_array_equal(before[:, 0], after[:, 0])
     assert np.abs(after[:, 1] - before[:, 1]).max() > 1
+
+
+@pytest.mark.parametrize("constants", [(0.0,), (255.0, 255.0), (1000.0, 2000.0, 3000.0), (1e4, 1e4)])
+def test_constants_in_observations_change_nothing(constants: tuple[float, ...]) -> None:
+    plain = random_rollout(0.2)
+    beside = torch.tensor(constants).expand(*plain.observations.shape[:-1], -1)
+    observations = torch.cat([plain.observations, beside], dim=-1)
+    values = linear_baseline(replace(plain, observations=observations), DISCOUNT)
+    np.testing.assert_allclose(values, linear_baseline(plain, DISCOUNT), atol=1e-9)
+
+
+def test_units_of_observations_and_rewards_do_not_matter() -> None:
+    plain = random_rollout(0.2)
+    units = torch.tensor([1e-6, 1e5], dtype=torch.float64)
+    scaled = replace(plain, observations=units * plain.observations, rewards=1e-9 * plain.rewards)
+    values = linear_baseline(scaled, DISCOUNT)
+    np.testing.assert_allclose(1e9 * values, linear_baseline(plain, DISCOUNT), atol=1e-9)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradex.learners import Layout, Rollout, discounted_advantages
-from gradex.learners.returns import EpisodeReturns, ReturnScale
+from gradex.learners.returns import EpisodeReturns, RunningReturns, TaskReturns
 from tests.oracles import gae
 
 LAYOUT = Layout.of([[2], [0, 1]], copies=2)
@@ -124,25 +124,84 @@ def test_an_episode_succeeds_if_it_is_flagged_at_any_step() -> None:
     assert 0 < np.mean(expected) < 1
 
 
-def test_the_scale_is_the_deviation_of_all_discounted_returns_so_far() -> None:
-    scale = ReturnScale(LAYOUT, 0.9, np.zeros(2))
-    seen: list[list[float]] = [[], []]
+@given(seed=st.integers(0, 2**31))
+def test_moments_and_explained_variance_are_those_of_each_task_by_itself(seed: int) -> None:
+    rollout = random_rollouts(1, 12, seed)[0]
+    values = np.random.default_rng(seed).normal(size=(13, *LAYOUT.real.shape))
+    ours = TaskReturns.of(rollout, values, 0.9, 3)
+    seen: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    for policy, environment in np.argwhere(LAYOUT.real):
+        place = np.s_[:, policy, environment]
+        advantages = gae.advantages(
+            rollout.rewards[place], values[place], rollout.terminated[place], rollout.ended[place], 0.9, 1.0
+        )
+        own = seen.setdefault((int(policy), int(LAYOUT.tasks[policy, environment])), [])
+        own += [
+            (values[t, policy, environment] + advantages[t], values[t, policy, environment])
+            for t in range(12)
+            if rollout.real[t, policy, environment]
+        ]
+    for place in np.ndindex(2, 3):
+        if place not in seen:
+            assert np.isnan(ours.mean[place]) and np.isnan(ours.explained_variance[place])
+            continue
+        returns, known = np.array(seen[place]).T
+        assert ours.mean[place] == pytest.approx(returns.mean(), abs=1e-9)
+        assert ours.variance[place] == pytest.approx(returns.var(), abs=1e-9)
+        explained = 1 - (returns - known).var() / returns.var()
+        assert ours.explained_variance[place] == pytest.approx(explained, abs=1e-6)
+
+
+def test_a_perfect_critic_explains_all_and_a_constant_one_nothing() -> None:
+    rollout = random_rollouts(1, 12)[0]
+    nothing = np.zeros((13, *LAYOUT.real.shape))
+    ended = rollout.ended | (np.arange(12) == 11)[:, None, None]
+    rollout = replace(rollout, ended=ended, terminated=ended)
+    returns = discounted_advantages(rollout.rewards, nothing, ended, ended, 0.9, 1.0)
+    perfect = np.concatenate([returns, nothing[:1]])
+    present = np.array([[False, False, True], [True, True, False]])
+    for values, expected in ((perfect, 1.0), (nothing + 7, 0.0)):
+        explained = TaskReturns.of(rollout, values, 0.9, 3).explained_variance
+        np.testing.assert_allclose(explained[present], expected, atol=1e-9)
+        assert np.isnan(explained[~present]).all()
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_running_moments_take_a_tenth_of_the_latest_returns_in_any_unit(unit: float) -> None:
+    nan = float("nan")
+    returns = TaskReturns(
+        unit * np.array([[10.0, 5.0, nan, 3.0]]), unit**2 * np.array([[4.0, 0.0, nan, 0.0]]), np.zeros((1, 4))
+    )
+    before = unit * np.array([[0.0, 0.0, 2.0, 3.0]]), unit * np.array([[3.0, 0.0, 1.0, 0.0]])
+    mean, scale = returns.scale(*before)
+    np.testing.assert_allclose(mean, unit * np.array([[1.0, 5.0, 2.0, 3.0]]))
+    # First and second moment move by a tenth; a constant's scale is its size, and what was not met stays.
+    mixed = np.sqrt(0.9 * 9 + 0.1 * (4 + 100) - 1)
+    np.testing.assert_allclose(scale, unit * np.array([[mixed, 5.0, 1.0, 3.0]]))
+
+
+def test_a_task_that_always_pays_nothing_has_the_scale_one() -> None:
+    returns = TaskReturns(np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((1, 1)))
+    assert returns.scale(np.zeros((1, 1)), np.zeros((1, 1)))[1].tolist() == [[1.0]]
+
+
+def test_running_returns_have_the_deviation_of_all_discounted_rewards_so_far() -> None:
+    ours = RunningReturns(LAYOUT, 0.9, np.array([[0, 0, 0], [0, 2.5, 0.0]]))
+    seen: dict[tuple[int, int], list[float]] = {}
     running = np.zeros(LAYOUT.real.shape)
     for rollout in random_rollouts(3, 6):
-        ours = scale.update(rollout)
+        scale = ours.update(rollout)
         for t in range(6):
             for policy, environment in np.argwhere(LAYOUT.real):
                 place = policy, environment
                 running[place] = 0.9 * running[place] + rollout.rewards[t][place]
                 if rollout.real[t][place]:
-                    seen[policy].append(float(running[place]))
+                    key = (int(policy), int(LAYOUT.tasks[place]))
+                    seen.setdefault(key, []).append(float(running[place]))
                 if rollout.ended[t][place]:
                     running[place] = 0
-        np.testing.assert_allclose(ours, [np.std(each) for each in seen], rtol=1e-12)
-
-
-@pytest.mark.parametrize(("known", "expected"), [([0.0, 0.0], [1.0, 1.0]), ([2.5, 0.0], [2.5, 1.0])])
-def test_a_scale_of_nothing_is_one_and_a_known_scale_stays(known: list[float], expected: list[float]) -> None:
-    rollout = random_rollouts(1, 3)[0]
-    rollout.rewards[:] = 0
-    assert ReturnScale(LAYOUT, 0.9, np.array(known)).update(rollout).tolist() == expected
+        expected = np.zeros((2, 3))
+        for place, each in seen.items():
+            expected[place] = np.std(each)
+        expected[1, 1] = 2.5  # known, and kept
+        np.testing.assert_allclose(scale, expected, rtol=1e-9)

@@ -14,8 +14,8 @@ from gymnasium import spaces
 
 from gradex import MetaPolicy, SurrogateEstimator
 from gradex.learners import SAC, ActorCritic, Collector, Rollout, evaluate
-from gradex.learners.soft_advantages import soft_advantages
 from gradex.tasks import TaskSuite
+from tests.environments import scripted, scripted_suite
 from tests.oracles.sac import OnePolicySAC
 from tests.test_determinism import disturb, states
 
@@ -190,36 +190,39 @@ def test_a_policy_learns() -> None:
     assert (after.success == 1).all()
 
 
-# ---------------------------------------------------------------------- advantages
-def test_advantages_have_mean_zero_under_the_policy_and_follow_the_critics() -> None:
-    suite = SUITES["hover"]()
-    agent = fresh(suite, [0])
-    collector = Collector(suite, [[0, 1, 2, 3]], 250, [0])
-    rollout = collector.collect(agent, 8)
-    collector.close()
-    advantages = soft_advantages(agent, rollout, seed=0)
-    real = rollout.real[:, 0]
-    spread = advantages[real].std()
-    assert abs(advantages[real].mean()) < 4 * spread / real.sum() ** 0.5
-    # Sample by sample, by the formula, with many actions in place of the expectation.
-    distribution, draws = agent.policy.distribution, 4_000
-    generator = torch.Generator().manual_seed(0)
-    for t, environment in ((0, 3), (4, 600)):
-        observation = rollout.observations[t, 0, environment].expand(1, draws, -1)
-        task = torch.full((1, draws), int(rollout.tasks[0, environment]))
-        outputs, own = agent.policy.outputs(agent.actors, observation, task)
-        temperature = agent.more["log_temperature"][0, task[0, 0]].exp()
+def test_the_unit_of_rewards_changes_nothing() -> None:
+    def trained(unit: float) -> ActorCritic:
+        # Whole numbers, which a unit does not round.
+        rewards = [[-2.0, 1.0, 3.0], [0.0, 4.0, 1.0, 2.0]]
+        space = spaces.Box(-1, 1, (1,), np.float32)
+        tasks = {
+            str(task): scripted([unit * reward for reward in own], action_space=space)
+            for task, own in enumerate(rewards)
+        }
+        suite = scripted_suite(**tasks)
+        return SETTINGS.train(fresh(suite, [0]), suite, [[0, 1]], 120, [0])[0]
 
-        def soft(actions: torch.Tensor) -> torch.Tensor:
-            inputs = torch.cat([observation, distribution.squashed(actions)], dim=-1)  # noqa: B023
-            values = agent.critic.forward(agent.critics, inputs, task).amin(dim=-1)  # noqa: B023
-            return values - temperature * distribution.log_prob(outputs, own, actions)  # noqa: B023
+    one, other = trained(1.0), trained(2.0**-30)
+    close(rows(other), rows(one), 1e-9)
+    torch.testing.assert_close(2.0**30 * other.return_scale, one.return_scale)
 
-        noise = torch.randn(1, draws, 2, generator=generator, dtype=torch.float64)
-        others = soft(distribution.sample(outputs, own, noise))
-        taken = soft(rollout.actions[t, 0, environment].expand(1, draws, -1))[0, 0]
-        error = abs(float(taken - others.mean()) - advantages[t, environment])
-        assert error < 4 * float(others.std()) * (1 / 8 + 1 / draws) ** 0.5
+
+def test_a_task_that_comes_with_a_scale_keeps_it(suite: TaskSuite) -> None:
+    known = torch.tensor([[3.5, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    start = replace(fresh(suite, [0]), return_scale=known)
+    trained, history = SETTINGS.train(start, suite, [[0, 1]], 120, [0])
+    assert float(trained.return_scale[0, 0]) == pytest.approx(3.5)
+    assert trained.return_scale[0, 1] > 0 and not trained.return_scale[0, 2:].any()
+    assert history.explained_variance.max() <= 1
+
+
+def test_values_are_those_of_the_lesser_critic_for_the_mode(suite: TaskSuite) -> None:
+    agent = replace(fresh(suite, [0]), return_scale=torch.tensor([[1.0, 3.0, 1, 1]], dtype=torch.float64))
+    observations, tasks = torch.rand(1, 5, suite.observation_space.shape[0]).double(), torch.ones(1, 5).long()
+    outputs, _ = agent.policy.outputs(agent.actors, observations, tasks)
+    mode = torch.tanh(outputs[..., : outputs.shape[-1] // 2])
+    both = agent.critic.forward(agent.critics, torch.cat([observations, mode], dim=-1), tasks)
+    torch.testing.assert_close(agent.values(observations, tasks), 3 * both.amin(dim=-1))
 
 
 def test_a_meta_policy_goes_the_whole_way(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Transitions: how many, which, and with what advantages."""
+"""Transitions: what is kept of a simulation, and its advantages against the slow version."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,29 +6,35 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
-from gradex.learners import MAML, PPO, ActorCritic, Collector
-from gradex.learners.experience import rollout_advantages
+from gradex.learners import ActorCritic, Collector, Rollout, Transitions, collect_transitions
+from gradex.learners.cross_fitting import cross_fitted_advantages
 from gradex.tasks import TaskSuite
 from tests.environments import scripted, scripted_suite
-from tests.oracles import gae
-from tests.oracles.ppo import module
+from tests.learners.test_baseline import random_rollout
+from tests.oracles.advantages import cross_fitted
 
 Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
 Limited = Callable[[TaskSuite, int], list[int]]
 
 
-def with_critic(agent: ActorCritic) -> ActorCritic:
-    """Single precision, and a scale of returns, as after training."""
-    return replace(
-        agent, actors=agent.actors.float(), critics=agent.critics.float(), return_scale=torch.tensor([2.0])
-    )
+def collect(
+    agent: ActorCritic, suite: TaskSuite, steps: int, copies: int | None, seed: int = 0, trace: float = 0.9
+) -> Transitions:
+    agent = replace(agent, actors=agent.actors.float(), critics=agent.critics.float())
+    return collect_transitions(agent, suite, steps, copies, seed, trace)
+
+
+def episodes_of(rollout: Rollout) -> np.ndarray:
+    before = np.cumsum(rollout.ended, axis=0) - rollout.ended
+    return before * rollout.tasks.size + np.arange(rollout.tasks.size).reshape(rollout.tasks.shape)
 
 
 @pytest.mark.parametrize("copies", [1, 3])
 def test_equally_many_real_steps_of_every_task(fresh: Fresh, copies: int) -> None:
     suite = TaskSuite.make("navigation", n=3, horizon=5)
-    transitions = PPO(trace=0.9).transitions(with_critic(fresh(suite, [0])), suite, 40, copies, 0)
+    transitions = collect(fresh(suite, [0]), suite, 40, copies)
     assert len(transitions) == 120
     assert np.bincount(transitions.tasks).tolist() == [40, 40, 40]
     # Navigation observes the time that is left: 0 belongs to the step that resets.
@@ -43,92 +49,109 @@ def test_equally_many_real_steps_of_every_task(fresh: Fresh, copies: int) -> Non
     }
     assert all(len(tasks) == 1 for tasks in owners.values())
     assert len(owners) >= 3 * 8
-    # Within an episode of five steps, no two chosen steps are the same.
+    # Within an episode of five steps, no two steps are the same.
     steps = np.column_stack([transitions.episodes, np.round(transitions.observations[:, 2] * 5)])
     assert len(np.unique(steps, axis=0)) == len(steps)
 
 
 def test_episodes_of_one_step_suffice(fresh: Fresh) -> None:
     suite = scripted_suite(one=scripted([1]), two=scripted([1, 2]))
-    transitions = PPO(trace=0.9).transitions(with_critic(fresh(suite, [0])), suite, 1000, 3, 0)
+    transitions = collect(fresh(suite, [0]), suite, 1000, 3)
     assert np.bincount(transitions.tasks).tolist() == [1000, 1000]
     first = transitions.tasks == 0
     assert len(np.unique(transitions.episodes[first])) == 1000
     assert (transitions.observations[first] == 0).all()
     assert transitions.observations[~first].max() == 1
+    # What always pays the same has no advantages, and no noise in their place.
+    assert not transitions.advantages[first].any()
 
 
-@pytest.mark.parametrize("ends", ["terminated", "truncated"])
-def test_advantages_are_those_of_the_slow_version(fresh: Fresh, ends: str) -> None:
-    suite = scripted_suite(a=scripted([1, -2, 3, 0.5], ends), b=scripted([0, 1, 0], ends))
-    agent = with_critic(fresh(suite, [0]))
-    copies, steps_per_task, seed, trace = 2, 50, 4, 0.8
-    transitions = PPO(trace=trace).transitions(agent, suite, steps_per_task, copies, seed)
-    rollout = Collector(suite, [[0, 1]], copies, [seed]).collect(agent, 512)
-    critic = module(agent.critic, agent.critics[0].double())
-    # What an advantage is before it is normalised, by task, episode and time.
-    expected: dict[tuple[int, int, float], float] = {}
-    for place in range(2 * copies):
-        task = int(rollout.tasks[0, place])
-        hot = torch.nn.functional.one_hot(torch.tensor(task), 2).expand(513, 2)
-        with torch.no_grad():
-            values = 2.0 * critic(
-                torch.cat([rollout.observations[:, 0, place], hot], dim=1).double()
-            ).squeeze(1)
-        flags = (rollout.terminated[:, 0, place].tolist(), rollout.ended[:, 0, place].tolist())
-        advantages = gae.advantages(
-            rollout.rewards[:, 0, place].tolist(), values.tolist(), *flags, suite.discount, trace
-        )
-        episode = 0
-        for t, advantage in enumerate(advantages):
-            if rollout.real[t, 0, place]:
-                expected[
-                    (episode * 2 * copies + place, task, float(rollout.observations[t, 0, place, 0]))
-                ] = advantage
-            episode += flags[1][t]
-    keys = zip(transitions.episodes, transitions.tasks, transitions.observations[:, 0], strict=True)
-    raw = np.array([expected[(int(episode), int(task), float(time))] for episode, task, time in keys])
-    for task in range(2):
-        mine = raw[transitions.tasks == task]
-        normalised = (mine - mine.mean()) / (mine.std() + 1e-8)
-        np.testing.assert_allclose(transitions.advantages[transitions.tasks == task], normalised, atol=1e-5)
+@pytest.mark.parametrize("steps", [40, 44, 2048])
+def test_every_step_that_was_simulated_is_kept(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    suite = TaskSuite.make("navigation", n=3, horizon=20)
+    simulated: list[int] = []
+    gather = Collector.collect
 
+    def spy(self: Collector, *arguments: object) -> Rollout:
+        rollout = gather(self, *arguments)  # type: ignore[arg-type]
+        simulated.append(rollout.steps)
+        return rollout
 
-def test_maml_measures_every_task_against_a_baseline_of_its_own(fresh: Fresh) -> None:
-    suite = TaskSuite.make("navigation", n=3, horizon=6)
-    agent, copies, seed, settings = fresh(suite, [0]), 4, 7, MAML(trace=0.7)
-    transitions = settings.transitions(agent, suite, 20, copies, seed)
+    monkeypatch.setattr(Collector, "collect", spy)
+    transitions = collect(fresh(suite, [0]), suite, steps, None)
+    # No more than an environment's last step each beyond what is kept.
+    assert len(transitions) <= sum(simulated) < len(transitions) + 3 * 16
     for task in range(3):
-        rollout = Collector(suite, [range(3)], copies, [seed]).collect(agent, 10)
-        places = slice(task * copies, (task + 1) * copies)
-        one = replace(
-            rollout,
-            observations=rollout.observations[:, :, places],
-            actions=rollout.actions[:, :, places],
-            rewards=rollout.rewards[:, :, places],
-            terminated=rollout.terminated[:, :, places],
-            ended=rollout.ended[:, :, places],
-            real=rollout.real[:, :, places],
-            success=None,
-            tasks=rollout.tasks[:, places],
-        )
-        alone = rollout_advantages(one, suite.discount, 0.7)[:, 0]
+        # The first steps of every environment, none left out in between.
         own = transitions.tasks == task
-        # A step is known by what was seen and done: all episodes begin in the same place.
-        steps = torch.cat([one.observations[:-1, 0], one.actions[:, 0]], dim=-1).flatten(0, 1).tolist()
-        known = {tuple(step): value for step, value in zip(steps, alone.ravel(), strict=True)}
-        chosen = np.column_stack([transitions.observations[own], transitions.actions[own]])
-        raw = np.array([known[tuple(step)] for step in chosen.tolist()])
-        expected = (raw - raw.mean()) / (raw.std() + 1e-8)
-        np.testing.assert_allclose(transitions.advantages[own], expected, rtol=1e-6)
+        for episode in set(transitions.episodes[own]):
+            left = np.sort(
+                np.round(transitions.observations[own & (transitions.episodes == episode)][:, 2] * 20)
+            )
+            assert left.max() == 20 and (np.diff(left) == 1).all()
+
+
+@pytest.mark.parametrize("trace", [0.0, 0.8, 1.0])
+@pytest.mark.parametrize("ends", [0.0, 0.3])
+def test_advantages_are_those_of_the_slow_version(ends: float, trace: float) -> None:
+    rollout = random_rollout(ends, steps=40)
+    ours = cross_fitted_advantages(rollout, episodes_of(rollout), 0.9, trace)
+    for task in range(2):
+        own = {
+            name: getattr(rollout, name)[:, task : task + 1]
+            for name in ("observations", "actions", "rewards", "terminated", "ended", "real")
+        }
+        slow = cross_fitted(replace(rollout, **own, tasks=rollout.tasks[task : task + 1]), 0.9, trace)
+        real = rollout.real[:, task]
+        np.testing.assert_allclose(ours[:, task][real], slow[real], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e6])
+def test_the_unit_of_a_task_changes_nothing(fresh: Fresh, unit: float) -> None:
+    def transitions(scale: float) -> Transitions:
+        rewards = [[1.0, -2.0, 3.0, 0.5], [0.0, 1.0, 0.0, 4.0]]
+        space = spaces.Box(-1, 1, (1,), np.float32)
+        tasks = {
+            str(task): scripted(
+                [scale**task * reward for reward in own], observed={1: task}, action_space=space
+            )
+            for task, own in enumerate(rewards)
+        }
+        return collect(fresh(suite := scripted_suite(**tasks), [0]), suite, 50, 4)
+
+    one, other = transitions(1.0), transitions(unit)
+    np.testing.assert_allclose(other.advantages, one.advantages, atol=1e-6)
+
+
+def test_noise_of_an_episode_does_not_move_its_own_baseline() -> None:
+    """Without cross-fitting a baseline with many features follows the returns that it is to judge."""
+    rng = np.random.default_rng(0)
+    steps, environments, features = 20, 12, 40
+    shape = (steps, 1, environments)
+    # Every episode sees a constant of its own and pays noise at the end.
+    own = rng.normal(size=(1, 1, environments, features)) * np.ones((steps + 1, 1, 1, 1))
+    rewards = np.zeros(shape)
+    rewards[-1, 0] = rng.normal(size=environments)
+    ended = np.zeros(shape, dtype=bool)
+    ended[-1] = True
+    rollout = Rollout(
+        torch.from_numpy(own), torch.zeros(shape), rewards, ended, ended, np.ones(shape, dtype=bool), None,
+        np.zeros((1, environments), dtype=np.int64),
+    )  # fmt: skip
+    advantages = cross_fitted_advantages(rollout, episodes_of(rollout), 1.0, 1.0)
+    # A fit on all episodes would leave nothing of the returns; most of them must be left.
+    assert np.corrcoef(advantages[0, 0], rewards[-1, 0])[0, 1] > 0.8
+    assert advantages[0, 0].std() > 0.7 * rewards[-1, 0].std()
 
 
 def test_where_environments_do_not_fit_tasks_come_in_pieces(fresh: Fresh, limited: Limited) -> None:
     suite = TaskSuite.make("navigation", n=5, horizon=5)
-    agent = with_critic(fresh(suite, [0]))
-    whole = PPO().transitions(agent, suite, 40, 3, 0)
+    agent = fresh(suite, [0])
+    whole = collect(agent, suite, 40, 3)
     environments = limited(suite, 7)  # three copies of two tasks
-    pieces = PPO().transitions(agent, suite, 40, 3, 0)
+    pieces = collect(agent, suite, 40, 3)
     assert environments == [6, 6, 3]
     assert pieces.tasks.tolist() == whole.tasks.tolist() == np.repeat(np.arange(5), 40).tolist()
     owners = {
@@ -143,8 +166,8 @@ def test_where_environments_do_not_fit_tasks_come_in_pieces(fresh: Fresh, limite
 
 def test_a_seed_fixes_them_and_another_one_gives_others(fresh: Fresh) -> None:
     suite = TaskSuite.make("cartpole", n=2)
-    agent = with_critic(fresh(suite, [0]))
-    one, again, other = (PPO().transitions(agent, suite, 30, 4, seed) for seed in (1, 1, 2))
+    agent = fresh(suite, [0])
+    one, again, other = (collect(agent, suite, 30, 4, seed) for seed in (1, 1, 2))
     for name in ("observations", "actions", "advantages", "tasks", "episodes"):
         np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
     assert not np.array_equal(one.observations, other.observations)
@@ -156,4 +179,6 @@ def test_bad_amounts_are_named(fresh: Fresh) -> None:
         with pytest.raises(
             ValueError, match=f"cannot keep {steps} steps of {copies} copies: ask for at least 2 steps"
         ):
-            PPO().transitions(fresh(suite, [0]), suite, steps, copies, 0)
+            collect(fresh(suite, [0]), suite, steps, copies)
+    with pytest.raises(ValueError, match=r"λ of the advantages is 1\.5: choose a number from 0 to 1"):
+        collect(fresh(suite, [0]), suite, 20, 4, trace=1.5)

@@ -53,7 +53,7 @@ def linear_baseline(columns: list[list[Step]], last: list[np.ndarray], discount:
     def features(observation: np.ndarray, elapsed: int) -> np.ndarray:
         time = elapsed / length
         state = observation.astype(np.float64)
-        return np.concatenate([state, state**2, [time, time**2, time**3, 1.0]])
+        return np.concatenate([state, state**2, [time, time**2, time**3]])
 
     rows, targets = [], []
     for column in columns:
@@ -66,14 +66,26 @@ def linear_baseline(columns: list[list[Step]], last: list[np.ndarray], discount:
             if step.real:
                 rows.append(features(step.observation, step.elapsed))
                 targets.append(paid)
-    size = len(rows[0])
-    design = np.concatenate([np.stack(rows), np.sqrt(1e-5) * np.eye(size)])
-    weights, *_ = np.linalg.lstsq(design, np.concatenate([targets, np.zeros(size)]), rcond=None)
-    values = []
-    for column, final in zip(columns, last, strict=True):
-        each = [float(features(step.observation, step.elapsed) @ weights) for step in column]
-        values.append([*each, float(features(final, column[-1].elapsed + 1) @ weights)])
-    return values
+    samples = np.stack(rows)
+    mean, deviation = samples.mean(axis=0), samples.std(axis=0)
+    constant = deviation <= 1e-6 * np.abs(mean)
+
+    def scaled(row: np.ndarray) -> np.ndarray:
+        return np.where(constant, 0.0, (row - mean) / np.where(constant, 1.0, deviation))
+
+    size = len(mean)
+    ridge = np.sqrt(1e-5 * len(samples)) * np.eye(size)
+    design = np.concatenate([np.stack([scaled(row) for row in samples]), ridge])
+    centred = np.concatenate([np.array(targets) - np.mean(targets), np.zeros(size)])
+    weights, *_ = np.linalg.lstsq(design, centred, rcond=None)
+
+    def value(observation: np.ndarray, elapsed: int) -> float:
+        return float(np.mean(targets) + scaled(features(observation, elapsed)) @ weights)
+
+    return [
+        [*(value(step.observation, step.elapsed) for step in column), value(final, column[-1].elapsed + 1)]
+        for column, final in zip(columns, last, strict=True)
+    ]
 
 
 class OnePolicyMAML:

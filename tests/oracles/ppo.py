@@ -179,7 +179,10 @@ class OnePolicyPPO:
                         for sample, advantage in zip(column, advantages, strict=True)
                         if sample.real
                     ]
-            new_mean, new_square = float(np.mean(returns)), float(np.var(returns)) + float(np.mean(returns)) ** 2
+            new_mean, new_square = (
+                float(np.mean(returns)),
+                float(np.var(returns)) + float(np.mean(returns)) ** 2,
+            )
             if task in self.moments:  # a tenth of the new first and second moment
                 square = 0.9 * (scale**2 + mean**2) + 0.1 * new_square
                 mean = 0.9 * mean + 0.1 * new_mean

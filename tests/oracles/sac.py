@@ -55,6 +55,9 @@ class OnePolicySAC:
         self.resets = [False] * len(self.places)
         self.rings: dict[int, list[Step]] = {task: [] for task in subset}
         self.added = dict.fromkeys(subset, 0)
+        #: Discounted rewards up to every step, by task, and those of the episodes that run.
+        self.discounted: dict[int, list[float]] = {task: [] for task in subset}
+        self.running = [0.0] * len(self.places)
         space = suite.action_space
         self.low, self.high = (torch.tensor(end, dtype=torch.float64) for end in (space.low, space.high))
         self.target_entropy = -len(space.low) if settings.target_entropy is None else settings.target_entropy
@@ -93,12 +96,20 @@ class OnePolicySAC:
             )
             for place, task in enumerate(self.places):
                 if not self.resets[place]:
+                    self.running[place] = self.suite.discount * self.running[place] + float(rewards[place])
+                    self.discounted[task].append(self.running[place])
                     step = Step(
-                        before[place].tolist(), actions[place], settings.reward_scale * float(rewards[place]),
+                        before[place].tolist(), actions[place], float(rewards[place]),
                         self.observation[place].tolist(), bool(terminated[place]), task,
                     )  # fmt: skip
                     self.remember(task, step)
                 self.resets[place] = bool(terminated[place] or truncated[place])
+                if self.resets[place]:
+                    self.running[place] = 0.0
+
+    def scale(self, task: int) -> float:
+        """Give what a reward of this task is divided by."""
+        return float(np.std(self.discounted[task])) / self.settings.reward_scale
 
     def remember(self, task: int, step: Step) -> None:
         ring, place = self.rings[task], self.added[task] % self.settings.capacity
@@ -132,7 +143,9 @@ class OnePolicySAC:
                 action, log_density = self.draw(step.following, each)
                 following = self.value(self.targets, step.following, action, step.task).min()
                 soft = following - temperatures[step.task] * log_density
-                target = step.reward + (0.0 if step.terminated else self.suite.discount * soft)
+                target = step.reward / self.scale(step.task) + (
+                    0.0 if step.terminated else self.suite.discount * soft
+                )
             values = self.value(self.critics, step.observation, step.action, step.task)
             critic_losses.append(0.5 * ((values - target) ** 2).sum())
         self.descend(self.critic_adam, self.critic_parameters, critic_losses)
