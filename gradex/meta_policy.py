@@ -279,21 +279,21 @@ class MetaPolicy:
     ) -> Transitions:
         """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
 
-        The advantage of a step is measured against a linear baseline, fitted to the returns of the same task's
-        other episodes: it needs no critic, and is the same whatever unit a task is paid in.
+        The advantage of a step is measured against a linear baseline, fitted to the returns of the same
+        task's other episodes: it needs no critic, and is the same whatever unit a task is paid in.
 
         Parameters
         ----------
         steps_per_task : int
             N / n; the paper uses 2048. No more are simulated, but for resets.
         copies : int, optional
-            Environments per task, hence the least number of different episodes. By default as few as see whole
-            episodes, if the horizon allows, but 8 to 16.
+            Environments per task, hence the least number of different episodes. By default as few as see
+            whole episodes, if the horizon allows, but 8 to 16.
         seed : int, optional
             By default derived from this policy's seed.
         gae_lambda : float
-            λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and the
-            noise of what comes late counts less.
+            λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and
+            the noise of what comes late counts less.
         """
         seed = self.seed + _COLLECTION if seed is None else seed
         return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda)

@@ -119,9 +119,14 @@ class ActorCritic:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "ActorCritic":
         """Change every tensor."""
-        changed = {name: change(rows) for name, rows in self.tensors.items()}
-        more = {name: changed.pop(f"more.{name}") for name in self.more}
-        return replace(self, **changed, more=more)
+        return replace(
+            self,
+            actors=change(self.actors),
+            critics=change(self.critics),
+            return_mean=change(self.return_mean),
+            return_scale=change(self.return_scale),
+            more={name: change(rows) for name, rows in self.more.items()},
+        )
 
 
 def built(

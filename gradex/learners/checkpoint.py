@@ -17,7 +17,6 @@ from gradex.learners.actor_critic import ActorCritic
 from gradex.policies import Network, Policy
 
 _FORMAT = "gradex.ActorCritic/2"
-_RETURNS = ("return_mean", "return_scale")
 
 
 def save(path: str | Path, agent: ActorCritic, description: Mapping[str, Any]) -> None:
@@ -30,7 +29,7 @@ def save(path: str | Path, agent: ActorCritic, description: Mapping[str, Any]) -
     tensors = {f"policy.{name}": tensor for name, tensor in _named(agent.policy, agent.actors).items()}
     tensors |= {f"critic.{name}": tensor for name, tensor in _named(agent.critic, agent.critics).items()}
     tensors |= {f"more.{name}": tensor for name, tensor in agent.more.items()}
-    tensors |= {name: getattr(agent, name) for name in _RETURNS}
+    tensors |= {"return_mean": agent.return_mean, "return_scale": agent.return_scale}
     header = {"format": _FORMAT, "description": json.dumps(description)}
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +74,8 @@ def restore(shape: ActorCritic, tensors: Mapping[str, Tensor]) -> ActorCritic:
         shape,
         actors=_rows(shape.policy, tensors, "policy"),
         critics=_rows(shape.critic, tensors, "critic"),
-        **{name: _checked(tensors, name, getattr(shape, name).shape[1:]) for name in _RETURNS},
+        return_mean=_checked(tensors, "return_mean", shape.return_mean.shape[1:]),
+        return_scale=_checked(tensors, "return_scale", shape.return_scale.shape[1:]),
         more={name: _checked(tensors, f"more.{name}", rows.shape[1:]) for name, rows in shape.more.items()},
     )
 

@@ -128,8 +128,8 @@ class PPO(Learner):
         if kept.state is not None:
             parameters.copy_(kept.state["parameters"])
             optimiser.restore(kept.state)
-            known = {name: kept.state[name] for name in ("return_mean", "return_scale")}
-            agent = replace(moved(agent), **known)
+            mean, scale = (kept.state[name] for name in ("return_mean", "return_scale"))
+            agent = replace(moved(agent), return_mean=mean, return_scale=scale)
         bar = steps_bar(rollouts * per_rollout, description)
         with bar, threads_for(per_rollout // self.minibatches):
             bar.update(kept.begun * per_rollout)
@@ -142,8 +142,8 @@ class PPO(Learner):
                 done = (iteration + 1) * per_rollout
                 episodes.update(rollout, done, returns.explained_variance)
                 rate = rates * (1 - 0.9 * iteration / rollouts)
-                known = (rollout, estimates, collector.layout, suite.discount)
-                self._improve(agent, *known, streams, optimiser, rate)
+                batch = Batch.of(agent, rollout, estimates, suite.discount, self.trace, self.standardise)
+                self._improve(agent, batch, collector.layout, streams, optimiser, rate)
                 agent = moved(agent)
                 bar.update(per_rollout)
                 if observe is not None:
@@ -157,16 +157,13 @@ class PPO(Learner):
     def _improve(
         self,
         agent: ActorCritic,
-        rollout: Rollout,
-        estimates: Float[np.ndarray, "times policies environments"],
+        batch: Batch,
         layout: Layout,
-        discount: float,
         streams: Streams,
         optimiser: Adam,
         rate: Tensor,
     ) -> None:
         """Take the epochs of one rollout; `optimiser` holds the parameters."""
-        batch = Batch.of(agent, rollout, estimates, discount, self.trace, self.standardise)
         batch = batch.to(optimiser.parameters.device)
         padding = np.repeat(~layout.real, self.steps, axis=1)
         actors, critics = optimiser.parameters.split([agent.policy.size, agent.critic.size], dim=1)
@@ -221,5 +218,5 @@ def _rescaled(
     mean, scale = task_returns(agent, rollout.tasks)
     returns = TaskReturns.of(rollout, mean + scale * estimates, suite.discount, len(suite))
     known = (rows.double().numpy() for rows in (agent.return_mean, agent.return_scale))
-    mean, scale = (torch.from_numpy(array).to(agent.return_scale) for array in returns.scale(*known))
-    return replace(agent, return_mean=mean, return_scale=scale), returns
+    new_mean, new_scale = (torch.from_numpy(array).to(agent.return_scale) for array in returns.scale(*known))
+    return replace(agent, return_mean=new_mean, return_scale=new_scale), returns

@@ -146,9 +146,10 @@ class TaskReturns:
     ) -> tuple[Float[np.ndarray, "policies tasks"], Float[np.ndarray, "policies tasks"]]:
         """Take these returns into a running mean and standard deviation of earlier ones.
 
-        The latest rollout counts a tenth, those before it a tenth of the rest, and so on: returns grow by orders
-        of magnitude along a training, and a critic is to resolve those of now. Where nothing is known (a scale
-        of 0) the rollout's own are taken, and where nothing varies the scale is the size of the mean, or 1.
+        The latest rollout counts a tenth, those before it a tenth of the rest, and so on: returns grow by
+        orders of magnitude along a training, and a critic is to resolve those of now. Where nothing is known
+        (a scale of 0) the rollout's own are taken, and where nothing varies the scale is the size of the
+        mean, or 1.
 
         Parameters
         ----------
@@ -167,9 +168,9 @@ class TaskReturns:
 class RunningReturns:
     """Running deviation of the discounted rewards of each policy in each task.
 
-    For learners that see an episode step by step: at each step it takes Σ γᵏ r over the steps that are behind,
-    not those that follow, as reward normalisation usually does. A task that comes with a scale keeps it, as its
-    critic was fitted to it.
+    For learners that see an episode step by step: at each step it takes Σ γᵏ r over the steps that are
+    behind, not those that follow, as reward normalisation usually does. A task that comes with a scale keeps
+    it, as its critic was fitted to it.
 
     Parameters
     ----------

@@ -89,12 +89,18 @@ class Rollout:
     def joined(cls, pieces: Sequence["Rollout"]) -> "Rollout":
         """Put rollouts that one collector gave one after the other into one."""
         last = pieces[-1]
-        arrays = ("rewards", "terminated", "ended", "real")
+        rewards, terminated, ended, real = (
+            np.concatenate([getattr(piece, name) for piece in pieces])
+            for name in ("rewards", "terminated", "ended", "real")
+        )
         success = [piece.success for piece in pieces if piece.success is not None]
         return cls(
             torch.cat([*(piece.observations[:-1] for piece in pieces), last.observations[-1:]]),
             torch.cat([piece.actions for piece in pieces]),
-            *(np.concatenate([getattr(piece, name) for piece in pieces]) for name in arrays),
+            rewards,
+            terminated,
+            ended,
+            real,
             np.concatenate(success) if len(success) == len(pieces) else None,
             last.tasks,
         )

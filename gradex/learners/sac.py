@@ -64,8 +64,8 @@ class SAC(Learner):
     temperature : float
         α of every task at the start, in units of the deviation of its returns.
     reward_scale : float
-        Rewards, in units of the deviation of their task's returns, are multiplied by it before anything learns
-        from them.
+        Rewards, in units of the deviation of their task's returns, are multiplied by it before anything
+        learns from them.
     max_norm : float, optional
         The gradients of each policy's actor and critics are scaled down to this norm.
 

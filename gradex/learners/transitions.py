@@ -54,9 +54,9 @@ def collect_transitions(
 ) -> Transitions:
     """Run a single policy in `copies` environments of every task and keep the first `steps_per_task` steps.
 
-    Every task is simulated until it has that many steps, and no further than the task whose environments reset
-    most often needs. No critic is asked: advantages are measured against a baseline that is fitted task by
-    task on these very episodes, see `gradex.learners.cross_fitting`.
+    Every task is simulated until it has that many steps, and no further than the task whose environments
+    reset most often needs. No critic is asked: advantages are measured against a baseline that is fitted task
+    by task on these very episodes, see `gradex.learners.cross_fitting`.
 
     Parameters
     ----------
@@ -65,7 +65,8 @@ def collect_transitions(
     suite : TaskSuite
     steps_per_task : int
     copies : int or None
-        Environments of each task. None takes as few as see whole episodes, if the horizon allows, but 8 to 16.
+        Environments of each task. None takes as few as see whole episodes, if the horizon allows, but 8 to
+        16.
     seed : int
     trace : float
         λ of generalised advantage estimation.

@@ -51,8 +51,8 @@ def network(
     gain : float
         Scale of the last layer at the start.
     layer_norm : bool
-        Normalise the hidden layers of perceptrons, with one head or many; the others stay as their papers have
-        them.
+        Normalise the hidden layers of perceptrons, with one head or many; the others stay as their papers
+        have them.
 
     Raises
     ------

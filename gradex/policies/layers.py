@@ -92,7 +92,7 @@ class LayeredNetwork(Network):
 def hidden(
     outputs: Float[Tensor, "policies batch width"], layer_norm: bool
 ) -> Float[Tensor, "policies batch width"]:
-    """Pass what an affine layer gives through tanh, after it was brought to mean 0 and variance 1 if wished."""
+    """Pass what an affine layer gives through tanh, normalised over the layer before if wished."""
     return tanh(F.layer_norm(outputs, outputs.shape[-1:]) if layer_norm else outputs)
 
 

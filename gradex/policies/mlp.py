@@ -32,8 +32,8 @@ class MLP(LayeredNetwork):
     gain : float
         Scale of the last layer at the start; small for a policy, so that it starts close to uniform.
     layer_norm : bool
-        Whether what comes before each tanh is brought to mean 0 and variance 1 over the layer (Ba et al. 2016,
-        arXiv 1607.06450), without parameters.
+        Whether what comes before each tanh is brought to mean 0 and variance 1 over the layer (Ba et al.
+        2016, arXiv 1607.06450), without parameters.
     """
 
     features: int

@@ -41,8 +41,8 @@ class MultiHead(LayeredNetwork):
     gain : float
         Scale of each head at the start.
     layer_norm : bool
-        Whether what comes before each tanh is brought to mean 0 and variance 1 over the layer (Ba et al. 2016,
-        arXiv 1607.06450), without parameters.
+        Whether what comes before each tanh is brought to mean 0 and variance 1 over the layer (Ba et al.
+        2016, arXiv 1607.06450), without parameters.
     """
 
     features: int
