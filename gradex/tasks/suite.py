@@ -113,9 +113,12 @@ class TaskSuite(ABC):
 
     @staticmethod
     def from_gymnasium(
-        environments: Mapping[str, Callable[[], gymnasium.Env]], groups: Sequence[int] | None = None
+        environments: Mapping[str, Callable[[], gymnasium.Env] | str], groups: Sequence[int] | None = None
     ) -> "TaskSuite":
-        """Build a suite from your own Gymnasium environments; see `gradex.tasks.custom`."""
+        """Build a suite from functions that make your own Gymnasium environments, or from their ids.
+
+        See `gradex.tasks.custom` for what is asked of them and how their observations are scaled.
+        """
         from gradex.tasks.custom import Custom
 
         return Custom.create(environments, groups)
@@ -139,6 +142,10 @@ class TaskSuite(ABC):
             name = config["family"]
             raise ValueError(f"a {name!r} suite cannot be rebuilt from its config: pass the suite itself")
         return family([Task(**task) for task in config["tasks"]], **config["options"])
+
+    def on_scale_of(self: Family, config: Mapping[str, Any]) -> Family:
+        """Give this suite with the scale of observations that another had, by its `config`."""
+        return self
 
     # ------------------------------------------------------------------ a suite as a sequence of tasks
     def __len__(self) -> int:
