@@ -68,6 +68,14 @@ def test_a_fresh_policy_is_close_to_uniform() -> None:
         (spaces.Discrete(5), Categorical(5)),
         (spaces.Discrete(3, start=2), Categorical(3)),
         (spaces.Box(-1, 1, (4,), np.float32), Gaussian(4)),
+        (spaces.Box(-np.inf, np.inf, (2,), np.float32), Gaussian(2)),
+        (spaces.Box(0, np.inf, (2,), np.float64), Gaussian(2)),
+        (spaces.Box(np.finfo(np.float32).min, np.finfo(np.float32).max, (1,), np.float32), Gaussian(1)),
+        (spaces.Box(0, 255, (2,), np.uint8), Gaussian(2, (127.5, 127.5), (127.5, 127.5))),
+        (
+            spaces.Box(np.array([-1, 100, -np.inf, 3]), np.array([1, 200, 0, 3]), dtype=np.float64),
+            Gaussian(4, (0.0, 150.0, 0.0, 3.0), (1.0, 50.0, 1.0, 1.0)),
+        ),
     ],
 )
 def test_the_distribution_fits_the_action_space(space: gymnasium.Space, expected: object) -> None:
