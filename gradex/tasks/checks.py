@@ -27,13 +27,13 @@ def factories(environments: Any) -> dict[str, Factory]:
 
     Raises
     ------
-    TypeError, ValueError
+    ValueError
         If it is no such mapping, is empty, or if two names are the same as text.
     """
     if not isinstance(environments, Mapping):
-        raise TypeError(
-            f"environments is a {type(environments).__name__}: give a mapping of names to functions, such as "
-            "{'a': make_a, 'b': make_b}"
+        raise ValueError(
+            f"environments is no mapping but a {type(environments).__name__}: give one of names "
+            "to functions, such as {'a': make_a, 'b': make_b}"
         )
     if not environments:
         raise ValueError("environments is empty: a suite needs at least one task")
@@ -50,12 +50,12 @@ def _factory(name: str, given: Any) -> Factory:
     if isinstance(given, str):
         return functools.partial(gymnasium.make, given)
     if isinstance(given, gymnasium.Env):
-        raise TypeError(
+        raise ValueError(
             f"task {name!r} is an environment: give a function that makes a new one at each call, or a class"
         )
     if not callable(given):
-        raise TypeError(
-            f"task {name!r} is a {type(given).__name__}: give a function that makes a gymnasium.Env"
+        raise ValueError(
+            f"task {name!r} is {one_line(repr(given))}: give a function that makes a gymnasium.Env"
         )
     return given
 

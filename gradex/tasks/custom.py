@@ -33,7 +33,7 @@ class Custom(TaskSuite):
     -----
     Observations may have any scale. The first time that somebody asks for `typical_observation`, which is
     when the first policy is made, about 2,000 steps are taken with random actions, at least 20 in each task,
-    by a seed of their own. A number that is of order one, at most 5 and with a deviation of at least 0.1 or
+    by a seed of their own. A number that is of order one, at most 5 and with a deviation of at least 0.05 or
     none at all, is left as it is. Any other is centred and divided by its deviation, or by a fifth of its
     largest distance from the centre if that is more; where it does not vary it is divided by its size.
     Sub-suites share what was measured, and policies keep it on disk (see `MetaPolicy.load`), so that it is
@@ -58,7 +58,7 @@ class Custom(TaskSuite):
 
     @classmethod
     def create(
-        cls, environments: Mapping[str, Factory | str], groups: Sequence[int] | None = None
+        cls, environments: Mapping[Any, Factory | str], groups: Sequence[int] | None = None
     ) -> "Custom":
         """Check the environments and make the suite.
 
@@ -72,12 +72,11 @@ class Custom(TaskSuite):
 
         Raises
         ------
-        TypeError
-            If this is no mapping, or an environment itself stands where a function should.
         ValueError
-            If there is no environment, if one cannot be made, if spaces differ or are of a kind that no
-            policy here can serve, if an environment breaks Gymnasium's interface, if two names are equal, or
-            if `groups` does not have a whole number for each task.
+            If this is no mapping or empty, if an environment cannot be made or stands where a function
+            should, if spaces differ or are of a kind that no policy here can serve, if an environment breaks
+            Gymnasium's interface, if two names are equal, or if `groups` does not have a whole number for
+            each task.
         """
         factories = checks.factories(environments)
         labels = checks.labels(groups, len(factories))

@@ -53,23 +53,17 @@ class Plain(gymnasium.Wrapper):
         return {} if told is None else {"success": self._number("success", told) > 0}
 
     def _number(self, what: str, value: Any) -> float:
-        """Read a number or a flag, which may be the only entry of an array."""
-        try:
-            if isinstance(value, int | float):  # most are, and reading arrays takes longer
-                return float(value)
-            array = np.asarray(value)
-            if array.size == 1 and array.dtype.kind in "buif":
-                return float(array.item())
-        except Exception:  # whatever a strange object throws, it is no number
-            array = None
-        raise ValueError(f"task {self._task!r} gives {what} {one_line(repr(value))}: give one number")
+        found = _number(value)
+        if found is None:
+            raise ValueError(f"task {self._task!r} gives {what} {one_line(repr(value))}: give one number")
+        return found
 
 
 class Checked(gymnasium.Wrapper):
     """An environment before Gymnasium's checker, which shall not look at what nobody here needs.
 
-    Infos are empty, as it compares them; flags may be NumPy's; and an episode may be cut off after one step,
-    which it takes for a fault.
+    Infos are empty, as it compares them; rewards and flags are read as in a run; and an episode may be cut
+    off after one step, which it takes for a fault.
     """
 
     def __init__(self, environment: gymnasium.Env) -> None:
@@ -81,12 +75,11 @@ class Checked(gymnasium.Wrapper):
         result = self.env.step(action)
         if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
             return result
-        observation, reward, *flags, _ = result
-        if isinstance(reward, np.ndarray) and reward.size == 1:
-            reward = reward.item()
-        if all(isinstance(flag, bool | np.bool_) for flag in flags):
-            flags = [bool(any(flags)), False]
-        return observation, reward, *flags, {}
+        observation, reward, terminated, truncated, _ = result
+        numbers = [_number(each) for each in (reward, terminated, truncated)]
+        if None in numbers:
+            return (*result[:4], {})  # the checker says what is wrong with them
+        return observation, numbers[0], any(numbers[1:]), False, {}
 
 
 def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,6 +90,17 @@ def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
         return (result[0], {}) if sound else result
 
     return emptied
+
+
+def _number(value: Any) -> float | None:
+    """Read a number or a truth value, which may be the only entry of an array; None if it is neither."""
+    try:
+        if isinstance(value, int | float):  # most are, and reading arrays takes longer
+            return float(value)
+        array = np.asarray(value)
+        return float(array.item()) if array.size == 1 and array.dtype.kind in "buif" else None
+    except Exception:  # whatever a strange object throws, it is no number
+        return None
 
 
 def one_line(thing: object) -> str:

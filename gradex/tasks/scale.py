@@ -18,7 +18,7 @@ Scale = tuple[tuple[float, ...], tuple[float, ...]]
 #: Steps of a look, over all tasks and at least in each; and how often each task starts anew meanwhile.
 _STEPS, _LEAST, _STARTS = 2000, 20, 4
 #: Numbers are of order one if none is larger, and if their deviation is not smaller.
-_LARGEST, _SMALLEST = 5.0, 0.1
+_LARGEST, _SMALLEST = 5.0, 0.05
 #: No observation of the look is farther from the centre than so many spreads.
 _FARTHEST = 5.0
 #: Deviations smaller than this share of the size are rounding of single precision.

@@ -113,7 +113,7 @@ class TaskSuite(ABC):
 
     @staticmethod
     def from_gymnasium(
-        environments: Mapping[str, Callable[[], gymnasium.Env] | str], groups: Sequence[int] | None = None
+        environments: Mapping[Any, Callable[[], gymnasium.Env] | str], groups: Sequence[int] | None = None
     ) -> "TaskSuite":
         """Build a suite from functions that make your own Gymnasium environments, or from their ids.
 
