@@ -21,8 +21,9 @@ _STEPS, _LEAST, _STARTS = 2000, 20, 4
 _LARGEST, _SMALLEST = 5.0, 0.05
 #: No observation of the look is farther from the centre than so many spreads.
 _FARTHEST = 5.0
-#: Deviations smaller than this share of the size are rounding of single precision.
-_ROUNDING = 1e-6
+#: Deviations smaller than this share of the size, or than this, are rounding of single precision: brought to
+#: order one, what moves later would be enormous.
+_ROUNDING, _NOISE = 1e-6, 1e-7
 
 
 class ObservationScale:
@@ -68,7 +69,7 @@ def scale_of(observations: Float[np.ndarray, "times features"]) -> Scale | None:
         return None
     size, centre = np.abs(seen).max(axis=0), seen.mean(axis=0)
     spread = np.maximum(seen.std(axis=0), np.abs(seen - centre).max(axis=0) / _FARTHEST)
-    constant = spread <= _ROUNDING * size
+    constant = (spread <= _ROUNDING * size) | (spread <= _NOISE)
     spread = np.where(constant, np.maximum(size, 1.0), spread)
     usual = (size <= _LARGEST) & (constant | (spread >= _SMALLEST))
     if usual.all():
@@ -95,4 +96,4 @@ def _look(make: Callable[[], gymnasium.Env], actions: gymnasium.Space, steps: in
 def _rounded(centre: float, spread: float) -> tuple[float, float]:
     """Keep two digits: environments that differ by rounding have the same scale."""
     digits = 1 - floor(log10(spread))
-    return round(centre, digits), round(spread, digits)
+    return round(centre, digits) + 0.0, round(spread, digits)  # + 0.0: no -0.0

@@ -31,6 +31,7 @@ UNIFORM = RNG.uniform(-1, 1, 4000)
         (np.zeros(4000), 0.0, 1.0),
         (np.full(4000, -4.0), 0.0, 1.0),
         (np.eye(1, 4000)[0], 0.0, 1.0),
+        (1e-9 * UNIFORM, 0.0, 1.0),
         # By deviation: that of a uniform number is 0.577.
         (UNIFORM + 100, 100.0, 0.58),
         (1e-3 * UNIFORM, 0.0, 5.8e-4),
