@@ -1,6 +1,7 @@
 """What a user's environment must be before a suite takes it."""
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
@@ -20,6 +21,8 @@ Factory = Callable[[], gymnasium.Env]
 _HARMLESS = ("infinity", "symmetric and normalized", "unwrapped version", "although similar")
 #: Where its complaints come from; all other warnings are the environment's own.
 _CHECKERS = (env_checker.__file__, passive_env_checker.__file__)
+#: They are written for terminals.
+_COLOUR = re.compile(r"\x1b\[\d*m")
 
 
 def factories(environments: Any) -> dict[str, Factory]:
@@ -155,7 +158,7 @@ def _problem(environment: gymnasium.Env) -> str | None:
             told = str(problem) if isinstance(problem, AssertionError | gymnasium.error.Error) else ""
             return one_line(told) or one_line(problem)
     complaints = [
-        one_line(warning.message)
+        one_line(_COLOUR.sub("", str(warning.message)).removeprefix("WARN: "))
         for warning in caught
         if issubclass(warning.category, UserWarning) and warning.filename in _CHECKERS
     ]

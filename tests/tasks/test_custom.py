@@ -44,6 +44,13 @@ class WrongType(Drift):
         return np.array([self.place, self.drift])
 
 
+class Listed(Drift):
+    """Observes in a list."""
+
+    def _observe(self) -> Any:
+        return super()._observe().tolist()
+
+
 class Pushed(Drift):
     """Takes a push instead of a choice."""
 
@@ -117,7 +124,16 @@ SHARED = Drift()
             r"task 'a' has actions MultiDiscrete.*TransformAction",
         ),
         ({"good": Drift, "bad": Unseeded}, None, "task 'bad' breaks Gymnasium's interface.*super"),
-        ({"bad": WrongType}, None, "task 'bad' breaks Gymnasium's interface.*"),
+        (
+            {"bad": WrongType},
+            None,
+            "task 'bad' breaks Gymnasium's interface.*not within the observation space",
+        ),
+        (
+            {"bad": Listed},
+            None,
+            r"check_env passes: The obs returned by the `reset\(\)` method was expecting a numpy array, .* 'list'>$",
+        ),
         (
             {"a": lambda: SHARED},
             None,
