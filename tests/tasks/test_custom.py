@@ -132,7 +132,7 @@ SHARED = Drift()
         (
             {"bad": Listed},
             None,
-            r"check_env passes: The obs returned by the `reset\(\)` method was expecting a numpy array, .* 'list'>$",
+            r"passes: The obs returned by the `reset\(\)` method was expecting a numpy array, .* 'list'>$",
         ),
         (
             {"a": lambda: SHARED},
