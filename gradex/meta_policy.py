@@ -325,7 +325,7 @@ class MetaPolicy:
         path : path
         suite : TaskSuite, optional
             Needed for suites made by `TaskSuite.from_gymnasium`, whose environments are code and not in the
-            file.
+            file. The scale of their observations is: it is that of training.
 
         Raises
         ------
@@ -341,7 +341,7 @@ class MetaPolicy:
             raise ValueError(
                 f"{str(path)!r} does not describe a policy of this version ({error}): save it again"
             ) from None
-        suite = suite or TaskSuite.from_config(described)
+        suite = TaskSuite.from_config(described) if suite is None else suite.on_scale_of(described)
         meta = cls(suite, network, learner, seed, layers, width)
         meta.agent_ = checkpoint.restore(meta.initial([seed]), tensors)
         meta.history_ = history

@@ -70,6 +70,7 @@ def collect_episodes(
     pieces: list[Rollout] = []
     while not (rounds := _rounds(pieces, copies, steps_per_task)).all():
         if suite.horizon is None and len(pieces) * _CHUNK >= _PATIENCE:
+            collector.close()
             task = suite.tasks[subsets[0][int(np.argmin(rounds[0]))]].name
             raise ValueError(
                 f"task {task!r} has too few whole episodes after {_PATIENCE} steps: give its environment a "

@@ -89,6 +89,7 @@ def _episodes(
     steps = 0
     while owing.any():
         if suite.horizon is None and steps >= _PATIENCE:
+            collector.close()
             task = suite.tasks[int(collector.layout.tasks[owing][0])].name
             raise ValueError(
                 f"an episode of task {task!r} has not ended after {steps} steps: give its environment a time "

@@ -39,9 +39,12 @@ class EpisodeReturns:
         policy = np.broadcast_to(np.arange(self._shape[0])[:, None], self._layout.tasks.shape)
         self._reports_success |= rollout.success is not None
         flags = np.zeros(rollout.ended.shape, dtype=bool) if rollout.success is None else rollout.success
-        for reward, flag, ended in zip(rollout.rewards, flags, rollout.ended, strict=True):
+        for reward, flag, ended, real in zip(
+            rollout.rewards, flags, rollout.ended, rollout.real, strict=True
+        ):
             self._running += reward
-            self._succeeded |= flag
+            # What a reset says is no deed of the episode that it begins.
+            self._succeeded |= flag & real
             if ended.any():
                 place = (policy[ended], self._layout.tasks[ended])
                 np.add.at(total, place, self._running[ended])

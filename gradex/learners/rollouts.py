@@ -133,10 +133,10 @@ class Collector:
         self.suite = suite
         # A suite may make its spaces anew whenever it is asked.
         self._space = suite.action_space
-        self.layout = Layout.of(subsets, copies)
         members = [task for subset in subsets for task in subset]
         each = [seed for subset, seed in zip(subsets, seeds, strict=True) for _ in subset]
         self.simulator = suite[members].simulator(copies, each, first)
+        self.layout = Layout.of(subsets, copies)
         mode = self.simulator.metadata.get("autoreset_mode")
         if mode != AutoresetMode.NEXT_STEP:
             raise ValueError(f"the simulator resets by {mode}: give one with AutoresetMode.NEXT_STEP")
@@ -156,7 +156,8 @@ class Collector:
         space = self._space
         if isinstance(space, gymnasium.spaces.Discrete):
             return flat + space.start
-        return np.clip(flat, space.low, space.high).astype(space.dtype)
+        inside = np.clip(flat, space.low, space.high)
+        return (np.rint(inside) if np.issubdtype(space.dtype, np.integer) else inside).astype(space.dtype)
 
     def begin_resets(self) -> None:
         """Let simulators reset before the next rollout, meanwhile, where all of them are about to.
@@ -188,11 +189,18 @@ class Collector:
         Raises
         ------
         ValueError
-            If a simulator returns an observation or a reward that is not finite.
+            If a simulator returns an observation or a reward that is not finite. The simulator is closed when
+            this fails, whatever the reason.
         """
         if choose not in ("sample", "mode"):
             raise ValueError(f"actions are chosen by {choose!r}: use 'sample' or 'mode'")
-        agent = agent.to("cpu")
+        try:
+            return self._collect(agent.to("cpu"), steps, choose)
+        except BaseException:
+            self.close()
+            raise
+
+    def _collect(self, agent: ActorCritic, steps: int, choose: str) -> Rollout:
         distribution = agent.policy.distribution
         policies, environments = self.layout.real.shape
         # Noise is drawn for the real places only, so that padding does not shift a policy's stream.

@@ -105,12 +105,52 @@ class Categorical(ActionDistribution):
 class Gaussian(ActionDistribution):
     """`dimensions` independent normal actions.
 
-    The outputs are the means; the log-standard-deviations are parameters of their own. Actions are not
-    squashed: the learner clips them to the action space when it hands them to a simulator, and the density is
-    that of the action before clipping.
+    The outputs are the means, in units of `half_width` from `centre`; the log-standard-deviations, in the
+    same units, are parameters of their own. Actions are not squashed: the learner clips them to the action
+    space when it hands them to a simulator, and the density is that of the action before clipping.
+
+    Attributes
+    ----------
+    dimensions : int
+    centre, half_width : tuple of float, optional
+        Where the actions of a fresh policy lie and how far they spread; 0 and 1 by default.
     """
 
     dimensions: int
+    centre: tuple[float, ...] = ()
+    half_width: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        centre = self.centre or (0.0,) * self.dimensions
+        half_width = self.half_width or (1.0,) * self.dimensions
+        if not all(number > 0 for number in half_width):
+            raise ValueError(f"a half-width of {min(half_width)} leaves no choice: choose positive numbers")
+        # The default is left unsaid: equal distributions compare equal, and nothing is computed for it.
+        scaled = any(centre) or any(number != 1 for number in half_width)
+        object.__setattr__(self, "centre", centre if scaled else ())
+        object.__setattr__(self, "half_width", half_width if scaled else ())
+
+    def __repr__(self) -> str:
+        # Without a scale as it has always been: trainings on disk are told apart by it.
+        scale = f", centre={self.centre}, half_width={self.half_width}" if self.centre else ""
+        return f"Gaussian(dimensions={self.dimensions}{scale})"
+
+    @classmethod
+    def of(cls, space: gymnasium.spaces.Box) -> "Gaussian":
+        """Fit a one-dimensional Box: where it ends on both sides, a fresh policy acts in shares of its range.
+
+        Ends at the limits of single precision count as none, and a range of one point as one of width 2.
+        """
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        limit = np.finfo(np.float32).max
+        ends = (np.abs(low) < limit) & (np.abs(high) < limit)
+        low, high = np.where(ends, low, -1.0), np.where(ends, high, 1.0)
+        half = high / 2 - low / 2
+        return cls(
+            space.shape[0],
+            tuple((high / 2 + low / 2).tolist()),
+            tuple(np.where(half > 0, half, 1.0).tolist()),
+        )
 
     @property
     def outputs(self) -> int:
@@ -125,19 +165,34 @@ class Gaussian(ActionDistribution):
         return {"log_std": (self.dimensions,)}
 
     def sample(self, outputs, own, noise):  # type: ignore[no-untyped-def]
-        return outputs + own["log_std"].exp().unsqueeze(1) * noise
+        return self._stretched(outputs + own["log_std"].exp().unsqueeze(1) * noise)
 
     def mode(self, outputs):  # type: ignore[no-untyped-def]
-        return outputs
+        return self._stretched(outputs)
 
     def log_prob(self, outputs, own, actions):  # type: ignore[no-untyped-def]
         log_std = own["log_std"].unsqueeze(1)
-        standardised = (actions - outputs) * (-log_std).exp()
-        return -(0.5 * standardised**2 + log_std + 0.5 * log(2 * pi)).sum(dim=-1)
+        standardised = (self._shares(actions) - outputs) * (-log_std).exp()
+        return -(0.5 * standardised**2 + log_std + 0.5 * log(2 * pi)).sum(dim=-1) - self._log_volume
 
     def entropy(self, outputs, own):  # type: ignore[no-untyped-def]
-        each = (own["log_std"] + 0.5 * (1 + log(2 * pi))).sum(dim=-1, keepdim=True)
+        each = (own["log_std"] + 0.5 * (1 + log(2 * pi))).sum(dim=-1, keepdim=True) + self._log_volume
         return each.expand(outputs.shape[:2])
+
+    @property
+    def _log_volume(self) -> float:
+        """Log-Jacobian of the scale: a constant, which no gradient sees."""
+        return sum(map(log, self.half_width))
+
+    def _stretched(self, shares: Tensor) -> Tensor:
+        if not self.centre:
+            return shares
+        return shares.new_tensor(self.centre) + shares.new_tensor(self.half_width) * shares
+
+    def _shares(self, actions: Tensor) -> Tensor:
+        if not self.centre:
+            return actions
+        return (actions - actions.new_tensor(self.centre)) / actions.new_tensor(self.half_width)
 
 
 @dataclass(frozen=True)

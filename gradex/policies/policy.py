@@ -17,7 +17,7 @@ from gradex.streams import Streams
 
 
 def action_distribution(space: gymnasium.Space) -> ActionDistribution:
-    """Choose the distribution that fits an action space.
+    """Choose the distribution that fits an action space, and its scale.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def action_distribution(space: gymnasium.Space) -> ActionDistribution:
     if isinstance(space, gymnasium.spaces.Discrete):
         return Categorical(int(space.n))
     if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
-        return Gaussian(space.shape[0])
+        return Gaussian.of(space)
     raise ValueError(f"action space {space} is not supported: use Discrete or a one-dimensional Box")
 
 

@@ -16,8 +16,8 @@ from gradex.streams import Streams
 class Standardised(Network):
     """A network that sees (s - centre) / spread in place of an observation s.
 
-    Both are constants of the suite: nothing of them is learned or estimated, so that a policy stays a
-    function of its parameters alone.
+    Both are constants of the suite, known or measured before training: nothing of them changes while a policy
+    learns, so that it stays a function of its parameters alone.
 
     Attributes
     ----------

@@ -1,10 +1,11 @@
 """Ranges of task parameters: how a suite spreads its own tasks over them and draws unseen ones."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from gradex.tasks.options import plain
 
 
 def latin_grid(
@@ -51,12 +52,13 @@ def as_range(
 
     The interval is open unless `closed`.
     """
-    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    found = plain(value)
+    pair = tuple(found) if isinstance(found, Sequence) else (found, found)
 
     def inside(end: Any) -> bool:
-        if not isinstance(end, Real):
+        if not isinstance(end, int | float) or isinstance(end, bool):
             return False
-        return low <= float(end) <= high if closed else low < float(end) < high
+        return low <= end <= high if closed else low < end < high
 
     if len(pair) != 2 or not all(map(inside, pair)):
         raise ValueError(

@@ -1,7 +1,8 @@
 """Scalar Gymnasium environments as one simulator: stepped in turn, each with a random stream of its own."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium
@@ -9,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from jaxtyping import Int
 
-from gradex.tasks.simulator import Reset, environment_seeds
+from gradex.tasks.simulator import Reset, Step, environment_seeds
 
 
 class SequentialSimulator(SyncVectorEnv):
@@ -27,13 +28,33 @@ class SequentialSimulator(SyncVectorEnv):
         self, factories: Sequence[Callable[[], gymnasium.Env]], seeds: Int[np.ndarray, " environments"]
     ) -> None:
         self._seeds = seeds
-        wrapped = [functools.partial(_with_episode_seeds, make) for make in factories]
-        super().__init__(wrapped, autoreset_mode=AutoresetMode.NEXT_STEP)
+        made: list[gymnasium.Env] = []
+        wrapped = [functools.partial(_with_episode_seeds, make, made) for make in factories]
+        try:
+            super().__init__(wrapped, autoreset_mode=AutoresetMode.NEXT_STEP)
+        except BaseException:
+            close_all(made)
+            raise
+
+    def step(self, actions: np.ndarray) -> Step:
+        with self._closing_on_failure():
+            return super().step(actions)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
         if seed is not None:
             self._seeds = environment_seeds(seed, self.num_envs)
-        return super().reset(seed=self._seeds.tolist(), options=options)
+        with self._closing_on_failure():
+            return super().reset(seed=self._seeds.tolist(), options=options)
+
+    @contextlib.contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        """Close all environments where one fails: nobody comes back to the others."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):  # the failure matters, and it may be why closing fails
+                self.close()
+            raise
 
 
 class EpisodeSeeds(gymnasium.Wrapper):
@@ -51,5 +72,14 @@ class EpisodeSeeds(gymnasium.Wrapper):
         return self.env.reset(seed=int(state[0]) % 2**31, options=options)
 
 
-def _with_episode_seeds(make: Callable[[], gymnasium.Env]) -> gymnasium.Env:
-    return EpisodeSeeds(make())
+def close_all(environments: Sequence[gymnasium.Env]) -> None:
+    """Close environments that something else has failed with, each even if another does not close."""
+    for environment in environments:
+        with contextlib.suppress(Exception):
+            environment.close()
+
+
+def _with_episode_seeds(make: Callable[[], gymnasium.Env], made: list[gymnasium.Env]) -> gymnasium.Env:
+    environment = EpisodeSeeds(make())
+    made.append(environment)
+    return environment

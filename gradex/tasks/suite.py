@@ -1,12 +1,10 @@
-"""Tasks and suites of tasks: what shares a state space, an action space, a horizon and a discount."""
+"""Suites of tasks: what shares a state space, an action space, a horizon and a discount."""
 
 import difflib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, overload
 
 import gymnasium
 import numpy as np
@@ -14,34 +12,11 @@ import pandas as pd
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
+from gradex.tasks.options import MOST_ENVIRONMENTS, check_task_count, plain, read, seed_of, whole
+from gradex.tasks.selection import is_index, place, places
+from gradex.tasks.task import Task
+
 Family = TypeVar("Family", bound="TaskSuite")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One Markov decision process of a suite.
-
-    Attributes
-    ----------
-    name : str
-        Unique within its suite.
-    parameters : mapping of str to float
-        What sets this task apart: physical constants, reward weights, a goal.
-    group : int or None
-        The group it was planted in, where the suite has planted groups.
-    """
-
-    name: str
-    parameters: Mapping[str, float]
-    group: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The task in plain JSON types: `Task(**config)` gives it back."""
-        return {"name": self.name, "parameters": dict(self.parameters), "group": self.group}
 
 
 class TaskSuite(ABC):
@@ -113,13 +88,16 @@ class TaskSuite(ABC):
         name : str
             One of `TaskSuite.names()`.
         **options
-            `n`, `seed` and whatever the family's `create` takes.
+            `n`, at most 100,000, `seed` and whatever the family's `create` takes; NumPy's numbers are as good
+            as Python's.
 
         Raises
         ------
         ValueError
             If the name or an option is unknown, or a value is out of range.
         """
+        if not isinstance(name, str):
+            raise ValueError(f"{name!r} is no name of a suite: choose {', '.join(TaskSuite.names())}")
         family = TaskSuite._families.get(name)
         if family is None:
             near = difflib.get_close_matches(name, TaskSuite.names(), n=1, cutoff=0.3)
@@ -129,24 +107,18 @@ class TaskSuite(ABC):
         for option, value in options.items():
             if option not in known:
                 raise ValueError(f"suite {name!r} has no option {option!r}: it takes {', '.join(known)}")
-            wholes = {int: (int,), int | None: (int, type(None))}.get(known[option].annotation)
-            if isinstance(value, np.integer):
-                options[option] = int(value)
-            elif wholes and (isinstance(value, bool) or not isinstance(value, wholes)):
-                raise ValueError(f"{option} is {value!r}: give a whole number")
-            if known[option].annotation is float and not isinstance(value, int | float):
-                raise ValueError(f"{option} is {value!r}: give a number")
-            if known[option].annotation == Sequence[str] | None and not _are_names(value):
-                raise ValueError(f"{option} is {value!r}: give a list of names")
-        if options.get("seed", 0) < 0:
-            raise ValueError(f"seed is {options['seed']}: choose 0 or more")
+            options[option] = read(option, value, known[option].annotation)
+        check_task_count("n", options.get("n") or 0)
         return family.create(**options)
 
     @staticmethod
     def from_gymnasium(
-        environments: Mapping[str, Callable[[], gymnasium.Env]], groups: Sequence[int] | None = None
+        environments: Mapping[Any, Callable[[], gymnasium.Env] | str], groups: Sequence[int] | None = None
     ) -> "TaskSuite":
-        """Build a suite from your own Gymnasium environments; see `gradex.tasks.custom`."""
+        """Build a suite from functions that make your own Gymnasium environments, or from their ids.
+
+        See `gradex.tasks.custom` for what is asked of them and how their observations are scaled.
+        """
         from gradex.tasks.custom import Custom
 
         return Custom.create(environments, groups)
@@ -171,18 +143,55 @@ class TaskSuite(ABC):
             raise ValueError(f"a {name!r} suite cannot be rebuilt from its config: pass the suite itself")
         return family([Task(**task) for task in config["tasks"]], **config["options"])
 
+    def on_scale_of(self: Family, config: Mapping[str, Any]) -> Family:
+        """Give this suite with the scale of observations that another had, by its `config`."""
+        return self
+
     # ------------------------------------------------------------------ a suite as a sequence of tasks
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def __getitem__(self: Family, subset: Sequence[int]) -> Family:
-        """Give the sub-suite of these task indices, in this order; an index may come more than once."""
-        for index in subset:
-            if not -len(self) <= index < len(self):
-                raise ValueError(
-                    f"task {index} is not in a suite of {len(self)}: indices run from 0 to {len(self) - 1}"
-                )
-        return self._with_tasks([self.tasks[index] for index in subset])
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def __contains__(self, task: object) -> bool:
+        """Tell whether this task, or one of this name, is in the suite."""
+        return any(task in (each, each.name) for each in self.tasks)
+
+    @overload
+    def __getitem__(self, chosen: int | np.integer | str) -> Task: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __getitem__(self: Family, chosen: slice | Sequence[int] | Sequence[str] | np.ndarray) -> Family: ...
+
+    def __getitem__(self: Family, chosen: Any) -> Task | Family:
+        """Give a task, or a sub-suite.
+
+        Parameters
+        ----------
+        chosen : int, str, slice, sequence or array
+            An index or a name gives that `Task`; indices count from the end where they are negative. A slice,
+            a sequence of indices or of names, and a mask with a truth value for each task give the sub-suite
+            of these tasks, in this order; a task may come more than once.
+
+        Raises
+        ------
+        IndexError, KeyError
+            If there is no task with this one index, or of this one name.
+        ValueError
+            If a sequence asks for a task that is not there or for none, or a mask has another length.
+        TypeError
+            If it is none of these.
+        """
+        if isinstance(chosen, slice):
+            return self._with_tasks(self.tasks[chosen])
+        if isinstance(chosen, str) or is_index(chosen):
+            return self.tasks[place(self._names, chosen)]
+        return self._with_tasks([self.tasks[index] for index in places(self._names, chosen)])
+
+    @property
+    def _names(self) -> list[str]:
+        return [task.name for task in self.tasks]
 
     def _with_tasks(self: Family, tasks: Sequence[Task]) -> Family:
         return type(self)(tasks, **self.options)
@@ -199,11 +208,14 @@ class TaskSuite(ABC):
         Parameters
         ----------
         n : int
+            At most 100,000.
         seed : int
             The same seed draws the same tasks.
         """
+        n, seed = whole("n", n), seed_of(seed)
         if n < 1:
             raise ValueError(f"cannot draw {n} tasks: ask for at least 1")
+        check_task_count("n", n)
         return self._with_tasks(self.draw(n, np.random.default_rng([seed, 1])))
 
     # ------------------------------------------------------------------ simulation
@@ -213,7 +225,8 @@ class TaskSuite(ABC):
         Parameters
         ----------
         copies : int
-            Environments per task; environment `task * copies + copy` runs that copy of that task.
+            Environments per task; environment `task * copies + copy` runs that copy of that task. A simulator
+            has at most a million environments.
         seed : int or sequence of int
             One seed for all tasks, or one for each. Copy c of every task with the same seed sees the same
             random numbers, whichever other environments run beside it (common random numbers).
@@ -226,13 +239,30 @@ class TaskSuite(ABC):
             With `len(self) * copies` environments and next-step autoreset: the observation that ends an
             episode is returned as it is, and the step after it only resets (reward 0, action ignored).
         """
+        copies, first = whole("copies", copies), whole("first", first)
         if copies < 1:
             raise ValueError(f"copies is {copies}: at least one environment per task is needed")
-        seeds = np.broadcast_to(np.asarray(seed, dtype=np.int64), (len(self),))
-        states = [np.random.SeedSequence([int(s), 0]).generate_state(first + copies)[first:] for s in seeds]
+        if len(self) * copies > MOST_ENVIRONMENTS or not 0 <= first <= MOST_ENVIRONMENTS:
+            raise ValueError(
+                f"{copies} copies of {len(self)} tasks, from copy {first} on, are too many: a simulator "
+                f"has at most {MOST_ENVIRONMENTS:,} environments"
+            )
+        seeds = self._seeds(seed)
+        states = [np.random.SeedSequence([s, 0]).generate_state(first + copies)[first:] for s in seeds]
         tasks = [task for task in self.tasks for _ in range(copies)]
         # EnvPool takes seeds as signed 32-bit integers.
         return self.build(tasks, (np.concatenate(states) % 2**31).astype(np.int64))
+
+    def _seeds(self, seed: int | Sequence[int]) -> list[int]:
+        """Give the seed of each task."""
+        given = plain(seed)
+        if not isinstance(given, Sequence) or isinstance(given, str):
+            return [seed_of(given)] * len(self)
+        if len(given) != len(self):
+            raise ValueError(
+                f"seed has {len(given)} entries for {len(self)} tasks: give one integer, or one for each"
+            )
+        return [seed_of(each) for each in given]
 
     @property
     @abstractmethod
@@ -282,7 +312,3 @@ class TaskSuite(ABC):
     def _repr_html_(self) -> str:
         table = self.to_frame().to_html(index=False, float_format="{:.4g}".format, border=0)
         return f"<b>{self.family}</b>: {len(self)} tasks{table}"
-
-
-def _are_names(value: Any) -> bool:
-    return value is None or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value))

@@ -113,7 +113,7 @@ def test_an_episode_succeeds_if_it_is_flagged_at_any_step() -> None:
         finished: dict[tuple[int, int], list[bool]] = {}
         for t in range(4):
             for policy, environment in np.argwhere(LAYOUT.real):
-                flagged[policy, environment] |= success[t, policy, environment]
+                flagged[policy, environment] |= (success & rollout.real)[t, policy, environment]
                 if rollout.ended[t, policy, environment]:
                     key = (int(policy), int(LAYOUT.tasks[policy, environment]))
                     finished.setdefault(key, []).append(bool(flagged[policy, environment]))
@@ -122,6 +122,13 @@ def test_an_episode_succeeds_if_it_is_flagged_at_any_step() -> None:
     table = curves.to_frame()
     np.testing.assert_allclose(table.success, expected)
     assert 0 < np.mean(expected) < 1
+
+
+def test_what_a_reset_says_of_success_does_not_count() -> None:
+    curves = EpisodeReturns(LAYOUT, 3)
+    for number, rollout in enumerate(random_rollouts(6, 4)):
+        curves.update(replace(rollout, success=~rollout.real), number)
+    assert (curves.to_frame().success == 0).all()
 
 
 @given(seed=st.integers(0, 2**31))

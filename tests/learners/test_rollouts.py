@@ -112,7 +112,8 @@ def test_discrete_actions_start_where_the_space_starts(fresh: Fresh) -> None:
         return made[-1]
 
     suite = scripted_suite(only=make)
-    rollout = Collector(suite, [[0]], 1, [0]).collect(fresh(suite, [0]), 30)
+    agent = fresh(suite, [0])
+    rollout = Collector(suite, [[0]], 1, [0]).collect(agent, 30)
     assert set(rollout.actions.unique().tolist()) == {0, 1, 2}
     assert [int(action) for action in made[-1].actions] == (rollout.actions[:, 0, 0] - 1).tolist()
 
@@ -126,10 +127,50 @@ def test_continuous_actions_are_clipped_for_the_simulator_only(fresh: Fresh) -> 
         return made[-1]
 
     suite = scripted_suite(only=make)
-    rollout = Collector(suite, [[0]], 1, [0]).collect(fresh(suite, [0]), 30)
+    agent = fresh(suite, [0])
+    rollout = Collector(suite, [[0]], 1, [0]).collect(agent, 30)
     wanted, given = rollout.actions[:, 0, 0].numpy(), np.stack(made[-1].actions)
     assert wanted.max() > 0.2
     np.testing.assert_array_equal(given, np.clip(wanted, [-0.1, -2.0], [0.2, 0.0]).astype(np.float32))
+
+
+def test_whole_numbers_are_the_nearest(fresh: Fresh) -> None:
+    made: list[Scripted] = []
+
+    def make() -> Scripted:
+        made.append(scripted([0] * 50, action_space=spaces.Box(0, 255, (1,), np.uint8))())
+        return made[-1]
+
+    suite = scripted_suite(only=make)
+    agent = fresh(suite, [0])
+    rollout = Collector(suite, [[0]], 1, [0]).collect(agent, 30)
+    wanted, given = rollout.actions[:, 0, 0].numpy(), np.stack(made[-1].actions)
+    assert given.dtype == np.uint8
+    assert np.abs(np.clip(wanted, 0, 255) - given).max() <= 0.5
+    # Standard normal in units of half the range: about a third lies beyond it.
+    assert 5 < ((given > 0) & (given < 255)).sum() < 30
+
+
+def test_a_simulator_is_closed_where_a_run_fails(fresh: Fresh) -> None:
+    closed: list[object] = []
+
+    class Fails(Scripted):
+        def close(self) -> None:
+            closed.append(self)
+
+    def make() -> Scripted:
+        return Fails([0, 0, np.nan, 0])
+
+    suite = scripted_suite(sound=make, other=make)
+    agent = fresh(suite, [0])
+    closed.clear()
+    collector = Collector(suite, [[0, 1]], 1, [0])
+    with pytest.raises(ValueError, match="returned a reward that is not finite"):
+        collector.collect(agent, 10)
+    assert len(closed) == 2
+    closed.clear()
+    with pytest.raises(ValueError, match=r"100000000 copies of 2 tasks.* are too many"):
+        Collector(suite, [[0, 1]], 10**8, [0])
 
 
 def test_the_mode_needs_no_noise(fresh: Fresh) -> None:

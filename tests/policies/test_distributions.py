@@ -9,6 +9,8 @@ from gradex.policies import ActionDistribution, Categorical, Gaussian
 from gradex.streams import Streams
 
 POLICIES, BATCH = 3, 5
+#: Acts in shares of [100, 200] and of [-3, 0].
+SCALED = Gaussian(2, (150.0, -1.5), (50.0, 1.5))
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -20,11 +22,15 @@ def theirs(
 ) -> torch.distributions.Distribution:
     if isinstance(distribution, Categorical):
         return torch.distributions.Categorical(logits=outputs)
-    deviation = own["log_std"].exp().unsqueeze(1).expand_as(outputs)
-    return torch.distributions.Independent(torch.distributions.Normal(outputs, deviation), 1)
+    assert isinstance(distribution, Gaussian)
+    centre = outputs.new_tensor(distribution.centre or [0.0] * distribution.dimensions)
+    half_width = outputs.new_tensor(distribution.half_width or [1.0] * distribution.dimensions)
+    deviation = half_width * own["log_std"].exp().unsqueeze(1)
+    law = torch.distributions.Normal(centre + half_width * outputs, deviation.expand_as(outputs))
+    return torch.distributions.Independent(law, 1)
 
 
-@pytest.mark.parametrize("distribution", [Categorical(4), Categorical(2), Gaussian(1), Gaussian(3)])
+@pytest.mark.parametrize("distribution", [Categorical(4), Categorical(2), Gaussian(1), Gaussian(3), SCALED])
 def test_equals_torch(distribution: ActionDistribution) -> None:
     outputs = 3 * normal(POLICIES, BATCH, distribution.outputs)
     own = {name: normal(POLICIES, *shape, seed=1) for name, shape in distribution.parameters.items()}
@@ -80,7 +86,7 @@ def test_gaussian_samples_have_their_moments() -> None:
 def test_what_is_drawn_is_scored() -> None:
     """The mean of -log π over samples is the entropy, within its standard error."""
     draws = 20_000
-    for distribution in (Categorical(3), Gaussian(2)):
+    for distribution in (Categorical(3), Gaussian(2), SCALED):
         outputs = normal(1, 1, distribution.outputs).expand(1, draws, -1)
         own = {name: normal(1, *shape, seed=1) for name, shape in distribution.parameters.items()}
         draw = Streams([3]).normals if distribution.noise_shape else Streams([3]).uniforms
@@ -89,3 +95,22 @@ def test_what_is_drawn_is_scored() -> None:
         assert (
             abs(surprise.mean() - distribution.entropy(outputs, own)[0, 0]) < 4 * surprise.std() / draws**0.5
         )
+
+
+def test_a_range_of_actions_changes_no_gradient() -> None:
+    usual = Gaussian(2)
+    outputs, own = normal(POLICIES, BATCH, 2), {"log_std": normal(POLICIES, 2, seed=1)}
+    noise = normal(POLICIES, BATCH, 2, seed=2)
+
+    def gradients(distribution: Gaussian) -> list[torch.Tensor]:
+        leaves = outputs.clone().requires_grad_(), own["log_std"].clone().requires_grad_()
+        actions = distribution.sample(outputs, own, noise)
+        density = distribution.log_prob(leaves[0], {"log_std": leaves[1]}, actions)
+        return list(torch.autograd.grad(density.sum(), leaves))
+
+    for ours, expected in zip(gradients(SCALED), gradients(usual), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+    assert repr(usual) == "Gaussian(dimensions=2)"
+    assert usual == Gaussian(2, (0.0, 0.0), (1.0, 1.0)) != SCALED
+    with pytest.raises(ValueError, match=r"a half-width of 0.0 leaves no choice: choose positive numbers"):
+        Gaussian(1, (0.0,), (0.0,))

@@ -1,13 +1,17 @@
 """A policy: its network and the distribution's own parameters in one row."""
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
+from gradex import PPO, MetaPolicy
 from gradex.policies import MLP, Categorical, Gaussian, Policy, action_distribution
 from gradex.streams import Streams
+from gradex.tasks import TaskSuite
 from tests.oracles.ppo import module
 
 
@@ -68,10 +72,49 @@ def test_a_fresh_policy_is_close_to_uniform() -> None:
         (spaces.Discrete(5), Categorical(5)),
         (spaces.Discrete(3, start=2), Categorical(3)),
         (spaces.Box(-1, 1, (4,), np.float32), Gaussian(4)),
+        (spaces.Box(-np.inf, np.inf, (2,), np.float32), Gaussian(2)),
+        (spaces.Box(0, np.inf, (2,), np.float64), Gaussian(2)),
+        (spaces.Box(np.finfo(np.float32).min, np.finfo(np.float32).max, (1,), np.float32), Gaussian(1)),
+        (spaces.Box(0, 255, (2,), np.uint8), Gaussian(2, (127.5, 127.5), (127.5, 127.5))),
+        (
+            spaces.Box(np.array([-1, 100, -np.inf, 3]), np.array([1, 200, 0, 3]), dtype=np.float64),
+            Gaussian(4, (0.0, 150.0, 0.0, 3.0), (1.0, 50.0, 1.0, 1.0)),
+        ),
     ],
 )
 def test_the_distribution_fits_the_action_space(space: gymnasium.Space, expected: object) -> None:
     assert action_distribution(space) == expected
+
+
+class Aim(gymnasium.Env):
+    """Pays for closeness to three quarters of the range of actions."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        self.action_space = spaces.Box(low, high, (1,), np.float32)
+        self.low, self.width = low, high - low
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.time = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.time += 1
+        reward = -abs((float(action[0]) - self.low) / self.width - 0.75)
+        return np.full(1, self.time / 5, np.float32), reward, self.time >= 5, False, {}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 20), (100, 200), (-1500, 1500)])
+def test_ppo_learns_the_same_in_any_range_of_actions(low: float, high: float) -> None:
+    def trained(*ends: float) -> MetaPolicy:
+        suite = TaskSuite.from_gymnasium({"aim": lambda: Aim(*ends)})
+        return MetaPolicy(suite, layers=2, width=8, learner=PPO(steps=32, copies=2)).fit(256)
+
+    usual, ours = trained(-1, 1), trained(low, high)
+    start = usual.initial([usual.seed]).actors[0].numpy()
+    assert np.abs(usual.parameters - start).max() > 0.01
+    np.testing.assert_allclose(ours.parameters, usual.parameters, atol=1e-3)
 
 
 @pytest.mark.parametrize("space", [spaces.Box(-1, 1, (2, 2), np.float32), spaces.MultiDiscrete([2, 3])])

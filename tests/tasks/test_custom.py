@@ -1,11 +1,18 @@
 """Suites of a user's own environments, and what is said about environments that cannot be used."""
 
-from typing import Any
+import json
+import warnings
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
 from gradex.tasks import TaskSuite
 
@@ -37,6 +44,13 @@ class WrongType(Drift):
         return np.array([self.place, self.drift])
 
 
+class Listed(Drift):
+    """Observes in a list."""
+
+    def _observe(self) -> Any:
+        return super()._observe().tolist()
+
+
 class Pushed(Drift):
     """Takes a push instead of a choice."""
 
@@ -54,6 +68,34 @@ SHARED = Drift()
 @pytest.mark.parametrize(
     ("environments", "groups", "message"),
     [
+        (
+            [Drift],
+            None,
+            r"environments is no mapping but a list: give one of names to functions, such as \{'a'",
+        ),
+        ({"a": Drift()}, None, "task 'a' is an environment: give a function that makes a new one"),
+        ({"a": 3}, None, "task 'a' is 3: give a function that makes a gymnasium.Env"),
+        (
+            {"a": "Drift-v9"},
+            None,
+            "task 'a' cannot be made, NameNotFound: .*: give a function without arguments",
+        ),
+        (
+            {"a": lambda speed: Drift(2 * speed)},
+            None,
+            "task 'a' cannot be made, TypeError: .* 'speed': give a function",
+        ),
+        ({"a": lambda: None}, None, "task 'a' makes nothing: it must make a gymnasium.Env"),
+        ({1: Drift, "1": Drift}, None, "two tasks are named '1': names become text, give each its own"),
+        ({"a": Drift}, "a", "groups is 'a': give a list with a whole number for each task"),
+        ({"a": Drift}, 1, "groups is 1: give a list with a whole number for each task"),
+        ({"a": Drift}, [0.5], r"groups is \[0.5\]: give a list with a whole number for each task"),
+        ({"a": Drift}, {"a": 1}, r"groups is .*: give a list with a whole number for each task"),
+        (
+            {"a": lambda: Variant(observations="?")},
+            None,
+            "task 'a' has no observation_space: give it one of gym",
+        ),
         ({}, None, "environments is empty: a suite needs at least one task"),
         ({"a": Drift, "b": Drift}, [0], "groups has 1 entries for 2 tasks: give one group per task"),
         (
@@ -82,7 +124,16 @@ SHARED = Drift()
             r"task 'a' has actions MultiDiscrete.*TransformAction",
         ),
         ({"good": Drift, "bad": Unseeded}, None, "task 'bad' breaks Gymnasium's interface.*super"),
-        ({"bad": WrongType}, None, "task 'bad' breaks Gymnasium's interface.*"),
+        (
+            {"bad": WrongType},
+            None,
+            "task 'bad' breaks Gymnasium's interface.*not within the observation space",
+        ),
+        (
+            {"bad": Listed},
+            None,
+            r"passes: The obs returned by the `reset\(\)` method was expecting a numpy array, .* 'list'>$",
+        ),
         (
             {"a": lambda: SHARED},
             None,
@@ -96,7 +147,8 @@ SHARED = Drift()
         ({"a": lambda: "CartPole-v1"}, None, "task 'a' makes a str: it must make a gymnasium.Env"),
     ],
 )
-def test_what_cannot_be_used_is_named(environments: dict, groups: list | None, message: str) -> None:
+@pytest.mark.usefixtures("without_shape_checks")
+def test_what_cannot_be_used_is_named(environments: Any, groups: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         TaskSuite.from_gymnasium(environments, groups)
     assert "\n" not in str(caught.value)
@@ -119,6 +171,244 @@ def test_the_horizon_is_the_longest_that_is_known(limits: tuple) -> None:
 
     suite = TaskSuite.from_gymnasium({str(limit): factory(limit) for limit in limits})
     assert suite.horizon == (None if None in limits else 40)
+
+
+class Endless(Drift):
+    """Has no end of its own."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return *super().step(action)[:2], False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (Endless, None),
+        (lambda: TimeLimit(Endless(), 10), 10),
+        (lambda: RecordEpisodeStatistics(TimeLimit(Endless(), 10)), 10),
+        (lambda: TimeLimit(RecordEpisodeStatistics(TimeLimit(Endless(), 10)), 20), 10),
+        (lambda: TimeLimit(gymnasium.make("CartPole-v1"), 600), 500),
+        ("CartPole-v1", 500),
+    ],
+)
+def test_time_limits_are_seen_through_wrappers(make: Any, expected: int | None) -> None:
+    suite = TaskSuite.from_gymnasium({"a": make})
+    assert suite.horizon == expected
+    simulator = suite.simulator(1)
+    simulator.reset()
+    length = 1
+    while expected == 10 and not simulator.step(np.array([1]))[3].any():
+        length += 1
+    assert expected != 10 or length == expected
+    simulator.close()
+
+
+class Told(Endless):
+    """Cut off after five steps; tells whatever it is told to."""
+
+    def __init__(self, tell: Callable[[int], dict] = lambda time: {}, **values: Callable[[int], Any]) -> None:
+        super().__init__()
+        self.tell, self.values = tell, values
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        self.time = 0
+        return super().reset(seed=seed)[0], self.tell(0)
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict]:
+        self.time += 1
+        usual = {
+            "reward": lambda time: 1.0,
+            "terminated": lambda time: time == 5,
+            "truncated": lambda time: False,
+        }
+        reward, *flags = ({**usual, **self.values}[name](self.time) for name in usual)
+        return super().step(action)[0], reward, *flags, self.tell(self.time)
+
+
+class Stubborn:
+    """Lets itself be neither compared nor judged."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("do not compare me")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+SAME = np.zeros(2)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        lambda time: {"clock": perf_counter()},
+        lambda time: {"error": float("nan")},
+        lambda time: {"weights": SAME},
+        lambda time: {"latent": torch.zeros(2)},
+        lambda time: {"table": pd.DataFrame({"a": [1]})},
+        lambda time: {"hash": 2**70},
+        lambda time: {"thing": Stubborn(), 3: Stubborn()},
+        lambda time: {"shape": np.zeros(time + 1)},
+    ],
+)
+def test_nothing_of_an_info_is_read_but_success(tell: Callable[[int], dict]) -> None:
+    suite = TaskSuite.from_gymnasium({"a": lambda: RecordEpisodeStatistics(Told(tell))})
+    run = roll(suite.simulator(2), np.ones((12, 2), int))
+    np.testing.assert_array_equal(np.nonzero(run.ended[:, 0])[0], [4, 10])
+
+
+@pytest.mark.parametrize(
+    ("one", "zero"),
+    [
+        (True, False),
+        (np.True_, np.False_),
+        (1, 0),
+        (np.array([True]), np.array([False])),
+        (np.array(1.0), np.array(0.0)),
+        (np.float32(1), np.float32(0)),
+        (torch.tensor(1), torch.tensor(0)),
+    ],
+)
+def test_rewards_flags_and_success_of_any_type(one: Any, zero: Any) -> None:
+    def make() -> Told:
+        return Told(
+            lambda time: {"success": one if time == 3 else zero},
+            reward=lambda time: one,
+            terminated=lambda time: one if time == 5 else zero,
+            truncated=lambda time: zero,
+        )
+
+    simulator = TaskSuite.from_gymnasium({"a": make}).simulator(1)
+    simulator.reset()
+    steps = [simulator.step(np.array([1])) for _ in range(6)]
+    assert [step[1].item() for step in steps] == [1, 1, 1, 1, 1, 0]
+    assert [step[2].item() for step in steps] == [False] * 4 + [True, False]
+    assert [step[4]["success"].item() for step in steps] == [False] * 2 + [True] + [False] * 3
+
+
+@pytest.mark.parametrize("flag", ["terminated", "truncated"])
+def test_episodes_of_one_step(flag: str) -> None:
+    suite = TaskSuite.from_gymnasium({"a": lambda: Told(**{flag: lambda time: np.True_})})
+    run = roll(suite.simulator(1), np.ones((4, 1), int))
+    assert run.ended[:, 0].tolist() == [True, False, True, False]
+
+
+def test_what_is_no_number_is_named_and_closes_all() -> None:
+    suite = TaskSuite.from_gymnasium(
+        {"a": lambda: Told(lambda time: {"success": "yes" if time > 6 else False})}
+    )
+    closed = count_closed(suite)
+    simulator = suite.simulator(2)
+    simulator.reset()
+    with pytest.raises(ValueError, match=r"^task 'a' gives success 'yes': give one number$"):
+        for _ in range(9):
+            simulator.envs[0].unwrapped.values["terminated"] = lambda time: False  # type: ignore[attr-defined]
+            simulator.step(np.array([1, 1]))
+    assert len(closed) == 2
+
+
+def count_closed(suite: TaskSuite) -> list[Any]:
+    """Note which environments of a suite are closed from now on."""
+    closed: list[Any] = []
+    build = type(suite).build
+
+    def spied(*arguments: Any) -> Any:
+        simulator = build(suite, *arguments)
+        for environment in simulator.envs:  # type: ignore[attr-defined]
+            environment.unwrapped.close = lambda each=environment: closed.append(each)
+        return simulator
+
+    suite.build = spied  # type: ignore[method-assign]
+    return closed
+
+
+class Breaks(Told):
+    """Fails in its 7th step."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict]:
+        observation, reward, _, _, info = super().step(action)
+        if self.time == 7:
+            raise ZeroDivisionError("division\nby zero")
+        return observation, reward, False, False, info
+
+
+def test_a_failure_in_a_run_names_the_task_and_closes_all() -> None:
+    suite = TaskSuite.from_gymnasium({"sound": Told, "bad": Breaks})
+    closed = count_closed(suite)
+    simulator = suite.simulator(2)
+    simulator.reset()
+    line = r"^task 'bad' failed in step\(\): ZeroDivisionError: division by zero; mend its environment$"
+    with pytest.raises(ValueError, match=line) as caught:
+        for _ in range(9):
+            simulator.step(np.ones(4, int))
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert len(closed) == 4
+
+
+class Counted(Drift):
+    """Counts what is made and closed."""
+
+    made: ClassVar[list[Any]] = []
+    closed: ClassVar[list[Any]] = []
+
+    def __init__(self, sound: bool = True) -> None:
+        super().__init__()
+        self.made.append(self)
+        if not sound:
+            self.action_space = MultiDiscrete([2, 3])
+
+    def close(self) -> None:
+        self.closed.append(self)
+
+
+def test_every_environment_is_closed() -> None:
+    Counted.made.clear()
+    Counted.closed.clear()
+    suite = TaskSuite.from_gymnasium({"a": Counted, "b": Counted})
+    assert len(Counted.closed) == len(Counted.made) == 4
+    assert suite.typical_observation is None
+    assert len(Counted.closed) == len(Counted.made) == 6
+    with pytest.raises(ValueError, match="task 'b' has actions"):
+        TaskSuite.from_gymnasium({"a": Counted, "b": lambda: Counted(sound=False)})
+    assert len(Counted.closed) == len(Counted.made) == 10
+    pair = TaskSuite.from_gymnasium({"a": Counted, "b": failing_after(3)})
+    with pytest.raises(ValueError, match="task 'b' cannot be made, OSError: no more"):
+        pair.simulator(2)
+    assert len(Counted.closed) == len(Counted.made)
+
+
+def failing_after(calls: int) -> Callable[[], Counted]:
+    left = iter(range(calls))
+
+    def make() -> Counted:
+        if next(left, None) is None:
+            raise OSError("no more")
+        return Counted()
+
+    return make
+
+
+class Warns(Drift):
+    """Warns of what is not wrong."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        warnings.warn("joint limit reached", stacklevel=1)
+        warnings.warn("use something else", DeprecationWarning, stacklevel=1)
+        return super().step(action)
+
+
+def test_what_an_environment_warns_of_is_no_fault_of_its_and_is_heard() -> None:
+    suite = TaskSuite.from_gymnasium({"a": Warns})
+    simulator = suite.simulator(1)
+    simulator.reset()
+    with pytest.warns(UserWarning, match="joint limit reached"), pytest.warns(DeprecationWarning):
+        simulator.step(np.array([1]))
+
+
+def test_names_become_text() -> None:
+    suite = TaskSuite.from_gymnasium({0: Drift, np.int64(1): Drift})
+    assert [task.name for task in suite] == ["0", "1"]
+    assert json.loads(json.dumps(suite.config))["tasks"][1]["name"] == "1"
+    assert suite[["1"]].simulator(1).num_envs == 1
 
 
 def test_factories_travel_with_their_tasks() -> None:

@@ -1,6 +1,11 @@
 """Suites as such: making, taking apart, describing."""
 
+import copy
 import dataclasses
+import json
+import pickle
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,27 +66,165 @@ def test_names_are_known() -> None:
             "goals is 'square': choose 'groups', 'uniform', 'partial' or 'biased'",
         ),
         ("navigation", {"n": 2, "groups": 3}, "groups is 3 for 2 tasks: choose 1 to 2"),
+        (5, {}, "5 is no name of a suite: choose cartpole, highway"),
+        ("cartpole", {"n": "ten"}, "n is 'ten': give a whole number"),
+        ("cartpole", {"n": True}, "n is True: give a whole number"),
+        ("cartpole", {"n": 10.0}, "n is 10.0: give a whole number"),
+        ("cartpole", {"seed": 1.5}, "seed is 1.5: give a whole number"),
+        ("cartpole", {"seed": True}, "seed is True: give a whole number"),
+        ("cartpole", {"seed": -1}, "seed is -1: choose 0 or more"),
+        ("cartpole", {"seed": np.int64(-1)}, "seed is -1: choose 0 or more"),
+        ("mt10", {"seed": 10**23}, "seed is 1000.*: choose at most 9223372036854775807"),
+        ("cartpole", {"mass": True}, "mass is True: give a number or a pair"),
+        ("cartpole", {"mass": 10**400}, "mass is 1000.*: give a number or a pair"),
+        ("navigation", {"radius": float("nan")}, "radius is nan: give a finite number"),
+        ("navigation", {"bonus": 10**400}, "bonus is 1000.*: give a finite number"),
+        ("navigation", {"radius": True}, "radius is True: give a number"),
+        *[
+            (name, {"n": 10**7}, "n is 10000000: a suite holds at most 100,000 tasks")
+            for name in ("cartpole", "lunarlander", "highway", "navigation", "mt10", "mt50")
+        ],
         ("navigation", {"radius": 0.0}, "radius 0.0, threshold 0.2 and horizon 30 must be positive"),
     ],
 )
-def test_bad_options_are_named(name: str, options: dict, message: str) -> None:
+@pytest.mark.usefixtures("without_shape_checks")
+def test_bad_options_are_named(name: Any, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         TaskSuite.make(name, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_bad_use_is_named() -> None:
-    suite = TaskSuite.make("cartpole", n=3)
-    with pytest.raises(ValueError, match="task 3 is not in a suite of 3: indices run from 0 to 2"):
-        suite[[0, 3]]
-    with pytest.raises(ValueError, match="a suite needs at least one task, got none"):
-        suite[[]]
-    with pytest.raises(ValueError, match="copies is 0: at least one environment"):
-        suite.simulator(copies=0)
-    with pytest.raises(ValueError, match="cannot draw 0 tasks"):
-        suite.unseen(0, seed=0)
-    with pytest.raises(ValueError, match="seed has 2 entries for 3 environments"):
-        suite.simulator(copies=1).reset(seed=[1, 2])
+@pytest.mark.parametrize(
+    ("use", "error", "message"),
+    [
+        (lambda suite: suite[[0, 3]], ValueError, "task 3 is not in a suite of 3: indices run from 0 to 2"),
+        (lambda suite: suite[[]], ValueError, "a suite needs at least one task, got none"),
+        (lambda suite: suite[3:], ValueError, "a suite needs at least one task, got none"),
+        (lambda suite: suite[3], IndexError, "task 3 is not in a suite of 3: indices run from 0 to 2"),
+        (lambda suite: suite[np.int64(-4)], IndexError, "task -4 is not in a suite of 3"),
+        (
+            lambda suite: suite["1: 0.6 m"],
+            KeyError,
+            "task '1: 0.6 m' is not in this suite: did you mean '1: 0.63 m'",
+        ),
+        (
+            lambda suite: suite[["cart"]],
+            ValueError,
+            "task 'cart' is not in this suite: the first is '0: 0.10 m'",
+        ),
+        (lambda suite: suite[True], TypeError, "True chooses no tasks: give an index, a name, a slice"),
+        (lambda suite: suite[1.0], TypeError, "1.0 chooses no tasks"),
+        (lambda suite: suite[None], TypeError, "None chooses no tasks"),
+        (lambda suite: suite[[0.0, 1.0]], TypeError, "chooses no tasks"),
+        (lambda suite: suite[np.eye(3, dtype=int)], TypeError, "chooses no tasks"),
+        (lambda suite: suite[{0, 1}], TypeError, "chooses no tasks"),
+        (
+            lambda suite: suite[[True, False]],
+            ValueError,
+            "a mask of 2 does not fit a suite of 3: give one truth",
+        ),
+        (lambda suite: suite.simulator(copies=0), ValueError, "copies is 0: at least one environment"),
+        (lambda suite: suite.simulator(copies=2.0), ValueError, "copies is 2.0: give a whole number"),
+        (
+            lambda suite: suite.simulator(copies=10**9),
+            ValueError,
+            "1000000000 copies of 3 tasks.*at most 1,000,000",
+        ),
+        (lambda suite: suite.simulator(first=10**9), ValueError, "from copy 1000000000 on, are too many"),
+        (lambda suite: suite.simulator(seed=[1, 2]), ValueError, "seed has 2 entries for 3 tasks"),
+        (lambda suite: suite.simulator(seed=1.5), ValueError, "seed is 1.5: give a whole number"),
+        (lambda suite: suite.simulator(seed=[0, -1, 2]), ValueError, "seed is -1: choose 0 or more"),
+        (lambda suite: suite.simulator(seed=10**23), ValueError, "seed is 1000.*: choose at most"),
+        (lambda suite: suite.unseen(0, seed=0), ValueError, "cannot draw 0 tasks"),
+        (lambda suite: suite.unseen("two", seed=0), ValueError, "n is 'two': give a whole number"),
+        (
+            lambda suite: suite.unseen(10**7, seed=0),
+            ValueError,
+            "n is 10000000: a suite holds at most 100,000",
+        ),
+        (lambda suite: suite.unseen(2, seed=-1), ValueError, "seed is -1: choose 0 or more"),
+        (
+            lambda suite: suite.simulator(copies=1).reset(seed=[1, 2]),
+            ValueError,
+            "seed has 2 entries for 3 env",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("without_shape_checks")
+def test_bad_use_is_named(use: Callable[[TaskSuite], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        use(TaskSuite.make("cartpole", n=3))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_suite_is_a_sequence_of_its_tasks() -> None:
+    suite = TaskSuite.make("cartpole", n=4)
+    first, second, third, last = suite.tasks
+    assert list(suite) == [first, second, third, last]
+    assert suite[0] is suite[np.int64(0)] is suite[-4] is suite[first.name] is first
+    assert first in suite and first.name in suite
+    assert "cart" not in suite and 0 not in suite and first not in suite[1:]
+    assert list(reversed(suite)) == [last, third, second, first]
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        [3, 1],
+        (3, -3),
+        np.array([3, 1]),
+        slice(3, 0, -2),
+        range(3, 0, -2),
+        ["3: 4.00 m", "1: 0.34 m"],
+        iter([3, "1: 0.34 m"]),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("without_shape_checks")
+def test_sub_suites(chosen: Any) -> None:
+    suite = TaskSuite.make("cartpole", n=4)
+    part = suite[chosen]
+    assert part.tasks == (suite.tasks[3], suite.tasks[1])
+    assert part.options == suite.options
+
+
+@pytest.mark.parametrize("mask", [[False, True, False, True], np.array([0, 1, 0, 1]) > 0])
+def test_a_mask_keeps_tasks(mask: Any) -> None:
+    suite = TaskSuite.make("cartpole", n=4)
+    assert suite[mask].tasks == (suite.tasks[1], suite.tasks[3])
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_numbers_of_numpy_are_as_good_as_pythons() -> None:
+    plain = TaskSuite.make("navigation", n=4, seed=3, groups=2, radius=2.0, horizon=9)
+    suite = TaskSuite.make(
+        "navigation",
+        n=np.int32(4),
+        seed=np.uint8(3),
+        groups=np.array(2),
+        radius=np.float32(2.0),
+        horizon=np.int64(9),
+    )
+    assert json.dumps(suite.config) == json.dumps(plain.config)
+    assert suite.unseen(np.int64(2), np.int64(1)).config == plain.unseen(2, 1).config
+    assert suite.simulator(np.int64(2), np.array([0, 1, 2, 3]), np.int64(1)).num_envs == 8
+    pair = TaskSuite.make(
+        "cartpole", n=2, half_length=np.array([0.5, 1.0]), mass=(np.float32(0.5), np.int64(1))
+    )
+    expected = TaskSuite.make("cartpole", n=2, half_length=(0.5, 1.0), mass=(0.5, 1))
+    assert json.dumps(pair.config) == json.dumps(expected.config)
+    task = Task("a", {"mass": np.float32(0.5)}, np.int64(1))
+    assert json.dumps(task.config) == '{"name": "a", "parameters": {"mass": 0.5}, "group": 1}'
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda suite: pickle.loads(pickle.dumps(suite))])
+def test_suites_and_tasks_can_be_copied_and_sent(again: Callable[[Any], Any]) -> None:
+    suite = TaskSuite.make("cartpole", n=3, reversed="half")
+    assert again(suite).config == suite.config
+    task = again(suite[0])
+    assert task == suite[0] and type(task) is Task
+    with pytest.raises(TypeError):
+        task.parameters["mass"] = 3.0
 
 
 def test_seeds_as_gymnasium_reads_them() -> None:

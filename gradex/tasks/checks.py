@@ -1,0 +1,186 @@
+"""What a user's environment must be before a suite takes it."""
+
+import functools
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any
+
+import gymnasium
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils import env_checker, passive_env_checker
+
+from gradex.tasks.options import plain
+from gradex.tasks.plain import Checked, one_line
+
+Factory = Callable[[], gymnasium.Env]
+
+#: What Gymnasium's checker warns of although nothing is wrong: bounds without end, large actions, which
+#: policies here scale, wrappers, rounding.
+_HARMLESS = ("infinity", "symmetric and normalized", "unwrapped version", "although similar")
+#: Where its complaints come from; all other warnings are the environment's own.
+_CHECKERS = (env_checker.__file__, passive_env_checker.__file__)
+#: They are written for terminals.
+_COLOUR = re.compile(r"\x1b\[\d*m")
+
+
+def factories(environments: Any) -> dict[str, Factory]:
+    """Read a mapping of names to functions that make environments, or to ids that Gymnasium knows.
+
+    Raises
+    ------
+    ValueError
+        If it is no such mapping, is empty, or if two names are the same as text.
+    """
+    if not isinstance(environments, Mapping):
+        raise ValueError(
+            f"environments is no mapping but a {type(environments).__name__}: give one of names "
+            "to functions, such as {'a': make_a, 'b': make_b}"
+        )
+    if not environments:
+        raise ValueError("environments is empty: a suite needs at least one task")
+    read: dict[str, Factory] = {}
+    for name, given in environments.items():
+        text = str(name)
+        if text in read:
+            raise ValueError(f"two tasks are named {text!r}: names become text, give each its own")
+        read[text] = _factory(text, given)
+    return read
+
+
+def _factory(name: str, given: Any) -> Factory:
+    if isinstance(given, str):
+        return functools.partial(gymnasium.make, given)
+    if isinstance(given, gymnasium.Env):
+        raise ValueError(
+            f"task {name!r} is an environment: give a function that makes a new one at each call, or a class"
+        )
+    if not callable(given):
+        raise ValueError(
+            f"task {name!r} is {one_line(repr(given))}: give a function that makes a gymnasium.Env"
+        )
+    return given
+
+
+def labels(groups: Any, n: int) -> Sequence[int | None]:
+    """Read the group of each of n tasks.
+
+    Raises
+    ------
+    ValueError
+        If there is not one whole number for each.
+    """
+    if groups is None:
+        return [None] * n
+    ordered = hasattr(groups, "__iter__") and not isinstance(groups, str | bytes | Mapping | Set)
+    read = plain(list(groups)) if ordered else None
+    if read is None or not all(_is_whole(group) for group in read):
+        raise ValueError(f"groups is {one_line(repr(groups))}: give a list with a whole number for each task")
+    if len(read) != n:
+        raise ValueError(f"groups has {len(read)} entries for {n} tasks: give one group per task")
+    return [int(group) for group in read]
+
+
+def _is_whole(group: Any) -> bool:
+    if isinstance(group, float):
+        return group.is_integer()
+    return isinstance(group, int) and not isinstance(group, bool)
+
+
+def make(name: str, factory: Factory) -> gymnasium.Env:
+    """Make an environment of this task.
+
+    Raises
+    ------
+    ValueError
+        If the function fails, or makes something else.
+    """
+    try:
+        environment: Any = factory()
+    except Exception as error:  # whatever it throws, the user needs to know which function it was
+        raise ValueError(
+            f"task {name!r} cannot be made, {one_line(error)}: give a function without arguments that makes "
+            "a gymnasium.Env"
+        ) from error
+    if not isinstance(environment, gymnasium.Env):
+        what = "nothing" if environment is None else f"a {type(environment).__name__}"
+        raise ValueError(f"task {name!r} makes {what}: it must make a gymnasium.Env")
+    return environment
+
+
+def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
+    """Refuse an environment that no policy here can serve, or that breaks Gymnasium's interface.
+
+    Parameters
+    ----------
+    name : str
+        Of the task.
+    environment, twin : gymnasium.Env
+        From two calls of its function.
+
+    Raises
+    ------
+    ValueError
+        With what to do about it.
+    """
+    if environment.unwrapped is twin.unwrapped:
+        raise ValueError(f"task {name!r} gives the same environment twice: make a new one at each call")
+    for kind in ("observation_space", "action_space"):
+        if not isinstance(getattr(environment, kind, None), spaces.Space):
+            raise ValueError(f"task {name!r} has no {kind}: give it one of gymnasium.spaces")
+    observations, actions = environment.observation_space, environment.action_space
+    if not (isinstance(observations, spaces.Box) and len(observations.shape) == 1):
+        raise ValueError(
+            f"task {name!r} has observations {one_line(observations)}: "
+            "wrap it in gymnasium.wrappers.FlattenObservation to get one vector"
+        )
+    one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1
+    if not (isinstance(actions, spaces.Discrete) or one_dimensional):
+        raise ValueError(
+            f"task {name!r} has actions {one_line(actions)}: "
+            "wrap it in gymnasium.wrappers.TransformAction to get Discrete(n) or a Box of one dimension"
+        )
+    problem = _problem(environment)
+    if problem is not None:
+        raise ValueError(
+            f"task {name!r} breaks Gymnasium's interface, mend it until check_env passes: {problem}"
+        )
+
+
+def _problem(environment: gymnasium.Env) -> str | None:
+    """Give the first complaint of Gymnasium's checker, or None; what the environment warns of is none."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            env_checker.check_env(Checked(environment), skip_render_check=True, skip_close_check=True)
+        except Exception as problem:  # whatever an environment throws while it is checked is its problem
+            told = str(problem) if isinstance(problem, AssertionError | gymnasium.error.Error) else ""
+            return one_line(told) or one_line(problem)
+    complaints = [
+        one_line(_COLOUR.sub("", str(warning.message)).removeprefix("WARN: "))
+        for warning in caught
+        if issubclass(warning.category, UserWarning) and warning.filename in _CHECKERS
+    ]
+    return next((line for line in complaints if not any(word in line for word in _HARMLESS)), None)
+
+
+def horizon(environment: gymnasium.Env) -> int | None:
+    """Give the steps after which an episode is cut off, or None if the environment does not tell.
+
+    The shortest limit counts, of the environment's own `spec` and of every `TimeLimit` around it. A wrapper
+    tells its limit in its `spec` only, and has one only if what it wraps does: an environment that was made
+    without gets an empty one first. So hand in one that is not needed any more.
+    """
+    if environment.unwrapped.spec is None:
+        try:
+            environment.unwrapped.spec = EnvSpec("Unnamed-v0")
+        except AttributeError:  # the environment computes it
+            return None
+    layers = [environment]
+    while isinstance(layers[-1], gymnasium.Wrapper):
+        layers.append(layers[-1].env)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of wrappers whose arguments cannot be copied into a spec
+        limits = [getattr(layer.spec, "max_episode_steps", None) for layer in layers]
+    return min((int(limit) for limit in limits if limit is not None), default=None)

@@ -1,0 +1,99 @@
+"""On which scale the observations of environments are that nobody has described: a short look at them."""
+
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from math import floor, log10
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float
+
+from gradex.tasks.sequential import SequentialSimulator
+
+#: Centre and spread of each number of an observation.
+Scale = tuple[tuple[float, ...], tuple[float, ...]]
+
+#: Steps of a look, over all tasks and at least in each; and how often each task starts anew meanwhile.
+_STEPS, _LEAST, _STARTS = 2000, 20, 4
+#: Numbers are of order one if none is larger, and if their deviation is not smaller.
+_LARGEST, _SMALLEST = 5.0, 0.05
+#: No observation of the look is farther from the centre than so many spreads.
+_FARTHEST = 5.0
+#: Deviations smaller than this share of the size, or than this, are rounding of single precision: brought to
+#: order one, what moves later would be enormous.
+_ROUNDING, _NOISE = 1e-6, 1e-7
+
+
+class ObservationScale:
+    """Measures a scale once, when it is first asked for; suites that share this object share the scale.
+
+    Parameters
+    ----------
+    makers : mapping of str to callable
+        Each makes a new environment of one task.
+    action_space : gymnasium.Space
+    """
+
+    def __init__(
+        self, makers: Mapping[str, Callable[[], gymnasium.Env]], action_space: gymnasium.Space
+    ) -> None:
+        self._makers, self._action_space = dict(makers), action_space
+
+    @functools.cached_property
+    def typical(self) -> Scale | None:
+        """Centre and spread, or None where all numbers are of order one already."""
+        steps = max(_LEAST, _STEPS // len(self._makers))
+        actions = copy.deepcopy(self._action_space)  # the environment's own stays where it is
+        actions.seed(0)
+        looks = [_look(make, actions, steps) for make in self._makers.values()]
+        return scale_of(np.concatenate(looks))
+
+    def known(self, typical: Any) -> "ObservationScale":
+        """Give one for the same environments that has this scale, from JSON, and does not measure it."""
+        other = ObservationScale(self._makers, self._action_space)
+        centre_and_spread = None if typical is None else tuple(tuple(map(float, each)) for each in typical)
+        other.__dict__["typical"] = centre_and_spread
+        return other
+
+
+def scale_of(observations: Float[np.ndarray, "times features"]) -> Scale | None:
+    """Give centre and spread of observations, or None where all numbers are of order one already.
+
+    Numbers of order one keep centre 0 and spread 1. So do small ones that never vary: they may yet do so. A
+    large one that never varies is spread by its size. What is not finite is left out.
+    """
+    seen = observations[np.isfinite(observations).all(axis=1)].astype(np.float64)
+    if len(seen) == 0:
+        return None
+    size, centre = np.abs(seen).max(axis=0), seen.mean(axis=0)
+    spread = np.maximum(seen.std(axis=0), np.abs(seen - centre).max(axis=0) / _FARTHEST)
+    constant = (spread <= _ROUNDING * size) | (spread <= _NOISE)
+    spread = np.where(constant, np.maximum(size, 1.0), spread)
+    usual = (size <= _LARGEST) & (constant | (spread >= _SMALLEST))
+    if usual.all():
+        return None
+    pairs = [
+        (0.0, 1.0) if fine else _rounded(float(c), float(s))
+        for fine, c, s in zip(usual, centre, spread, strict=True)
+    ]
+    return tuple(c for c, _ in pairs), tuple(s for _, s in pairs)
+
+
+def _look(make: Callable[[], gymnasium.Env], actions: gymnasium.Space, steps: int) -> np.ndarray:
+    """Give what random actions meet in one environment, [times, features]."""
+    simulator = SequentialSimulator([make], np.zeros(1, dtype=np.int64))
+    seen = []
+    for start in range(_STARTS):
+        seen.append(simulator.reset(seed=start)[0])
+        for _ in range(steps // _STARTS):
+            seen.append(simulator.step(np.array([actions.sample()]))[0])
+    simulator.close()
+    return np.concatenate(seen)
+
+
+def _rounded(centre: float, spread: float) -> tuple[float, float]:
+    """Keep two digits: environments that differ by rounding have the same scale."""
+    digits = 1 - floor(log10(spread))
+    return round(centre, digits) + 0.0, round(spread, digits)  # + 0.0: no -0.0
