@@ -209,10 +209,13 @@ def _stacked(metas: Sequence[MetaPolicy]) -> ActorCritic:
 
 
 def _initial(metas: Sequence[MetaPolicy]) -> Float[Tensor, "policies p"]:
-    """Give θ_0, the weights that training began with: they depend on a policy's seed and on nothing else."""
-    first = metas[0]
-    seeds = [meta.seed for meta in metas]
-    return first.initial(seeds).actors
+    """Give θ_0, the fresh weights with which the first training of each policy began.
+
+    The prior's centre must not depend on the samples, nor on the tasks that they come from: a policy that was
+    trained on from a meta-policy is as far from θ_0 as both trainings took it. Were the meta-policy taken for
+    θ_0, the bound would be free of charge for all that was learnt on these very tasks before.
+    """
+    return metas[0].initial([meta.start_ for meta in metas]).actors
 
 
 def _by_task(
