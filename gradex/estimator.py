@@ -1,6 +1,7 @@
 """What our objects share with scikit-learn's: settings that are told, and no result before a fit."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from copy import copy
+from typing import TYPE_CHECKING, ClassVar, NoReturn, TypeVar
 
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -40,19 +41,22 @@ class Fitted:
 class Estimator(Fitted, BaseEstimator):
     """A scikit-learn estimator: `get_params`, `set_params`, `sklearn.base.clone`, and a repr with settings.
 
-    `__init__` keeps its settings as they were given and calls `_check`.
+    `__init__` keeps its settings as they were given, as scikit-learn asks; work is done with `_plain`.
     """
 
     def _plain(self: Same) -> Same:
-        """Give an unfitted one with the same settings as plain Python values, checked."""
-        return type(self)(**self._plain_settings())
-
-    def _plain_settings(self) -> dict[str, Any]:
-        """Give the settings as plain Python values.
+        """Give a copy whose settings are plain Python values.
 
         Raises
         ------
         TypeError, ValueError
-            Naming one that is of another kind than it should be.
+            Naming a setting that cannot be.
         """
-        return plain(type(self), self.get_params(deep=False))
+        other = copy(self)
+        for name, value in plain(type(self), self.get_params(deep=False)).items():
+            setattr(other, name, value)
+        other._check()
+        return other
+
+    def _check(self) -> None:
+        """Refuse plain settings that cannot be."""

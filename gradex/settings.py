@@ -36,7 +36,7 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
         raise TypeError(f"{name} is {shown(value)}: give a whole number")
     if not isinstance(value, Integral) and not float(value).is_integer():
         raise ValueError(f"{name} is {shown(value)}: give a whole number")
-    number = int(value)
+    number = int(value) if isinstance(value, Integral) else int(float(value))
     if least is not None and number < least:
         raise ValueError(f"{name} is {number}: choose at least {least}")
     if most is not None and number > most:
@@ -51,13 +51,9 @@ def real(name: str, value: Any) -> float:
     ------
     TypeError
         If it is no number.
-    ValueError
-        If it is nan.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}: give a number")
-    if isnan(value):
-        raise ValueError(f"{name} is nan: give a number")
     return int(value) if isinstance(value, Integral) else float(value)
 
 
@@ -96,19 +92,21 @@ def plain(kinds: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
         Naming the first setting that is of another kind.
     """
     declared = inspect.signature(kinds).parameters
-    return {name: _as_kind(name, value, declared[name].annotation) for name, value in values.items()}
+    return {name: as_kind(name, value, declared[name].annotation) for name, value in values.items()}
 
 
 def plain_fields(settings: Any) -> None:
-    """Make the fields of a frozen dataclass plain Python values, see `plain`."""
+    """Make the fields of a frozen dataclass plain Python values, see `plain`; nan is refused too."""
     for name, value in plain(type(settings), vars(settings)).items():
+        if isinstance(value, float) and isnan(value):
+            raise ValueError(f"{name} is nan: give a number")
         object.__setattr__(settings, name, value)
 
 
 def shown(value: Any) -> str:
     """Say in a few words of one line what somebody gave for a setting."""
     if value is None or isinstance(value, str | Real):
-        text = repr(value.item() if hasattr(value, "item") else value)
+        text = repr(getattr(value, "item", lambda: value)())
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     kind = type(value).__name__
     return f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind}"
@@ -136,8 +134,14 @@ def described(value: Any) -> Any:
     return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **public}
 
 
-def _as_kind(name: str, value: Any, kind: Any) -> Any:
-    """Give a value as one of the kinds of an annotation."""
+def as_kind(name: str, value: Any, kind: Any) -> Any:
+    """Give a value as one of the kinds of an annotation, see `plain`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming it, if it is of another kind.
+    """
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if not all(isinstance(each, type) and get_origin(each) is None for each in kinds):
         return value
