@@ -1,10 +1,10 @@
 """The meta-policy, the door through which everything later sees a trained policy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
@@ -55,19 +55,17 @@ class MetaPolicy(Fitted):
         A stack of one, after `fit`.
     history_ : pandas.DataFrame
         Learning curves: steps, policy, task, return_mean, episodes, and success where the suite reports it.
-    start_ : int
+    start : int
         Seed of the weights with which the first training began, also where `adapt` trained on with another.
-    steps_ : int
+    steps : int
         Environment steps of all trainings that led here.
     """
 
     agent_: ActorCritic
     history_: pd.DataFrame
-    start_: int
-    steps_: int
 
     _fitting = "fit(steps=...)"
-    _results = ("agent_", "history_", "start_", "steps_")
+    _results = ("agent_", "history_")
 
     def __init__(
         self,
@@ -88,6 +86,7 @@ class MetaPolicy(Fitted):
         self.seed: int = settings["seed"]
         self.layers = whole("layers", settings["layers"], 1)
         self.width = whole("width", settings["width"], 1)
+        self.start, self.steps = self.seed, 0
 
     # ------------------------------------------------------------------ training
     def fit(self, steps: int | None = 200_000, folder: str | Path | None = None) -> "MetaPolicy":
@@ -103,7 +102,7 @@ class MetaPolicy(Fitted):
         steps = recipe(self.suite.kind).meta_steps if steps is None else steps
         everything = [range(len(self.suite))]
         [[fitted]] = self._train_each(None, everything, steps, [self.seed], folder=folder)
-        self._take(fitted.agent_, fitted.history_, fitted.start_, fitted.steps_)
+        self._take(fitted.agent_, fitted.history_, fitted.start, fitted.steps)
         return self
 
     def fit_each(
@@ -212,13 +211,13 @@ class MetaPolicy(Fitted):
             raise ValueError(f"{len(subsets)} subsets have {len(seeds)} seeds: give one for each")
         begin = self.initial if start is None else (lambda each: start.repeat(len(each)))
         trained = train_each(self.learner, begin, self.suite, subsets, steps, seeds, snapshots, folder)
-        rounds, before = self.learner.rounds(self.suite, subsets, steps), 0 if start is None else self.steps_
+        rounds, before = self.learner.rounds(self.suite, subsets, steps), 0 if start is None else self.steps
         each = [self.learner.round_steps(self.suite, [subset]) for subset in subsets]
         return [
             [
                 self._with(
                     *snapshot,
-                    seed if start is None else self.start_,
+                    seed if start is None else self.start,
                     before + rounds * (number + 1) // snapshots * per_round,
                 )
                 for number, snapshot in enumerate(policies)
@@ -229,7 +228,7 @@ class MetaPolicy(Fitted):
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
         """Give this policy with other parameters; the critic stays, and so does where training began."""
         actors = torch.from_numpy(np.asarray(parameters, dtype=np.float32)).unsqueeze(0)
-        return self._with(replace(self._fitted(), actors=actors), self.history_, self.start_, self.steps_)
+        return self._with(replace(self._fitted(), actors=actors), self.history_, self.start, self.steps)
 
     @property
     def parameters(self) -> Float[np.ndarray, " p"]:
@@ -241,7 +240,7 @@ class MetaPolicy(Fitted):
         return other._take(agent, history, start, steps)
 
     def _take(self, agent: ActorCritic, history: pd.DataFrame, start: int, steps: int) -> "MetaPolicy":
-        self.agent_, self.history_, self.start_, self.steps_ = agent, history, start, steps
+        self.agent_, self.history_, self.start, self.steps = agent, history, start, steps
         return self
 
     def _fitted(self) -> ActorCritic:
@@ -338,6 +337,7 @@ class MetaPolicy(Fitted):
             "network": self.network,
             "learner": self.learner.config,
             "seed": self.seed,
+            "start": self.start,
             "layers": self.layers,
             "width": self.width,
             "suite": self.suite.config,
@@ -348,8 +348,7 @@ class MetaPolicy(Fitted):
         """Write the policy to one safetensors file, described by JSON in its header."""
         agent = self._fitted()
         trained = {
-            "start": self.start_,
-            "steps": self.steps_,
+            "steps": self.steps,
             "history": self.history_.to_dict(orient="list"),
         }
         checkpoint.save(path, agent, {**self.config, **trained})
@@ -383,7 +382,7 @@ class MetaPolicy(Fitted):
         return meta._take(agent, found.history, found.start, found.steps)
 
 
-def check_subset(subset: Sequence[int], n: int) -> None:
+def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
     """Refuse what is not a subset of n tasks.
 
     Raises

@@ -276,7 +276,7 @@ def test_the_meta_policy_is_of_the_network_and_learner_asked_for(suite: TaskSuit
     expected = MetaPolicy(suite, "multi_head", learner, seed=3).fit(192)
     np.testing.assert_array_equal(run.meta_.parameters, expected.parameters)
     assert json.loads(json.dumps(run.config)) == run.config
-    assert run.config["network"] == "multi_head" and run.config["learner"] == repr(learner)
+    assert run.config["network"] == "multi_head" and run.config["learner"]["minibatches"] == 2
 
 
 def test_a_run_that_was_cut_off_leaves_what_it_goes_on_from(
@@ -294,7 +294,10 @@ def test_a_run_that_was_cut_off_leaves_what_it_goes_on_from(
         patch.setattr(MetaPolicy, "adapt_each", cut_off)
         grouping.fit(suite, checkpoint=checkpoint)
     # The meta-policy has ended well; the groups' trainings are still there, and are taken over.
-    assert {path.name for path in tmp_path.iterdir()} == {"meta.safetensors", "unfinished-groups"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "meta.safetensors",
+        "unfinished-meta.safetensors-groups",
+    }
     monkeypatch.setattr(PPO, "_improve", None)
     grouping.fit(suite, checkpoint=checkpoint)
     assert [path.name for path in tmp_path.iterdir()] == ["meta.safetensors"]
