@@ -73,7 +73,7 @@ def test_whatever_was_trained_belongs_to_the_identity(meta: MetaPolicy, tmp_path
     """Two policies of SAC that differ in a target network or a temperature only."""
     learner = SAC(copies=2, updates=1, batch=8, start=24)
     policy = MetaPolicy(meta.suite, learner=learner, layers=2, width=8).fit(400)
-    small = truth(steps_per_task=16, replicates=1, episodes=2)
+    small = truth(steps_per_task=32, replicates=1, episodes=2)
     small.fit(policy, [(0, 1)], tmp_path)
     for name in policy.agent_.more:
         other = copy.copy(policy)

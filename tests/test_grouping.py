@@ -218,7 +218,7 @@ def test_a_meta_policy_for_other_tasks_is_refused(
     others = TaskSuite.make("navigation", n=N, seed=5)
     for other in (suite[[1, 0, 2, 3, 4, 5]], others, TaskSuite.make("cartpole", n=N)):
         for given in ({"meta": fitted.meta_}, {"checkpoint": tmp_path / "meta.safetensors"}):
-            with pytest.raises(ValueError, match="for other tasks, with (names|family|options|parameters)"):
+            with pytest.raises(ValueError, match=r"for other tasks, with (names|family|options|parameters)"):
                 small().fit(other, **given)
     with pytest.raises(NotFittedError, match="this MetaPolicy is not fitted"):
         small().fit(suite, meta=MetaPolicy(suite))

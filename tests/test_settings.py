@@ -150,7 +150,7 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
         (lambda s, m: Generalization(m, s, "unseen"), "test is 'unseen': give a TaskSuite"),
         (lambda s, m: Generalization(m, s, s, copies=0), "copies is 0: choose at least 1"),
         (lambda s, m: AffinityGraph(s), "a Navigation is no affinity matrix; give numbers, one row and"),
-        (lambda s, m: AffinityGraph.from_scores(s), "a Navigation holds no scores of subsets; give what"),
+        (lambda s, m: AffinityGraph.from_scores(s), "a Navigation holds no scores of subsets; give those"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_before_training(

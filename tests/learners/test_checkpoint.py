@@ -91,7 +91,7 @@ def test_a_stack_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["", "absent.safetensors", "absent/policy.safetensors"])
 def test_a_place_without_a_policy_is_named(tmp_path: Path, place: str) -> None:
-    with pytest.raises(ValueError, match="^cannot read a policy from") as caught:
+    with pytest.raises(ValueError, match=r"^cannot read a policy from") as caught:
         MetaPolicy.load(tmp_path / place)
     assert "\n" not in str(caught.value)
 
@@ -136,5 +136,5 @@ def test_a_training_that_cannot_go_on_is_refused(tmp_path: Path) -> None:
         folder.load()
     header = {"format": "gradex.training/1", "configuration": json.dumps({"seeds": [1]})}
     save_file(STATE, tmp_path / "training.safetensors", metadata=header)
-    with pytest.raises(ValueError, match="its format is 'gradex.training/1', not that of this version"):
+    with pytest.raises(ValueError, match=r"its format is 'gradex.training/1', not that of this version"):
         folder.load()
