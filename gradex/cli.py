@@ -1,15 +1,9 @@
 """The command `gradex`: suites, groups and benchmarks from the shell."""
 
 import argparse
-import importlib
-import importlib.util
-import inspect
 import json
 import sys
-import sysconfig
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +17,7 @@ from gradex.learners.recipes import LEARNERS
 from gradex.policies import ARCHITECTURES
 from gradex.run_folder import RunFolder
 from gradex.tasks import TaskSuite
+from gradex.user_code import called, imported, of_the_user, running
 
 #: Episodes per task for the returns that are printed.
 _EPISODES = 16
@@ -135,71 +130,16 @@ def _suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
         return TaskSuite.make(name, **{"seed": seed, **settings})
     if settings:
         raise ValueError(f"--set is for named suites, not for {name!r}: set options in your own code")
-    found = _import(name)
+    found = imported(name)
     if callable(found):
-        found = _called(found, name)
+        found = called(found, name)
     if isinstance(found, TaskSuite):
         return found
     if isinstance(found, Mapping):
-        with _of_the_user(name):
+        with of_the_user(name):
             return TaskSuite.from_gymnasium(found)
     kind = type(found).__name__
     raise ValueError(f"{name!r} is a {kind}: expected a TaskSuite, or a mapping of names to functions")
-
-
-def _called(function: Callable[..., Any], name: str) -> Any:
-    """Call what makes a suite."""
-    with _of_the_user(name):
-        try:
-            inspect.signature(function).bind()
-        except TypeError as error:
-            raise ValueError(f"{name!r} must be a function that needs no arguments ({error})") from None
-        return function()
-
-
-@contextmanager
-def _of_the_user(place: str) -> Iterator[None]:
-    """Tell in one line what the user's own code raises, whatever it is."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a script may call sys.exit
-        if isinstance(error, ValueError) and _is_ours(error):
-            raise
-        # Not found is what was asked for, and not something that it needs.
-        if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
-            raise
-        raise _told(place, error) from None
-
-
-@contextmanager
-def _running(place: str) -> Iterator[None]:
-    """Tell in one line what environments of the user raise while they run; errors of our own stay errors."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, ValueError) or ":" not in place or not _is_the_users(error):
-            raise
-        raise _told(place, error) from None
-
-
-def _told(place: str, error: BaseException) -> ValueError:
-    said = " ".join(str(error).split())
-    return ValueError(f"{place!r} raised {type(error).__name__}{f': {said}' if said else ''}")
-
-
-def _is_the_users(error: BaseException) -> bool:
-    """Tell whether an error passed through code that is neither ours nor installed."""
-    ours = [str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib"))]
-    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return any(not name.startswith(("<", *ours)) for name in frames)
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Tell whether our own code raised an error: it says by itself what to do."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__")).startswith("gradex.")
 
 
 def _setting(assignment: str) -> tuple[str, Any]:
@@ -210,31 +150,6 @@ def _setting(assignment: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
-
-
-def _import(name: str) -> Any:
-    place, _, attribute = name.rpartition(":")
-    if not attribute or not place or place.startswith("."):
-        raise ValueError(f"{name!r} names nothing: give FILE.py:NAME or MODULE:NAME")
-    if place.endswith(".py"):
-        if not Path(place).is_file():
-            raise ValueError(f"there is no file {place!r}: give FILE.py:NAME")
-        specification = importlib.util.spec_from_file_location(Path(place).stem, place)
-        assert specification is not None and specification.loader is not None  # for the type checker
-        module = importlib.util.module_from_spec(specification)
-        # As if the file had been started by itself: it can import its neighbours.
-        sys.path.insert(0, str(Path(place).resolve().parent))
-        sys.modules[specification.name] = module
-        with _of_the_user(place):
-            specification.loader.exec_module(module)
-    else:
-        with _of_the_user(place):
-            module = importlib.import_module(place)
-    if not hasattr(module, attribute):
-        raise ValueError(
-            f"{place!r} has no {attribute!r}: give the name of a suite or of a mapping of environments"
-        )
-    return getattr(module, attribute)
 
 
 # ---------------------------------------------------------------------- group
@@ -278,7 +193,7 @@ def _group(options: argparse.Namespace) -> None:
     path = options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
     grouping.check(suite)
     folder = RunFolder.open(path, {"suite": suite.config, **grouping.config})
-    with _running(options.suite):
+    with running(options.suite):
         grouping.fit(suite, checkpoint=folder.checkpoint)
         evaluation = grouping.evaluate(_EPISODES)
     report = {**grouping.report(), "returns": evaluation.groupby("policy").return_mean.mean().to_dict()}
