@@ -1,8 +1,6 @@
 """The command `gradex`: suites, groups and benchmarks from the shell."""
 
 import argparse
-import importlib
-import importlib.util
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ from gradex.learners.recipes import LEARNERS
 from gradex.policies import ARCHITECTURES
 from gradex.run_folder import RunFolder
 from gradex.tasks import TaskSuite
+from gradex.user_code import called, imported, of_the_user, running
 
 #: Episodes per task for the returns that are printed.
 _EPISODES = 16
@@ -131,16 +130,16 @@ def _suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
         return TaskSuite.make(name, **{"seed": seed, **settings})
     if settings:
         raise ValueError(f"--set is for named suites, not for {name!r}: set options in your own code")
-    found = _import(name)
+    found = imported(name)
     if callable(found):
-        found = found()
+        found = called(found, name)
     if isinstance(found, TaskSuite):
         return found
     if isinstance(found, Mapping):
-        return TaskSuite.from_gymnasium(found)
-    raise ValueError(
-        f"{name!r} is a {type(found).__name__}: expected a TaskSuite, or a mapping of names to functions"
-    )
+        with of_the_user(name):
+            return TaskSuite.from_gymnasium(found)
+    kind = type(found).__name__
+    raise ValueError(f"{name!r} is a {kind}: expected a TaskSuite, or a mapping of names to functions")
 
 
 def _setting(assignment: str) -> tuple[str, Any]:
@@ -151,27 +150,6 @@ def _setting(assignment: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
-
-
-def _import(name: str) -> Any:
-    place, _, attribute = name.rpartition(":")
-    if place.endswith(".py"):
-        if not Path(place).is_file():
-            raise ValueError(f"there is no file {place!r}: give FILE.py:NAME")
-        specification = importlib.util.spec_from_file_location(Path(place).stem, place)
-        assert specification is not None and specification.loader is not None  # for the type checker
-        module = importlib.util.module_from_spec(specification)
-        # As if the file had been started by itself: it can import its neighbours.
-        sys.path.insert(0, str(Path(place).resolve().parent))
-        sys.modules[specification.name] = module
-        specification.loader.exec_module(module)
-    else:
-        module = importlib.import_module(place)
-    if not hasattr(module, attribute):
-        raise ValueError(
-            f"{place!r} has no {attribute!r}: give the name of a suite or of a mapping of environments"
-        )
-    return getattr(module, attribute)
 
 
 # ---------------------------------------------------------------------- group
@@ -215,8 +193,9 @@ def _group(options: argparse.Namespace) -> None:
     path = options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
     grouping.check(suite)
     folder = RunFolder.open(path, {"suite": suite.config, **grouping.config})
-    grouping.fit(suite, checkpoint=folder.checkpoint)
-    evaluation = grouping.evaluate(_EPISODES)
+    with running(options.suite):
+        grouping.fit(suite, checkpoint=folder.checkpoint)
+        evaluation = grouping.evaluate(_EPISODES)
     report = {**grouping.report(), "returns": evaluation.groupby("policy").return_mean.mean().to_dict()}
     folder.finish(grouping, report, evaluation)
     if options.json:

@@ -6,7 +6,6 @@ draw the same noise (common random numbers). They train in stacks, each of which
 run side by side as joblib is configured, and each is written down when it is finished.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from joblib import Parallel, delayed
-from sklearn.exceptions import NotFittedError
 from tqdm.auto import tqdm
 
+from gradex.estimator import Estimator
 from gradex.files import writing_to, written_whole
-from gradex.learners import evaluate
+from gradex.learners import checkpoint, evaluate
 from gradex.learners.threads import one_thread
 from gradex.meta_policy import MetaPolicy, check_subset
+from gradex.settings import as_kind, whole
+from gradex.settings import seed as plain_seed
 from gradex.surrogate import SubsetScores
 from gradex.surrogate.estimator import Subsets
 
@@ -32,11 +33,13 @@ _UNIT_STEPS = 400_000
 #: Seeds of training and of evaluation lie apart from those of the meta-policy, and a seed's replicates side
 #: by side.
 _TRAINING, _EVALUATION, _REPLICATES = 30_000_001, 60_000_011, 10_000
+#: The largest seed whose replicates are still seeds.
+_LARGEST_SEED = 2**48
 #: Resampled scores that `GroundTruth.scores` adds to tell how sure they are.
 _DRAWS = 20
 
 
-class GroundTruth:
+class GroundTruth(Estimator):
     """Train on from a meta-policy on each of m subsets of its tasks, for real, and see what every task earns.
 
     Parameters
@@ -70,6 +73,9 @@ class GroundTruth:
     returns_: Float[np.ndarray, "replicates m n"]
     steps_: int
 
+    _fitting = "fit(meta, subsets)"
+    _results = ("subsets_", "returns_", "steps_")
+
     def __init__(
         self,
         steps_per_task: int = 10_000,
@@ -80,25 +86,6 @@ class GroundTruth:
         seed: int = 0,
         jobs: int = -1,
     ) -> None:
-        for name, value, least in (
-            ("steps_per_task", steps_per_task, 1),
-            ("replicates", replicates, 1),
-            ("episodes", episodes, 2),
-        ):
-            if value < least:
-                raise ValueError(f"{name} is {value}: choose at least {least}")
-        if replicates > _REPLICATES:
-            raise ValueError(f"replicates is {replicates}: choose at most {_REPLICATES}")
-        if measure not in ("return", "success"):
-            raise ValueError(f"unknown measure {measure!r}: choose 'return' or 'success'")
-        if target_stderr is not None and not target_stderr > 0:
-            raise ValueError(f"target_stderr is {target_stderr}: choose a positive number, or None")
-        if target_stderr is not None and replicates < 2:
-            raise ValueError(
-                "one replicate has no standard error: choose replicates=2 or more, or no target_stderr"
-            )
-        if jobs == 0:
-            raise ValueError("jobs is 0: choose a number of units, or -1 for one per core")
         self.steps_per_task = steps_per_task
         self.replicates = replicates
         self.episodes = episodes
@@ -106,6 +93,23 @@ class GroundTruth:
         self.target_stderr = target_stderr
         self.seed = seed
         self.jobs = jobs
+        self._plain()
+
+    def _check(self) -> None:
+        whole("steps_per_task", self.steps_per_task, 1)
+        whole("replicates", self.replicates, 1, _REPLICATES)
+        whole("episodes", self.episodes, 2)
+        plain_seed(self.seed, most=_LARGEST_SEED)
+        if self.measure not in ("return", "success"):
+            raise ValueError(f"unknown measure {self.measure!r}: choose 'return' or 'success'")
+        if self.target_stderr is not None and not self.target_stderr > 0:
+            raise ValueError(f"target_stderr is {self.target_stderr}: choose a positive number, or None")
+        if self.target_stderr is not None and self.replicates < 2:
+            raise ValueError(
+                "one replicate has no standard error: choose replicates=2 or more, or no target_stderr"
+            )
+        if self.jobs == 0:
+            raise ValueError("jobs is 0: choose a number of units, or -1 for one per core")
 
     def fit(self, meta: MetaPolicy, subsets: Subsets, folder: str | Path | None = None) -> "GroundTruth":
         """Train and evaluate a policy for every subset and replicate.
@@ -124,31 +128,43 @@ class GroundTruth:
         ValueError
             If a subset is none, or the folder holds the ground truth of something else.
         """
-        n = len(meta.suite)
+        own = self._plain()
+        n = len(as_kind("meta", meta, MetaPolicy).suite)
         if len(subsets) == 0:
             raise ValueError("no subset was given: give at least one sequence of task indices")
-        chosen = [tuple(sorted(map(index, subset))) for subset in subsets]
-        for subset in chosen:
+        for subset in subsets:
             check_subset(subset, n)
-        units = list(self._units(chosen, meta))
+        chosen = [tuple(sorted(map(index, subset))) for subset in subsets]
+        units = list(own._units(chosen, meta))
         store = None
         if folder is not None:
-            store = _Store.open(Path(folder), self._configuration(meta, chosen, units))
+            store = _Store.open(Path(folder), own._configuration(meta, chosen, units))
+        finished = own._finished(meta, chosen, units, store)
+        self.subsets_, self.returns_ = tuple(chosen), np.stack(finished)
+        self.steps_ = len(finished) * sum(own._unit_steps(meta, chosen, rows) for rows in units)
+        return self
+
+    def _finished(
+        self,
+        meta: MetaPolicy,
+        subsets: Sequence[Sequence[int]],
+        units: Sequence[Int[np.ndarray, " _"]],
+        store: "_Store | None",
+    ) -> list[Float[np.ndarray, "m n"]]:
+        """Train all replicates, or as many as it takes."""
         finished: list[Float[np.ndarray, "m n"]] = []
         # With a target, two replicates together tell the first standard error, then one more at a time.
         together = self.replicates if self.target_stderr is None else min(2, self.replicates)
         while len(finished) < self.replicates:
             replicates = range(len(finished), len(finished) + together)
-            finished += self._train(meta, chosen, units, replicates, store)
+            finished += self._train(meta, subsets, units, replicates, store)
             together = 1
             if self.target_stderr is not None:
                 scores = np.nanmean(finished, axis=2)
                 error = np.sqrt(scores.var(axis=0, ddof=1).mean() / len(finished))
                 if error <= self.target_stderr:
                     break
-        self.subsets_, self.returns_ = tuple(chosen), np.stack(finished)
-        self.steps_ = len(finished) * sum(self._unit_steps(meta, chosen, rows) for rows in units)
-        return self
+        return finished
 
     def _units(self, subsets: Sequence[Sequence[int]], meta: MetaPolicy) -> Iterator[Int[np.ndarray, " _"]]:
         """Deal the subsets of each size out to units that fit into memory, as row numbers."""
@@ -217,14 +233,11 @@ class GroundTruth:
         subsets: Sequence[Sequence[int]],
         units: Sequence[Int[np.ndarray, " _"]],
     ) -> dict[str, Any]:
-        digest = hashlib.sha256()
-        for tensor in meta.agent_.tensors.values():
-            digest.update(tensor.cpu().numpy().tobytes())
         names = ("steps_per_task", "episodes", "measure", "seed")
         return {
             **{name: getattr(self, name) for name in names},
             "meta": meta.config,
-            "parameters": digest.hexdigest(),
+            "parameters": checkpoint.agent_fingerprint(meta.agent_),
             "subsets": [list(subset) for subset in subsets],
             # What the number of a file means.
             "units": [rows.tolist() for rows in units],
@@ -249,7 +262,7 @@ class GroundTruth:
         if len(returns) > 1:
             # Trainings are drawn again subset by subset, all tasks of one together. Of R, R drawn with
             # replacement spread by (R - 1) / R too little.
-            rng = np.random.default_rng(self.seed)
+            rng = np.random.default_rng(self._plain().seed)
             chosen = rng.integers(len(returns), size=(_DRAWS, *returns.shape[:2], 1))
             drawn = np.take_along_axis(returns[None], chosen, axis=1).mean(axis=1)
             draws = per_task + np.sqrt(len(returns) / (len(returns) - 1)) * (drawn - per_task)
@@ -269,8 +282,6 @@ class GroundTruth:
         return self.scores(range(0, count, 2)), self.scores(range(1, count, 2))
 
     def _fitted(self) -> Float[np.ndarray, "replicates m n"]:
-        if not hasattr(self, "returns_"):
-            raise NotFittedError("this GroundTruth is not fitted: call fit(meta, subsets) first")
         return self.returns_
 
 
@@ -330,7 +341,14 @@ class _Store:
 
     def read(self, unit: tuple[int, int]) -> Float[np.ndarray, "unit n"] | None:
         file = self._file(unit)
-        return np.load(file) if file.exists() else None
+        if not file.exists():
+            return None
+        try:
+            return np.load(file)
+        except (OSError, EOFError, ValueError) as error:
+            raise ValueError(
+                f"cannot read {str(file)!r} ({' '.join(str(error).split())}): remove it, and it comes again"
+            ) from None
 
     def write(self, unit: tuple[int, int], returns: Float[np.ndarray, "unit n"]) -> None:
         with written_whole(self._file(unit)) as temporary:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
-from sklearn.exceptions import NotFittedError
 
 from gradex.affinity import (
     Affinity,
@@ -24,10 +23,13 @@ from gradex.affinity import (
     pair_coverage,
     sample_subsets,
 )
+from gradex.estimator import Estimator
 from gradex.files import UNFINISHED
 from gradex.learners import Learner
 from gradex.learners.recipes import recipe
 from gradex.meta_policy import MetaPolicy
+from gradex.policy_file import difference, tasks_of
+from gradex.settings import as_kind, described
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
@@ -36,7 +38,7 @@ from gradex.tasks import TaskSuite
 _DRAWS_OF_SUBSETS = 5
 
 
-class PolicyGradEx:
+class PolicyGradEx(Estimator):
     """Group the tasks of a suite and train one policy per group (PolicyGradEx, Algorithm 2).
 
     Parameters
@@ -94,6 +96,14 @@ class PolicyGradEx:
     bootstrap_: Bootstrap | None
     partition_: Partition
     policies_: list[MetaPolicy]
+    suite_: TaskSuite
+    seconds_: dict[str, float]
+
+    _fitting = "fit(suite)"
+    _results = (
+        "suite_", "coverage_", "meta_", "surrogate_", "scores_", "graph_", "bootstrap_", "partition_",
+        "policies_", "seconds_",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -128,47 +138,42 @@ class PolicyGradEx:
         self.projection = projection
         self.network = network
         self.learner = learner
-        self.seconds_: dict[str, float] = {}
 
     @property
     def config(self) -> dict[str, Any]:
-        """The settings, in plain JSON types."""
-        settings = {name: value for name, value in vars(self).items() if not name.endswith("_")}
-        return {
-            name: value if isinstance(value, str | int | None) else repr(value)
-            for name, value in settings.items()
-        }
+        """The settings, in plain JSON types: the same ones look alike in every process."""
+        return {name: described(value) for name, value in self._plain().get_params(deep=False).items()}
 
     def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If a setting cannot be, the suite's actions are not for the learner, k exceeds the number of
             tasks, subsets of this size and number cannot tell every pair from the others, or a single draw is
             to tell the uncertainty.
         """
-        n = len(suite)
-        if self.k != "auto" and not (isinstance(self.k, int) and 1 <= self.k <= n):
-            raise ValueError(f"k is {self.k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
-        if self.steps_per_task < 2:
-            raise ValueError(f"steps_per_task is {self.steps_per_task}: choose at least 2")
-        for name, steps, least in (("meta_steps", self.meta_steps, 1), ("group_steps", self.group_steps, 0)):
+        own, n = self._plain(), len(as_kind("suite", suite, TaskSuite))
+        if own.k != "auto" and not (isinstance(own.k, int) and 1 <= own.k <= n):
+            raise ValueError(f"k is {own.k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
+        if own.steps_per_task < 2:
+            raise ValueError(f"steps_per_task is {own.steps_per_task}: choose at least 2")
+        for name, steps, least in (("meta_steps", own.meta_steps, 1), ("group_steps", own.group_steps, 0)):
             if steps is not None and steps < least:
                 raise ValueError(f"{name} is {steps}: choose at least {least}")
-        if self.bootstrap < 0 or self.bootstrap == 1:
-            raise ValueError(f"bootstrap is {self.bootstrap}: choose at least 2 draws, or 0 for none")
-        self._estimator()
-        self._untrained(suite).initial([self.seed])
-        affinity = named_affinity(self.affinity)
-        chosen = sample_subsets(n, self.subsets, self.subset_size, self.seed)
-        if n > 2 and self.subset_size == n:
+        if own.bootstrap < 0 or own.bootstrap == 1:
+            raise ValueError(f"bootstrap is {own.bootstrap}: choose at least 2 draws, or 0 for none")
+        own._estimator()
+        own._untrained(suite).initial([own.seed])
+        affinity = named_affinity(own.affinity)
+        chosen = sample_subsets(n, own.subsets, own.subset_size, own.seed)
+        if n > 2 and own.subset_size == n:
             raise ValueError(f"subset_size is all {n} tasks, which tells no pair from another: choose fewer")
         # n numbers, how hard each task is, explain n scores perfectly; what is left to interactions is 0.
         if n > 2 and len(chosen) <= n and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
             raise ValueError(
-                f"{len(chosen)} subsets of size {self.subset_size} cannot tell how {n} tasks interact "
+                f"{len(chosen)} subsets of size {own.subset_size} cannot tell how {n} tasks interact "
                 f"from how hard each is: choose more subsets, another subset_size, or affinity='mean'"
             )
         return chosen
@@ -189,36 +194,40 @@ class PolicyGradEx:
 
         Raises
         ------
-        ValueError
-            See `check`.
+        TypeError, ValueError
+            See `check`; or if the meta-policy, given or kept, is one for other tasks, or the kept one was
+            trained with other settings.
         """
-        self.suite_ = suite
         self.seconds_ = {}
         with self._stage("subsets"):
             chosen = self.check(suite)
+        own = self._plain()
+        if meta is not None:
+            _check_meta(meta, suite)
+        self.suite_ = suite
         self.coverage_ = pair_coverage(chosen, len(suite))
         with self._stage("meta-policy"):
-            self.meta_ = self._meta_policy(suite, checkpoint) if meta is None else meta
+            self.meta_ = own._meta_policy(suite, checkpoint) if meta is None else meta
         with self._stage("transitions"):
-            transitions = self.meta_.transitions(self.steps_per_task)
+            transitions = self.meta_.transitions(own.steps_per_task)
         with self._stage("gradients"):
-            self.surrogate_ = self._estimator().fit(self.meta_, transitions)
+            self.surrogate_ = own._estimator().fit(self.meta_, transitions)
         with self._stage("subset scores"):
             self.scores_ = self.surrogate_.scores(chosen)
         with self._stage("uncertainty"):
-            draws = self.surrogate_.score_draws(chosen, self.bootstrap, self.seed)
+            draws = self.surrogate_.score_draws(chosen, own.bootstrap, own.seed)
             self.scores_ = replace(self.scores_, draws=draws)
         with self._stage("clustering"):
             names = [task.name for task in suite.tasks]
-            self.graph_ = AffinityGraph.from_scores(self.scores_, self.affinity, names)
-            self.partition_ = self.graph_.partition(k=self.k)
+            self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, names)
+            self.partition_ = self.graph_.partition(k=own.k)
         with self._stage("uncertainty"):
-            self._resample()
+            self._resample(own.bootstrap, own.seed)
         with self._stage("group policies"):
-            steps = recipe(suite.kind).group_steps if self.group_steps is None else self.group_steps
+            steps = recipe(suite.kind).group_steps if own.group_steps is None else own.group_steps
             with _kept_meanwhile(checkpoint, "groups") as folder:
-                own = self.meta_.adapt_each(self.groups_, steps, folder=folder) if steps else []
-            self.policies_ = own
+                policies = self.meta_.adapt_each(self.groups_, steps, folder=folder) if steps else []
+            self.policies_ = policies
         return self
 
     def _estimator(self) -> SurrogateEstimator:
@@ -226,19 +235,33 @@ class PolicyGradEx:
             self.projection_dim, self.projection, folds=self.folds, score=self.score, seed=self.seed
         )
 
-    def _resample(self) -> None:
+    def _resample(self, draws: int, seed: int) -> None:
         """Draw the affinities again and group them."""
         self.bootstrap_ = None
-        if self.bootstrap:
-            self.bootstrap_ = self.graph_.bootstrap(_DRAWS_OF_SUBSETS * self.bootstrap, self.seed)
+        if draws:
+            self.bootstrap_ = self.graph_.bootstrap(_DRAWS_OF_SUBSETS * draws, seed)
             resampled = self.bootstrap_.groups(self.partition_.k)
             self.partition_ = replace(self.partition_, resampled=resampled)
 
     def _meta_policy(self, suite: TaskSuite, checkpoint: str | Path | None) -> MetaPolicy:
+        fresh = self._untrained(suite)
+        steps = recipe(suite.kind).meta_steps if self.meta_steps is None else self.meta_steps
         if checkpoint is not None and Path(checkpoint).exists():
-            return MetaPolicy.load(checkpoint, suite)
+            found, learner, everything = (
+                MetaPolicy.load(checkpoint, suite),
+                fresh.learner,
+                [range(len(suite))],
+            )
+            taken = learner.rounds(suite, everything, steps) * learner.round_steps(suite, everything)
+            other = difference({**found.config, "steps": found.steps}, {**fresh.config, "steps": taken})
+            if other is not None:
+                raise ValueError(
+                    f"{str(checkpoint)!r} holds a meta-policy of other settings, with {other}: "
+                    "choose another file, or remove it"
+                )
+            return found
         with _kept_meanwhile(checkpoint, "meta") as folder:
-            meta = self._untrained(suite).fit(self.meta_steps, folder)
+            meta = fresh.fit(steps, folder)
             if checkpoint is not None:
                 meta.save(checkpoint)
         return meta
@@ -264,8 +287,6 @@ class PolicyGradEx:
         return self._fitted().labels
 
     def _fitted(self) -> Partition:
-        if not hasattr(self, "partition_"):
-            raise NotFittedError("this PolicyGradEx is not fitted: call fit(suite) first")
         return self.partition_
 
     def evaluate(self, episodes: int = 32) -> pd.DataFrame:
@@ -320,10 +341,23 @@ class PolicyGradEx:
         }
 
 
+def _check_meta(meta: MetaPolicy, suite: TaskSuite) -> None:
+    """Refuse a meta-policy for other tasks: its critic knows them by their numbers."""
+    other = difference(tasks_of(as_kind("meta", meta, MetaPolicy).suite), tasks_of(suite))
+    if other is not None:
+        raise ValueError(
+            f"the meta-policy is one for other tasks, with {other}: give one that was fitted on this suite"
+        )
+
+
 @contextmanager
 def _kept_meanwhile(checkpoint: str | Path | None, what: str) -> Iterator[Path | None]:
-    """Give a folder beside the checkpoint for a training, which is gone when the training has ended well."""
-    folder = None if checkpoint is None else Path(checkpoint).parent / f"{UNFINISHED}{what}"
+    """Give a folder beside the checkpoint for a training, which is gone when the training has ended well.
+
+    It is named after the checkpoint: another one beside it has its own.
+    """
+    place = None if checkpoint is None else Path(checkpoint)
+    folder = None if place is None else place.with_name(f"{UNFINISHED}{place.name}-{what}")
     yield folder
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)

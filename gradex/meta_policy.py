@@ -1,16 +1,17 @@
 """The meta-policy, the door through which everything later sees a trained policy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from sklearn.exceptions import NotFittedError
 
+from gradex.estimator import Fitted
 from gradex.learners import (
     ActorCritic,
     Learner,
@@ -20,8 +21,11 @@ from gradex.learners import (
     evaluate,
     train_each,
 )
-from gradex.learners.recipes import learner_from, learner_named, recipe
+from gradex.learners.recipes import learner_named, recipe
 from gradex.policies import ARCHITECTURES
+from gradex.policy_file import Description, check_tasks, spaces_of
+from gradex.settings import plain, shown, whole
+from gradex.settings import seeds as plain_seeds
 from gradex.tasks import TaskSuite
 
 #: λ of the advantages of transitions.
@@ -31,7 +35,7 @@ GAE_LAMBDA = 0.95
 _EVALUATION, _COLLECTION, _ADAPTATION = 10_000_019, 20_000_003, 40_000_007
 
 
-class MetaPolicy:
+class MetaPolicy(Fitted):
     """One policy for all tasks of a suite (PolicyGradEx, Sec. 3.1: θ*).
 
     Parameters
@@ -54,10 +58,17 @@ class MetaPolicy:
         A stack of one, after `fit`.
     history_ : pandas.DataFrame
         Learning curves: steps, policy, task, return_mean, episodes, and success where the suite reports it.
+    start : int
+        Seed of the weights with which the first training began, also where `adapt` trained on with another.
+    steps : int
+        Environment steps of all trainings that led here.
     """
 
     agent_: ActorCritic
     history_: pd.DataFrame
+
+    _fitting = "fit(steps=...)"
+    _results = ("agent_", "history_")
 
     def __init__(
         self,
@@ -68,14 +79,17 @@ class MetaPolicy:
         layers: int = 4,
         width: int = 64,
     ) -> None:
+        given = {"suite": suite, "network": network, "learner": learner, "seed": seed}
+        settings = plain(MetaPolicy, {**given, "layers": layers, "width": width})
         if network not in ARCHITECTURES:
             raise ValueError(f"unknown network {network!r}: choose {', '.join(map(repr, ARCHITECTURES))}")
         self.suite = suite
         self.network = network
         self.learner = learner_named(learner, suite.kind) if isinstance(learner, str) else learner
-        self.seed = seed
-        self.layers = layers
-        self.width = width
+        self.seed: int = settings["seed"]
+        self.layers = whole("layers", settings["layers"], 1)
+        self.width = whole("width", settings["width"], 1)
+        self.start, self.steps = self.seed, 0
 
     # ------------------------------------------------------------------ training
     def fit(self, steps: int | None = 200_000, folder: str | Path | None = None) -> "MetaPolicy":
@@ -90,8 +104,8 @@ class MetaPolicy:
         """
         steps = recipe(self.suite.kind).meta_steps if steps is None else steps
         everything = [range(len(self.suite))]
-        [[fitted]] = self._train_each(self.initial, everything, steps, [self.seed], folder=folder)
-        self.agent_, self.history_ = fitted.agent_, fitted.history_
+        [[fitted]] = self._train_each(None, everything, steps, [self.seed], folder=folder)
+        self._take(fitted.agent_, fitted.history_, fitted.start, fitted.steps)
         return self
 
     def fit_each(
@@ -124,9 +138,9 @@ class MetaPolicy:
         list of lists of MetaPolicy
             For each subset its snapshots, from early to late. Each knows the seed that it was trained with.
         """
-        seeds = [self.seed] * len(subsets) if seeds is None else seeds
-        trained = self._train_each(self.initial, subsets, steps, seeds, snapshots, folder)
-        for policies, seed in zip(trained, seeds, strict=True):
+        own = [self.seed] * len(subsets) if seeds is None else plain_seeds(seeds)
+        trained = self._train_each(None, subsets, steps, own, snapshots, folder)
+        for policies, seed in zip(trained, own, strict=True):
             for policy in policies:
                 policy.seed = seed
         return trained
@@ -173,51 +187,75 @@ class MetaPolicy:
             As for `fit`.
         """
         start = self._fitted()
-        own = [self.seed + _ADAPTATION] * len(subsets) if seeds is None else seeds
-        trained = self._train_each(lambda each: start.repeat(len(each)), subsets, steps, own, folder=folder)
+        own = [self.seed + _ADAPTATION] * len(subsets) if seeds is None else plain_seeds(seeds)
+        trained = self._train_each(start, subsets, steps, own, folder=folder)
         policies = [policy for (policy,) in trained]
         if seeds is not None:
-            for policy, seed in zip(policies, seeds, strict=True):
+            for policy, seed in zip(policies, own, strict=True):
                 policy.seed = seed
         return policies
 
     def _train_each(
         self,
-        start: Callable[[list[int]], ActorCritic],
+        start: ActorCritic | None,
         subsets: Sequence[Sequence[int]],
         steps: int,
         seeds: Sequence[int],
         snapshots: int = 1,
         folder: str | Path | None = None,
     ) -> list[list["MetaPolicy"]]:
+        """Train from one policy, or from fresh ones of these seeds."""
+        steps, snapshots = whole("steps", steps), whole("snapshots", snapshots)
         if len(subsets) == 0:
             raise ValueError("there is no subset to train on: give at least one")
         for subset in subsets:
             check_subset(subset, len(self.suite))
         if len(seeds) != len(subsets):
             raise ValueError(f"{len(subsets)} subsets have {len(seeds)} seeds: give one for each")
-        trained = train_each(self.learner, start, self.suite, subsets, steps, seeds, snapshots, folder)
-        return [[self._with(*snapshot) for snapshot in policies] for policies in trained]
+        begin = self.initial if start is None else (lambda each: start.repeat(len(each)))
+        trained = train_each(self.learner, begin, self.suite, subsets, steps, seeds, snapshots, folder)
+        rounds, before = self.learner.rounds(self.suite, subsets, steps), 0 if start is None else self.steps
+        each = [self.learner.round_steps(self.suite, [subset]) for subset in subsets]
+        return [
+            [
+                self._with(
+                    *snapshot,
+                    seed if start is None else self.start,
+                    before + rounds * (number + 1) // snapshots * per_round,
+                )
+                for number, snapshot in enumerate(policies)
+            ]
+            for policies, seed, per_round in zip(trained, seeds, each, strict=True)
+        ]
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
-        """Give this policy with other parameters; the critic stays."""
+        """Give this policy with other parameters; the critic stays, and so does where training began."""
         actors = torch.from_numpy(np.asarray(parameters, dtype=np.float32)).unsqueeze(0)
-        return self._with(replace(self._fitted(), actors=actors), self.history_)
+        return self._with(replace(self._fitted(), actors=actors), self.history_, self.start, self.steps)
 
     @property
     def parameters(self) -> Float[np.ndarray, " p"]:
         """The policy's parameters as one vector, θ* after `fit`."""
         return self._fitted().actors[0].cpu().numpy().copy()
 
-    def _with(self, agent: ActorCritic, history: pd.DataFrame) -> "MetaPolicy":
+    def _with(self, agent: ActorCritic, history: pd.DataFrame, start: int, steps: int) -> "MetaPolicy":
         other = MetaPolicy(self.suite, self.network, self.learner, self.seed, self.layers, self.width)
-        other.agent_, other.history_ = agent, history
-        return other
+        return other._take(agent, history, start, steps)
+
+    def _take(self, agent: ActorCritic, history: pd.DataFrame, start: int, steps: int) -> "MetaPolicy":
+        self.agent_, self.history_, self.start, self.steps = agent, history, start, steps
+        return self
 
     def _fitted(self) -> ActorCritic:
-        if not hasattr(self, "agent_"):
-            raise NotFittedError("this MetaPolicy is not fitted: call fit(steps=...) first")
         return self.agent_
+
+    def __repr__(self) -> str:
+        fitted = "fitted" if self._is_fitted() else "not fitted"
+        tasks = f"{len(self.suite)} task{'s' if len(self.suite) > 1 else ''}"
+        return (
+            f"<MetaPolicy on {tasks} of {self.suite.family!r}: network={self.network!r}, "
+            f"learner={self.learner.name!r}, seed={self.seed}, {fitted}>"
+        )
 
     # ------------------------------------------------------------------ looking at it
     def evaluate(
@@ -254,7 +292,10 @@ class MetaPolicy:
         ValueError
             If the suite has other observations, or other tasks than those that the network knows.
         """
-        suite = suite or self.suite
+        suite = self.suite if suite is None else suite
+        if not isinstance(suite, TaskSuite):
+            raise TypeError(f"suite is {shown(suite)}: give a TaskSuite")
+        episodes = whole("episodes", episodes)
         if suite.observation_space.shape != self.suite.observation_space.shape:
             raise ValueError(
                 f"this policy was fitted on {self.suite.family!r}: {suite.family!r} has other observations"
@@ -265,7 +306,7 @@ class MetaPolicy:
                 f"a {self.network!r} network knows the tasks it was fitted on and no others: evaluate it on "
                 "these, or fit an 'mlp'"
             )
-        seed = self.seed + _EVALUATION if seed is None else seed
+        [seed] = [self.seed + _EVALUATION] if seed is None else plain_seeds([seed], "seed")
         chosen = range(len(suite)) if subset is None else subset
         check_subset(chosen, len(suite))
         return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
@@ -295,7 +336,9 @@ class MetaPolicy:
             λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and
             the noise of what comes late counts less.
         """
-        seed = self.seed + _COLLECTION if seed is None else seed
+        [seed] = [self.seed + _COLLECTION] if seed is None else plain_seeds([seed], "seed")
+        steps_per_task = whole("steps_per_task", steps_per_task)
+        copies = None if copies is None else whole("copies", copies)
         return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda)
 
     # ------------------------------------------------------------------ on disk
@@ -306,15 +349,21 @@ class MetaPolicy:
             "network": self.network,
             "learner": self.learner.config,
             "seed": self.seed,
+            "start": self.start,
             "layers": self.layers,
             "width": self.width,
             "suite": self.suite.config,
+            "spaces": spaces_of(self.suite),
         }
 
     def save(self, path: str | Path) -> None:
         """Write the policy to one safetensors file, described by JSON in its header."""
         agent = self._fitted()
-        checkpoint.save(path, agent, {**self.config, "history": self.history_.to_dict(orient="list")})
+        trained = {
+            "steps": self.steps,
+            "history": self.history_.to_dict(orient="list"),
+        }
+        checkpoint.save(path, agent, {**self.config, **trained})
 
     @classmethod
     def load(cls, path: str | Path, suite: TaskSuite | None = None) -> "MetaPolicy":
@@ -330,25 +379,21 @@ class MetaPolicy:
         Raises
         ------
         ValueError
-            If the file is missing, damaged, or not one of ours.
+            If the file is missing, damaged, or not one of ours, or the suite has other tasks than the policy.
         """
         tensors, description = checkpoint.load(path)
+        found = Description.of(description, path)
+        suite = found.rebuilt(path) if suite is None else suite.on_scale_of(found.suite)
+        check_tasks(path, found, suite)
         try:
-            network, learner = description["network"], learner_from(description["learner"])
-            seed, layers, width = (description[key] for key in ("seed", "layers", "width"))
-            history, described = pd.DataFrame(description["history"]), description["suite"]
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"{str(path)!r} does not describe a policy of this version ({error}): save it again"
-            ) from None
-        suite = TaskSuite.from_config(described) if suite is None else suite.on_scale_of(described)
-        meta = cls(suite, network, learner, seed, layers, width)
-        meta.agent_ = checkpoint.restore(meta.initial([seed]), tensors)
-        meta.history_ = history
-        return meta
+            meta = cls(suite, found.network, found.learner, found.seed, found.layers, found.width)
+            agent = checkpoint.restore(meta.initial([found.start]), tensors)
+        except ValueError as error:
+            raise ValueError(f"cannot read a policy from {str(path)!r}: {error}") from None
+        return meta._take(agent, found.history, found.start, found.steps)
 
 
-def check_subset(subset: Sequence[int], n: int) -> None:
+def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
     """Refuse what is not a subset of n tasks.
 
     Raises
@@ -356,7 +401,10 @@ def check_subset(subset: Sequence[int], n: int) -> None:
     ValueError
         If it is empty, names a task twice, or names one that is not there.
     """
-    if len(subset) == 0 or len(set(subset)) != len(subset) or not all(0 <= task < n for task in subset):
-        raise ValueError(
-            f"{list(subset)} is not a subset of {n} tasks: give different indices from 0 to {n - 1}"
-        )
+    try:
+        tasks = [index(task) for task in subset]
+    except TypeError:
+        tasks = []
+    if len(tasks) == 0 or len(set(tasks)) != len(tasks) or not all(0 <= task < n for task in tasks):
+        given = list(subset) if isinstance(subset, Iterable) and not isinstance(subset, str) else subset
+        raise ValueError(f"{given} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")

@@ -247,6 +247,9 @@ def test_a_run_that_was_cut_off_goes_on(
         (["navigation", "--set", "wind=3"], "suite 'navigation' has no option 'wind': it takes n, seed"),
         (["navigation", "--set", "goals=square"], "goals is 'square': choose 'groups'"),
         (["navigation", "--k", "13"], "k is 13 for 12 tasks: choose 1 to 12"),
+        (["navigation", "--seed", "9" * 23], f"seed is {'9' * 23}: choose at most 4611686018427387904"),
+        (["cartpole", "--set", "n=1", "--k", "1"], "n=1 leaves no pair of tasks to compare"),
+        (["cartpole", "--set", "n=2", "--k", "2"], "size=3 is no subset size for 2 tasks; choose one from 2"),
         (["navigation", "--subset-size", "13"], "size=13 is no subset size for 12 tasks"),
         (["navigation", "--subsets", "4"], "count=4 subsets of size 3 cannot cover all 66 pairs"),
         (["navigation", "--subsets", "auto", "--subset-size", "13"], "size=13 is no subset size for 12"),
@@ -263,6 +266,75 @@ def test_bad_input_is_refused_in_one_line(
 ) -> None:
     assert refused(capsys, "group", *arguments).startswith(message)
     assert not Path("runs").exists()
+
+
+#: What a file of the user may do while it is imported or asked for a suite, and what the command says of it.
+MISTAKES = {
+    "raise RuntimeError('first\\nsecond')": "'wrong.py' raised RuntimeError: first second",
+    "def suite(:": "'wrong.py' raised SyntaxError: invalid syntax (wrong.py, line 1)",
+    "import sys; sys.exit(3)": "'wrong.py' raised SystemExit: 3",
+    "class Stop(BaseException): ...\nraise Stop": "'wrong.py' raised Stop",
+    "import absent_module": "'wrong.py' raised ModuleNotFoundError: No module named 'absent_module'",
+    "def suite(n): ...": "'wrong.py:suite' must be a function that needs no arguments (missing a",
+    "def suite(): return 3": "'wrong.py:suite' is a int: expected a TaskSuite, or a mapping",
+    "def suite(): raise KeyError('n')": "'wrong.py:suite' raised KeyError: 'n'",
+    "def suite(): exit()": "'wrong.py:suite' raised SystemExit",
+    "from gradex import TaskSuite\ndef suite(): return TaskSuite.make('absent')": "unknown suite 'absent'",
+}
+
+
+@pytest.mark.parametrize(("source", "message"), MISTAKES.items())
+def test_whatever_a_file_does_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], source: str, message: str
+) -> None:
+    Path("wrong.py").write_text(source)
+    assert refused(capsys, "group", "wrong.py:suite").startswith(message)
+    assert not Path("runs").exists()
+
+
+def test_an_environment_that_raises_while_it_runs_is_told_and_our_own_mistakes_are_not_hidden(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.py").write_text(
+        TASKS
+        + """
+from tests.environments import Scripted
+
+
+class Late(Scripted):
+    steps = 0
+
+    def step(self, action):
+        Late.steps += 1
+        if Late.steps > 300:
+            raise KeyError("a\\nb")
+        return super().step(action)
+
+
+environments["d"] = lambda: Late([1, 0])
+"""
+    )
+    few = ["--subset-size", "2", "--meta-steps", "4000", "--group-steps", "0"]
+    line = refused(capsys, "group", "mine.py:environments", *few)
+    assert "KeyError" in line or "'d'" in line
+
+    def broken(*arguments: object) -> None:
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(PolicyGradEx, "_estimator", broken)
+    with pytest.raises(TypeError, match="a mistake of ours"):
+        main(["group", "navigation", *SMALL, "--out", "other"])
+
+
+@pytest.mark.parametrize("name", ["mine.py:", ":suite", ".mine:suite"])
+def test_a_name_that_names_nothing_is_refused(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert refused(capsys, "group", name) == f"{name!r} names nothing: give FILE.py:NAME or MODULE:NAME"
+
+
+def test_two_tasks_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--subset-size", "2", "--meta-steps", "1000", "--group-steps", "0", "--json"]
+    assert main(["group", "cartpole", "--set", "n=2", "--k", "2", *few]) == 0
+    assert json.loads(capsys.readouterr().out)["groups"] == [[0], [1]]
 
 
 def finished(path: Path) -> None:

@@ -1,5 +1,7 @@
 """Real training on subsets, against one training after the other."""
 
+import copy
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite
+from gradex import PPO, SAC, GroundTruth, MetaPolicy, TaskSuite
 from gradex import ground_truth as module
 
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
@@ -65,6 +67,28 @@ def test_scores_are_means_over_tasks_and_replicates(
     even, odd = fitted.halves()
     np.testing.assert_allclose(even.score, spread[[0, 2]].mean(axis=0))
     np.testing.assert_allclose(odd.score, spread[1])
+
+
+def test_whatever_was_trained_belongs_to_the_identity(meta: MetaPolicy, tmp_path: Path) -> None:
+    """Two policies of SAC that differ in a target network or a temperature only."""
+    learner = SAC(copies=2, updates=1, batch=8, start=24)
+    policy = MetaPolicy(meta.suite, learner=learner, layers=2, width=8).fit(400)
+    small = truth(steps_per_task=32, replicates=1, episodes=2)
+    small.fit(policy, [(0, 1)], tmp_path)
+    for name in policy.agent_.more:
+        other = copy.copy(policy)
+        more = {**policy.agent_.more, name: policy.agent_.more[name] + 0.5}
+        other.agent_ = dataclasses.replace(policy.agent_, more=more)
+        with pytest.raises(ValueError, match="holds another ground truth"):
+            small.fit(other, [(0, 1)], tmp_path)
+    small.fit(policy, [(0, 1)], tmp_path)
+
+
+def test_a_damaged_unit_is_named(meta: MetaPolicy, tmp_path: Path) -> None:
+    truth(replicates=1).fit(meta, [(0, 1)], tmp_path)
+    (tmp_path / "0-0.npy").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"cannot read '.*0-0.npy' \(.*\): remove it, and it comes again"):
+        truth(replicates=1).fit(meta, [(0, 1)], tmp_path)
 
 
 @pytest.mark.usefixtures("without_shape_checks")

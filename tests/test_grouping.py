@@ -187,6 +187,71 @@ def test_a_meta_policy_can_be_given(suite: TaskSuite, fitted: PolicyGradEx) -> N
     assert again.groups_ == fitted.groups_
 
 
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": 1}, "seed 0 instead of 1"),
+        ({"network": "multi_head"}, 'network "mlp" instead of "multi_head"'),
+        ({"learner": PPO(learning_rate=0.01)}, "learner learning_rate 0.001 instead of 0.01"),
+        ({"meta_steps": 40_000}, "steps 24576 instead of 43008"),
+        ({"meta_steps": None}, "steps 24576 instead of 202752"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(
+    suite: TaskSuite, fitted: PolicyGradEx, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "meta.safetensors"
+    fitted.meta_.save(path)
+    with pytest.raises(
+        ValueError, match=f"holds a meta-policy of other settings, with {message}: choose"
+    ) as caught:
+        small(**settings).fit(suite, checkpoint=path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_meta_policy_for_other_tasks_is_refused(
+    suite: TaskSuite, fitted: PolicyGradEx, tmp_path: Path
+) -> None:
+    fitted.meta_.save(tmp_path / "meta.safetensors")
+    others = TaskSuite.make("navigation", n=N, seed=5)
+    for other in (suite[[1, 0, 2, 3, 4, 5]], others, TaskSuite.make("cartpole", n=N)):
+        for given in ({"meta": fitted.meta_}, {"checkpoint": tmp_path / "meta.safetensors"}):
+            with pytest.raises(ValueError, match=r"for other tasks, with (names|family|options|parameters)"):
+                small().fit(other, **given)
+    with pytest.raises(NotFittedError, match="this MetaPolicy is not fitted"):
+        small().fit(suite, meta=MetaPolicy(suite))
+
+
+def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> None:
+    class CutOffError(Exception):
+        pass
+
+    tiny = {"meta_steps": 12_288, "bootstrap": 0}
+    paths = [tmp_path / name for name in ("a.safetensors", "b.safetensors", "a.policy")]
+    improve, visits = PPO._improve, []
+
+    def stop_after_a_round(self: PPO, *arguments: Any, **keywords: Any) -> Any:
+        visits.append(1)
+        if len(visits) % 2 == 0:
+            raise CutOffError
+        return improve(self, *arguments, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PPO, "_improve", stop_after_a_round)
+        patch.setattr("gradex.learners.training_folder.Continuation.due", lambda *_: True)
+        for seed, path in enumerate(paths):
+            with pytest.raises(CutOffError):
+                small(seed=seed, **tiny).fit(suite, checkpoint=path)
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == {f"unfinished-{path.name}-meta" for path in paths}
+    for seed, path in enumerate(paths):
+        small(seed=seed, **tiny).fit(suite, checkpoint=path)
+        kept = kept - {f"unfinished-{path.name}-meta"} | {path.name}
+        assert {each.name for each in tmp_path.iterdir()} == kept
+
+
 # ---------------------------------------------------------------------- what cannot work
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(
@@ -276,7 +341,7 @@ def test_the_meta_policy_is_of_the_network_and_learner_asked_for(suite: TaskSuit
     expected = MetaPolicy(suite, "multi_head", learner, seed=3).fit(192)
     np.testing.assert_array_equal(run.meta_.parameters, expected.parameters)
     assert json.loads(json.dumps(run.config)) == run.config
-    assert run.config["network"] == "multi_head" and run.config["learner"] == repr(learner)
+    assert run.config["network"] == "multi_head" and run.config["learner"]["minibatches"] == 2
 
 
 def test_a_run_that_was_cut_off_leaves_what_it_goes_on_from(
@@ -294,7 +359,10 @@ def test_a_run_that_was_cut_off_leaves_what_it_goes_on_from(
         patch.setattr(MetaPolicy, "adapt_each", cut_off)
         grouping.fit(suite, checkpoint=checkpoint)
     # The meta-policy has ended well; the groups' trainings are still there, and are taken over.
-    assert {path.name for path in tmp_path.iterdir()} == {"meta.safetensors", "unfinished-groups"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "meta.safetensors",
+        "unfinished-meta.safetensors-groups",
+    }
     monkeypatch.setattr(PPO, "_improve", None)
     grouping.fit(suite, checkpoint=checkpoint)
     assert [path.name for path in tmp_path.iterdir()] == ["meta.safetensors"]

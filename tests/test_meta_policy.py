@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gymnasium import spaces
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
 
 from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite
-from gradex.learners import MAML, ActorCritic, evaluate
+from gradex.learners import MAML, ActorCritic, checkpoint, evaluate
 from tests.environments import Scripted, scripted, scripted_suite
 
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
@@ -355,26 +357,89 @@ def of_another_shape(path: Path) -> None:
     rewrite(path, lambda tensors: tensors.update({"policy.0.weight": torch.zeros(1, 3, 9)}))
 
 
-def with_a_damaged_description(path: Path) -> None:
-    save_file(load_file(path), path, metadata={"format": "gradex.ActorCritic/1", "description": "{"})
+def with_a_text_that_is_no_json(path: Path) -> None:
+    redescribe(path, "{")
+
+
+def with_a_deep_description(path: Path) -> None:
+    redescribe(path, "[" * 100_000)
+
+
+def with_a_list_for_a_description(path: Path) -> None:
+    redescribe(path, "[1]")
 
 
 def with_an_empty_description(path: Path) -> None:
-    save_file(
-        load_file(path), path, metadata={"format": "gradex.ActorCritic/1", "description": json.dumps({})}
-    )
+    redescribe(path, "{}")
 
 
-def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    from safetensors import safe_open
+def of_two_policies(path: Path) -> None:
+    rewrite(path, lambda tensors: tensors.update({"return_scale": torch.zeros(2)}))
 
-    with safe_open(str(path), framework="pt") as file:
-        header = file.metadata()
-    tensors = load_file(path)
-    change(tensors)
+
+def of_whole_numbers(path: Path) -> None:
+    rewrite(path, lambda tensors: tensors.update({"return_scale": torch.zeros(1, dtype=torch.int64)}))
+
+
+def with_a_foreign_tensor(path: Path) -> None:
+    rewrite(path, lambda tensors: tensors.update({"policy.9.bias": torch.zeros(1, 8)}))
+
+
+def with_a_weight_that_is_not_finite(path: Path) -> None:
+    rewrite(path, lambda tensors: tensors["policy.1.bias"].fill_(np.nan))
+
+
+def with_an_unchecked_change(path: Path) -> None:
+    """A change by somebody who leaves the checksum as it is."""
+    header, tensors = header_of(path), load_file(path)
+    tensors["policy.1.bias"][0, 0] += 1
     save_file(tensors, path, metadata=header)
 
 
+def of_the_format_before(path: Path) -> None:
+    header = header_of(path)
+    save_file(load_file(path), path, metadata={**header, "format": "gradex.ActorCritic/1"})
+
+
+def told(name: str, value: object) -> Callable[[Path], None]:
+    """Put something else into a description."""
+
+    def spoil(path: Path) -> None:
+        description = json.loads(header_of(path)["description"])
+        *places, last = name.split("/")
+        inside = description
+        for place in places:
+            inside = inside[int(place) if place.isdigit() else place]
+        if value is None:
+            del inside[last]
+        else:
+            inside[last] = value
+        redescribe(path, json.dumps(description))
+
+    return spoil
+
+
+def header_of(path: Path) -> dict[str, str]:
+    with safe_open(str(path), framework="pt") as file:
+        return file.metadata()
+
+
+def redescribe(path: Path, text: str) -> None:
+    """Write another description, with its checksum."""
+    tensors = load_file(path)
+    header = {**header_of(path), "description": text, "sha256": checkpoint.fingerprint(tensors, text)}
+    save_file(tensors, path, metadata=header)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Write other tensors, with their checksum."""
+    header, tensors = header_of(path), load_file(path)
+    change(tensors)
+    header["sha256"] = checkpoint.fingerprint(tensors, header["description"])
+    save_file(tensors, path, metadata=header)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -385,11 +450,41 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         (without_a_tensor, "policy.1.bias is missing"),
         (without_a_scale, "return_scale is missing"),
         (of_another_shape, r"policy.0.weight is of shape \(3, 9\), expected \(3, 8\)"),
-        (with_a_damaged_description, "has a damaged description: .*; save it again"),
+        (of_two_policies, "return_scale holds 2 policies, expected 1"),
+        (of_whole_numbers, "return_scale is of type torch.int64, expected torch.float32"),
+        (with_a_foreign_tensor, "policy.9.bias is no part of this architecture"),
+        (with_a_weight_that_is_not_finite, "policy.1.bias in .* is not finite: train the policy again"),
+        (with_an_unchecked_change, "it is damaged, its checksum is another"),
+        (of_the_format_before, "was written by another version of gradex .*: train it again"),
+        (with_a_text_that_is_no_json, "it has a damaged description"),
+        (with_a_deep_description, "it has a damaged description"),
+        (with_a_list_for_a_description, "it has a damaged description"),
         (
             with_an_empty_description,
-            r"does not describe a policy of this version \('network'\): save it again",
+            r"does not describe a policy of this version \('network' is missing\): save it again",
         ),
+        (told("network", ["mlp"]), r"\(network is \['mlp'\]\): save it again"),
+        (told("network", "lstm"), "unknown network 'lstm'"),
+        (told("layers", "3"), "layers is '3': give a whole number"),
+        (told("layers", 0), "layers is 0: choose at least 1"),
+        (told("seed", -1), "seed is -1: choose at least 0"),
+        (told("start", 0.5), "start is 0.5: give a whole number"),
+        (told("learner", "ppo"), "does not describe a policy of this version"),
+        (told("learner/learning_rate", "fast"), "learning_rate is 'fast': give a number"),
+        (told("learner/momentum", 1), "does not describe a policy of this version .*momentum"),
+        (told("steps", None), "'steps' is missing"),
+        (told("author", "me"), "'author' is unknown"),
+        (told("spaces", 3), "the spaces are no texts"),
+        (told("suite", []), "does not describe a policy of this version"),
+        (told("suite/tasks/0/parameters", None), "a task is not described by its name, parameters and group"),
+        (
+            told("suite/tasks/0/parameters", {}),
+            r"describes no suite of this version .* other parameters than angle\)",
+        ),
+        (told("suite/tasks/0/parameters/angle", "left"), "angle of task .* is 'left'"),
+        (told("suite/options/goals", None), "describes no suite of this version"),
+        (told("history", [1]), "the history is no learning curve"),
+        (told("history/steps", ["many"]), "steps of the history is no list of numbers"),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused_in_one_line(
@@ -410,14 +505,33 @@ def test_a_folder_is_not_a_policy(tmp_path: Path) -> None:
 
 def test_a_policy_of_another_suite_does_not_fit(meta: MetaPolicy, tmp_path: Path) -> None:
     meta.save(tmp_path / "policy.safetensors")
-    with pytest.raises(
-        ValueError, match=r"does not fit: policy.0.weight is of shape \(3, 8\), expected \(4, 8\)"
+    for suite, difference in (
+        (TaskSuite.make("cartpole", n=4), 'family "navigation" instead of "cartpole"'),
+        (TaskSuite.make("navigation", n=5, horizon=10), r"names \["),
+        (TaskSuite.make("navigation", n=4, horizon=11), "options horizon 10 instead of 11"),
+        (meta.suite[[1, 0, 2, 3]], r"names \["),
     ):
-        MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("cartpole", n=4))
-    with pytest.raises(
-        ValueError, match=r"does not fit: critic.0.weight is of shape \(7, 8\), expected \(8, 8\)"
+        with pytest.raises(ValueError, match=f"holds a policy for other tasks, with {difference}") as caught:
+            MetaPolicy.load(tmp_path / "policy.safetensors", suite)
+        assert "\n" not in str(caught.value)
+    MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("navigation", n=4, horizon=10))
+
+
+def test_tasks_of_your_own_are_told_apart_by_names_and_spaces(custom: MetaPolicy, tmp_path: Path) -> None:
+    custom.save(tmp_path / "policy.safetensors")
+    grouped = TaskSuite.from_gymnasium({"a": scripted([1, 2]), "b": scripted([3])}, groups=[0, 1])
+    MetaPolicy.load(tmp_path / "policy.safetensors", grouped)
+    more = spaces.Discrete(3)
+    for suite, difference in (
+        (scripted_suite(b=scripted([1]), a=scripted([1])), r'names \["a", "b"\] instead of \["b", "a"\]'),
+        (scripted_suite(up=scripted([1]), down=scripted([1])), r"names \["),
+        (
+            scripted_suite(a=scripted([1], action_space=more), b=scripted([1], action_space=more)),
+            r"spaces .*Discrete\(2\).* instead of .*Discrete\(3\)",
+        ),
     ):
-        MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("navigation", n=5))
+        with pytest.raises(ValueError, match=f"holds a policy for other tasks, with {difference}"):
+            MetaPolicy.load(tmp_path / "policy.safetensors", suite)
 
 
 def test_an_unwritable_place_is_named(meta: MetaPolicy, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("streams", "files"), ("tasks", "policies", "affinity"), ("learners",), ("meta_policy",), ("surrogate",),
-    ("generalization", "ground_truth"), ("grouping",), ("run_folder", "bench"), ("cli",), ("__init__",),
+    ("streams", "files", "settings"), ("tasks", "policies", "affinity", "estimator"), ("learners",),
+    ("policy_file",), ("meta_policy",), ("surrogate",), ("generalization", "ground_truth"), ("grouping",),
+    ("run_folder", "bench", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no other room, and nothing of

@@ -68,7 +68,13 @@ class AffinityGraph:
     """
 
     def __init__(self, matrix: ArrayLike, names: Sequence[str] | None = None):
-        array = np.array(matrix, dtype=np.float64)
+        try:
+            array = np.array(matrix, dtype=np.float64)
+        except (TypeError, ValueError):
+            kind = type(matrix).__name__
+            raise TypeError(
+                f"a {kind} is no affinity matrix; give numbers, one row and column per task"
+            ) from None
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ValueError(
                 f"an affinity matrix of shape {array.shape} is not square; give one row and column per task"
@@ -130,6 +136,11 @@ class AffinityGraph:
         ValueError
             If the affinity is unknown, a pair of tasks is in no subset, or the scores show no interaction.
         """
+        if not isinstance(scores, SubsetScoresLike):
+            raise TypeError(
+                f"a {type(scores).__name__} holds no scores of subsets; give those of a surrogate or of "
+                "ground truth"
+            )
         affinity = named_affinity(affinity)
         score, n = _seen_by(affinity, scores), scores.per_task.shape[1]
         graph = cls(affinity.matrix(scores.subsets, score, n), names)

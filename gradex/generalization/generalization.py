@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gradex.estimator import Estimator
 from gradex.generalization.bound import PACBayes, perturbed_loss
 from gradex.generalization.episodes import collect_episodes
 from gradex.generalization.exact_trace import ExactTrace
@@ -19,6 +20,7 @@ from gradex.generalization.spectrum import lanczos
 from gradex.generalization.trace import TraceEstimator, generator, random_signs
 from gradex.learners import ActorCritic, Transitions
 from gradex.meta_policy import MetaPolicy, check_subset
+from gradex.settings import whole
 from gradex.tasks import TaskSuite
 
 #: Policies that are measured together; more take memory and save no time.
@@ -27,7 +29,7 @@ _STACK = 8
 _TRAIN, _TEST = 80_000_023, 90_000_049
 
 
-class Generalization:
+class Generalization(Estimator):
     """Measure how sharp the policy-gradient loss is around a policy, and how it carries to unseen tasks.
 
     Both losses are means over tasks of the same `PolicyGradientLoss`, on whole episodes of the policy itself,
@@ -43,11 +45,11 @@ class Generalization:
         The tasks that it was trained on; after `meta.adapt(subset)` that is `suite[subset]`.
     test : TaskSuite
         Target tasks, for instance `suite.unseen(50, seed=0)`.
-    loss : PolicyGradientLoss
+    loss : PolicyGradientLoss, optional
     trace : {"exact"} or TraceEstimator
         "exact" stands for ExactTrace(), which needs a multilayer perceptron; the others are Hutchinson(),
         HutchPlusPlus() and XTrace().
-    bound : PACBayes
+    bound : PACBayes, optional
     steps_per_task, copies : int
         Steps that are kept, and environments, for each task of either side.
     lanczos_steps : int
@@ -60,6 +62,8 @@ class Generalization:
     -----
     All derivatives are taken in double precision: single precision was less than twice as fast here.
     """
+
+    _results = ()
 
     def __init__(
         self,
@@ -75,29 +79,32 @@ class Generalization:
         perturbations: int = 8,
         seed: int = 0,
     ) -> None:
-        if isinstance(trace, str):
-            if trace != "exact":
-                raise ValueError(
-                    f"unknown trace {trace!r}: choose 'exact', or give an estimator such as XTrace()"
-                )
-            trace = ExactTrace()
-        for side, suite in (("train", train), ("test", test)):
-            if suite.observation_space.shape != meta.suite.observation_space.shape:
-                raise ValueError(
-                    f"{side} is {suite.family!r}, with other observations than {meta.suite.family!r}: give "
-                    "tasks of the family on which the policy was fitted"
-                )
         self.meta = meta
         self.train = train
         self.test = test
-        self.loss = PolicyGradientLoss() if loss is None else loss
+        self.loss = loss
         self.trace = trace
-        self.bound = PACBayes() if bound is None else bound
+        self.bound = bound
         self.steps_per_task = steps_per_task
         self.copies = copies
         self.lanczos_steps = lanczos_steps
         self.perturbations = perturbations
         self.seed = seed
+        self._plain()
+
+    def _check(self) -> None:
+        if isinstance(self.trace, str) and self.trace != "exact":
+            raise ValueError(
+                f"unknown trace {self.trace!r}: choose 'exact', or give an estimator such as XTrace()"
+            )
+        for name in ("steps_per_task", "copies", "lanczos_steps", "perturbations"):
+            whole(name, getattr(self, name), 1)
+        for side, suite in (("train", self.train), ("test", self.test)):
+            if suite.observation_space.shape != self.meta.suite.observation_space.shape:
+                raise ValueError(
+                    f"{side} is {suite.family!r}, with other observations than {self.meta.suite.family!r}: "
+                    "give tasks of the family on which the policy was fitted"
+                )
 
     def measure(self) -> Measurement:
         """Measure the policy."""
@@ -127,32 +134,35 @@ class Generalization:
             raise ValueError(f"{len(metas)} policies have {len(subsets)} subsets: give one for each")
         for subset in subsets:
             check_subset(subset, len(self.train))
-        measured: dict[int, Measurement] = {}
+        own, measured = self._plain(), dict[int, Measurement]()
         for size in sorted({len(subset) for subset in subsets}):
             same = [index for index, subset in enumerate(subsets) if len(subset) == size]
             for first in range(0, len(same), _STACK):
                 stack = same[first : first + _STACK]
-                found = self._measure_stack([metas[i] for i in stack], [subsets[i] for i in stack])
+                found = own._measure_stack([metas[i] for i in stack], [subsets[i] for i in stack])
                 measured |= dict(zip(stack, found, strict=True))
         return [measured[index] for index in range(len(metas))]
 
     def _measure_stack(
         self, metas: Sequence[MetaPolicy], subsets: Sequence[Sequence[int]]
     ) -> list[Measurement]:
+        loss = PolicyGradientLoss() if self.loss is None else self.loss
+        pac_bayes = PACBayes() if self.bound is None else self.bound
+        estimator = ExactTrace() if isinstance(self.trace, str) else self.trace
         agents = _stacked(metas)
         policy, theta = agents.policy, agents.actors.double()
         distance_vector = theta - _initial(metas).double()
         train = self._collect(agents, self.train, subsets, _TRAIN)
         test = self._collect(agents, self.test, [range(len(self.test))] * len(metas), _TEST)
         samples = Samples.of(train)
-        train_values = self.loss.evaluate(policy, theta, samples)
-        train_losses, train_variance = _by_task(self.loss, train_values.numpy(), train, len(subsets[0]))
-        test_values = self.loss.evaluate(policy, theta, Samples.of(test))
-        test_losses, test_variance = _by_task(self.loss, test_values.numpy(), test, len(self.test))
+        train_values = loss.evaluate(policy, theta, samples)
+        train_losses, train_variance = _by_task(loss, train_values.numpy(), train, len(subsets[0]))
+        test_values = loss.evaluate(policy, theta, Samples.of(test))
+        test_losses, test_variance = _by_task(loss, test_values.numpy(), test, len(self.test))
         gap_stderr = np.sqrt(train_variance + test_variance)
 
-        hessian = Hessian(policy, self.loss, theta, samples)
-        trace = self.trace.estimate(hessian)
+        hessian = Hessian(policy, loss, theta, samples)
+        trace = estimator.estimate(hessian)
         random = random_signs(hessian, 1, generator(self.seed))
         starts = torch.cat([random, distance_vector.unsqueeze(2)], dim=2)
         quadrature = lanczos(hessian, starts, self.lanczos_steps)
@@ -162,19 +172,19 @@ class Generalization:
 
         bounds = []
         for row, losses in enumerate(train_losses):
-            loss_range = self.loss.range(policy.distribution, train_values[row])
+            loss_range = loss.range(policy.distribution, train_values[row])
             known = (float(losses.mean()), loss_range)
             distance, episodes = float(distances[row]), len(np.unique(train[row].episodes))
             bounds.append(
                 (
-                    self.bound.isotropic(*known, float(trace.value[row]), distance, samples.count),
-                    self.bound.isotropic(*known, float(trace.value[row]), distance, episodes),
-                    self.bound.anisotropic(*known, float(forms[row]), distance, samples.count),
+                    pac_bayes.isotropic(*known, float(trace.value[row]), distance, samples.count),
+                    pac_bayes.isotropic(*known, float(trace.value[row]), distance, episodes),
+                    pac_bayes.anisotropic(*known, float(forms[row]), distance, samples.count),
                 )
             )
         sigmas = np.array([isotropic.sigma for isotropic, _, _ in bounds])
         perturbed = perturbed_loss(
-            self.loss, policy, theta, samples, sigmas, self.perturbations, self.seed + _TRAIN
+            loss, policy, theta, samples, sigmas, self.perturbations, self.seed + _TRAIN
         )
         return [
             Measurement(
@@ -209,10 +219,13 @@ def _stacked(metas: Sequence[MetaPolicy]) -> ActorCritic:
 
 
 def _initial(metas: Sequence[MetaPolicy]) -> Float[Tensor, "policies p"]:
-    """Give θ_0, the weights that training began with: they depend on a policy's seed and on nothing else."""
-    first = metas[0]
-    seeds = [meta.seed for meta in metas]
-    return first.initial(seeds).actors
+    """Give θ_0, the fresh weights with which the first training of each policy began.
+
+    The prior's centre must not depend on the samples, nor on the tasks that they come from: a policy that was
+    trained on from a meta-policy is as far from θ_0 as both trainings took it. Were the meta-policy taken for
+    θ_0, the bound would be free of charge for all that was learnt on these very tasks before.
+    """
+    return metas[0].initial([meta.start for meta in metas]).actors
 
 
 def _by_task(

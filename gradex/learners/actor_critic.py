@@ -95,12 +95,6 @@ class ActorCritic:
         """Give the same stack on another device, in memory of its own only if it is not there yet."""
         return self._each(lambda rows: rows.to(device))
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the stack by name, each with a row for every policy."""
-        own = {name: getattr(self, name) for name in ("actors", "critics", "return_mean", "return_scale")}
-        return own | {f"more.{name}": rows for name, rows in self.more.items()}
-
     def values(
         self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
     ) -> Float[Tensor, "policies batch"]:

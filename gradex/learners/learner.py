@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from gradex.learners.actor_critic import ActorCritic
+from gradex.settings import plain_fields
 from gradex.tasks import TaskSuite
 
 
@@ -16,6 +17,10 @@ class Learner(ABC):
     """A way to train policies. Concrete learners are frozen dataclasses of their settings, with a name."""
 
     name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Make the settings plain Python values, or refuse them by name."""
+        plain_fields(self)
 
     def initial(
         self, suite: TaskSuite, seeds: Sequence[int], layers: int = 4, width: int = 64, network: str = "mlp"

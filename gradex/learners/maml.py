@@ -68,6 +68,7 @@ class MAML(Learner):
     max_norm: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.order not in ("second", "first"):
             raise ValueError(f"the order is {self.order!r}: choose 'second' or 'first'")
         for name in ("inner_steps", "trajectories", "tasks", "epochs"):

@@ -68,6 +68,7 @@ class PPO(Learner):
     standardise: str = "policy"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm"):
             check_positive(setting, getattr(self, setting))
         if self.standardise not in ("policy", "task"):

@@ -94,6 +94,7 @@ class SAC(Learner):
     max_norm: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         numbers = ("steps", "copies", "updates", "batch", "learning_rate", "temperature", "reward_scale")
         for setting in numbers:
             check_positive(setting, getattr(self, setting))

@@ -1,6 +1,5 @@
 """The folder of a long training: it appears whole or not at all, and a cut-off training goes on in it."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gradex.files import writing_to, written_whole
+from gradex.learners import checkpoint
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.learner import Learner
 from gradex.streams import derive
 from gradex.tasks import TaskSuite
 
-_FORMAT = "gradex.training/1"
+_FORMAT = "gradex.training/2"
 #: How the learning curve's columns are named among the tensors.
 _CURVE = "curve."
 _COLUMNS = (
@@ -60,13 +58,12 @@ class TrainingFolder:
     def save(self, tensors: Mapping[str, Tensor], curve: pd.DataFrame) -> None:
         """Write everything; a training that dies meanwhile leaves what was there before."""
         columns = {f"{_CURVE}{name}": torch.from_numpy(curve[name].to_numpy().copy()) for name in curve}
-        header = {"format": _FORMAT, "configuration": json.dumps(self.configuration)}
-        everything = {name: tensor.contiguous() for name, tensor in tensors.items()} | columns
-        # The curve first: alone it does no harm.
-        with written_whole(self.path / "curve.csv") as temporary:
-            curve.to_csv(temporary, index=False)
-        with written_whole(self._file) as temporary:
-            save_file(everything, temporary, metadata=header)
+        with writing_to(self.path):
+            # The curve first: alone it does no harm.
+            with written_whole(self.path / "curve.csv") as temporary:
+                curve.to_csv(temporary, index=False)
+            with written_whole(self._file) as temporary:
+                checkpoint.write(temporary, {**tensors, **columns}, _FORMAT, self.configuration)
 
     def load(self) -> tuple[dict[str, Tensor], pd.DataFrame] | None:
         """Read what was saved last, if anything was.
@@ -79,18 +76,26 @@ class TrainingFolder:
         if not self._file.exists():
             return None
         try:
-            with safe_open(str(self._file), framework="pt") as file:
-                found = json.loads(file.metadata()["configuration"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            tensors, kind, found = checkpoint.read(self._file)
+        except (OSError, ValueError) as error:
             raise ValueError(
                 f"cannot go on from {str(self._file)!r}: {error}; choose another folder"
             ) from None
+        if kind != _FORMAT:
+            raise ValueError(
+                f"cannot go on from {str(self._file)!r}: its format is {kind!r}, not that of this version; "
+                "choose another folder"
+            )
         differing = [name for name in self.configuration if found.get(name) != self.configuration[name]]
         if differing:
             raise ValueError(
                 f"{str(self.path)!r} holds another training, its {', '.join(differing)} differ: "
                 "choose another folder"
+            )
+        state = {name: tensor for name, tensor in tensors.items() if not name.startswith(_CURVE)}
+        if (name := checkpoint.not_finite(state)) is not None:
+            raise ValueError(
+                f"cannot go on from {str(self._file)!r}: its {name} is not finite; choose another folder"
             )
         columns = {
             name.removeprefix(_CURVE): tensors.pop(name)
@@ -188,8 +193,6 @@ def configuration(
 
     A learner whose settings change along a training says in `more` how long it is.
     """
-    rows = agent.tensors.values()
-    digest = hashlib.sha256(b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in rows))
     return {
         "learner": learner.config,
         "suite": suite.config,
@@ -197,6 +200,6 @@ def configuration(
         "seeds": [int(seed) for seed in seeds],
         "learning_rates": [float(rate) for rate in learning_rates],
         "networks": f"{agent.policy}, {agent.critic}",
-        "start": digest.hexdigest(),
+        "start": checkpoint.agent_fingerprint(agent),
         **more,
     }

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn.exceptions import NotFittedError
 from tqdm.auto import trange
 
+from gradex.estimator import Estimator
 from gradex.learners import Transitions
 from gradex.learners.threads import one_thread
 from gradex.meta_policy import MetaPolicy, check_subset
+from gradex.settings import as_kind, whole
+from gradex.settings import seed as plain_seed
 from gradex.surrogate.closed_form import natural_gradient_affinity
 from gradex.surrogate.features import check_transitions, gradient_features
 from gradex.surrogate.first_order import first_order_table
@@ -41,7 +43,7 @@ _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 Subsets = Collection[Collection[SupportsIndex]]
 
 
-class SurrogateEstimator:
+class SurrogateEstimator(Estimator):
     """Logistic regressions on projected gradients of one meta-policy (PolicyGradEx, Sec. 3.1, Algorithm 1).
 
     Parameters
@@ -80,6 +82,11 @@ class SurrogateEstimator:
     weights: Float[np.ndarray, " N"]
     tasks: Int[np.ndarray, " N"]
     episodes: Int[np.ndarray, " N"]
+    projection_: Projection
+    regularization_: float
+
+    _fitting = "fit(meta)"
+    _results = ("features", "labels", "weights", "tasks", "episodes", "projection_", "regularization_")
 
     def __init__(
         self,
@@ -91,25 +98,29 @@ class SurrogateEstimator:
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
-        if projection not in _PROJECTIONS:
-            raise ValueError(f"unknown projection {projection!r}: choose one of {list(_PROJECTIONS)}")
-        if dtype not in _PRECISIONS:
-            raise ValueError(f"unknown dtype {dtype!r}: choose one of {list(_PRECISIONS)}")
-        if projection_dim < 1:
-            raise ValueError(f"projection_dim is {projection_dim}: choose 1 or more")
-        if regularization != "auto" and (isinstance(regularization, str) or not 0 < regularization < np.inf):
-            raise ValueError(f"regularization is {regularization!r}: choose 'auto' or a positive number")
-        if folds < 1:
-            raise ValueError(f"folds is {folds}: choose 2 or more, or 1 for scores in-sample")
-        if isinstance(score, str) and score not in SCORES:
-            raise ValueError(f"unknown score {score!r}: choose one of {list(SCORES)}, or give a Score")
         self.projection_dim = projection_dim
         self.projection = projection
         self.regularization = regularization
         self.folds = folds
-        self.score = SCORES[score] if isinstance(score, str) else score
+        self.score = score
         self.seed = seed
         self.dtype = dtype
+        self._plain()
+
+    def _check(self) -> None:
+        if self.projection not in _PROJECTIONS:
+            raise ValueError(f"unknown projection {self.projection!r}: choose one of {list(_PROJECTIONS)}")
+        if self.dtype not in _PRECISIONS:
+            raise ValueError(f"unknown dtype {self.dtype!r}: choose one of {list(_PRECISIONS)}")
+        if self.projection_dim < 1:
+            raise ValueError(f"projection_dim is {self.projection_dim}: choose 1 or more")
+        strength = self.regularization
+        if strength != "auto" and (isinstance(strength, str) or not 0 < strength < np.inf):
+            raise ValueError(f"regularization is {strength!r}: choose 'auto' or a positive number")
+        if self.folds < 1:
+            raise ValueError(f"folds is {self.folds}: choose 2 or more, or 1 for scores in-sample")
+        if isinstance(self.score, str) and self.score not in SCORES:
+            raise ValueError(f"unknown score {self.score!r}: choose one of {list(SCORES)}, or give a Score")
 
     # ------------------------------------------------------------------ fitting
     def fit(self, meta: MetaPolicy, transitions: Transitions | None = None) -> "SurrogateEstimator":
@@ -128,15 +139,16 @@ class SurrogateEstimator:
             If an advantage or a gradient is not finite, a task has no sample or too few episodes for the
             folds, or the projection has more dimensions than the policy has parameters.
         """
-        theta = meta.parameters
+        own = self._plain()
+        theta = as_kind("meta", meta, MetaPolicy).parameters
         transitions = meta.transitions() if transitions is None else transitions
         check_transitions(transitions, len(meta.suite))
         folds = np.zeros(len(transitions), dtype=np.int64)
-        if self.folds > 1:
-            folds = deal_episodes(transitions.tasks, transitions.episodes, self.folds)
-        self.projection_ = self._make_projection(meta, len(theta))
+        if own.folds > 1:
+            folds = deal_episodes(transitions.tasks, transitions.episodes, own.folds)
+        self.projection_ = own._make_projection(meta, len(theta))
         policy, device = meta.agent_.policy, meta.agent_.actors.device
-        start = torch.from_numpy(theta).to(device, _PRECISIONS[self.dtype])
+        start = torch.from_numpy(theta).to(device, _PRECISIONS[own.dtype])
         self.features = gradient_features(policy, start, transitions, self.projection_)
         self.labels = np.where(transitions.advantages < 0, -1.0, 1.0)
         self.weights = np.abs(transitions.advantages).astype(np.float64)
@@ -145,14 +157,14 @@ class SurrogateEstimator:
         mean_eigenvalue = 0.25 * float(np.mean(self.weights * squares)) / self.projection_.dimension
         if mean_eigenvalue == 0:
             raise ValueError("all advantages or gradients are 0, nothing to fit: collect other transitions")
-        relative = self.regularization == "auto"
+        relative = own.regularization == "auto"
         self.regularization_ = (
-            AUTO_REGULARIZATION * mean_eigenvalue if relative else float(self.regularization)
+            AUTO_REGULARIZATION * mean_eigenvalue if relative else float(own.regularization)
         )
         self._regression = SubsetLogisticRegression(
             self.features, self.labels, self.weights, self.tasks, self.regularization_
         )
-        self._meta, self._transitions, self._folds = meta, transitions, folds
+        self._meta, self._transitions, self._folds, self._parts = meta, transitions, folds, own.folds
         return self
 
     def _make_projection(self, meta: MetaPolicy, parameters: int) -> Projection:
@@ -167,8 +179,8 @@ class SurrogateEstimator:
         return NoProjection(parameters)
 
     def _fitted(self) -> MetaPolicy:
-        if not hasattr(self, "_meta"):
-            raise NotFittedError("this SurrogateEstimator is not fitted: call fit(meta) first")
+        if not self._is_fitted():
+            raise self._not_fitted()
         return self._meta
 
     # ------------------------------------------------------------------ subsets
@@ -261,7 +273,8 @@ class SurrogateEstimator:
         array [draws, m, n]
             The scores of each task in each draw; nan where it is not in the subset.
         """
-        members, rng = self._members(subsets), np.random.default_rng(seed)
+        members, draws = self._members(subsets), whole("draws", draws, 0)
+        rng = np.random.default_rng(plain_seed(seed))
         scores = [
             self._score(members, tolerance, draw_episodes(self.tasks, self.episodes, rng)).per_task
             for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
@@ -275,14 +288,15 @@ class SurrogateEstimator:
         times: Float[np.ndarray, " N"] | None = None,
     ) -> SubsetScores:
         """Fit without each fold and score on it, every sample so many times."""
-        folds = np.arange(self.folds)[:, None]
-        counts = self._folds != folds if self.folds > 1 else np.ones((1, len(self.tasks)), dtype=bool)
+        folds = np.arange(self._parts)[:, None]
+        counts = self._folds != folds if self._parts > 1 else np.ones((1, len(self.tasks)), dtype=bool)
         if times is not None:
             counts = counts * times
         theta = self._regression.solve(members, counts, tolerance).theta
         samples = (self.features, self.labels, self.weights, self.tasks, self._folds)
+        score = SCORES[self.score] if isinstance(self.score, str) else self.score
         with one_thread():
-            return score_subsets(self.score, members, theta, *samples, times)
+            return score_subsets(score, members, theta, *samples, times)
 
     def _members(self, subsets: Subsets) -> Bool[np.ndarray, "m n"]:
         n = len(self._fitted().suite)
@@ -368,7 +382,7 @@ class SurrogateEstimator:
         meta = self._fitted()
         if not (np.isfinite(distances).all() and np.min(distances, initial=np.inf) > 0):
             raise ValueError(f"distances are {list(distances)}: give positive numbers")
-        rng = np.random.default_rng([self.seed, 1])
+        rng = np.random.default_rng([self._plain().seed, 1])
         n = len(meta.suite)
         if subsets is None:
             subsets = [rng.choice(n, min(3, n), replace=False).tolist() for _ in range(8)]

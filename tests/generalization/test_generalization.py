@@ -1,4 +1,6 @@
+import copy
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +61,31 @@ def test_measures_what_the_dense_hessian_says(metas, suite: TaskSuite, targets: 
     assert slope / found.anisotropic.sigma**2 == pytest.approx(form / float(v.norm()) ** 2, rel=0.1)
     assert found.gap == pytest.approx(found.test_losses.mean() - found.train_losses.mean())
     assert found.bound == found.isotropic.value and found.vacuous == found.isotropic.vacuous
+
+
+def test_the_distance_is_that_from_the_weights_that_training_began_with(
+    metas, suite: TaskSuite, targets: TaskSuite, tmp_path: Path
+) -> None:
+    meta = metas[1]
+    start = ActorCritic.initial(suite, [1], layers=3, width=6).actors[0].numpy()
+    adapted = meta.adapt([0, 1, 2], 400, seed=7)
+    on, off = meta.adapt_each([[0, 1, 2], [0, 1, 2]], 800, seeds=[3, 4])
+    on.save(tmp_path / "on.safetensors")
+    policies = [
+        meta,
+        adapted,
+        adapted.adapt([0, 1, 2], 400, seed=9),
+        off,
+        MetaPolicy.load(tmp_path / "on.safetensors"),
+        adapted.with_parameters(start + 0.01),
+        copy.copy(adapted),
+    ]
+    again = [MetaPolicy(suite, seed=0, layers=3, width=6).fit_each([[0, 1, 2]], 400, seeds=[1])[0][0]]
+    measured = Generalization(meta, suite, targets, **SETTINGS).measure_each(policies + again)
+    for policy, found in zip(policies + again, measured, strict=True):
+        direct = np.linalg.norm(policy.parameters.astype(np.float64) - start)
+        assert found.constants["r"] == pytest.approx(direct, rel=1e-5)
+        assert found.isotropic.distance == pytest.approx(direct, rel=1e-5)
 
 
 def test_an_estimated_trace_agrees_with_the_exact_one(metas, suite: TaskSuite, targets: TaskSuite) -> None:
