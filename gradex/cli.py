@@ -228,6 +228,14 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
     )
     if agreement is not None:
         lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
+    unknown = [
+        name for name, share in report["explained_variance"].items() if share is not None and share < 0
+    ]
+    if unknown:
+        lines.append(
+            f"the critic explains nothing of the returns of {', '.join(unknown)} (share of variance below "
+            "0): the meta-policy learned little there; train it longer with --meta-steps"
+        )
     returns = report["returns"]
     paid = f"mean return over the tasks: meta-policy {returns['meta']:.4g}"
     if "group" in returns:

@@ -312,7 +312,9 @@ class PolicyGradEx(Estimator):
         own, relative to the output as in the paper; `first_order_error_of_change` is the same residual
         relative to the change, which is stricter. `stability` is the mean adjusted mutual information of the
         groups with those of the draws, and `verdict` says what that means; both are None with `bootstrap=0`.
+        `explained_variance` is that of the meta-policy's critic by task, None where it is not known.
         """
+        explained = self.meta_.explained_variance or {}
         partition, suite = self._fitted(), self.suite_
         names = [task.name for task in suite.tasks]
         error = self.surrogate_.first_order_error(distances=(0.01,))
@@ -336,6 +338,10 @@ class PolicyGradEx(Estimator):
             },
             "first_order_error": float(error.relative_to_output.mean()),
             "first_order_error_of_change": float(error.relative_to_change.mean()),
+            "explained_variance": {
+                name: float(explained[name]) if np.isfinite(explained.get(name, np.nan)) else None
+                for name in names
+            },
             "planted_nmi": None if planted is None else partition.agreement(planted).nmi,
             "seconds": dict(self.seconds_),
         }

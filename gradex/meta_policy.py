@@ -57,7 +57,8 @@ class MetaPolicy(Fitted):
     agent_ : ActorCritic
         A stack of one, after `fit`.
     history_ : pandas.DataFrame
-        Learning curves: steps, policy, task, return_mean, episodes, and success where the suite reports it.
+        Learning curves: steps, policy, task, return_mean, episodes, success where the suite reports it, and
+        explained_variance where a critic was trained.
     start : int
         Seed of the weights with which the first training began, also where `adapt` trained on with another.
     steps : int
@@ -258,6 +259,21 @@ class MetaPolicy(Fitted):
         )
 
     # ------------------------------------------------------------------ looking at it
+    @property
+    def explained_variance(self) -> dict[str, float] | None:
+        """Share of the variance of each task's returns that the critic explains, by name of the task.
+
+        The mean over the last tenth of the training. 1 is perfect, 0 no better than a constant and below 0
+        worse: what a task's advantages then say is the critic's noise. PPO compares with discounted returns,
+        continued by the critic where an episode was cut off, SAC with the targets of its critics. None where
+        no critic was trained, and nan for tasks of which no episode ended, or all paid the same.
+        """
+        if "explained_variance" not in self.history_:
+            return None
+        late = self.history_[self.history_.steps > 0.9 * self.history_.steps.max()]
+        shares = late.groupby("task").explained_variance.mean()
+        return {task.name: float(shares.get(n, np.nan)) for n, task in enumerate(self.suite.tasks)}
+
     def evaluate(
         self,
         episodes: int = 32,

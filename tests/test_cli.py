@@ -69,6 +69,22 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 # ---------------------------------------------------------------------- what works
+def test_a_critic_that_explains_nothing_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(share: float) -> str:
+        monkeypatch.setattr(
+            MetaPolicy,
+            "explained_variance",
+            property(lambda self: {task.name: share for task in self.suite.tasks}),
+        )
+        assert main(["group", "navigation", "--out", f"out-{share}", *SMALL, "--bootstrap", "0"]) == 0
+        return capsys.readouterr().out
+
+    assert "critic explains nothing of the returns of" in told(-0.1)
+    assert "critic explains" not in told(0.5)
+
+
 def test_suites_are_listed_with_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["suites"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -22,7 +22,7 @@ def small(**settings: Any) -> PolicyGradEx:
         "k": 3,
         "subset_size": 3,
         "projection_dim": 100,
-        "steps_per_task": 512,
+        "steps_per_task": 1024,
         "meta_steps": 20_000,
     }
     return PolicyGradEx(**{**defaults, "group_steps": 0, **settings})
@@ -107,6 +107,10 @@ def test_the_report_is_plain_json_and_complete(suite: TaskSuite, fitted: PolicyG
         "planted_nmi", "seconds", "stability", "verdict",
     } <= set(report)  # fmt: skip
     assert report["suite"] == "navigation"
+    explained = fitted.meta_.history_.groupby("task").explained_variance.last()
+    assert list(report["explained_variance"]) == report["tasks"]
+    assert all(share <= 1 for share in report["explained_variance"].values())
+    assert len(explained) == len(suite)
     assert report["tasks"] == [task.name for task in suite.tasks]
     assert report["labels"] == fitted.labels_.tolist()
     assert report["groups"] == [list(group) for group in fitted.groups_]

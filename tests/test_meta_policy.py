@@ -74,11 +74,25 @@ def test_fit_returns_self_and_records_learning_curves(meta: MetaPolicy) -> None:
     policy = small(meta.suite)
     assert policy.fit(20 * ROLLOUT) is policy
     np.testing.assert_array_equal(policy.parameters, meta.parameters)
-    assert list(policy.history_.columns) == ["steps", "policy", "task", "return_mean", "episodes", "success"]
+    columns = ["steps", "policy", "task", "return_mean", "episodes", "success", "explained_variance"]
+    assert list(policy.history_.columns) == columns
+    assert policy.history_.explained_variance.max() <= 1
     assert set(policy.history_.task) == set(range(4))
     assert policy.history_.steps.max() == 20 * ROLLOUT
     other = small(meta.suite, seed=1).fit(20 * ROLLOUT)
     assert not np.allclose(other.parameters, meta.parameters)
+
+
+def test_what_the_critic_explains_is_the_mean_of_the_last_tenth(meta: MetaPolicy) -> None:
+    history = meta.history_
+    late = history[history.steps > 0.9 * history.steps.max()]
+    expected = [late[late.task == task].explained_variance.mean() for task in range(4)]
+    np.testing.assert_allclose(list(meta.explained_variance.values()), expected)
+    assert list(meta.explained_variance) == [task.name for task in meta.suite.tasks]
+    one = meta.adapt([2], ROLLOUT).explained_variance
+    assert [np.isnan(share) for share in one.values()] == [True, True, False, True]
+    suite = TaskSuite.make("navigation", n=4, groups=2, horizon=5)
+    assert MetaPolicy(suite, learner=MAML(trajectories=2, tasks=1)).fit(1).explained_variance is None
 
 
 def test_a_name_takes_the_settings_of_the_family() -> None:
@@ -374,11 +388,11 @@ def with_an_empty_description(path: Path) -> None:
 
 
 def of_two_policies(path: Path) -> None:
-    rewrite(path, lambda tensors: tensors.update({"return_scale": torch.zeros(2)}))
+    rewrite(path, lambda tensors: tensors.update({"return_scale": torch.zeros(2, 4)}))
 
 
 def of_whole_numbers(path: Path) -> None:
-    rewrite(path, lambda tensors: tensors.update({"return_scale": torch.zeros(1, dtype=torch.int64)}))
+    rewrite(path, lambda tensors: tensors.update({"return_scale": torch.zeros(1, 4, dtype=torch.int64)}))
 
 
 def with_a_foreign_tensor(path: Path) -> None:

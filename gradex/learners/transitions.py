@@ -15,7 +15,7 @@ from gradex.tasks import TaskSuite
 
 #: Fewest and most environments of a task, unless a number is asked for.
 _COPIES = 8, 16
-#: Deviations smaller than this share of the largest advantage are rounding.
+#: Deviations smaller than this share of the largest reward are rounding.
 _ROUNDING = 1e-10
 
 
@@ -115,7 +115,7 @@ def _of_tasks(
     own = advantages[kept]
     centred = own - own.mean(axis=1, keepdims=True)
     deviation = own.std(axis=1, keepdims=True)
-    varies = deviation > _ROUNDING * np.abs(own).max(axis=1, keepdims=True)
+    varies = deviation > _ROUNDING * np.abs(rollout.rewards).max(axis=(0, 2))[:, None]
     actions = rollout.actions.numpy()[kept]
     return Transitions(
         rollout.observations[:-1].numpy()[kept].reshape(own.size, -1),

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from gradex.settings import LARGEST_SEED
+
 #: A suite is described task by task: one of more than this would take minutes and gigabytes to make.
 MOST_TASKS = 100_000
 #: Environments of one simulator.
 MOST_ENVIRONMENTS = 1_000_000
-#: Seeds are kept in signed 64 bits.
-_LARGEST_SEED = 2**63 - 1
 
 
 def plain(value: Any) -> Any:
@@ -59,13 +59,13 @@ def seed_of(value: Any) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number from 0 to 2⁶³ - 1.
+        If it is no whole number from 0 to 2⁶².
     """
     seed = whole("seed", value)
     if seed < 0:
         raise ValueError(f"seed is {seed}: choose 0 or more")
-    if seed > _LARGEST_SEED:
-        raise ValueError(f"seed is {seed}: choose at most {_LARGEST_SEED}")
+    if seed > LARGEST_SEED:
+        raise ValueError(f"seed is {seed}: choose at most {LARGEST_SEED}")
     return seed
 
 
