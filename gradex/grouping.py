@@ -67,6 +67,9 @@ class PolicyGradEx:
     seed : int
     network, learner : str, str or Learner
         Of the meta-policy, unless `fit` is given one; see `MetaPolicy`.
+    literal : bool
+        Score subsets by Algorithm 1 to the letter, whatever `score`, `folds` and `projection` say; see
+        `SurrogateEstimator.literal`. With affinity="mean" the affinities, too, are the paper's.
 
     Attributes
     ----------
@@ -112,6 +115,7 @@ class PolicyGradEx:
         projection: str = "gaussian",
         network: str = "mlp",
         learner: str | Learner = "ppo",
+        literal: bool = False,
     ) -> None:
         self.k = k
         self.subsets = subsets
@@ -128,6 +132,7 @@ class PolicyGradEx:
         self.projection = projection
         self.network = network
         self.learner = learner
+        self.literal = literal
         self.seconds_: dict[str, float] = {}
 
     @property
@@ -222,6 +227,8 @@ class PolicyGradEx:
         return self
 
     def _estimator(self) -> SurrogateEstimator:
+        if self.literal:
+            return SurrogateEstimator.literal(self.projection_dim, self.seed)
         return SurrogateEstimator(
             self.projection_dim, self.projection, folds=self.folds, score=self.score, seed=self.seed
         )
