@@ -46,7 +46,8 @@ class PolicyGradEx:
         `AffinityGraph.path`.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
-        as `sample_subsets` thinks right.
+        as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
+        each task alone where the affinity could not tell otherwise how hard it is.
     affinity : {"pairwise", "interaction", "mean", "transfer", "normalised"} or Affinity
         How scores of subsets become affinities of pairs; "mean" is the paper's Eq. (5), "transfer" the one
         for a hundred tasks and more, with a `subset_size` of 20 or so, "normalised" the one for tasks that
@@ -167,11 +168,14 @@ class PolicyGradEx:
         self._estimator()
         self._untrained(suite).initial([self.seed])
         affinity = named_affinity(self.affinity)
-        chosen = sample_subsets(n, self.subsets, self.subset_size, self.seed)
-        if n > 2 and self.subset_size == n:
+        few = n <= 3 and self.subset_size in (n, 3)
+        chosen = sample_subsets(n, self.subsets, 2 if few else self.subset_size, self.seed)
+        if n <= 3 and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
+            return [*((task,) for task in range(n)), *chosen]
+        if n > 3 and self.subset_size == n:
             raise ValueError(f"subset_size is all {n} tasks, which tells no pair from another: choose fewer")
         # n numbers, how hard each task is, explain n scores perfectly; what is left to interactions is 0.
-        if n > 2 and len(chosen) <= n and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
+        if n > 3 and len(chosen) <= n and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
             raise ValueError(
                 f"{len(chosen)} subsets of size {self.subset_size} cannot tell how {n} tasks interact "
                 f"from how hard each is: choose more subsets, another subset_size, or affinity='mean'"
