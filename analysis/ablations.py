@@ -72,10 +72,10 @@ class _Base:
     ) -> SurrogateEstimator:
         estimator = SurrogateEstimator(**{"projection": "khatri-rao", "seed": self.seed, **settings})
         if meta is None:
-            return estimator.fit(self.meta, self._collect(transitions))
+            return estimator.fit(self.meta, self.transitions(transitions))
         return estimator.fit(meta, meta.transitions(transitions))
 
-    def _collect(self, transitions: int) -> Transitions:
+    def transitions(self, transitions: int = 2048) -> Transitions:
         """Collect once, as most variants see the same."""
         if transitions not in self.collected:
             self.collected[transitions] = self.meta.transitions(transitions)
@@ -115,6 +115,16 @@ def _size(base: _Base) -> Iterator[_Variant]:
 def _affinity(base: _Base) -> Iterator[_Variant]:
     for name, affinity in _AFFINITIES.items():
         yield name, AffinityGraph.from_scores(base.default, affinity)
+
+
+def _paper(base: _Base) -> Iterator[_Variant]:
+    """Compare the defaults with Algorithm 1 to the letter, each by Eq. (5) and by the default affinity."""
+    letter = SurrogateEstimator.literal(min(400, len(base.meta.parameters)), base.seed)
+    scores = letter.fit(base.meta, base.transitions()).scores(base.subsets)
+    yield "default", AffinityGraph.from_scores(base.default)
+    yield "default, Eq. (5)", AffinityGraph.from_scores(base.default, "mean")
+    yield "to the letter", AffinityGraph.from_scores(scores, "mean")
+    yield "to the letter, pairwise", AffinityGraph.from_scores(scores)
 
 
 def _few(base: _Base) -> Iterator[_Variant]:
@@ -164,8 +174,9 @@ _CHOICES: dict[str, tuple[str, Callable[[_Base], Iterator[_Variant]]]] = {
     "affinity": ("affinity, all subsets", _affinity),
     "few": (f"affinity, {_FEW} subsets", _few),
     "score": ("score", _score),
+    "paper": ("the paper's algorithm", _paper),
 }
-_NAMED = ("projection", "affinity", "few", "score")
+_NAMED = ("projection", "affinity", "few", "score", "paper")
 _LOGARITHMIC = ("dimension", "subsets", "regularization", "transitions", "convergence")
 
 

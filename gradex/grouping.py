@@ -48,7 +48,8 @@ class PolicyGradEx(Estimator):
         `AffinityGraph.path`.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
-        as `sample_subsets` thinks right.
+        as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
+        each task alone where the affinity could not tell otherwise how hard it is.
     affinity : {"pairwise", "interaction", "mean", "transfer", "normalised"} or Affinity
         How scores of subsets become affinities of pairs; "mean" is the paper's Eq. (5), "transfer" the one
         for a hundred tasks and more, with a `subset_size` of 20 or so, "normalised" the one for tasks that
@@ -69,6 +70,9 @@ class PolicyGradEx(Estimator):
     seed : int
     network, learner : str, str or Learner
         Of the meta-policy, unless `fit` is given one; see `MetaPolicy`.
+    literal : bool
+        Score subsets by Algorithm 1 to the letter, whatever `score`, `folds` and `projection` say; see
+        `SurrogateEstimator.literal`. With affinity="mean" the affinities, too, are the paper's.
 
     Attributes
     ----------
@@ -122,6 +126,7 @@ class PolicyGradEx(Estimator):
         projection: str = "gaussian",
         network: str = "mlp",
         learner: str | Learner = "ppo",
+        literal: bool = False,
     ) -> None:
         self.k = k
         self.subsets = subsets
@@ -138,6 +143,7 @@ class PolicyGradEx(Estimator):
         self.projection = projection
         self.network = network
         self.learner = learner
+        self.literal = literal
 
     @property
     def config(self) -> dict[str, Any]:
@@ -167,11 +173,14 @@ class PolicyGradEx(Estimator):
         own._estimator()
         own._untrained(suite).initial([own.seed])
         affinity = named_affinity(own.affinity)
-        chosen = sample_subsets(n, own.subsets, own.subset_size, own.seed)
-        if n > 2 and own.subset_size == n:
+        few = n <= 3 and own.subset_size in (n, 3)
+        chosen = sample_subsets(n, own.subsets, 2 if few else own.subset_size, own.seed)
+        if n <= 3 and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
+            return [*((task,) for task in range(n)), *chosen]
+        if n > 3 and own.subset_size == n:
             raise ValueError(f"subset_size is all {n} tasks, which tells no pair from another: choose fewer")
         # n numbers, how hard each task is, explain n scores perfectly; what is left to interactions is 0.
-        if n > 2 and len(chosen) <= n and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
+        if n > 3 and len(chosen) <= n and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
             raise ValueError(
                 f"{len(chosen)} subsets of size {own.subset_size} cannot tell how {n} tasks interact "
                 f"from how hard each is: choose more subsets, another subset_size, or affinity='mean'"
@@ -231,6 +240,8 @@ class PolicyGradEx(Estimator):
         return self
 
     def _estimator(self) -> SurrogateEstimator:
+        if self.literal:
+            return SurrogateEstimator.literal(self.projection_dim, self.seed)
         return SurrogateEstimator(
             self.projection_dim, self.projection, folds=self.folds, score=self.score, seed=self.seed
         )

@@ -11,7 +11,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import normalized_mutual_info_score
 
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite
+from gradex.affinity import AffinityGraph, NormalisedAffinity, TransferAffinity
 from gradex.learners import PPO, SAC, Learner
+from gradex.surrogate import SubsetScores
 from tests.environments import scripted, scripted_suite
 
 N = 6
@@ -162,6 +164,47 @@ def test_the_sampler_chooses_how_many_subsets() -> None:
     assert grouping.report()["coverage"]["fewest"] == 5
     assert grouping.config["subsets"] is None
     assert grouping.report()["planted_nmi"] == pytest.approx(1)
+
+
+# ---------------------------------------------------------------------- two tasks and three
+#: Two goals of six in one direction, and one in the other, by the place of the pair.
+TRIOS = {(0, 1): [0, 2, 1], (0, 2): [0, 1, 2], (1, 2): [1, 0, 2]}
+
+
+@pytest.fixture(scope="module", params=TRIOS, ids=str)
+def trio(request: pytest.FixtureRequest) -> tuple[tuple[int, int], MetaPolicy]:
+    suite = TaskSuite.make("navigation", n=6, groups=2)[TRIOS[request.param]]
+    return request.param, MetaPolicy(suite).fit(10_000)
+
+
+@pytest.mark.parametrize("affinity", ["pairwise", "interaction", "mean", "transfer", "normalised"])
+def test_the_pair_of_three_tasks_is_found(trio: tuple[tuple[int, int], MetaPolicy], affinity: str) -> None:
+    pair, meta = trio
+    found = PolicyGradEx(k=2, affinity=affinity, group_steps=0, bootstrap=2).fit(meta.suite, meta)
+    assert pair in found.groups_
+    assert found.graph_.interaction().matrix[pair] > 0
+    assert found.report()["planted_nmi"] == 1
+
+
+def test_pairs_alone_tell_of_three_tasks_who_goes_with_whom() -> None:
+    """From the score of each task: what company does to it, however hard it is."""
+    subsets, score = [(0, 1), (0, 2), (1, 2)], np.full((3, 3), np.nan)
+    score[0, [0, 1]], score[1, [0, 2]], score[2, [1, 2]] = [5.0, 3.0], [6.0, -7.0], [3.0, -8.0]
+    for affinity in (TransferAffinity(1e-6), NormalisedAffinity(TransferAffinity(1e-6))):
+        scores = SubsetScores(tuple(subsets), score, np.nanmean(score, axis=1))
+        graph = AffinityGraph.from_scores(scores, affinity)
+        assert graph.partition(k=2).groups == ((0, 2), (1,))
+        interaction = graph.interaction().matrix
+        assert interaction[0, 2] > 0 > interaction[0, 1] == pytest.approx(interaction[1, 2])
+
+
+@pytest.mark.parametrize("k", [1, 2, "auto"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_few_tasks_are_grouped_without_much_ado(n: int, k: int | str) -> None:
+    suite = TaskSuite.make("navigation", n=n, groups=2)
+    found = PolicyGradEx(k=k, projection_dim=100, meta_steps=2_000, group_steps=0, bootstrap=2).fit(suite)
+    assert sorted(task for group in found.groups_ for task in group) == list(range(n))
+    assert k == "auto" or len(found.groups_) == k
 
 
 # ---------------------------------------------------------------------- the meta-policy, trained once

@@ -98,11 +98,14 @@ def without_rounding(estimate: np.ndarray, score: Float[np.ndarray, " scores"]) 
 
 
 def additive_part(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
-    """Return the b that minimises sum_{i<j} (U_ij - b_i - b_j)^2."""
+    """Return the b that minimises sum_{i<j} (U_ij - b_i - b_j)^2.
+
+    Up to three tasks have no more pairs than that, so it would explain anything; there all b are the same.
+    """
     n = len(affinity)
     rows = affinity.sum(axis=1) - np.diag(affinity)
     total = rows.sum() / (2 * (n - 1))  # sum of b
-    return (rows - total) / (n - 2) if n > 2 else rows / 2
+    return (rows - total) / (n - 2) if n > 3 else np.full(n, total / n)
 
 
 def without_additive_part(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:

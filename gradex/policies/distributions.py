@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log, pi
+from math import log, pi, sqrt
 
 import gymnasium
 import numpy as np
@@ -14,9 +14,9 @@ from torch import Tensor
 
 #: Range of the log-standard-deviations of a squashed Gaussian.
 _LOG_STD = (-20.0, 2.0)
-#: Squashed actions count as at most this far out where the action before squashing is asked for. Single
-#: precision tells them apart well up to here, and what is beyond has no finite preimage once it is rounded.
-_OUTERMOST = 1 - 1e-6
+#: Share of half an interval at either end within which squashed actions count as one and the same: 64 steps
+#: of single precision at 1. Closer to the end rounding says where an action lies, not the policy.
+_END = 2.0**-17
 #: Nodes of the Gauss-Hermite rule for the entropy of a squashed Gaussian.
 _NODES = 32
 
@@ -210,9 +210,12 @@ class SquashedGaussian(ActionDistribution):
 
     Notes
     -----
-    The density of an action that is only known squashed is that at u = atanh(tanh u), with tanh(u) clipped to
-    ±(1 - 1e-6), so |u| is at most 7.25. Its gradient with respect to the outputs is that of a normal
-    log-density at this u, because the Jacobian of the squashing does not depend on them.
+    The density of an action that is only known squashed is that at u = atanh(tanh u). Its gradient with
+    respect to the outputs is that of a normal log-density at this u, because the Jacobian of the squashing
+    does not depend on them. Where |u| is above 6.2 single precision tells actions badly apart: all in this
+    piece at the end of an interval have its mean density, its probability over its width. So the gradient of
+    a log-density is 0 on average however far out the mean lies, and 0 where all actions are the same.
+    The piece is wider where numbers are large beside the interval and hence rounded more coarsely.
     """
 
     dimensions: int
@@ -296,10 +299,13 @@ class SquashedGaussian(ActionDistribution):
     def log_prob(self, outputs, own, actions):  # type: ignore[no-untyped-def]
         mean, log_std = self._moments(outputs)
         half = self._intervals(outputs)[1]
-        inside = self.squashed(actions).clamp(-_OUTERMOST, _OUTERMOST)
-        u = torch.atanh(inside)
-        normal = 0.5 * ((u - mean) * (-log_std).exp()) ** 2 + log_std + 0.5 * log(2 * pi)
-        return -(normal + torch.log1p(-(inside**2)) + half.log()).sum(dim=-1)
+        squashed, end = self.squashed(actions), self._end(outputs)
+        inside = squashed.clamp(end - 1, 1 - end)
+        u, precision = torch.atanh(inside), (-log_std).exp()
+        normal = 0.5 * ((u - mean) * precision) ** 2 + log_std + 0.5 * log(2 * pi)
+        within = -normal - torch.log1p(-(inside**2))
+        beyond = _log_normal_cdf((mean - u) * precision * squashed.sign()) - end.log()
+        return (torch.where(squashed.abs() < 1 - end, within, beyond) - half.log()).sum(dim=-1)
 
     def entropy(self, outputs, own):  # type: ignore[no-untyped-def]
         """Add the entropy of u and the mean of the log-Jacobian, by 32 Gauss-Hermite nodes.
@@ -325,6 +331,18 @@ class SquashedGaussian(ActionDistribution):
         low, high = like.new_tensor(self.low), like.new_tensor(self.high)
         return (high + low) / 2, (high - low) / 2
 
+    def _end(self, like: Tensor) -> Tensor:
+        """Give the width of the piece at either end of [-1, 1] in which squashed actions count as one."""
+        middle, half = self._intervals(like)
+        return (_END * (middle.abs() + half) / half).clamp(max=0.5)
+
     def _stretched(self, u: Tensor) -> Tensor:
         middle, half = self._intervals(u)
         return middle + half * torch.tanh(u)
+
+
+def _log_normal_cdf(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Give log Φ(x), with derivatives that stay finite far below 0, where those of torch's own do not."""
+    below, above = x.clamp(max=0), x.clamp(min=0)
+    tail = (0.5 * torch.special.erfcx(-below / sqrt(2))).log() - 0.5 * below**2
+    return torch.where(x < 0, tail, torch.log1p(-0.5 * torch.special.erfc(above / sqrt(2))))

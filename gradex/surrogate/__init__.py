@@ -1,6 +1,6 @@
 """Algorithm 1 of PolicyGradEx: gradient features, a random projection, logistic regressions on subsets."""
 
-from gradex.surrogate.estimator import AUTO_REGULARIZATION, SurrogateEstimator
+from gradex.surrogate.estimator import AUTO_REGULARIZATION, LEAST_REGULARIZATION, SurrogateEstimator
 from gradex.surrogate.khatri_rao import KhatriRaoProjection
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
 from gradex.surrogate.projection import (
@@ -13,6 +13,7 @@ from gradex.surrogate.scores import Improvement, NegativeLoss, Score, SubsetScor
 
 __all__ = [
     "AUTO_REGULARIZATION",
+    "LEAST_REGULARIZATION",
     "GaussianProjection",
     "Improvement",
     "KhatriRaoProjection",

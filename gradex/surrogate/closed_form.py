@@ -9,7 +9,8 @@ and g_S, H_S the same over all samples of a subset S, the fit is a ridge regress
 
     θ̂_S = A⁻¹ g_S,    A = H_S + λI,
 
-its minimum log 2 mean w - ½ g_Sᵀ A⁻¹ g_S, and the score of S (the loss that θ̂_S saves, without the ridge)
+its minimum log 2 mean w - ½ g_Sᵀ A⁻¹ g_S, and what the score of S gains over that of no step (the loss that
+θ̂_S saves, without the ridge)
 
     f̂(S) = g_Sᵀ θ̂_S - ½ θ̂_Sᵀ H_S θ̂_S = ½ g_Sᵀ A⁻¹ g_S + ½ λ |θ̂_S|².
 

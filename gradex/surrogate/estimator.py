@@ -30,13 +30,17 @@ from gradex.surrogate.projection import (
     Projection,
     RademacherProjection,
 )
-from gradex.surrogate.scores import SCORES, Score, SubsetScores, score_subsets
+from gradex.surrogate.scores import SCORES, NegativeLoss, Score, SubsetScores, score_subsets
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0.
 AUTO_REGULARIZATION = 0.1
+#: The same with regularization="least": next to nothing, but enough for a Hessian to be invertible, and for a
+#: minimum where a subset's samples can be told apart without any loss.
+LEAST_REGULARIZATION = 1e-6
 #: Tolerance on fits to episodes that were drawn again: what it misses of the affinities is less than a tenth
 #: of what the draw changes.
 DRAW_TOLERANCE = 0.01
+_RELATIVE = {"auto": AUTO_REGULARIZATION, "least": LEAST_REGULARIZATION}
 _PROJECTIONS = ("gaussian", "rademacher", "khatri-rao", "none")
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -54,8 +58,9 @@ class SurrogateEstimator(Estimator):
         "gaussian" is the paper's; "khatri-rao" costs hardly more than the gradients themselves and is the one
         for large networks or very many samples; "none" keeps all p parameters, whatever `projection_dim`
         says. `gradex.surrogate.projection` tells more.
-    regularization : float or "auto"
-        λ. "auto" is relative to the scale of features and weights, see `AUTO_REGULARIZATION`.
+    regularization : float, "auto" or "least"
+        λ. "auto" and "least" are relative to the scale of features and weights, see `AUTO_REGULARIZATION` and
+        `LEAST_REGULARIZATION`.
     folds : int
         Scores come from samples that the fit did not see: the episodes of each task are dealt into this many
         folds. 1 scores the very samples that were fitted, as the paper does.
@@ -115,12 +120,30 @@ class SurrogateEstimator(Estimator):
         if self.projection_dim < 1:
             raise ValueError(f"projection_dim is {self.projection_dim}: choose 1 or more")
         strength = self.regularization
-        if strength != "auto" and (isinstance(strength, str) or not 0 < strength < np.inf):
-            raise ValueError(f"regularization is {strength!r}: choose 'auto' or a positive number")
+        if strength not in _RELATIVE and (isinstance(strength, str) or not 0 < strength < np.inf):
+            raise ValueError(f"regularization is {strength!r}: choose 'auto', 'least' or a positive number")
         if self.folds < 1:
             raise ValueError(f"folds is {self.folds}: choose 2 or more, or 1 for scores in-sample")
         if isinstance(self.score, str) and self.score not in SCORES:
             raise ValueError(f"unknown score {self.score!r}: choose one of {list(SCORES)}, or give a Score")
+
+    @classmethod
+    def literal(
+        cls, projection_dim: int = 400, seed: int = 0, dtype: str = "float32"
+    ) -> "SurrogateEstimator":
+        """Give Algorithm 1 to the letter: f̂(S) is minus the least loss of Eq. (4) on the samples of S.
+
+        So scores are in-sample, and projections Gaussian. Two things cannot be literal. Without any ridge
+        there is no unique minimum where features are dependent, and none at all where the samples of a subset
+        can be told apart without loss; so there is one of `LEAST_REGULARIZATION`. And the paper does not say
+        how it estimates advantages: they are those of the transitions, taken as they come.
+
+        Parameters
+        ----------
+        projection_dim, seed, dtype
+            As ever.
+        """
+        return cls(projection_dim, "gaussian", "least", folds=1, score=NegativeLoss(), seed=seed, dtype=dtype)
 
     # ------------------------------------------------------------------ fitting
     def fit(self, meta: MetaPolicy, transitions: Transitions | None = None) -> "SurrogateEstimator":
@@ -157,10 +180,10 @@ class SurrogateEstimator(Estimator):
         mean_eigenvalue = 0.25 * float(np.mean(self.weights * squares)) / self.projection_.dimension
         if mean_eigenvalue == 0:
             raise ValueError("all advantages or gradients are 0, nothing to fit: collect other transitions")
-        relative = own.regularization == "auto"
-        self.regularization_ = (
-            AUTO_REGULARIZATION * mean_eigenvalue if relative else float(own.regularization)
-        )
+        if isinstance(own.regularization, str):
+            self.regularization_ = _RELATIVE[own.regularization] * mean_eigenvalue
+        else:
+            self.regularization_ = float(own.regularization)
         self._regression = SubsetLogisticRegression(
             self.features, self.labels, self.weights, self.tasks, self.regularization_
         )

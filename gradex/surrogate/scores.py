@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from math import inf, log
+from math import inf
 from typing import final
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 class Score(ABC):
     """How well a step of the parameters serves a sample; the mean over a task's samples is the task's score.
 
-    Higher is better, and a step of length 0 scores 0.
+    Higher is better.
 
     Attributes
     ----------
@@ -46,7 +46,11 @@ class Score(ABC):
 @final
 @dataclass(frozen=True)
 class NegativeLoss(Score):
-    """Minus the logistic loss of Eq. (3), w log(1 + exp(-y g·Δθ)), plus w log 2."""
+    """Minus the logistic loss of Eq. (3), -w log(1 + exp(-y g·Δθ)), and nothing else.
+
+    A step of length 0 scores -w log 2. This depends on the task, not on its company, so that only the
+    diagonal of Eq. (5) takes notice of it.
+    """
 
     divergence: float | None = None
 
@@ -54,7 +58,7 @@ class NegativeLoss(Score):
         _check_divergence(self.divergence)
 
     def per_sample(self, margins, labels, weights):  # type: ignore[no-untyped-def]
-        return weights * (log(2) - F.softplus(-margins))
+        return -weights * F.softplus(-margins)
 
 
 @final

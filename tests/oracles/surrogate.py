@@ -64,7 +64,7 @@ def held_out_loss_scores(
             fitted = np.isin(tasks, subset) & (folds != fold)
             theta = newton(signed[fitted], weights[fitted], regularization)
             scored = np.isin(tasks, subset) & (folds == fold)
-            values[scored] = weights[scored] * (np.log(2) - np.logaddexp(0, -signed[scored] @ theta))
+            values[scored] = -weights[scored] * np.logaddexp(0, -signed[scored] @ theta)
         for task in subset:
             per_task[number, task] = values[tasks == task].mean()
     return per_task

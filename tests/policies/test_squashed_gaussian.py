@@ -87,12 +87,48 @@ def test_gradients_of_stored_actions_are_those_of_a_normal_density() -> None:
     mean, log_std = outputs.chunk(2, dim=-1)
     (expected,) = torch.autograd.grad(Normal(mean, log_std.exp()).log_prob(u).sum(), outputs)
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_actions_at_the_end_of_their_interval_have_its_mean_density() -> None:
+    """Also where an action was rounded to the end: there derivatives are those of a probability."""
+    distribution = SquashedGaussian(2, (-1.0, -3.0), (1.0, 3.0))
+    outputs = normal(1, BATCH, 4)
+    outputs[..., 0] += 5
+    outputs.requires_grad_()
     edge = torch.tensor([1.0, -3.0], dtype=torch.float64).expand(1, BATCH, 2)
-    (at_edge,) = torch.autograd.grad(distribution.log_prob(outputs, {}, edge).sum(), outputs)
-    outermost = torch.atanh(torch.tensor([1 - 1e-6, -1 + 1e-6], dtype=torch.float64))
-    density = Normal(mean, log_std.exp()).log_prob(outermost.expand(1, BATCH, 2))
-    (expected,) = torch.autograd.grad(density.sum(), outputs)
-    torch.testing.assert_close(at_edge, expected, rtol=1e-9, atol=1e-9)
+    mean, log_std = outputs.chunk(2, dim=-1)
+    outermost = torch.atanh(torch.tensor(1 - 2**-17, dtype=torch.float64))
+    far = (mean * torch.tensor([1.0, -1.0]) - outermost) / log_std.exp()
+    expected = torch.special.log_ndtr(far) - torch.tensor([2.0**-17, 3 * 2.0**-17]).double().log()
+    ours = distribution.log_prob(outputs, {}, edge)
+    torch.testing.assert_close(ours, expected.sum(dim=-1), rtol=1e-9, atol=1e-9)
+    gradients = [torch.autograd.grad(each.sum(), outputs)[0] for each in (ours, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("mean", [-100.0, -3.0, 0.0, 5.0, 100.0])
+def test_derivatives_at_the_end_of_an_interval_stay_finite(mean: float) -> None:
+    outputs = torch.tensor([[[mean, -3.0]]], requires_grad=True)
+    action = torch.ones(1, 1, 1)
+    value = SquashedGaussian(1).log_prob(outputs, {}, action).sum()
+    (first,) = torch.autograd.grad(value, outputs, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), outputs)
+    assert all(tensor.isfinite().all() for tensor in (value, first, second))
+
+
+@pytest.mark.parametrize("interval", [(-1.0, 1.0), (0.0, 1.0), (100.0, 101.0)])
+@pytest.mark.parametrize("mean", [-8.0, 0.0, 3.0, 4.0, 6.0, 7.0, 10.0])
+def test_scores_of_stored_actions_are_0_on_average(mean: float, interval: tuple[float, float]) -> None:
+    """However many of them were rounded to the end of their interval."""
+    count, (low, high) = 40_000, interval
+    distribution = SquashedGaussian(1, (low,), (high,))
+    outputs = torch.tensor([mean, -1.0]).repeat(1, count, 1).requires_grad_()
+    noise = torch.from_numpy(Streams([1]).normals(count, 1)).float()
+    actions = distribution.sample(outputs, {}, noise).detach()
+    (scores,) = torch.autograd.grad(distribution.log_prob(outputs, {}, actions).sum(), outputs)
+    # Standard errors of scores of the mean and the log-standard-deviation, if u were known.
+    allowed = 4 * torch.tensor([np.e, 2**0.5]) / count**0.5
+    assert (scores[0].mean(dim=0).abs() < allowed).all()
 
 
 def test_samples_have_their_density() -> None:

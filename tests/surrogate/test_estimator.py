@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 
+from gradex.affinity import AffinityGraph
 from gradex.learners import PPO, Transitions
 from gradex.meta_policy import MetaPolicy
 from gradex.surrogate import NoProjection, SurrogateEstimator
@@ -29,6 +30,10 @@ def true_gradients(meta: MetaPolicy, transitions: Transitions) -> np.ndarray:
     return oracle.log_prob_gradients(
         meta.agent_.policy, theta, observations.double(), tasks, actions.double()
     ).numpy()
+
+
+def mean_weights(surrogate: SurrogateEstimator) -> np.ndarray:
+    return np.bincount(surrogate.tasks, surrogate.weights) / np.bincount(surrogate.tasks)
 
 
 # ---------------------------------------------------------------------- what fit learns
@@ -133,7 +138,8 @@ def test_natural_gradient_affinity_is_the_limit_of_scores_under_strong_regulariz
             projection_dim=12, folds=3, regularization=factor * weak, dtype="float64"
         ).fit(meta, transitions)
         affinity = strong.natural_gradient_affinity()
-        expected = strong.scores(SUBSETS, tolerance=1e-9).score
+        gain = strong.scores(SUBSETS, tolerance=1e-9).per_task + np.log(2) * mean_weights(strong)
+        expected = np.nanmean(gain, axis=1)
         found = np.array([affinity[np.ix_(subset, subset)].mean() for subset in SUBSETS])
         errors.append(np.linalg.norm(found - expected) / np.linalg.norm(expected))
     assert errors[2] < 0.01
@@ -163,9 +169,10 @@ def test_scores_come_from_episodes_that_the_fit_did_not_see(meta, transitions) -
     settings = {"projection_dim": 40, "regularization": 1e-2}
     in_sample = SurrogateEstimator(**settings, folds=1).fit(meta, repeated).scores(SUBSETS)
     held_out = SurrogateEstimator(**settings, folds=3).fit(meta, repeated).scores(SUBSETS)
-    assert (in_sample.score > 0.1).all()
+    # All weights are 1.
+    assert (in_sample.score > 0.1 - np.log(2)).all()
     assert (held_out.score < in_sample.score - 0.1).all()
-    assert held_out.score.mean() < 0.05
+    assert held_out.score.mean() < 0.05 - np.log(2)
 
 
 def test_scores_equal_fitting_without_each_fold_of_episodes(surrogate) -> None:
@@ -187,8 +194,24 @@ def test_one_fold_scores_the_samples_that_were_fitted(meta, transitions) -> None
         for task in subset:
             rows = surrogate.tasks == task
             loss = oracle.loss(solution.theta[number], signed[rows], surrogate.weights[rows], 0.0)
-            expected = np.log(2) * surrogate.weights[rows].mean() - loss
-            assert scores.per_task[number, task] == pytest.approx(expected, abs=1e-5)
+            assert scores.per_task[number, task] == pytest.approx(-loss, abs=1e-5)
+
+
+def test_to_the_letter_scores_are_minus_the_least_loss(meta, transitions) -> None:
+    """In-sample, hardly regularised, nothing added: the minimum of Eq. (3) over all samples of a subset."""
+    surrogate = SurrogateEstimator.literal(12, seed=3, dtype="float64").fit(meta, transitions)
+    scores = surrogate.scores(SUBSETS, tolerance=1e-8)
+    matrix = SurrogateEstimator(12, folds=1, seed=3, dtype="float64").fit(meta, transitions).features
+    for subset, found in zip(SUBSETS, scores.score, strict=True):
+        rows = np.isin(transitions.tasks, subset)
+        signed = matrix[rows] * np.where(transitions.advantages[rows] < 0, -1.0, 1.0)[:, None]
+        weights = np.abs(transitions.advantages[rows])
+        least = oracle.loss(oracle.newton(signed, weights, 1e-12), signed, weights, 0.0)
+        assert found == pytest.approx(-least, rel=1e-4)
+    graph = AffinityGraph.from_scores(scores, "mean")
+    for i, j in [(0, 0), (0, 1), (3, 3)]:
+        together = [score for subset, score in zip(SUBSETS, scores.score, strict=True) if {i, j} <= {*subset}]
+        assert graph.matrix[i, j] == pytest.approx(np.mean(together))
 
 
 @pytest.mark.parametrize("score", ["loss", "improvement"])
@@ -251,8 +274,10 @@ def test_a_draw_may_miss_all_episodes_of_a_fold(meta, transitions, score: str) -
     times = np.where(surrogate.tasks == 3, 6.0 * (surrogate.episodes == chosen), 1.0)
     scores = surrogate._score(surrogate._members(SUBSETS), 1e-6, times)
     assert np.isfinite(scores.score).all()
-    # Nothing is left to fit task 3 alone, and no step scores 0.
-    assert scores.score[SUBSETS.index((3,))] == 0.0
+    # Nothing is left to fit task 3 alone, and no step loses log 2 at weight 1.
+    no_step = np.average(surrogate.weights, weights=times * (surrogate.tasks == 3)) * np.log(2)
+    expected = -no_step if score == "loss" else 0.0
+    assert scores.score[SUBSETS.index((3,))] == pytest.approx(expected, rel=1e-12)
 
 
 def test_standard_errors_are_those_of_fresh_episodes(meta, transitions) -> None:
@@ -339,9 +364,12 @@ def test_first_order_error_chooses_subsets_by_itself(surrogate) -> None:
             r"unknown projection 'fourier': choose one of \['gaussian', 'rademacher'",
         ),
         ({"dtype": "float16"}, r"unknown dtype 'float16': choose one of \['float32', 'float64'\]"),
-        ({"regularization": 0.0}, "regularization is 0.0: choose 'auto' or a positive number"),
-        ({"regularization": "best"}, "regularization is 'best': choose 'auto' or a positive number"),
-        ({"regularization": float("nan")}, "regularization is nan: choose 'auto' or a positive number"),
+        ({"regularization": 0.0}, "regularization is 0.0: choose 'auto', 'least' or a positive number"),
+        ({"regularization": "best"}, "regularization is 'best': choose 'auto', 'least' or a positive number"),
+        (
+            {"regularization": float("nan")},
+            "regularization is nan: choose 'auto', 'least' or a positive number",
+        ),
         ({"folds": 0}, "folds is 0: choose 2 or more, or 1 for scores in-sample"),
         (
             {"score": "return"},
