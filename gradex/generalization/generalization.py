@@ -119,6 +119,12 @@ class Generalization:
         -------
         list of Measurement
             One per policy; its numbers do not depend on its company.
+
+        Raises
+        ------
+        ValueError
+            If there is no policy, not one subset for each, or a network has no exact trace and this is asked
+            for.
         """
         if len(metas) == 0:
             raise ValueError("there is no policy to measure: give at least one")
@@ -127,6 +133,9 @@ class Generalization:
             raise ValueError(f"{len(metas)} policies have {len(subsets)} subsets: give one for each")
         for subset in subsets:
             check_subset(subset, len(self.train))
+        if isinstance(self.trace, ExactTrace):
+            for meta in metas:
+                self.trace.check(_stacked([meta]).policy.network)
         measured: dict[int, Measurement] = {}
         for size in sorted({len(subset) for subset in subsets}):
             same = [index for index, subset in enumerate(subsets) if len(subset) == size]

@@ -61,6 +61,15 @@ def test_measures_what_the_dense_hessian_says(metas, suite: TaskSuite, targets: 
     assert found.bound == found.isotropic.value and found.vacuous == found.isotropic.vacuous
 
 
+def test_a_network_without_an_exact_trace_is_refused_before_anything_is_collected(
+    suite: TaskSuite, targets: TaskSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = MetaPolicy(suite, "multi_head", layers=3, width=6).fit(1000)
+    monkeypatch.setattr(Generalization, "_collect", lambda *_: pytest.fail("transitions were collected"))
+    with pytest.raises(ValueError, match="no exact trace is known for a MultiHead: estimate it"):
+        Generalization(meta, suite, targets, **SETTINGS).measure()
+
+
 def test_an_estimated_trace_agrees_with_the_exact_one(metas, suite: TaskSuite, targets: TaskSuite) -> None:
     exact = Generalization(metas[0], suite, targets, **SETTINGS).measure()
     estimated = Generalization(metas[0], suite, targets, trace=XTrace(30), **SETTINGS).measure()
