@@ -21,7 +21,7 @@ from gradex.surrogate.first_order import first_order_table
 from gradex.surrogate.folds import deal_episodes, draw_episodes
 from gradex.surrogate.gradients import gradient_layout
 from gradex.surrogate.khatri_rao import KhatriRaoProjection
-from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
+from gradex.surrogate.logistic import Solution
 from gradex.surrogate.projection import (
     GaussianProjection,
     NoProjection,
@@ -29,6 +29,7 @@ from gradex.surrogate.projection import (
     RademacherProjection,
 )
 from gradex.surrogate.scores import SCORES, NegativeLoss, Score, SubsetScores, score_subsets
+from gradex.surrogate.span import Span
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0.
 AUTO_REGULARIZATION = 0.1
@@ -176,9 +177,7 @@ class SurrogateEstimator:
             self.regularization_ = _RELATIVE[self.regularization] * mean_eigenvalue
         else:
             self.regularization_ = float(self.regularization)
-        self._regression = SubsetLogisticRegression(
-            self.features, self.labels, self.weights, self.tasks, self.regularization_
-        )
+        self._span = Span(self.features, self.labels, self.weights, self.tasks, self.regularization_)
         self._meta, self._transitions, self._folds = meta, transitions, folds
         return self
 
@@ -240,11 +239,12 @@ class SurrogateEstimator:
             raise ValueError(f"regularizations contain {wrong[0]}: give positive numbers")
         path, start = [], None
         for value in regularizations:
-            solution = self._regression.solve(
+            solution = self._span.regression.solve(
                 members, everything, tolerance, regularization=value, start=start
             )
             start = solution.theta
-            path.append(replace(solution, **{name: array[:, 0] for name, array in vars(solution).items()}))
+            only = {name: array[:, 0] for name, array in vars(solution).items()}
+            path.append(replace(solution, **only | {"theta": self._span.lift(only["theta"])}))
         return path
 
     def scores(
@@ -306,8 +306,8 @@ class SurrogateEstimator:
         counts = self._folds != folds if self.folds > 1 else np.ones((1, len(self.tasks)), dtype=bool)
         if times is not None:
             counts = counts * times
-        theta = self._regression.solve(members, counts, tolerance).theta
-        samples = (self.features, self.labels, self.weights, self.tasks, self._folds)
+        theta = self._span.regression.solve(members, counts, tolerance).theta
+        samples = (self._span.coordinates, self.labels, self.weights, self.tasks, self._folds)
         with one_thread():
             return score_subsets(self.score, members, theta, *samples, times)
 
@@ -335,8 +335,9 @@ class SurrogateEstimator:
         score is the mean of this matrix over its members; `gradex.surrogate.closed_form` derives it.
         """
         self._fitted()
-        samples = (self.features, self.labels, self.weights, self.tasks, self._folds)
-        return natural_gradient_affinity(*samples, self._regression.hessian.numpy(), self.regularization_)
+        samples = (self._span.coordinates, self.labels, self.weights, self.tasks, self._folds)
+        hessian = self._span.regression.hessian.numpy()
+        return natural_gradient_affinity(*samples, hessian, self.regularization_)
 
     # ------------------------------------------------------------------ back in parameter space
     def adapted(self, subset: Collection[SupportsIndex], distance: float | None = None) -> MetaPolicy:
