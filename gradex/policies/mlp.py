@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.policies.bound import Around, Bound, Memory, Pullback
-from gradex.policies.kernels import tanh
 from gradex.policies.layers import Layer, LayeredNetwork, chain, one_hot
 from gradex.policies.perceptrons import Perceptrons
 from gradex.policies.stack import Tape, affine
@@ -61,7 +60,7 @@ class MLP(LayeredNetwork):
     ) -> Float[Tensor, "policies batch outputs"]:
         named, hidden = self.split(parameters), self.inputs(observations, tasks)
         for layer in range(self.layers - 1):
-            hidden = tanh(affine(str(layer), named, hidden, tape))
+            hidden = torch.tanh(affine(str(layer), named, hidden, tape))
         return affine(str(self.layers - 1), named, hidden, tape)
 
     def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.policies.bound import Around, Bound, Pullback
-from gradex.policies.kernels import tanh
 from gradex.policies.layers import Layer, LayeredNetwork, chain
 from gradex.policies.perceptrons import Perceptrons
 from gradex.policies.stack import Tape, affine
@@ -68,7 +67,7 @@ class MultiHead(LayeredNetwork):
     ) -> Float[Tensor, "policies batch outputs"]:
         named, hidden = self.split(parameters), observations
         for layer in range(self.layers - 1):
-            hidden = tanh(affine(f"trunk.{layer}", named, hidden, tape))
+            hidden = torch.tanh(affine(f"trunk.{layer}", named, hidden, tape))
         return affine("heads", named, hidden, tape).gather(2, self.own(tasks))
 
     def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
