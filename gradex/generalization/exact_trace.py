@@ -21,7 +21,7 @@ from gradex.generalization.loss import PolicyGradientLoss
 from gradex.generalization.operator import SymmetricOperator
 from gradex.generalization.samples import Samples
 from gradex.generalization.trace import TraceEstimate, TraceEstimator
-from gradex.policies import MLP, ActionDistribution, Tape
+from gradex.policies import MLP, ActionDistribution, Network, Standardised, Tape
 
 #: Numbers per array while the network is walked back, 2 MB in double precision.
 _ENTRIES = 2**18
@@ -53,13 +53,11 @@ class ExactTrace(TraceEstimator):
         Raises
         ------
         ValueError
-            If the operator is not the `Hessian` of multilayer perceptrons.
+            If the operator is not the `Hessian` of multilayer perceptrons, see `check`.
         """
-        network = operator.policy.network if isinstance(operator, Hessian) else operator
-        if not isinstance(operator, Hessian) or not isinstance(network, MLP):
-            raise ValueError(
-                f"no exact trace is known for a {type(network).__name__}: estimate it, such as by XTrace()"
-            )
+        if not isinstance(operator, Hessian):
+            raise _unknown(operator)
+        network = _perceptron(operator.policy.network)
         widest = max(shape[-1] for shape in network.shapes.values())
         # Up to three layers every array has some vectors per sample, beyond a matrix.
         each = widest * (widest if network.layers > 3 else operator.policy.distribution.outputs)
@@ -67,6 +65,34 @@ class ExactTrace(TraceEstimator):
         total = torch.stack([_sum(operator, network, chunk) for chunk in chunks]).sum(dim=0)
         value = (total / operator.samples.count).cpu().numpy()
         return TraceEstimate(value, np.zeros_like(value), inf, products=0)
+
+    def check(self, network: Network) -> None:
+        """Refuse a network whose trace is not known.
+
+        Raises
+        ------
+        ValueError
+            If it is not a multilayer perceptron, which may stand behind standardised observations.
+        """
+        _perceptron(network)
+
+
+def _perceptron(network: Network) -> MLP:
+    """Give the perceptron whose layers' inputs are on the tape, also behind standardised observations.
+
+    Standardising is an affine map without parameters, before the first layer: it changes what this layer
+    sees, which the tape tells, and nothing else.
+    """
+    inner = network.network if isinstance(network, Standardised) else network
+    if not isinstance(inner, MLP) or inner.layer_norm:
+        raise _unknown(inner)
+    return inner
+
+
+def _unknown(what: object) -> ValueError:
+    return ValueError(
+        f"no exact trace is known for a {type(what).__name__}: estimate it, such as by XTrace()"
+    )
 
 
 def _sum(hessian: Hessian, network: MLP, samples: Samples) -> Float[Tensor, " policies"]:

@@ -126,6 +126,12 @@ class Generalization(Estimator):
         -------
         list of Measurement
             One per policy; its numbers do not depend on its company.
+
+        Raises
+        ------
+        ValueError
+            If there is no policy, not one subset for each, or a network has no exact trace and this is asked
+            for.
         """
         if len(metas) == 0:
             raise ValueError("there is no policy to measure: give at least one")
@@ -135,6 +141,10 @@ class Generalization(Estimator):
         for subset in subsets:
             check_subset(subset, len(self.train))
         own, measured = self._plain(), dict[int, Measurement]()
+        estimator = ExactTrace() if isinstance(own.trace, str) else own.trace
+        if isinstance(estimator, ExactTrace):
+            for meta in metas:
+                estimator.check(_stacked([meta]).policy.network)
         for size in sorted({len(subset) for subset in subsets}):
             same = [index for index, subset in enumerate(subsets) if len(subset) == size]
             for first in range(0, len(same), _STACK):

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.kernels import tanh
 from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, embedding, mix
 from gradex.policies.stack import Tape, affine
 
@@ -85,11 +84,11 @@ class CARE(LayeredNetwork):
         tape: Tape | None = None,
     ) -> Float[Tensor, "policies batch outputs"]:
         named = self.split(parameters)
-        context = affine("context", named, tanh(embed("embedding", named, tasks, tape)), tape)
+        context = affine("context", named, torch.tanh(embed("embedding", named, tasks, tape)), tape)
 
         def through(part: str, hidden: Tensor, layers: int) -> Tensor:
             for layer in range(layers - 1):
-                hidden = tanh(affine(f"{part}.{layer}", named, hidden, tape))
+                hidden = torch.tanh(affine(f"{part}.{layer}", named, hidden, tape))
             return affine(f"{part}.{layers - 1}", named, hidden, tape)
 
         encodings = torch.stack(

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.kernels import tanh
 from gradex.policies.stack import Network, Tape, affine, orthogonal
 from gradex.streams import Streams
 
@@ -93,7 +92,7 @@ def hidden(
     outputs: Float[Tensor, "policies batch width"], layer_norm: bool
 ) -> Float[Tensor, "policies batch width"]:
     """Pass what an affine layer gives through tanh, normalised over the layer before if wished."""
-    return tanh(F.layer_norm(outputs, outputs.shape[-1:]) if layer_norm else outputs)
+    return torch.tanh(F.layer_norm(outputs, outputs.shape[-1:]) if layer_norm else outputs)
 
 
 def chain(prefix: str, sizes: Sequence[int], gain: float = 2**0.5, blocks: int = 1) -> dict[str, Layer]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.kernels import tanh
 from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, mix
 from gradex.policies.stack import Tape, affine
 from gradex.streams import Streams
@@ -90,5 +90,5 @@ class PaCo(LayeredNetwork):
             return mix(composition, sets.unflatten(-1, (self.sets, -1)))
 
         for layer in range(self.layers - 1):
-            hidden = tanh(composed(layer, hidden))
+            hidden = torch.tanh(composed(layer, hidden))
         return composed(self.layers - 1, hidden)

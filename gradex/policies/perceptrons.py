@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gradex.policies.bound import Memory, Pullback
-from gradex.policies.kernels import multiply, tanh_
+from gradex.policies.kernels import multiply
 from gradex.policies.stack import Network
 
 
@@ -37,7 +37,7 @@ class Perceptrons:
         passed = [inputs]
         for layer, memory in zip(self._layers[:-1], self._hidden, strict=True):
             hidden = memory(inputs, *inputs.shape[:2], layer.weight.shape[2])
-            passed.append(tanh_(multiply(passed[-1], layer.weight, layer.bias, out=hidden)))
+            passed.append(multiply(passed[-1], layer.weight, layer.bias, out=hidden).tanh_())
         outputs = multiply(passed[-1], self._layers[-1].weight, self._layers[-1].bias)
         return outputs, _Passed(self._layers, self._gradients, passed, self._below)
 

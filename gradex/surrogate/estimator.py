@@ -23,7 +23,7 @@ from gradex.surrogate.first_order import first_order_table
 from gradex.surrogate.folds import deal_episodes, draw_episodes
 from gradex.surrogate.gradients import gradient_layout
 from gradex.surrogate.khatri_rao import KhatriRaoProjection
-from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
+from gradex.surrogate.logistic import Solution
 from gradex.surrogate.projection import (
     GaussianProjection,
     NoProjection,
@@ -31,6 +31,7 @@ from gradex.surrogate.projection import (
     RademacherProjection,
 )
 from gradex.surrogate.scores import SCORES, NegativeLoss, Score, SubsetScores, score_subsets
+from gradex.surrogate.span import Span
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0.
 AUTO_REGULARIZATION = 0.1
@@ -184,9 +185,7 @@ class SurrogateEstimator(Estimator):
             self.regularization_ = _RELATIVE[own.regularization] * mean_eigenvalue
         else:
             self.regularization_ = float(own.regularization)
-        self._regression = SubsetLogisticRegression(
-            self.features, self.labels, self.weights, self.tasks, self.regularization_
-        )
+        self._span = Span(self.features, self.labels, self.weights, self.tasks, self.regularization_)
         self._meta, self._transitions, self._folds, self._parts = meta, transitions, folds, own.folds
         return self
 
@@ -248,11 +247,12 @@ class SurrogateEstimator(Estimator):
             raise ValueError(f"regularizations contain {wrong[0]}: give positive numbers")
         path, start = [], None
         for value in regularizations:
-            solution = self._regression.solve(
+            solution = self._span.regression.solve(
                 members, everything, tolerance, regularization=value, start=start
             )
             start = solution.theta
-            path.append(replace(solution, **{name: array[:, 0] for name, array in vars(solution).items()}))
+            only = {name: array[:, 0] for name, array in vars(solution).items()}
+            path.append(replace(solution, **only | {"theta": self._span.lift(only["theta"])}))
         return path
 
     def scores(
@@ -315,8 +315,8 @@ class SurrogateEstimator(Estimator):
         counts = self._folds != folds if self._parts > 1 else np.ones((1, len(self.tasks)), dtype=bool)
         if times is not None:
             counts = counts * times
-        theta = self._regression.solve(members, counts, tolerance).theta
-        samples = (self.features, self.labels, self.weights, self.tasks, self._folds)
+        theta = self._span.regression.solve(members, counts, tolerance).theta
+        samples = (self._span.coordinates, self.labels, self.weights, self.tasks, self._folds)
         score = SCORES[self.score] if isinstance(self.score, str) else self.score
         with one_thread():
             return score_subsets(score, members, theta, *samples, times)
@@ -345,8 +345,9 @@ class SurrogateEstimator(Estimator):
         score is the mean of this matrix over its members; `gradex.surrogate.closed_form` derives it.
         """
         self._fitted()
-        samples = (self.features, self.labels, self.weights, self.tasks, self._folds)
-        return natural_gradient_affinity(*samples, self._regression.hessian.numpy(), self.regularization_)
+        samples = (self._span.coordinates, self.labels, self.weights, self.tasks, self._folds)
+        hessian = self._span.regression.hessian.numpy()
+        return natural_gradient_affinity(*samples, hessian, self.regularization_)
 
     # ------------------------------------------------------------------ back in parameter space
     def adapted(self, subset: Collection[SupportsIndex], distance: float | None = None) -> MetaPolicy:

@@ -17,7 +17,7 @@ none          0                            0, but d = p
 
 "gaussian" is the paper's and the default. Take "khatri-rao" where p or N is large, say p N above 10⁹: it
 costs about as much as the gradients themselves, and d four times larger makes up for its spread at worst.
-Take "none" where p is a few hundred. "rademacher" has no advantage but that its entries are a bit each.
+Take "none" where p or N is a few hundred. "rademacher" has no advantage but that its entries are a bit each.
 """
 
 from abc import ABC, abstractmethod
@@ -146,7 +146,10 @@ class RademacherProjection(UnstructuredProjection):
 
 @final
 class NoProjection(Projection):
-    """The identity, d = p: Eq. (3) itself. Solvers keep d x d matrices, so this is for small networks."""
+    """The identity, d = p: Eq. (3) itself.
+
+    Solvers keep d x d matrices, or N x N where samples are fewer: this is for small networks, or few samples.
+    """
 
     def __init__(self, parameters: int) -> None:
         super().__init__(parameters, parameters, 0)

@@ -88,6 +88,15 @@ def test_the_distance_is_that_from_the_weights_that_training_began_with(
         assert found.isotropic.distance == pytest.approx(direct, rel=1e-5)
 
 
+def test_a_network_without_an_exact_trace_is_refused_before_anything_is_collected(
+    suite: TaskSuite, targets: TaskSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = MetaPolicy(suite, "multi_head", layers=3, width=6).fit(1000)
+    monkeypatch.setattr(Generalization, "_collect", lambda *_: pytest.fail("transitions were collected"))
+    with pytest.raises(ValueError, match="no exact trace is known for a MultiHead: estimate it"):
+        Generalization(meta, suite, targets, **SETTINGS).measure()
+
+
 def test_an_estimated_trace_agrees_with_the_exact_one(metas, suite: TaskSuite, targets: TaskSuite) -> None:
     exact = Generalization(metas[0], suite, targets, **SETTINGS).measure()
     estimated = Generalization(metas[0], suite, targets, trace=XTrace(30), **SETTINGS).measure()

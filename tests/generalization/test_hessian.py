@@ -4,8 +4,8 @@ import sys
 import pytest
 import torch
 
-from gradex.generalization import ExactTrace, PolicyGradientLoss
-from gradex.policies import Categorical, Gaussian
+from gradex.generalization import ExactTrace, Hessian, PolicyGradientLoss
+from gradex.policies import Categorical, Gaussian, Policy, Standardised
 from tests.oracles import hessian as oracle
 
 
@@ -83,6 +83,21 @@ def test_leaves_no_gradients_behind_and_works_without(hessian) -> None:
     with torch.no_grad():
         product = hessian @ torch.ones(hessian.stack, hessian.size, 1, dtype=torch.float64)
     assert not product.requires_grad and not hessian.parameters.requires_grad
+
+
+@pytest.mark.parametrize("layers", [1, 3, 5])
+def test_the_exact_trace_of_standardised_perceptrons_is_that_of_the_dense_hessian(
+    small_hessian, layers: int
+) -> None:
+    plain = small_hessian(Gaussian(2), layers)
+    network = Standardised(plain.policy.network, (0.5, -2.0, 1.0), (2.0, 0.3, 1.0))
+    policy = Policy(network, plain.policy.distribution)
+    hessian = Hessian(policy, plain.loss, plain.parameters, plain.samples)
+    dense = oracle.hessians(plain.loss, policy, plain.parameters, plain.samples)
+    traces = dense.diagonal(dim1=1, dim2=2)
+    found = ExactTrace().estimate(hessian)
+    assert (abs(found.value - traces.sum(1).numpy()) <= 1e-12 * traces.abs().sum(1).numpy()).all()
+    assert found.value != pytest.approx(ExactTrace().estimate(plain).value)
 
 
 def test_exact_trace_refuses_what_it_does_not_know() -> None:

@@ -41,6 +41,20 @@ def test_equals_torch_row_by_row(layers: int, tasks: int) -> None:
         torch.testing.assert_close(ours[policy], alone[0], rtol=1e-12, atol=1e-12)
 
 
+def test_small_activations_keep_their_digits_in_single_precision() -> None:
+    """On any processor, evaluated or bound."""
+    net = MLP(features=4, outputs=2, layers=2, width=5)
+    rows, (observations, index) = 1e-3 * parameters(net), inputs(net)
+    rows[:, 20:25] = 0  # biases of the hidden layer
+    rows[:, -2:] = 0  # and of the outputs
+    observations = 1e-3 * observations
+    expected = net.forward(rows, observations, index)
+    single = rows.float(), observations.float()
+    for found in (net.forward(*single, index), net.bind(single[0])(single[1], index)):
+        error = (found.double() - expected).abs() / expected.abs().amax()
+        assert error.max() < 1e-6
+
+
 def test_the_tape_holds_what_passed_through_each_layer() -> None:
     net, tape = network(3), Tape()
     rows, (observations, index) = parameters(net), inputs(net)

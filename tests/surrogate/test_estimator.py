@@ -11,7 +11,10 @@ from gradex.affinity import AffinityGraph
 from gradex.learners import PPO, Transitions
 from gradex.meta_policy import MetaPolicy
 from gradex.surrogate import NoProjection, SurrogateEstimator
+from gradex.surrogate.closed_form import natural_gradient_affinity
 from gradex.surrogate.folds import draw_episodes
+from gradex.surrogate.logistic import SubsetLogisticRegression
+from gradex.surrogate.scores import NegativeLoss, score_subsets
 from gradex.tasks import TaskSuite
 from tests.oracles import surrogate as oracle
 
@@ -78,6 +81,33 @@ def test_without_projection_the_features_are_the_gradients(meta, transitions) ->
     surrogate = SurrogateEstimator(projection="none").fit(meta, transitions)
     assert isinstance(surrogate.projection_, NoProjection)
     np.testing.assert_allclose(surrogate.features, true_gradients(meta, transitions), rtol=1e-3, atol=1e-5)
+
+
+def test_fewer_samples_than_parameters_are_fitted_in_their_span(meta, transitions) -> None:
+    """What comes out is as if all parameters had been fitted."""
+    few = Transitions(**{name: array[::7] for name, array in vars(transitions).items()})
+    surrogate = SurrogateEstimator(projection="none", folds=1, dtype="float64").fit(meta, few)
+    p = len(meta.parameters)
+    assert len(few) < p and surrogate.features.shape == (len(few), p)
+    assert not {"_factors", "regression"} & set(vars(surrogate._span))  # nothing is worked out unasked
+    ridge, members = surrogate.regularization_, surrogate._members(SUBSETS)
+    samples = (surrogate.features, surrogate.labels, surrogate.weights, surrogate.tasks)
+    whole = SubsetLogisticRegression(*samples, ridge)
+    everything = np.ones((1, len(few)), dtype=bool)
+    expected = whole.solve(members, everything, 1e-10).theta[:, 0]
+    found = surrogate.solve(SUBSETS, tolerance=1e-10).theta
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
+    folds = np.zeros(len(few), dtype=np.int64)
+    scores = score_subsets(NegativeLoss(), members, expected[:, None], *samples, folds)
+    per_task = surrogate.scores(SUBSETS, tolerance=1e-10).per_task
+    np.testing.assert_allclose(per_task, scores.per_task, rtol=1e-8)
+    affinity = natural_gradient_affinity(*samples, folds, whole.hessian.numpy(), ridge)
+    np.testing.assert_allclose(surrogate.natural_gradient_affinity(), affinity, rtol=1e-8, atol=1e-12)
+    assert surrogate.task_gradients().shape == (5, p)
+    assert surrogate.first_order_error(distances=(0.01,)).relative_to_output.max() < 0.1
+    path = surrogate.regularization_path(SUBSETS, [2 * ridge, ridge], tolerance=1e-10)
+    np.testing.assert_allclose(path[-1].theta, found, rtol=1e-6, atol=1e-8 * np.abs(found).max())
+    assert surrogate.adapted((0, 1)).parameters.shape == (p,)
 
 
 def test_equal_seeds_give_bit_identical_features_whatever_the_global_generators_do(meta, transitions) -> None:

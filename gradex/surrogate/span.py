@@ -1,0 +1,63 @@
+"""Regressions in as few dimensions as the samples span.
+
+Where features have more dimensions d than there are samples, no fit leaves their span: the gradient of the
+loss lies in it, and a ridge draws everything else to 0. With orthonormal columns Q of the span, g̃ = Q c and
+θ = Q u, margins g̃·θ = c·u and lengths |θ| = |u| are the same, so that minimisers and scores are, too; but
+matrices of d x d become those of N x N.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from gradex.surrogate.logistic import SubsetLogisticRegression
+
+
+class Span:
+    """The samples of n tasks in coordinates of their span, or as they are where they are more than d.
+
+    All is worked out when it is first asked for.
+
+    Parameters
+    ----------
+    features, labels, weights, tasks, regularization
+        As for `SubsetLogisticRegression`.
+    """
+
+    def __init__(
+        self,
+        features: Float[np.ndarray, "N d"],
+        labels: Float[np.ndarray, " N"],
+        weights: Float[np.ndarray, " N"],
+        tasks: Int[np.ndarray, " N"],
+        regularization: float,
+    ) -> None:
+        self._features, self._labels, self._weights, self._tasks = features, labels, weights, tasks
+        self._regularization = regularization
+
+    @property
+    def coordinates(self) -> Float[np.ndarray, "N r"]:
+        """The features, r = min(N, d) numbers a sample, in their precision."""
+        return self._features if self._factors is None else self._factors[1]
+
+    @cached_property
+    def regression(self) -> SubsetLogisticRegression:
+        """The regressions, on the coordinates."""
+        return SubsetLogisticRegression(
+            self.coordinates, self._labels, self._weights, self._tasks, self._regularization
+        )
+
+    def lift(self, theta: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m d"]:
+        """Give Q u for each row u."""
+        return theta if self._factors is None else theta @ self._factors[0].T
+
+    @cached_property
+    def _factors(self) -> tuple[Float[np.ndarray, "d r"], Float[np.ndarray, "N r"]] | None:
+        """Give Q in double precision, and the coordinates; None where there is nothing to gain."""
+        count, dimension = self._features.shape
+        if count >= dimension:
+            return None
+        basis, triangle = torch.linalg.qr(torch.from_numpy(self._features).T.double())
+        return basis.numpy(), triangle.T.contiguous().numpy().astype(self._features.dtype)
