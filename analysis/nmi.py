@@ -15,7 +15,7 @@ cart-pole that reacts little to its company on the wrong side now and then (two 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
 from scipy.stats import spearmanr
-from torch.utils.flop_counter import FlopCounterMode
 
+from analysis import flops
 from analysis.study import confidence_interval
 from analysis.trained import SETTINGS, Trained, train
-from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
+from gradex import AffinityGraph, SurrogateEstimator
 from gradex.affinity import Affinity, MeanAffinity, Partition, RandomGrouping
-from gradex.learners.threads import one_thread
 from gradex.surrogate import SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
@@ -184,14 +183,15 @@ def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
     meta_steps = int(meta.history_.steps.max())
     subsets = truth.subsets_
     tasks = sum(map(len, subsets))
-    per_round = meta.learner.round_steps(meta.suite, [range(n)])
-    step = _flops(lambda: meta.adapt(range(n), per_round)) / per_round
+    step = flops.training_step(meta)
     transitions = meta.transitions(grouping.steps_per_task, seed=grouping.seed + _REPEAT)
     estimator = SurrogateEstimator(grouping.projection_dim, seed=grouping.seed)
-    features = _flops(lambda: estimator.fit(meta, transitions))
-    regressions = _flops(lambda: estimator.scores(subsets))
-    structured = SurrogateEstimator(grouping.projection_dim, "khatri-rao", seed=grouping.seed)
-    fewer = _flops(lambda: structured.fit(meta, transitions))
+    estimator.fit(meta, transitions)
+    features, fewer = (
+        len(transitions) * flops.features(meta.agent_.policy, grouping.projection_dim, projection)
+        for projection in ("gaussian", "khatri-rao")
+    )
+    regressions = flops.scores(estimator, subsets)
     start = time.perf_counter()
     scores = estimator.scores(subsets)
     scoring = time.perf_counter() - start
@@ -211,13 +211,6 @@ def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
         "seconds_scores": scoring,
     }
     return costs, scores
-
-
-def _flops(run: Callable[[], MetaPolicy | SurrogateEstimator | SubsetScores]) -> float:
-    # The counter sees operations of its own thread.
-    with one_thread(), FlopCounterMode(display=False) as counter:
-        run()
-    return float(counter.get_total_flops())
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,7 @@ SCALES = ("smoke", "laptop", "paper")
 def names() -> tuple[str, ...]:
     """Names of the studies: the modules of this package that compute something."""
     here = Path(__file__).parent
-    own = {"__init__", "__main__", "study", "trained", "provenance", "generalization_scales"}
+    own = {"__init__", "__main__", "study", "trained", "provenance", "generalization_scales", "flops"}
     return tuple(sorted(path.stem for path in here.glob("*.py") if path.stem not in own))
 
 

@@ -1,0 +1,87 @@
+"""Floating-point operations of matrix products, by formula.
+
+A counter sees the products of some libraries and not those of others, so that what it counts depends on the
+processor. Here shapes tell: a layer of i inputs and o outputs takes 2 i o operations a sample to evaluate,
+as many for the derivative by its weights, and as many for that by its inputs, which the first layer does not
+need.
+"""
+
+from collections.abc import Collection, Sequence
+from math import prod
+
+import numpy as np
+
+from gradex import MetaPolicy, SurrogateEstimator
+from gradex.learners import PPO
+from gradex.policies import Network, Policy
+
+
+def evaluation(network: Network) -> float:
+    """Count what it takes to evaluate a perceptron on one sample."""
+    return 2.0 * sum(prod(shape) for shape in _weights(network))
+
+
+def sensitivities(network: Network) -> float:
+    """Count what it takes to go back from the result of a perceptron to the result of its first layer."""
+    return evaluation(network) - 2.0 * prod(_weights(network)[0])
+
+
+def training_step(meta: MetaPolicy) -> float:
+    """Count what one environment step of a training costs, acting and updates together.
+
+    A step is acted once, valued and its probability taken once, and every epoch evaluates actor and critic
+    again, goes back through them and takes derivatives by all weights. One more value closes a rollout.
+
+    Raises
+    ------
+    ValueError
+        If the policy is not trained by PPO.
+    """
+    learner, agent = meta.learner, meta.agent_
+    if not isinstance(learner, PPO):
+        raise ValueError(
+            f"operations of {type(learner).__name__} are not known: give a policy trained by PPO"
+        )
+    actor, critic = agent.policy.network, agent.critic
+    updates = sum(2 * evaluation(network) + sensitivities(network) for network in (actor, critic))
+    looks = 2 * evaluation(actor) + (1 + 1 / learner.steps) * evaluation(critic)
+    return looks + learner.epochs * updates
+
+
+def features(policy: Policy, dimension: int, projection: str) -> float:
+    """Count what one sample's projected gradient costs.
+
+    Parameters
+    ----------
+    policy : Policy
+    dimension : int
+        d.
+    projection : {"gaussian", "khatri-rao"}
+    """
+    own = sum(prod(shape) for shape in policy.distribution.parameters.values())
+    numbers = policy.size
+    if projection == "khatri-rao":
+        numbers = own + sum(sum(shape) for shape in _weights(policy.network))
+    return evaluation(policy.network) + sensitivities(policy.network) + 2.0 * dimension * numbers
+
+
+def scores(
+    estimator: SurrogateEstimator, subsets: Collection[Sequence[int]], tolerance: float = 1e-4
+) -> float:
+    """Count what it takes to fit and score subsets, by the iterations that they take on all samples.
+
+    An iteration is two products of the samples with d numbers, margins and gradient, and two with matrices of
+    d x d, its preconditioner. Before come the Hessian and the gradient of every fold at 0, after the scores.
+    What subsets go on to calculate that have converged before others is not counted.
+    """
+    count, dimension = estimator.features.shape
+    iterations = estimator.solve(subsets, tolerance).iterations
+    of_task = np.bincount(estimator.tasks)
+    samples = np.array([of_task[list(subset)].sum() for subset in subsets], dtype=float)
+    before = 2.0 * count * dimension * (dimension + estimator.folds)
+    fits = estimator.folds * (iterations * (4.0 * samples * dimension + 4.0 * dimension**2)).sum()
+    return float(before + fits + 2.0 * dimension * samples.sum())
+
+
+def _weights(network: Network) -> list[tuple[int, ...]]:
+    return [shape for name, shape in network.shapes.items() if name.endswith(".weight")]
