@@ -176,7 +176,7 @@ def test_a_suite_is_a_sequence_of_its_tasks() -> None:
         slice(3, 0, -2),
         range(3, 0, -2),
         ["3: 4.00 m", "1: 0.34 m"],
-        iter([3, "1: 0.34 m"]),
+        pytest.param(iter([3, "1: 0.34 m"]), id="iterator"),
     ],
     ids=str,
 )

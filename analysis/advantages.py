@@ -1,0 +1,152 @@
+"""Which advantages, and how strong a ridge: whether estimates from other episodes agree.
+
+Two estimates of the same affinities, from other episodes of one meta-policy, should agree; but so they would
+if both were wrong in the same way. So each is compared as well with a larger one whose advantages are
+unbiased: λ = 1, against a baseline that was fitted to other episodes. No policy is trained but the
+meta-policy. λ and the ridge were chosen on seeds from 100 upwards.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+from scipy.stats import pearsonr
+
+from analysis.study import confidence_interval, plain
+from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
+from gradex.affinity import sample_subsets
+from gradex.learners import Transitions
+from gradex.meta_policy import GAE_LAMBDA
+from gradex.surrogate import AUTO_REGULARIZATION
+
+SEEDS = {"smoke": 1, "laptop": 2, "paper": 5}
+#: Estimates that are compared with each other, and how many times more transitions the unbiased one has.
+_REPEATS, _LARGER = 4, 8
+#: Seeds of the episodes, apart from those of everything else.
+_EPISODES, _OTHERS = 50_000_017, 1_000
+#: What a panel's axis says.
+_CHOICES = {"lambda": "λ of the advantages", "share": "λ of the ridge / mean eigenvalue"}
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A suite, how long its meta-policy trains, and what is compared on it."""
+
+    family: str
+    options: dict[str, Any] = field(default_factory=dict)
+    meta_steps: int | None = None
+    transitions: tuple[int, ...] = (2048, 8192)
+    subsets: int = 200
+    lambdas: tuple[float, ...] = (0.0, 0.5, 0.95, 1.0)
+    shares: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
+
+
+_LAPTOP = {
+    "navigation": _Setting("navigation"),
+    "reversed CartPole": _Setting("cartpole", {"reversed": "half"}),
+    "highway by objective": _Setting("highway", {"vary": "objective"}),
+    "MT10": _Setting("mt10", {"horizon": 200}, meta_steps=320_000),
+}
+_SETTINGS = {
+    "smoke": {
+        "navigation": _Setting(
+            "navigation", {"n": 5}, 5_000, (256,), subsets=10, lambdas=(0.0, 1.0), shares=(0.1, 1.0)
+        )
+    },
+    "laptop": _LAPTOP,
+    "paper": _LAPTOP,
+}
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give one row per suite, number of transitions, choice ("lambda" or "share") and value.
+
+    Columns suite, transitions (of each task), choice, value, reliability (mean correlation of the
+    interactions by two estimates), unbiased (mean correlation with the larger unbiased estimate), seed.
+    """
+    tables = []
+    for name, setting in _SETTINGS[scale].items():
+        suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
+        meta = MetaPolicy(suite, seed=seed).fit(setting.meta_steps)
+        for count in setting.transitions:
+            rows = pd.DataFrame(_rows(meta, setting, count, seed))
+            tables.append(rows.assign(suite=name, transitions=count, seed=seed))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _rows(meta: MetaPolicy, setting: _Setting, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Vary λ at the default ridge, then the ridge at the default λ."""
+    subsets = sample_subsets(len(meta.suite), setting.subsets, 3, seed)
+
+    def collect(number: int, steps: int = count, gae_lambda: float = GAE_LAMBDA) -> Transitions:
+        return meta.transitions(steps, seed=_EPISODES + _OTHERS * seed + number, gae_lambda=gae_lambda)
+
+    def interactions(samples: Transitions, share: float = AUTO_REGULARIZATION) -> np.ndarray:
+        """Give the interaction of every pair of tasks."""
+        surrogate = SurrogateEstimator(projection="khatri-rao", seed=seed).fit(meta, samples)
+        if share != AUTO_REGULARIZATION:
+            strength = share / AUTO_REGULARIZATION * surrogate.regularization_
+            surrogate.set_params(regularization=strength).fit(meta, samples)
+        graph = AffinityGraph.from_scores(surrogate.scores(subsets))
+        return graph.interaction().matrix[np.triu_indices(len(graph), 1)]
+
+    reference = interactions(collect(_REPEATS, _LARGER * count, gae_lambda=1.0))
+
+    def row(choice: str, value: float, estimates: list[np.ndarray]) -> dict[str, Any]:
+        pairs = [pearsonr(one, other).statistic for one, other in combinations(estimates, 2)]
+        against = [pearsonr(one, reference).statistic for one in estimates]
+        found = {"reliability": float(np.mean(pairs)), "unbiased": float(np.mean(against))}
+        return {"choice": choice, "value": value, **found}
+
+    for gae_lambda in setting.lambdas:
+        samples = [collect(number, gae_lambda=gae_lambda) for number in range(_REPEATS)]
+        yield row("lambda", gae_lambda, [interactions(each) for each in samples])
+    samples = [collect(number) for number in range(_REPEATS)]
+    for share in setting.shares:
+        yield row("share", share, [interactions(each, share) for each in samples])
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the means over seeds, with 95 % intervals of the reliability."""
+    rows = []
+    by = ["suite", "transitions", "choice", "value"]
+    for key, part in table.groupby(by, sort=False):
+        low, high = confidence_interval(part.reliability.to_numpy())
+        means = {name: part[name].mean() for name in ("reliability", "unbiased")}
+        rows.append(dict(zip(by, key, strict=True)) | means | {"low": low, "high": high, "seeds": len(part)})
+    return pd.DataFrame(rows)
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw reliability and agreement with the unbiased estimate, a row per number of transitions."""
+    counts = sorted(table.transitions.unique())
+    figure = Figure(figsize=(10, 0.8 + 2.3 * len(counts)), layout="constrained")
+    panels = figure.subplots(len(counts), 4, sharey=True, squeeze=False)
+    measures = {"reliability": "two estimates", "unbiased": "with the unbiased one"}
+    for line, count in zip(panels, counts, strict=True):
+        line[0].set_ylabel(f"correlation\n{count:,} transitions a task")
+        columns = [(choice, measure) for choice in _CHOICES for measure in measures]
+        for ax, (choice, measure) in zip(line, columns, strict=True):
+            _draw(ax, table[(table.transitions == count) & (table.choice == choice)], measure)
+            if choice == "share":
+                ax.set_xscale("log")
+                ax.xaxis.set_minor_locator(NullLocator())
+            ax.set(xlabel=_CHOICES[choice], title=measures[measure])
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _draw(ax: Axes, table: pd.DataFrame, measure: str) -> None:
+    for number, (suite, part) in enumerate(table.groupby("suite", sort=False)):
+        means = part.groupby("value")[measure].mean()
+        ax.plot(means.index, means, ".-", color=f"C{number}", label=suite)
+        ax.plot(part.value, part[measure], ".", color=f"C{number}", markersize=3, alpha=0.5)
+    ax.set_ylim(min(0.0, float(table[measure].min()) - 0.05), 1.02)
+    plain(ax)
