@@ -317,6 +317,7 @@ def test_a_policy_comes_back_from_disk(meta: MetaPolicy, tmp_path: Path) -> None
     assert back.config == meta.config
     np.testing.assert_array_equal(back.parameters, meta.parameters)
     assert torch.equal(back.agent_.critics, meta.agent_.critics)
+    assert torch.equal(back.agent_.return_mean, meta.agent_.return_mean)
     assert torch.equal(back.agent_.return_scale, meta.agent_.return_scale)
     pd.testing.assert_frame_equal(back.history_, meta.history_)
     pd.testing.assert_frame_equal(back.evaluate(3), meta.evaluate(3))

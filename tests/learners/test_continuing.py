@@ -50,7 +50,7 @@ def fresh(learner: Learner, suite: TaskSuite) -> ActorCritic:
 
 
 def rows(agent: ActorCritic) -> list[torch.Tensor]:
-    return [agent.actors, agent.critics, agent.return_scale, *agent.more.values()]
+    return [agent.actors, agent.critics, agent.return_mean, agent.return_scale, *agent.more.values()]
 
 
 def same(one: ActorCritic, other: ActorCritic) -> bool:
