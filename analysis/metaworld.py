@@ -86,7 +86,7 @@ _LAPTOP = {
     _TOGETHER: _Training({"horizon": 200}, "ppo", "multi_head", 3, 256, steps_per_task=600_000),
     _ALONE: _Training(
         {"horizon": 200, "tasks": _SINGLE},
-        SAC(updates=4, start=1000, reward_scale=0.1),
+        SAC(updates=4, start=1000, reward_scale=10.0),
         "mlp",
         layers=3,
         width=128,

@@ -47,10 +47,11 @@ class PPO(Learner):
         Weights of the entropy bonus and of the critic's squared error.
     max_norm : float
         The gradient of each policy is scaled down to this norm.
-    standardise : {"policy", "task"}
-        Advantages of a rollout are brought to mean 0 and standard deviation 1 over all samples of a policy,
-        or over those of each of its tasks, so that all tasks pull equally hard however far they are learnt.
-        Both take them in units of the deviation of each task's returns, whatever the task pays.
+    standardise : {"task", "policy"}
+        Advantages of a rollout are brought to mean 0 and standard deviation 1 over the samples of each task,
+        so that all tasks pull equally hard however far they are learnt, or over all samples of a policy. There
+        they are in units of the deviation of each task's returns, and a task that is nearly solved, whose
+        returns vary little, pulls harder than one that is getting lost.
     """
 
     name = "ppo"
@@ -65,7 +66,7 @@ class PPO(Learner):
     entropy: float = 0.005
     value: float = 0.5
     max_norm: float = 0.5
-    standardise: str = "policy"
+    standardise: str = "task"
 
     def __post_init__(self) -> None:
         super().__post_init__()

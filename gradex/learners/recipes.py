@@ -31,7 +31,7 @@ class Recipe:
 
 
 # Rollouts of whole episodes where the horizon is 200; tasks pay very differently until they are solved.
-_META_WORLD = PPO(steps=200, epochs=8, minibatches=20, learning_rate=5e-4, standardise="task")
+_META_WORLD = PPO(steps=200, epochs=8, minibatches=20, learning_rate=5e-4)
 _RECIPES = {
     "cartpole": Recipe(600_000, 600_000),
     # Stopped while neither motor has won: where one has, its tasks are solved, their policy gradients vanish,

@@ -26,7 +26,9 @@ SUITES = {
     "custom": lambda: TaskSuite.from_gymnasium({str(speed): drift(speed) for speed in (0.1, 0.2, 0.4, 0.8)}),
 }
 # The range of the ratio is narrow, so that it is clipped often.
-SETTINGS = PPO(steps=48, copies=2, epochs=2, minibatches=4, learning_rate=3e-3, trace=0.9, clip=0.02)
+SETTINGS = PPO(
+    steps=48, copies=2, epochs=2, minibatches=4, learning_rate=3e-3, trace=0.9, clip=0.02, standardise="policy"
+)  # fmt: skip
 
 
 BY_TASK = replace(SETTINGS, standardise="task")
