@@ -49,9 +49,9 @@ class PPO(Learner):
         The gradient of each policy is scaled down to this norm.
     standardise : {"task", "policy"}
         Advantages of a rollout are brought to mean 0 and standard deviation 1 over the samples of each task,
-        so that all tasks pull equally hard however far they are learnt, or over all samples of a policy. There
-        they are in units of the deviation of each task's returns, and a task that is nearly solved, whose
-        returns vary little, pulls harder than one that is getting lost.
+        so that all tasks pull equally hard however far they are learnt, or over all samples of a policy.
+        There they are in units of the deviation of each task's returns, and a task that is nearly solved,
+        whose returns vary little, pulls harder than one that is getting lost.
     """
 
     name = "ppo"

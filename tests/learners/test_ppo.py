@@ -27,7 +27,8 @@ SUITES = {
 }
 # The range of the ratio is narrow, so that it is clipped often.
 SETTINGS = PPO(
-    steps=48, copies=2, epochs=2, minibatches=4, learning_rate=3e-3, trace=0.9, clip=0.02, standardise="policy"
+    steps=48, copies=2, epochs=2, minibatches=4, learning_rate=3e-3, trace=0.9, clip=0.02,
+    standardise="policy"
 )  # fmt: skip
 
 
