@@ -21,6 +21,8 @@ from gradex.user_code import called, imported, of_the_user, running
 
 #: Episodes per task for the returns that are printed.
 _EPISODES = 16
+#: Tasks that are named in a line; of more their number is told.
+_NAMED = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -232,9 +234,10 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
         name for name, share in report["explained_variance"].items() if share is not None and share < 0
     ]
     if unknown:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         lines.append(
-            f"the critic explains nothing of the returns of {', '.join(unknown)} (share of variance below "
-            "0): the meta-policy learned little there; train it longer with --meta-steps"
+            f"the critic explains nothing of how returns vary in {', '.join(unknown[:_NAMED])}{more}: the "
+            "meta-policy has learned little there, or its returns hardly vary any more"
         )
     returns = report["returns"]
     paid = f"mean return over the tasks: meta-policy {returns['meta']:.4g}"
