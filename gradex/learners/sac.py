@@ -76,6 +76,8 @@ class SAC(Learner):
     1. Each task has a temperature of its own, and gives the same share of every batch.
     2. Before the first update the policy itself acts, with the small last layer that it starts with: tanh of
        a standard normal number, which is close to uniform. A policy that is trained on acts as it has learnt.
+    3. Rewards are divided by the running deviation of their task's discounted sums, so that units do not
+       matter; critics see steps that are drawn again in the units of now.
     """
 
     name = "sac"
