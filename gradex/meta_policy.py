@@ -344,8 +344,10 @@ class MetaPolicy(Fitted):
         steps_per_task : int
             N / n; the paper uses 2048. No more are simulated, but for resets.
         copies : int, optional
-            Environments per task, hence the least number of different episodes. By default as few as see
-            whole episodes, if the horizon allows, but 8 to 16.
+            Environments per task, hence the least number of different episodes. By default 8 to 64, each of
+            which runs for twice as many steps as there are environments: 32 for 2,048 steps. Steps of one
+            episode err together, so many beginnings tell more than a few whole episodes. Choose fewer where
+            tasks differ only in how their episodes end.
         seed : int, optional
             By default derived from this policy's seed.
         gae_lambda : float

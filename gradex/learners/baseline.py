@@ -15,6 +15,7 @@ def linear_baseline(rollout: Rollout, discount: float) -> Float[np.ndarray, "tim
     """Estimate the return from every observation by least squares (Duan et al. 2016, ICML, supplement).
 
     The features are the observation, its square, three powers of the time since the episode began, and 1.
+    Observations are standardised before they are squared, as a square far from 0 is lost beside the number.
     Every policy of the stack has a fit of its own, to its own discounted returns in this rollout: what is
     estimated is the return in the mixture of its tasks, so give each policy a single one.
 
@@ -63,8 +64,8 @@ def standardised(
 
 
 def baseline_features(rollout: Rollout) -> Float[np.ndarray, "times policies environments f"]:
-    """Give the observation, its square, and three powers of the time since the episode began."""
-    observations = rollout.observations.double().numpy()
+    """Give the standardised observation, its square, and three powers of the time since the episode began."""
+    observations = standardised(rollout.observations.double().numpy(), rollout.real)
     # The step after an end only resets; what it leads to is the beginning of an episode.
     begun = np.zeros(observations.shape[:-1], dtype=np.int64)
     begun[2:] = np.where(rollout.ended[:-1], np.arange(2, len(begun))[:, None, None], 0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from gradex.learners.rollouts import Layout, Rollout, discounted_advantages
@@ -15,6 +15,8 @@ from gradex.learners.rollouts import Layout, Rollout, discounted_advantages
 _LATEST = 0.1
 #: Deviations smaller than this share of the mean are taken for rounding.
 _ROUNDING = 1e-6
+#: Least scale of rewards, in units of the largest discounted sum: a random policy's may deviate very little.
+_OF_LARGEST = 1 / 30
 
 
 class EpisodeReturns:
@@ -169,11 +171,14 @@ class TaskReturns:
 
 
 class RunningReturns:
-    """Running deviation of the discounted rewards of each policy in each task.
+    """What the rewards of each policy in each task are divided by, so that units do not matter.
 
-    For learners that see an episode step by step: at each step it takes Σ γᵏ r over the steps that are
-    behind, not those that follow, as reward normalisation usually does. A task that comes with a scale keeps
-    it, as its critic was fitted to it.
+    It is the standard deviation of their discounted sums, but at least a thirtieth of the largest, which
+    bounds what a critic has to learn (Lee et al. 2025, arXiv 2502.15280, bound it too). For learners that
+    see an episode step by step: at each step it takes Σ γᵏ r over the steps that are behind, not those that
+    follow, as reward normalisation usually does. A task that comes with a scale keeps it, as its critic was
+    fitted to it, and so does every task from the first update on (`keep`), unless its sums outgrow it: the
+    unit of values is not to change while a critic learns them.
 
     Parameters
     ----------
@@ -185,13 +190,13 @@ class RunningReturns:
     """
 
     def __init__(self, layout: Layout, discount: float, known: Float[np.ndarray, "policies tasks"]) -> None:
-        self._discount, self._known = discount, known
+        self._discount, self._known = discount, known.copy()
         self._cells = np.arange(len(known))[:, None] * known.shape[1] + layout.tasks
         self._running = np.zeros(layout.real.shape)
-        self._count, self._mean, self._square = (np.zeros(known.size) for _ in range(3))
+        self._count, self._mean, self._square, self._largest = (np.zeros(known.size) for _ in range(4))
 
     def state(self) -> dict[str, Tensor]:
-        """Give what has been counted."""
+        """Give what has been counted, and the scales that are kept."""
         return {name: torch.from_numpy(array.copy()) for name, array in self._counted.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -201,18 +206,31 @@ class RunningReturns:
 
     @property
     def _counted(self) -> dict[str, np.ndarray]:
-        return {"count": self._count, "mean": self._mean, "square": self._square}
+        names = ("count", "mean", "square", "largest", "known")
+        return {name: getattr(self, f"_{name}") for name in names}
 
-    def update(self, rollout: Rollout) -> Float[np.ndarray, "policies tasks"]:
-        """Take in a rollout and give the scales."""
+    def update(self, rollout: Rollout) -> None:
+        """Take in a rollout."""
         for reward, ended, real in zip(rollout.rewards, rollout.ended, rollout.real, strict=True):
             self._running = self._discount * self._running + reward
             self._take(self._cells[real], self._running[real])
             self._running[ended] = 0
+
+    @property
+    def scale(self) -> Float[np.ndarray, "policies tasks"]:
+        """The scales of now; 0 for tasks that are not the policy's."""
         seen = self._count > 0
         deviation = np.sqrt(np.divide(self._square, self._count, out=np.zeros_like(self._mean), where=seen))
-        estimate = _size(self._mean, deviation).reshape(self._known.shape)
-        return np.where((self._known > 0) | ~seen.reshape(self._known.shape), self._known, estimate)
+        settled = (self._known > 0) | ~self._in_tasks(seen)
+        scale = np.where(settled, self._known, self._in_tasks(_size(self._mean, deviation)))
+        return np.maximum(scale, _OF_LARGEST * self._in_tasks(self._largest))
+
+    def keep(self) -> None:
+        """Keep the scales of now, of all tasks that have paid anything yet."""
+        self._known = np.where(self._in_tasks(self._largest > 0), self.scale, self._known)
+
+    def _in_tasks(self, cells: Shaped[np.ndarray, " cells"]) -> Shaped[np.ndarray, "policies tasks"]:
+        return cells.reshape(self._known.shape)
 
     def _take(self, cells: Int[np.ndarray, " new"], numbers: Float[np.ndarray, " new"]) -> None:
         """Join the moments of new numbers to those before (Chan, Golub and LeVeque 1983)."""
@@ -225,6 +243,7 @@ class RunningReturns:
         self._square += shift**2 * self._count * new / total
         self._mean += shift * new / total
         self._count += new
+        np.maximum.at(self._largest, cells, np.abs(numbers))
 
 
 def _size(

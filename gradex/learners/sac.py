@@ -64,8 +64,8 @@ class SAC(Learner):
     temperature : float
         α of every task at the start, in units of the deviation of its returns.
     reward_scale : float
-        Rewards, in units of the deviation of their task's returns, are multiplied by it before anything
-        learns from them.
+        Rewards, in units of the deviation of their task's returns before the first update, are multiplied by
+        it before anything learns from them.
     max_norm : float, optional
         The gradients of each policy's actor and critics are scaled down to this norm.
 
@@ -76,8 +76,8 @@ class SAC(Learner):
     1. Each task has a temperature of its own, and gives the same share of every batch.
     2. Before the first update the policy itself acts, with the small last layer that it starts with: tanh of
        a standard normal number, which is close to uniform. A policy that is trained on acts as it has learnt.
-    3. Rewards are divided by the running deviation of their task's discounted sums, so that units do not
-       matter; critics see steps that are drawn again in the units of now.
+    3. Rewards are divided by the deviation of their task's discounted sums before the first update, so that
+       units do not matter; a task that has paid nothing until then is scaled when it first pays.
     """
 
     name = "sac"
@@ -198,10 +198,14 @@ class SAC(Learner):
                 done = (iteration + 1) * per_round
                 acting = replace(acting, actors=updates.actors.cpu())
                 rollout = collector.collect(acting, self.steps)
-                scale = torch.from_numpy(returns.update(rollout)).to(acting.return_scale)
+                learns = (iteration + 1) * self.steps * self.copies >= self.start
+                returns.update(rollout)
+                if learns:
+                    returns.keep()
+                scale = torch.from_numpy(returns.scale).to(acting.return_scale)
                 acting = replace(acting, return_scale=scale / self.reward_scale)
                 self._remember(replay, rollout, updates)
-                if (iteration + 1) * self.steps * self.copies >= self.start:
+                if learns:
                     self._learn(updates, replay, acting, Streams(seeds, _ROUNDS + iteration))
                 episodes.update(rollout, done, updates.explained_variance(len(suite)))
                 bar.update(per_round)

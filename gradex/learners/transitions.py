@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import sqrt
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -13,8 +14,8 @@ from gradex.learners.threads import threads_for
 from gradex.streams import derive
 from gradex.tasks import TaskSuite
 
-#: Fewest and most environments of a task, unless a number is asked for.
-_COPIES = 8, 16
+#: Fewest and most environments of a task, unless a number is asked for, and steps of each for one of them.
+_COPIES, _STEPS_EACH = (8, 64), 2
 #: Deviations smaller than this share of the largest reward are rounding.
 _ROUNDING = 1e-10
 
@@ -65,8 +66,9 @@ def collect_transitions(
     suite : TaskSuite
     steps_per_task : int
     copies : int or None
-        Environments of each task. None takes as few as see whole episodes, if the horizon allows, but 8 to
-        16.
+        Environments of each task. None takes 8 to 64, each of which runs for twice as many steps as there
+        are environments: 32 for 2,048 steps. Steps of one episode err together, as its baseline does, so
+        many beginnings tell more than a few whole episodes.
     seed : int
     trace : float
         λ of generalised advantage estimation.
@@ -78,7 +80,7 @@ def collect_transitions(
     if not 0 <= trace <= 1:
         raise ValueError(f"λ of the advantages is {trace}: choose a number from 0 to 1")
     if copies is None:
-        copies = int(np.clip(steps_per_task // (suite.horizon or 1), *_COPIES))
+        copies = int(np.clip(round(sqrt(steps_per_task / _STEPS_EACH)), *_COPIES))
     together = suite.fitting(copies) or len(suite)
     tasks = range(len(suite))
     pieces: list[Transitions] = []

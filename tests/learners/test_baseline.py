@@ -92,3 +92,14 @@ def test_units_of_observations_and_rewards_do_not_matter() -> None:
     scaled = replace(plain, observations=units * plain.observations, rewards=1e-9 * plain.rewards)
     values = linear_baseline(scaled, DISCOUNT)
     np.testing.assert_allclose(1e9 * values, linear_baseline(plain, DISCOUNT), atol=1e-9)
+
+
+@pytest.mark.parametrize("offset", [0.0, 273.15, 1e4])
+def test_where_observations_have_their_zero_does_not_matter(offset: float) -> None:
+    rollout = random_rollout(0.0, steps=60)
+    seen = rollout.observations[:60].numpy()
+    # Without discount the return is the reward, which the squares explain.
+    rewards = seen[..., 0] ** 2 - seen[..., 1] / 2
+    moved = replace(rollout, observations=rollout.observations + offset, rewards=rewards)
+    values = linear_baseline(moved, discount=0.0)
+    np.testing.assert_allclose(values[:-1], rewards, atol=1e-3)

@@ -197,7 +197,7 @@ def test_running_returns_have_the_deviation_of_all_discounted_rewards_so_far() -
     seen: dict[tuple[int, int], list[float]] = {}
     running = np.zeros(LAYOUT.real.shape)
     for rollout in random_rollouts(3, 6):
-        scale = ours.update(rollout)
+        ours.update(rollout)
         for t in range(6):
             for policy, environment in np.argwhere(LAYOUT.real):
                 place = policy, environment
@@ -211,4 +211,43 @@ def test_running_returns_have_the_deviation_of_all_discounted_rewards_so_far() -
         for place, each in seen.items():
             expected[place] = np.std(each)
         expected[1, 1] = 2.5  # known, and kept
-        np.testing.assert_allclose(scale, expected, rtol=1e-9)
+        np.testing.assert_allclose(ours.scale, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("growth", [1.0, 1e3])
+def test_scales_stay_once_they_are_kept_unless_sums_outgrow_them(growth: float) -> None:
+    first, second = random_rollouts(2, 6)
+    second = replace(second, rewards=growth * second.rewards)
+    ours = RunningReturns(LAYOUT, 0.0, np.zeros((2, 3)))
+    ours.update(first)
+    ours.keep()
+    kept, state = ours.scale, ours.state()
+    ours.update(second)
+    largest = np.zeros((2, 3))
+    for policy, task in ((0, 2), (1, 0), (1, 1)):
+        own = LAYOUT.tasks[policy] == task
+        largest[policy, task] = np.abs(second.rewards * second.real)[:, policy, own].max()
+    expected = np.maximum(kept, largest / 30)
+    assert (expected > kept).any() == (growth > 1)
+    np.testing.assert_allclose(ours.scale, expected)
+    again = RunningReturns(LAYOUT, 0.0, np.zeros((2, 3)))
+    again.restore(state)
+    again.update(second)
+    np.testing.assert_allclose(again.scale, expected)
+
+
+def test_a_task_that_pays_nothing_is_scaled_when_it_first_pays() -> None:
+    [rollout] = random_rollouts(1, 20)
+    nothing = replace(rollout, rewards=np.zeros_like(rollout.rewards))
+    rewards = np.zeros_like(rollout.rewards)
+    step, environment = np.argwhere(rollout.real[:, 0])[-1]
+    rewards[step, 0, environment] = -50.0
+    ours = RunningReturns(LAYOUT, 0.9, np.zeros((2, 3)))
+    for _ in range(1000):
+        ours.update(nothing)
+    ours.keep()
+    assert ours.scale[0, 2] == 1
+    ours.update(replace(rollout, rewards=rewards))
+    ours.keep()
+    # The deviation is far smaller, as such a reward is rare.
+    assert ours.scale[0, 2] == pytest.approx(50 / 30)

@@ -183,7 +183,7 @@ def test_a_policy_learns() -> None:
     )
     subsets, seeds = [[0], [1]], [0, 1]
     start = settings.initial(suite, seeds, layers=3, width=32)
-    trained, _ = settings.train(start, suite, subsets, 3_200, seeds)
+    trained, _ = settings.train(start, suite, subsets, 4_800, seeds)
     before, after = (evaluate(agent, suite, subsets, 16, [5, 6], "mode") for agent in (start, trained))
     # Straight to the goal pays -(0.5 + 0.4 + ... ) + 5; staying where one is, -6.
     assert (before.return_mean < -4).all() and (after.return_mean > 2).all()

@@ -31,6 +31,15 @@ def episodes_of(rollout: Rollout) -> np.ndarray:
     return before * rollout.tasks.size + np.arange(rollout.tasks.size).reshape(rollout.tasks.shape)
 
 
+@pytest.mark.parametrize(("steps", "environments"), [(32, 8), (512, 16), (10_000, 64)])
+def test_many_episodes_begin_unless_a_number_is_asked_for(
+    fresh: Fresh, steps: int, environments: int
+) -> None:
+    endless = TaskSuite.make("navigation", n=2, groups=2, horizon=10_000)
+    found = collect(fresh(endless, [0]), endless, steps, None)
+    assert [len(set(found.episodes[found.tasks == task])) for task in (0, 1)] == [environments] * 2
+
+
 @pytest.mark.parametrize("copies", [1, 3])
 def test_equally_many_real_steps_of_every_task(fresh: Fresh, copies: int) -> None:
     suite = TaskSuite.make("navigation", n=3, horizon=5)

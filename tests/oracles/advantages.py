@@ -16,6 +16,13 @@ def fitted(rows: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
     return np.linalg.lstsq(design, np.concatenate([targets, np.zeros(len(each))]), rcond=None)[0]
 
 
+def scaled(rows: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Give columns mean 0 and deviation 1 over the real steps; constant ones become 0."""
+    mean, deviation = rows[:-1][real].mean(axis=0), rows[:-1][real].std(axis=0)
+    constant = deviation <= 1e-6 * np.abs(mean)
+    return np.where(constant, 0.0, (rows - mean) / np.where(constant, 1.0, deviation))
+
+
 def cross_fitted(rollout: Rollout, discount: float, trace: float) -> np.ndarray:
     """Give the advantages [steps, environments] of a rollout of a single task, policy 0."""
     steps, _, environments = rollout.rewards.shape
@@ -33,12 +40,10 @@ def cross_fitted(rollout: Rollout, discount: float, trace: float) -> np.ndarray:
     order = {number: rank for rank, number in enumerate(sorted(set(episode[:-1].ravel())))}
     part = np.vectorize(lambda number: order.get(number, 0) % 10)(episode)
     time = elapsed[..., None] / steps
-    raw = np.concatenate([seen, seen**2, time, time**2, time**3], axis=-1)
     real = rollout.real[:, 0]
-    mean, deviation = raw[:-1][real].mean(axis=0), raw[:-1][real].std(axis=0)
-    constant = deviation <= 1e-6 * np.abs(mean)
-    scaled = np.where(constant, 0.0, (raw - mean) / np.where(constant, 1.0, deviation))
-    features = np.concatenate([scaled, np.ones((steps + 1, environments, 1))], axis=-1)
+    state = scaled(seen, real)
+    raw = np.concatenate([state, state**2, time, time**2, time**3], axis=-1)
+    features = np.concatenate([scaled(raw, real), np.ones((steps + 1, environments, 1))], axis=-1)
 
     def advantages(values: np.ndarray, trace: float) -> np.ndarray:
         found = np.zeros((steps, environments))

@@ -49,10 +49,14 @@ def distribution(policy: Policy, row: Tensor, observation: np.ndarray) -> torch.
 def linear_baseline(columns: list[list[Step]], last: list[np.ndarray], discount: float) -> list[list[float]]:
     """Fit the returns of all columns by least squares; the ridge enters as samples of its own."""
     length = len(columns[0])
+    seen = np.stack([step.observation for column in columns for step in column if step.real])
+    seen = seen.astype(np.float64)
+    middle, spread = seen.mean(axis=0), seen.std(axis=0)
+    still = spread <= 1e-6 * np.abs(middle)
 
     def features(observation: np.ndarray, elapsed: int) -> np.ndarray:
         time = elapsed / length
-        state = observation.astype(np.float64)
+        state = np.where(still, 0.0, (observation - middle) / np.where(still, 1.0, spread))
         return np.concatenate([state, state**2, [time, time**2, time**3]])
 
     rows, targets = [], []

@@ -58,6 +58,7 @@ class OnePolicySAC:
         #: Discounted rewards up to every step, by task, and those of the episodes that run.
         self.discounted: dict[int, list[float]] = {task: [] for task in subset}
         self.running = [0.0] * len(self.places)
+        self.scales: dict[int, float] = {}
         space = suite.action_space
         self.low, self.high = (torch.tensor(end, dtype=torch.float64) for end in (space.low, space.high))
         self.target_entropy = -len(space.low) if settings.target_entropy is None else settings.target_entropy
@@ -69,6 +70,7 @@ class OnePolicySAC:
             self.collect()
             if (number + 1) * settings.steps * settings.copies < settings.start:
                 continue
+            self.keep_scales()
             streams = Streams([self.seed], branch=3 + number)
             places = streams.uniforms(settings.updates, len(self.subset), samples)[0]
             noise = streams.normals(settings.updates, 2, samples * len(self.subset), len(self.low))[0]
@@ -107,9 +109,17 @@ class OnePolicySAC:
                 if self.resets[place]:
                     self.running[place] = 0.0
 
+    def keep_scales(self) -> None:
+        """Settle what a task's reward is divided by, if it has paid anything yet."""
+        for task in self.subset:
+            sums = self.discounted[task]
+            if task not in self.scales and any(sums):
+                self.scales[task] = float(np.std(sums))
+
     def scale(self, task: int) -> float:
         """Give what a reward of this task is divided by."""
-        return float(np.std(self.discounted[task])) / self.settings.reward_scale
+        least = max(map(abs, self.discounted[task])) / 30
+        return max(self.scales.get(task, 1.0), least) / self.settings.reward_scale
 
     def remember(self, task: int, step: Step) -> None:
         ring, place = self.rings[task], self.added[task] % self.settings.capacity
