@@ -10,9 +10,9 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +93,26 @@ def total(notes: Sequence[Spent]) -> Spent:
     return Spent(sum(note.seconds for note in notes), tuple(sorted(commits)))
 
 
-def provenance(command: str, seeds: Sequence[int], spent: Spent) -> dict[str, Any]:
+def processor() -> str:
+    """Name the processor, as Linux does where it can."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Give the versions of those that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def provenance(
+    command: str, seeds: Sequence[int], spent: Spent, packages: Sequence[str] = ()
+) -> dict[str, Any]:
     """Describe a study that was rendered here and now.
 
     Parameters
@@ -102,6 +121,8 @@ def provenance(command: str, seeds: Sequence[int], spent: Spent) -> dict[str, An
     seeds : sequence of int
     spent : Spent
         On all seeds. Trainings that studies share are counted where they were made.
+    packages : sequence of str
+        Whose version matters, beside those that matter to every study; what is not installed is not named.
     """
     return {
         "command": command,
@@ -112,6 +133,7 @@ def provenance(command: str, seeds: Sequence[int], spent: Spent) -> dict[str, An
         "finished": datetime.now().date().isoformat(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
+        "processor": processor(),
         "python": platform.python_version(),
-        "packages": {package: version(package) for package in _PACKAGES},
+        "packages": _versions(list(dict.fromkeys([*_PACKAGES, *packages]))),
     }

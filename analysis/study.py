@@ -3,9 +3,13 @@
 import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,17 +20,18 @@ from PIL import Image
 from scipy import stats
 from tqdm.auto import tqdm
 
-from analysis.provenance import note_of, noted, provenance, total
+from analysis.parts import parts_of, rendered_before
+from analysis.provenance import Spent, note_of, noted, provenance, total
 from gradex.files import written_whole
 
 SCALES = ("smoke", "laptop", "paper")
 
 
 def names() -> tuple[str, ...]:
-    """Names of the studies: the modules of this package that compute something."""
-    here = Path(__file__).parent
-    own = {"__init__", "__main__", "study", "trained", "provenance", "generalization_scales", "flops"}
-    return tuple(sorted(path.stem for path in here.glob("*.py") if path.stem not in own))
+    """Names of the studies: the modules and packages here that compute something."""
+    own = {"__main__", "study", "parts", "trained", "provenance", "generalization_scales", "flops"}
+    found = {module.name for module in iter_modules([str(Path(__file__).parent)])}
+    return tuple(sorted(found - own))
 
 
 def load(name: str) -> ModuleType:
@@ -42,10 +47,13 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"analysis.{name}")
 
 
-def run(name: str, scale: str, seeds: int | None, out: Path, resume: bool) -> pd.DataFrame:
+def run(
+    name: str, scale: str, seeds: int | None, out: Path, resume: bool, part: str | None = None
+) -> pd.DataFrame:
     """Compute a study seed by seed and render it.
 
-    Every finished seed is kept in `runs/NAME-SCALE/` until the study is rendered again without `resume`.
+    Every finished seed is kept in `runs/NAME-SCALE/` until the study is rendered again without `resume`. A
+    study in parts is computed part by part, in folders of their own.
 
     Parameters
     ----------
@@ -56,24 +64,74 @@ def run(name: str, scale: str, seeds: int | None, out: Path, resume: bool) -> pd
         Folder for NAME.csv, NAME.png, NAME.pdf and NAME.json.
     resume : bool
         Take over the seeds that an earlier run of the same study and scale has finished.
+    part : str, optional
+        Compute this part only, and take over the others from what is in `out`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such study or part, no seed is asked for, the parts in `out` have another scale, or
+        what is asked for gives no rows.
     """
     study = load(name)
     count = study.SEEDS[scale] if seeds is None else seeds
     if count < 1:
         raise ValueError(f"{count} seeds is too few: ask for at least 1")
-    kept = Path("runs") / f"{name}-{scale}"
-    kept.mkdir(parents=True, exist_ok=True)
-    table = pd.concat(list(_seeds(study, scale, count, kept, resume)), ignore_index=True)
-    out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
-    figure: Figure = study.plot(table)
-    figure.savefig(out / f"{name}.pdf", metadata={"CreationDate": None})
-    _save_small(figure, out / f"{name}.png")
-    command = f"python -m analysis {name} --scale {scale} --seeds {count}"
-    notes = [note_of(kept / f"{seed}.csv") for seed in range(count)]
-    told = provenance(command, range(count), total(notes))
-    (out / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n")
+    asked = _Asked(name, study, scale, count, resume)
+    chosen = parts_of(name, study, part)
+    table, told = asked.in_parts(chosen, out / name) if chosen else asked.computed()
+    _render(study.plot(table), table, told, out / name)
     return table
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be computed, and what is computed for it."""
+
+    name: str
+    study: ModuleType
+    scale: str
+    count: int
+    resume: bool
+
+    def computed(self, part: str | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Give the rows of all seeds, of a part if there are any, and where they come from."""
+        kept = Path("runs") / f"{self.name}-{self.scale}" / (part or "")
+        compute = partial(self.study.compute, part=part) if part else self.study.compute
+        tables = list(_seeds(compute, self.scale, self.count, kept, self.resume, part or "seeds"))
+        spent = total([note_of(kept / f"{seed}.csv") for seed in range(self.count)])
+        return pd.concat(tables, ignore_index=True), self._told(spent, part)
+
+    def in_parts(self, chosen: Sequence[str], stem: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Give the rows of these parts and of those that were rendered before, in the order of the study."""
+        known = list(self.study.PARTS)
+        tables, told = rendered_before(stem, self.scale, chosen) if len(chosen) < len(known) else ({}, {})
+        for part in tqdm(chosen, desc="parts"):
+            rows, source = self.computed(part)
+            tables[part], told[part] = rows.assign(part=part), {"scale": self.scale, **source}
+        found = [tables[part] for part in known if part in tables and len(tables[part])]
+        if not found:
+            raise ValueError(f"{self.name} has nothing to tell of {', '.join(chosen)}: nothing is written")
+        table = pd.concat(found, ignore_index=True)
+        table.insert(0, "part", table.pop("part"))
+        notes = [
+            Spent(each["seconds_of_all_seeds"], tuple(each["computed_by_commits"])) for each in told.values()
+        ]
+        whole = self._told(total(notes), chosen[0] if len(chosen) < len(known) else None)
+        return table, {**whole, "parts": {part: told[part] for part in known if part in told}}
+
+    def _told(self, spent: Spent, part: str | None) -> dict[str, Any]:
+        named = f"{self.name} {part}" if part else self.name
+        command = f"python -m analysis {named} --scale {self.scale} --seeds {self.count}"
+        return provenance(command, range(self.count), spent, getattr(self.study, "PACKAGES", ()))
+
+
+def _render(figure: Figure, table: pd.DataFrame, told: dict[str, Any], stem: Path) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(stem.with_suffix(".csv"), index=False, float_format="%.6g")
+    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
+    _save_small(figure, stem.with_suffix(".png"))
+    stem.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
 
 
 def _save_small(figure: Figure, path: Path) -> None:
@@ -83,12 +141,14 @@ def _save_small(figure: Figure, path: Path) -> None:
     Image.open(content).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def _seeds(study: ModuleType, scale: str, count: int, kept: Path, resume: bool) -> Iterator[pd.DataFrame]:
-    for seed in tqdm(range(count), desc="seeds"):
+def _seeds(
+    compute: Callable[[int, str], pd.DataFrame], scale: str, count: int, kept: Path, resume: bool, bar: str
+) -> Iterator[pd.DataFrame]:
+    for seed in tqdm(range(count), desc=bar):
         path = kept / f"{seed}.csv"
         if not (resume and path.exists()):
             with noted(path, parts=kept / f"seed-{seed}"):
-                _write_whole(path, study.compute(seed, scale))
+                _write_whole(path, compute(seed, scale))
         yield pd.read_csv(path).assign(seconds=note_of(path).seconds)
 
 
