@@ -1,4 +1,4 @@
-"""The command `gradex`: suites, groups and benchmarks from the shell."""
+"""The command `gradex`: suites and groups from the shell."""
 
 import argparse
 import json
@@ -7,11 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import pandas as pd
-
-from gradex import bench
 from gradex.affinity import Agreement
-from gradex.files import writing_to, written_whole
 from gradex.grouping import PolicyGradEx
 from gradex.learners.recipes import LEARNERS
 from gradex.policies import ARCHITECTURES
@@ -108,15 +104,6 @@ def _parser() -> argparse.ArgumentParser:
         help="option of the suite, e.g. --set n=8 --set reversed=half",
     )
     group.set_defaults(run=_group)
-
-    peers = commands.add_parser("bench", help="time gradex against what you would use instead")
-    peers.add_argument(
-        "part", nargs="?", metavar="PART", help=f"one of {', '.join(bench.PARTS)} (default all)"
-    )
-    peers.add_argument(
-        "--out", type=Path, metavar="CSV", help="file for the rows (default runs/bench-PART.csv)"
-    )
-    peers.set_defaults(run=_bench)
     return parser
 
 
@@ -248,24 +235,6 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
         "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items())
     )
     return "\n".join(lines)
-
-
-# ---------------------------------------------------------------------- bench
-def _bench(options: argparse.Namespace) -> None:
-    path = options.out or Path("runs") / f"bench-{options.part or 'all'}.csv"
-    bench.parts(options.part)
-    remedy = "choose another file with --out"
-    with writing_to(path, remedy):  # before minutes are spent
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("a").close()
-    rows = []
-    for row in bench.rows(options.part):
-        rows.append(row)
-        with writing_to(path, remedy), written_whole(path) as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False)
-        values = "{gradex:.4g} against {peer_value:.4g} {unit}, ratio {ratio:.3g}".format(**row)
-        print(f"{row['part']}: {row['peer']}, {row['setting']}: {values}", flush=True)
-    print(f"written to {path}")
 
 
 if __name__ == "__main__":

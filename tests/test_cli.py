@@ -4,14 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from gradex import MetaPolicy, PolicyGradEx, TaskSuite, bench
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.cli import main
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
@@ -409,42 +409,6 @@ def test_an_environment_that_breaks_is_named(capsys: pytest.CaptureFixture[str])
     Path("mine.py").write_text(spoiled)
     line = refused(capsys, "group", "mine.py:environments", "--subset-size", "2", "--meta-steps", "1000")
     assert line == "task 'd' returned a reward that is not finite: check its environment"
-
-
-def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(capsys, "bench", "speed").startswith("there is no benchmark 'speed': choose one of ppo")
-
-
-def test_a_benchmark_is_printed_and_written(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    row = {"peer": "a peer", "setting": "one", "gradex": 2.0, "peer_value": 6.0, "unit": "s", "ratio": 3.0}
-    monkeypatch.setitem(bench.PARTS, "ppo", lambda: iter([row]))
-    assert main(["bench", "ppo"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "ppo: a peer, one: 2 against 6 s, ratio 3",
-        "written to runs/bench-ppo.csv",
-    ]
-    (written,) = pd.read_csv("runs/bench-ppo.csv").to_dict("records")
-    assert written.pop("processor").endswith("threads")
-    assert written == {"part": "ppo", **row}
-    Path("file").write_text("")
-    assert refused(capsys, "bench", "ppo", "--out", "file/rows.csv").endswith("another file with --out")
-
-
-def test_a_benchmark_that_breaks_off_leaves_what_it_measured(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    row = {"peer": "a peer", "setting": "one", "gradex": 2.0, "peer_value": 6.0, "unit": "s", "ratio": 3.0}
-
-    def measure() -> Iterator[dict[str, object]]:
-        yield row
-        raise ValueError("the peer b is not installed: pip install 'gradex[bench]'")
-
-    monkeypatch.setitem(bench.PARTS, "ppo", measure)
-    assert main(["bench", "ppo"]) == 2
-    assert capsys.readouterr().err == "gradex: the peer b is not installed: pip install 'gradex[bench]'\n"
-    assert pd.read_csv("runs/bench-ppo.csv").ratio.tolist() == [3.0]
 
 
 def test_usage_errors_have_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("streams", "files", "settings"), ("tasks", "policies", "affinity", "estimator"), ("learners",),
     ("policy_file",), ("meta_policy",), ("surrogate",), ("generalization", "ground_truth"), ("grouping",),
-    ("run_folder", "bench", "user_code"), ("cli",), ("__init__",),
+    ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no other room, and nothing of

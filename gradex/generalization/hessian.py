@@ -23,7 +23,7 @@ class Hessian(SymmetricOperator):
 
     Reverse mode over reverse mode: the gradient is built once and differentiated along one vector after the
     other. On a CPU that is faster than forward over reverse mode for shallow networks, and as fast within a
-    tenth for deep ones (`gradex bench trace`).
+    tenth for deep ones (`python -m analysis speed trace`).
 
     Attributes
     ----------

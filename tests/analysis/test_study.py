@@ -107,7 +107,7 @@ def test_interval_covers_as_often_as_it_says() -> None:
 
 
 #: Rendered in tests of their own.
-APART = {"downstream", "limits", "metaworld"}
+APART = {"downstream", "limits", "metaworld", "speed"}
 
 
 @pytest.mark.parametrize("name", sorted(set(study.names()) - APART))

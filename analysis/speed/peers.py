@@ -1,14 +1,51 @@
-"""Learners that a user would pick instead."""
+"""What a user would pick instead: which of it is installed, and how fast its learners are."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
-import numpy as np
 
 from gradex.learners import PPO, SAC
-from gradex.tasks import TaskSuite
+
+#: What is imported, what pip calls it, and our extra that has it.
+_EXTRAS = {
+    "stable_baselines3": ("stable-baselines3", "speed"),
+    "trak": ("traker", "speed"),
+    "curvlinops": ("curvlinops-for-pytorch", "speed"),
+    "envpool": ("envpool", "metaworld"),
+    "metaworld": ("metaworld", "metaworld"),
+    "highway_env": ("highway-env", "highway"),
+}
+#: As pip calls them.
+PACKAGES = tuple(package for package, _ in _EXTRAS.values())
+
+
+def installed(*modules: str) -> bool:
+    """Tell whether all of these can be imported."""
+    return all(find_spec(module) is not None for module in modules)
+
+
+def missing(parts: Iterable[Mapping[str, str]]) -> list[str]:
+    """Say in a line for each package that is not installed what is left out, and how to install it.
+
+    Parameters
+    ----------
+    parts : iterable of mapping
+        What each part leaves out without a module.
+    """
+    without: dict[str, list[str]] = {}
+    for part in parts:
+        for module, what in part.items():
+            without.setdefault(module, []).append(what)
+    lines = []
+    for module, whats in without.items():
+        package, extra = _EXTRAS[module]
+        if not installed(module):
+            what = ", ".join(whats)
+            lines.append(f"{package} is not installed, which leaves out {what}: pip install -e '.[{extra}]'")
+    return lines
 
 
 def stable_baselines3_speed(
@@ -35,17 +72,10 @@ def stable_baselines3_speed(
         Rounded up to whole rollouts.
     warm_up : bool
         Learn from one rollout more, before the clock starts.
-
-    Raises
-    ------
-    ValueError
-        If stable-baselines3 is not installed.
     """
-    try:
-        import stable_baselines3
-        from stable_baselines3.common.env_util import make_vec_env
-    except ImportError:
-        raise ValueError("the peer stable-baselines3 is not installed: pip install 'gradex[bench]'") from None
+    import stable_baselines3
+    from stable_baselines3.common.env_util import make_vec_env
+
     peer = stable_baselines3.PPO(
         "MlpPolicy",
         make_vec_env(make, environments, seed=0),
@@ -60,30 +90,7 @@ def stable_baselines3_speed(
     steps = -(-steps // rollout) * rollout
     if warm_up:
         peer.learn(rollout)
-    start = time.perf_counter()
-    peer.learn(steps, reset_num_timesteps=not warm_up)
-    return steps / (time.perf_counter() - start)
-
-
-class OneEnvironment(gymnasium.Env):
-    """The first task of a suite as a single environment, for suites that no user has as one."""
-
-    def __init__(self, suite: TaskSuite) -> None:
-        self.observation_space, self.action_space = suite.observation_space, suite.action_space
-        self._simulator = suite[[0]].simulator(copies=1)
-        self._begun = False
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
-        super().reset(seed=seed)
-        if self._begun:  # the step after the end of an episode only resets
-            idle = np.zeros_like(self._simulator.action_space.sample())
-            return self._simulator.step(idle)[0][0], {}
-        self._begun = True
-        return self._simulator.reset()[0][0], {}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, _ = self._simulator.step(action[None])
-        return observation[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
+    return _speed(peer, steps, reset_num_timesteps=not warm_up)
 
 
 def stable_baselines3_sac_speed(
@@ -102,16 +109,9 @@ def stable_baselines3_sac_speed(
     layers, width : int
         Affine layers and their size, as ours count them.
     steps : int
-
-    Raises
-    ------
-    ValueError
-        If stable-baselines3 is not installed.
     """
-    try:
-        import stable_baselines3
-    except ImportError:
-        raise ValueError("the peer stable-baselines3 is not installed: pip install 'gradex[bench]'") from None
+    import stable_baselines3
+
     peer = stable_baselines3.SAC(
         "MlpPolicy",
         make(),
@@ -122,6 +122,10 @@ def stable_baselines3_sac_speed(
         device="cpu",
         policy_kwargs={"net_arch": [width] * (layers - 1)},
     )
+    return _speed(peer, steps)
+
+
+def _speed(peer: Any, steps: int, **options: Any) -> float:
     start = time.perf_counter()
-    peer.learn(steps)
+    peer.learn(steps, **options)
     return steps / (time.perf_counter() - start)

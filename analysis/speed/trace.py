@@ -6,6 +6,7 @@ differentiates forward over reverse, ours reverse over reverse.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gradex.bench.timing import fastest, row
+from analysis.speed.comparison import Comparison
+from analysis.speed.peers import installed
+from analysis.speed.timing import fastest
 from gradex.generalization import (
     DenseOperator,
     ExactTrace,
@@ -27,74 +30,106 @@ from gradex.generalization import (
 from gradex.policies import MLP, Categorical, Policy
 from gradex.streams import Streams
 
-#: Observation and actions, affine layers, width, samples.
-_OBSERVED, _ACTIONS, _LAYERS, _WIDTH, _SAMPLES = 4, 2, (2, 3, 4, 8), 64, 20_000
-#: Products that the exact trace is compared with, and how many of them are timed.
-_PRODUCTS, _TIMED = 100, 10
-#: Width and samples of the matrix that is estimated, products, and repetitions.
-_SMALL_WIDTH, _SMALL_SAMPLES, _ESTIMATED, _REPEATS = 32, 2_000, (30, 60, 120), 100
+#: What is left out without a package.
+WITHOUT = {"curvlinops": "trace against curvlinops"}
+
+#: Observation and actions of the policies.
+_OBSERVED, _ACTIONS = 4, 2
+#: Products that the exact trace is compared with.
+_PRODUCTS = 100
+_PEER = "curvlinops HessianLinearOperator"
 
 
-def rows() -> Iterator[dict[str, object]]:
+@dataclass(frozen=True)
+class _Amount:
+    """How much is multiplied.
+
+    Attributes
+    ----------
+    layers, width, samples : tuple of int, int, int
+        Affine layers of the networks whose exact trace is timed, and their width.
+    timed : int
+        Products that are timed.
+    small_width, small_samples : int
+        Of the matrix whose trace is estimated.
+    estimated, repeats : tuple of int, int
+        Products of the estimators, and how often they estimate.
+    """
+
+    layers: tuple[int, ...] = (2, 3, 4, 8)
+    width: int = 64
+    samples: int = 20_000
+    timed: int = 10
+    small_width: int = 32
+    small_samples: int = 2_000
+    estimated: tuple[int, ...] = (30, 60, 120)
+    repeats: int = 100
+
+
+_SMOKE = _Amount((3,), 8, 200, 2, small_width=8, small_samples=100, estimated=(30,))
+_AMOUNTS = {"smoke": _SMOKE, "laptop": _Amount(), "paper": _Amount()}
+
+
+def compare(scale: str) -> Iterator[Comparison]:
     """Time one whole exact trace, and some products, scaled up; then compare errors of estimates."""
-    try:
-        import curvlinops
-    except ImportError:
-        raise ValueError("the peer curvlinops is not installed: pip install 'gradex[bench]'") from None
-    for layers in _LAYERS:
-        yield from _time_rows(curvlinops, layers)
-    yield from _error_rows(curvlinops)
+    amount = _AMOUNTS[scale]
+    for layers in amount.layers:
+        yield from _times(amount, layers)
+    if installed("curvlinops"):
+        yield from _errors(amount)
 
 
-def _time_rows(curvlinops: Any, layers: int) -> Iterator[dict[str, object]]:
+def _times(amount: _Amount, layers: int) -> Iterator[Comparison]:
     """Time the exact trace of a network against products of several makes."""
-    hessian = _hessian(layers, _WIDTH, _SAMPLES)
-    size = f"{layers} affine layers of {_WIDTH}, p = {hessian.size:,}, N = {_SAMPLES:,}"
-    timed = f"{_TIMED} products timed, times {_PRODUCTS / _TIMED:g}"
+    hessian = _hessian(layers, amount.width, amount.samples)
+    timed, scaled = amount.timed, _PRODUCTS / amount.timed
     trace = float(ExactTrace().estimate(hessian).value[0])
-    stderr = float(Hutchinson(_TIMED).estimate(hessian).stderr[0]) * np.sqrt(_TIMED / _PRODUCTS)
-    vectors = torch.ones(hessian.size, _TIMED, dtype=hessian.dtype)
-    peer = _peer_operator(curvlinops, hessian)
+    stderr = float(Hutchinson(timed).estimate(hessian).stderr[0]) / np.sqrt(scaled)
+    vectors = torch.ones(hessian.size, timed, dtype=hessian.dtype)
     exact = fastest(lambda: ExactTrace().estimate(hessian), 3)
-    ours, plain, theirs = (
-        fastest(run, 2) * _PRODUCTS / _TIMED
-        for run in (
-            lambda: hessian @ vectors.unsqueeze(0),
-            lambda: _double_backward(hessian, vectors),
-            lambda: peer @ vectors,
-        )
+    makes: dict[str, Callable[[], object]] = {
+        "double backward, all samples at once": lambda: _double_backward(hessian, vectors),
+        "our own Hessian": lambda: hessian @ vectors.unsqueeze(0),
+    }
+    if installed("curvlinops"):
+        peer = _peer_operator(hessian)
+        makes[_PEER] = lambda: peer @ vectors
+    seconds = {name: fastest(run, 2) * scaled for name, run in makes.items()}
+    setting = (
+        f"{layers} affine layers of {amount.width}, p = {hessian.size:,}, N = {amount.samples:,}; "
+        f"{timed} products timed, times {scaled:g}"
     )
-    left = f"which leave Hutchinson's standard error at {stderr / abs(trace):.0%} of the trace"
-    for name, seconds in (
-        ("double backward, all samples at once", plain),
-        ("curvlinops HessianLinearOperator", theirs),
-        ("our own Hessian", ours),
-    ):
-        setting = f"exact trace, {size}; {timed}, {left}"
-        yield row(f"{_PRODUCTS} products, {name}", setting, exact, seconds, "s")
-    yield row("curvlinops HessianLinearOperator", f"{_PRODUCTS} products, {size}; {timed}", ours, theirs, "s")
+    left = f"Hutchinson's standard error after them: {stderr / abs(trace):.0%} of the trace"
+    for name, theirs in seconds.items():
+        yield Comparison("exact trace", f"{_PRODUCTS} products, {name}", setting, exact, theirs, "s", left)
+    if _PEER in seconds:
+        ours, theirs = seconds["our own Hessian"], seconds[_PEER]
+        yield Comparison(f"{_PRODUCTS} products", _PEER, setting, ours, theirs, "s")
 
 
-def _error_rows(curvlinops: Any) -> Iterator[dict[str, object]]:
+def _errors(amount: _Amount) -> Iterator[Comparison]:
     """Estimate one trace many times with as many products on both sides."""
-    hessian = _hessian(3, _SMALL_WIDTH, _SMALL_SAMPLES)
+    import curvlinops
+
+    hessian = _hessian(3, amount.small_width, amount.small_samples)
     matrix = (hessian @ torch.eye(hessian.size, dtype=hessian.dtype).unsqueeze(0))[0]
     trace = float(matrix.trace())
     operator = DenseOperator(matrix.unsqueeze(0))
-    for products in _ESTIMATED:
+    for products in amount.estimated:
         for ours, theirs in (
             (Hutchinson, curvlinops.hutchinson_trace),
             (HutchPlusPlus, curvlinops.hutchpp_trace),
             (XTrace, curvlinops.xtrace),
         ):
-            estimates = [ours(products, seed).estimate(operator).value[0] for seed in range(_REPEATS)]
-            peers = [_seeded(theirs, matrix, products, seed) for seed in range(_REPEATS)]
-            errors = [_relative_error(each, trace) for each in (estimates, peers)]
-            yield row(
+            seeds = range(amount.repeats)
+            estimates = [float(ours(products, seed).estimate(operator).value[0]) for seed in seeds]
+            peers = [_seeded(theirs, matrix, products, seed) for seed in seeds]
+            yield Comparison(
+                f"error of {ours.__name__}",
                 f"curvlinops {theirs.__name__}",
-                f"{ours.__name__}, {products} products, p = {hessian.size:,}, {_REPEATS} repetitions",
-                errors[0],
-                errors[1],
+                f"{products} products, p = {hessian.size:,}, {amount.repeats} repetitions",
+                _relative_error(estimates, trace),
+                _relative_error(peers, trace),
                 "relative error",
             )
 
@@ -126,8 +161,10 @@ def _double_backward(hessian: Hessian, vectors: Float[Tensor, "p k"]) -> None:
         torch.autograd.grad(gradient, theta, vector.unsqueeze(0), retain_graph=True)
 
 
-def _peer_operator(curvlinops: Any, hessian: Hessian) -> Any:
+def _peer_operator(hessian: Hessian) -> Any:
     """Give the same Hessian as a user of curvlinops would write it, with torch's modules."""
+    import curvlinops
+
     named = hessian.policy.network.split(hessian.parameters)
     modules: list[nn.Module] = []
     for layer in range(len(named) // 2):

@@ -1,23 +1,13 @@
-"""What benchmarks have in common: times, speeds, and a row of the table."""
+"""What the parts have in common: times, speeds, and the number of threads."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 from gradex.learners import ActorCritic
-
-
-def row(peer: str, setting: str, ours: float, theirs: float, unit: str) -> dict[str, object]:
-    """Compare times, memory or errors, of which less is better."""
-    return {
-        "peer": peer,
-        "setting": setting,
-        "gradex": ours,
-        "peer_value": theirs,
-        "unit": unit,
-        "ratio": theirs / ours,
-    }
 
 
 def fastest(run: Callable[[], object], times: int) -> float:
@@ -38,6 +28,17 @@ def alternately(times: int, *speeds: Callable[[], float]) -> list[float]:
     """
     rounds = [[speed() for speed in speeds] for _ in range(times)]
     return np.median(rounds, axis=0).tolist()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Pace:

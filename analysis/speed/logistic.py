@@ -6,6 +6,7 @@ The peer is timed on one thread as well: its matrices are small, and its threads
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -13,52 +14,78 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
+from analysis.speed.comparison import Comparison
 from gradex.surrogate import AUTO_REGULARIZATION, SubsetLogisticRegression
 
-_SUBSETS, _TASKS, _SAMPLES, _DIMENSION = 1000, 50, 20_000, 400
-_TOLERANCE = 1e-6
-#: Fits of scikit-learn that are timed.
-_FITS = 5
+#: What is left out without a package: nothing, the core has all.
+WITHOUT: dict[str, str] = {}
+
+#: Of ours, and of the peer: its own, and one that reaches our residual.
+_TOLERANCE, _TOLERANCES = 1e-6, (1e-4, 1e-6)
 
 
-def rows() -> Iterator[dict[str, object]]:
+@dataclass(frozen=True)
+class _Amount:
+    """How much is fitted.
+
+    Attributes
+    ----------
+    subsets, tasks, samples, dimension : int
+    sizes : tuple of int
+        Tasks of a subset.
+    fits : int
+        Fits of scikit-learn that are timed.
+    """
+
+    subsets: int = 1000
+    tasks: int = 50
+    samples: int = 20_000
+    dimension: int = 400
+    sizes: tuple[int, ...] = (3, 15)
+    fits: int = 5
+
+
+_AMOUNTS = {"smoke": _Amount(20, 20, 2_000, 60), "laptop": _Amount(), "paper": _Amount()}
+
+
+def compare(scale: str) -> Iterator[Comparison]:
     """Fit all subsets together, and a few with scikit-learn, scaled up to all."""
+    amount = _AMOUNTS[scale]
     rng = np.random.default_rng(0)
-    features = rng.standard_normal((_SAMPLES, _DIMENSION), dtype=np.float32)
-    features *= np.geomspace(3, 0.3, _DIMENSION, dtype=np.float32)
-    tasks = np.arange(_SAMPLES) % _TASKS
-    advantages = features[:, :50] @ rng.standard_normal(50) / 10 + 2 * rng.standard_normal(_SAMPLES)
+    features = rng.standard_normal((amount.samples, amount.dimension), dtype=np.float32)
+    features *= np.geomspace(3, 0.3, amount.dimension, dtype=np.float32)
+    tasks = np.arange(amount.samples) % amount.tasks
+    advantages = features[:, :50] @ rng.standard_normal(50) / 10 + 2 * rng.standard_normal(amount.samples)
     labels, weights = np.where(advantages < 0, -1.0, 1.0), np.abs(advantages)
-    eigenvalue = 0.25 * float(np.mean(weights * np.square(features).sum(axis=1))) / _DIMENSION
+    eigenvalue = 0.25 * float(np.mean(weights * np.square(features).sum(axis=1))) / amount.dimension
     ridge = AUTO_REGULARIZATION * eigenvalue
-    for size in (3, 15):
-        members = np.zeros((_SUBSETS, _TASKS), dtype=bool)
+    for size in amount.sizes:
+        members = np.zeros((amount.subsets, amount.tasks), dtype=bool)
         members[:, :size] = True
         members = rng.permuted(members, axis=1)
         start = time.perf_counter()
         regression = SubsetLogisticRegression(features, labels, weights, tasks, ridge)
-        solution = regression.solve(members, np.ones((1, _SAMPLES), dtype=bool), _TOLERANCE)
+        solution = regression.solve(members, np.ones((1, amount.samples), dtype=bool), _TOLERANCE)
         ours = time.perf_counter() - start
         samples = []
-        for inside in members[:_FITS]:
+        for inside in members[: amount.fits]:
             own = np.flatnonzero(inside[tasks])
             samples.append((features[own], labels[own], weights[own]))
-        # The peer on one thread and on those it takes by itself; with its own tolerance, and with one that
-        # reaches our residual.
-        for threads, tolerance in product(sorted({1, _default_threads()}), (1e-4, 1e-6)):
+        # The peer on one thread and on those it takes by itself.
+        for threads, tolerance in product(sorted({1, _default_threads()}), _TOLERANCES):
             with threadpool_limits(1 if threads == 1 else None):
                 seconds, residual = _fit_peer(samples, ridge, tolerance)
-            peer = seconds * _SUBSETS
-            yield {
-                "peer": f"scikit-learn lbfgs in a loop, {threads} thread{'s' * (threads > 1)}",
-                "setting": f"{_SUBSETS} subsets of {size} out of {_TASKS} tasks, N = {_SAMPLES:,}, "
-                f"d = {_DIMENSION}, KKT residuals {solution.kkt_residual.max():.0e} against "
-                f"{residual:.0e}; {_FITS} fits of the peer timed, times {_SUBSETS // _FITS}",
-                "gradex": ours,
-                "peer_value": peer,
-                "unit": "s",
-                "ratio": peer / ours,
-            }
+            yield Comparison(
+                f"subsets of {size}",
+                f"scikit-learn in a loop, {threads} thread{'s' * (threads > 1)}",
+                f"{amount.subsets} subsets out of {amount.tasks} tasks, N = {amount.samples:,}, "
+                f"d = {amount.dimension}, lbfgs with tolerance {tolerance:.0e}; {amount.fits} fits of the "
+                f"peer timed, times {amount.subsets / amount.fits:g}",
+                ours,
+                seconds * amount.subsets,
+                "s",
+                f"KKT residuals {solution.kkt_residual.max():.0e} against {residual:.0e}",
+            )
 
 
 def _default_threads() -> int:

@@ -5,17 +5,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.speed.comparison import Comparison
 from gradex.affinity import Partition, solve_relaxation
 
+#: What is left out without a package: nothing, the core has all.
+WITHOUT: dict[str, str] = {}
 
-def rows() -> Iterator[dict[str, object]]:
+_CLEAR, _NOISY = "clear groups", "noisy groups"
+_LAPTOP = ((100, 5, 0.3, _CLEAR), (100, 5, 4.0, _NOISY), (300, 10, 0.6, _CLEAR), (300, 10, 4.0, _NOISY))
+#: Tasks, groups, noise of the affinities, and what that makes of the groups.
+_MATRICES = {"smoke": ((20, 2, 0.3, _CLEAR), (20, 2, 4.0, _NOISY)), "laptop": _LAPTOP, "paper": _LAPTOP}
+
+
+def compare(scale: str) -> Iterator[Comparison]:
     """Solve the clustering relaxation to a certified gap of 1e-6, SCS through CVXPY to residuals of 1e-6."""
-    for n, k, noise, kind in (
-        (100, 5, 0.3, "clear groups"),
-        (100, 5, 4.0, "noisy groups"),
-        (300, 10, 0.6, "clear groups"),
-        (300, 10, 4.0, "noisy groups"),
-    ):
+    for n, k, noise, kind in _MATRICES[scale]:
         rng = np.random.default_rng(0)
         labels = np.arange(n) % k
         matrix = noise * rng.standard_normal((n, n))
@@ -28,11 +32,12 @@ def rows() -> Iterator[dict[str, object]]:
             chance = Partition.of(matrix, labels, upper_bound=relaxation.upper_bound, status="").chance
             gain = relaxation.upper_bound - chance
             gaps.append(abs(relaxation.upper_bound - relaxation.objective) / gain)
-        yield {
-            "peer": "SCS through CVXPY",
-            "setting": f"{n} tasks, {kind}, relative gap {gaps[0]:.0e} against {gaps[1]:.0e}",
-            "gradex": seconds[0],
-            "peer_value": seconds[1],
-            "unit": "s",
-            "ratio": seconds[1] / seconds[0],
-        }
+        yield Comparison(
+            kind,
+            "SCS through CVXPY",
+            f"{n} tasks in {k} groups",
+            seconds[0],
+            seconds[1],
+            "s",
+            f"relative gap {gaps[0]:.0e} against {gaps[1]:.0e}",
+        )
