@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradex import MetaPolicy, PolicyGradEx, TaskSuite, bench
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite, __version__, bench
 from gradex.cli import main
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
@@ -445,6 +445,13 @@ def test_a_benchmark_that_breaks_off_leaves_what_it_measured(
     assert main(["bench", "ppo"]) == 2
     assert capsys.readouterr().err == "gradex: the peer b is not installed: pip install 'gradex[bench]'\n"
     assert pd.read_csv("runs/bench-ppo.csv").ratio.tolist() == [3.0]
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"gradex {__version__}\n"
 
 
 def test_usage_errors_have_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
