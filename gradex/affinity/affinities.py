@@ -44,6 +44,21 @@ class MeanAffinity(Affinity):
         tasks moves the groups. ``"additive"``: 2 b_i, where U_ij is about b_i + b_j by least squares over i <
         j. When all subsets of one size are scored, the difficulty of tasks then cancels; over a random few it
         remains as sampling noise.
+
+    Examples
+    --------
+    >>> from itertools import combinations
+    >>> import numpy as np
+    >>> from gradex.affinity import MeanAffinity
+    >>> subsets = list(combinations(range(5), 3))  # tasks 0 and 1 help each other, 3 and 4 are hard
+    >>> score = np.array([float({0, 1} <= set(s)) - (3 in s) - (4 in s) for s in subsets])
+    >>> affinity = MeanAffinity().matrix(subsets, score, n=5)
+    >>> affinity.round(2) + 0.0
+    array([[-0.5 ,  0.33, -0.33, -1.  , -1.  ],
+           [ 0.33, -0.5 , -0.33, -1.  , -1.  ],
+           [-0.33, -0.33, -0.83, -1.33, -1.33],
+           [-1.  , -1.  , -1.33, -1.33, -2.  ],
+           [-1.  , -1.  , -1.33, -2.  , -1.33]])
     """
 
     def __init__(self, diagonal: str = "mean"):
@@ -62,6 +77,21 @@ class InteractionAffinity(Affinity):
 
     Difficulties b solve least squares f(S) = mean of b_i over i in S; the residual takes the place of f in
     Eq. (5). The diagonal continues the additive part of the result, so that it adds no penalty per task.
+
+    Examples
+    --------
+    >>> from itertools import combinations
+    >>> import numpy as np
+    >>> from gradex.affinity import InteractionAffinity
+    >>> subsets = list(combinations(range(5), 3))  # tasks 0 and 1 help each other, 3 and 4 are hard
+    >>> score = np.array([float({0, 1} <= set(s)) - (3 in s) - (4 in s) for s in subsets])
+    >>> affinity = InteractionAffinity().matrix(subsets, score, n=5)
+    >>> affinity.round(2) + 0.0
+    array([[ 0.  ,  0.17, -0.06, -0.06, -0.06],
+           [ 0.17,  0.  , -0.06, -0.06, -0.06],
+           [-0.06, -0.06,  0.  ,  0.06,  0.06],
+           [-0.06, -0.06,  0.06,  0.  ,  0.06],
+           [-0.06, -0.06,  0.06,  0.06,  0.  ]])
     """
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
@@ -136,6 +166,21 @@ class PairwiseAffinity(RidgeAffinity):
     ----------
     ridge
         Strength mu, see `RidgeAffinity`.
+
+    Examples
+    --------
+    >>> from itertools import combinations
+    >>> import numpy as np
+    >>> from gradex.affinity import PairwiseAffinity
+    >>> subsets = list(combinations(range(5), 3))  # tasks 0 and 1 help each other, 3 and 4 are hard
+    >>> score = np.array([float({0, 1} <= set(s)) - (3 in s) - (4 in s) for s in subsets])
+    >>> affinity = PairwiseAffinity(ridge=1e-6).matrix(subsets, score, n=5)
+    >>> affinity.round(2) + 0.0
+    array([[ 0. ,  1.5, -0.5, -0.5, -0.5],
+           [ 1.5,  0. , -0.5, -0.5, -0.5],
+           [-0.5, -0.5,  0. ,  0.5,  0.5],
+           [-0.5, -0.5,  0.5,  0. ,  0.5],
+           [-0.5, -0.5,  0.5,  0.5,  0. ]])
     """
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
@@ -163,6 +208,19 @@ class TransferAffinity(RidgeAffinity):
     ----------
     ridge
         Strength mu, see `RidgeAffinity`.
+
+    Examples
+    --------
+    >>> from itertools import combinations
+    >>> import numpy as np
+    >>> from gradex.affinity import TransferAffinity
+    >>> subsets = list(combinations(range(4), 2))
+    >>> score = np.full((6, 4), np.nan)  # of each task in each subset
+    >>> for row, (i, j) in enumerate(subsets):
+    ...     score[row, [i, j]] = 1.0 if (i, j) in ((0, 1), (2, 3)) else -1.0
+    >>> affinity = TransferAffinity(ridge=1e-6).matrix(subsets, score, n=4)
+    >>> bool(affinity[0, 1] > affinity[0, 2])
+    True
     """
 
     per_task = True
@@ -191,6 +249,21 @@ class NormalisedAffinity(Affinity):
     ----------
     affinity
         The other affinity, `TransferAffinity` by default.
+
+    Examples
+    --------
+    >>> from itertools import combinations
+    >>> import numpy as np
+    >>> from gradex.affinity import NormalisedAffinity, TransferAffinity
+    >>> subsets = list(combinations(range(4), 2))
+    >>> score = np.full((6, 4), np.nan)  # of each task in each subset; task 0 reacts a hundred times less
+    >>> for row, (i, j) in enumerate(subsets):
+    ...     score[row, [i, j]] = np.where(np.array([i, j]) == 0, 0.01, 1.0) * (1 if (i + j) % 4 == 1 else -1)
+    >>> plain = TransferAffinity(ridge=1e-6).matrix(subsets, score, n=4)
+    >>> normalised = NormalisedAffinity(TransferAffinity(ridge=1e-6)).matrix(subsets, score, n=4)
+    >>> shares = [np.abs(each[0, 1:]).sum() / np.abs(each[3, :3]).sum() for each in (plain, normalised)]
+    >>> [round(float(share), 2) for share in shares]
+    [0.41, 1.0]
     """
 
     def __init__(self, affinity: Affinity | None = None):
@@ -225,6 +298,12 @@ def named_affinity(affinity: str | Affinity) -> Affinity:
     ------
     ValueError
         If there is none of this name.
+
+    Examples
+    --------
+    >>> from gradex.affinity import named_affinity
+    >>> type(named_affinity("mean")).__name__
+    'MeanAffinity'
     """
     if not isinstance(affinity, str):
         return affinity

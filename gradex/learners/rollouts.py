@@ -30,6 +30,15 @@ class Layout:
         Task index of each place (0 in the padding).
     real : bool array [policies, environments]
         False in the padding.
+
+    Examples
+    --------
+    >>> from gradex.learners import Layout
+    >>> layout = Layout.of(subsets=[(0, 2), (1,)], copies=2)
+    >>> layout.tasks.tolist()
+    [[0, 0, 2, 2], [1, 1, 0, 0]]
+    >>> layout.real.tolist()
+    [[True, True, True, True], [True, True, False, False]]
     """
 
     tasks: Int[np.ndarray, "policies environments"]
@@ -69,6 +78,18 @@ class Rollout:
     success : bool array [steps, policies, environments] or None
         Where the suite reports success.
     tasks : int array [policies, environments]
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, Collector
+    >>> suite = TaskSuite.make("navigation", n=3, horizon=4)
+    >>> collector = Collector(suite, subsets=[(0, 1, 2)], copies=2, seeds=[0])
+    >>> rollout = collector.collect(ActorCritic.initial(suite, seeds=[0]), steps=10)
+    >>> rollout.rewards.shape
+    (10, 1, 6)
+    >>> rollout.steps  # four steps and one that resets, twice, in six environments
+    48
     """
 
     observations: Float[Tensor, "times policies environments features"]
@@ -120,6 +141,17 @@ class Collector:
         One per policy; fixes its environments and its actions.
     first : int
         Number of the first copy, where those before it run in another collector.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, Collector
+    >>> suite = TaskSuite.make("cartpole", n=3)
+    >>> collector = Collector(suite, subsets=[(0, 1), (2,)], copies=4, seeds=[0, 1])
+    >>> rollout = collector.collect(ActorCritic.initial(suite, seeds=[0, 1]), steps=5)
+    >>> tuple(rollout.observations.shape)
+    (6, 2, 8, 4)
+    >>> collector.close()
     """
 
     def __init__(
@@ -293,6 +325,17 @@ def discounted_advantages(
     values : array [steps + 1, ...]
     discount, trace : float
         γ and λ.
+
+    Examples
+    --------
+    Two steps, the second of which ends the episode, and a critic that knows nothing:
+
+    >>> import numpy as np
+    >>> from gradex.learners import discounted_advantages
+    >>> ends = np.array([[False], [True]])
+    >>> rewards, values = np.ones((2, 1)), np.zeros((3, 1))
+    >>> discounted_advantages(rewards, values, ends, ends, discount=0.5, trace=1.0).tolist()
+    [[1.5], [1.0]]
     """
     surprise = rewards + discount * values[1:] * ~terminated - values[:-1]
     decay = discount * trace * ~ended
