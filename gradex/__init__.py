@@ -1,5 +1,7 @@
 """Given n reinforcement-learning tasks, which should share a policy? (PolicyGradEx, AAAI 2026)."""
 
+from importlib.metadata import version
+
 from gradex.affinity import AffinityGraph
 from gradex.generalization import Generalization
 from gradex.ground_truth import GroundTruth
@@ -20,4 +22,8 @@ __all__ = [
     "SurrogateEstimator",
     "Task",
     "TaskSuite",
+    "__version__",
 ]
+
+#: As `pyproject.toml` says, at the time of installation.
+__version__: str = version("gradex")

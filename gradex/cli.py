@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,6 +45,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="gradex", description="Which reinforcement-learning tasks should share a policy?")
+    parser.add_argument("--version", action="version", version=f"gradex {version('gradex')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     suites = commands.add_parser("suites", help="list the suites of tasks and their options")

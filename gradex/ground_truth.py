@@ -67,6 +67,16 @@ class GroundTruth(Estimator):
         Mean return (or success) of task i after training on subset S; nan where i is not in S.
     steps_ : int
         Environment steps of all trainings together.
+
+    Examples
+    --------
+    >>> from gradex import GroundTruth, MetaPolicy, TaskSuite
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(steps=3_000)
+    >>> truth = GroundTruth(steps_per_task=1_000, replicates=2, episodes=2, jobs=1)
+    >>> truth.fit(meta, subsets=[(0, 1), (0, 2), (1, 2)]).returns_.shape
+    (2, 3, 3)
+    >>> truth.scores().score.shape
+    (3,)
     """
 
     subsets_: tuple[tuple[int, ...], ...]

@@ -91,6 +91,18 @@ class PolicyGradEx(Estimator):
         One per group, trained on from the meta-policy.
     seconds_ : dict of str to float
         Wall-clock time by stage.
+
+    Examples
+    --------
+    >>> from gradex import PolicyGradEx, TaskSuite
+    >>> suite = TaskSuite.make("navigation", n=6, groups=2, seed=0)
+    >>> grouping = PolicyGradEx(k=2, steps_per_task=512, meta_steps=20_000, group_steps=0, bootstrap=5)
+    >>> grouping.fit(suite).groups_
+    ((0, 2, 5), (1, 3, 4))
+    >>> suite.labels.tolist()
+    [1, 0, 1, 0, 0, 1]
+    >>> grouping.partition_.verdict
+    'stable: the same groups in 100% of 5 resamplings'
     """
 
     meta_: MetaPolicy

@@ -63,6 +63,18 @@ class MetaPolicy(Fitted):
         Seed of the weights with which the first training began, also where `adapt` trained on with another.
     steps : int
         Environment steps of all trainings that led here.
+
+    Examples
+    --------
+    >>> from gradex import MetaPolicy, TaskSuite
+    >>> suite = TaskSuite.make("navigation", n=4, groups=2)
+    >>> meta = MetaPolicy(suite, layers=2, width=8).fit(steps=4_000)
+    >>> meta.parameters.shape
+    (52,)
+    >>> len(meta.transitions(steps_per_task=100))
+    400
+    >>> meta.adapt([0, 1], steps=2_000).steps  # of both trainings
+    6144
     """
 
     agent_: ActorCritic

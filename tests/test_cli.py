@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradex import MetaPolicy, PolicyGradEx, TaskSuite
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite, __version__
 from gradex.cli import main
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
@@ -409,6 +409,13 @@ def test_an_environment_that_breaks_is_named(capsys: pytest.CaptureFixture[str])
     Path("mine.py").write_text(spoiled)
     line = refused(capsys, "group", "mine.py:environments", "--subset-size", "2", "--meta-steps", "1000")
     assert line == "task 'd' returned a reward that is not finite: check its environment"
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"gradex {__version__}\n"
 
 
 def test_usage_errors_have_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,13 @@ class MeanAffinity(Affinity):
         tasks moves the groups. ``"additive"``: 2 b_i, where U_ij is about b_i + b_j by least squares over i <
         j. When all subsets of one size are scored, the difficulty of tasks then cancels; over a random few it
         remains as sampling noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import MeanAffinity
+    >>> MeanAffinity().matrix([(0, 1), (0, 2), (1, 2)], np.array([2.0, 1.0, 0.0]), n=3)[0]
+    array([1.5, 2. , 1. ])
     """
 
     def __init__(self, diagonal: str = "mean"):
@@ -62,6 +69,16 @@ class InteractionAffinity(Affinity):
 
     Difficulties b solve least squares f(S) = mean of b_i over i in S; the residual takes the place of f in
     Eq. (5). The diagonal continues the additive part of the result, so that it adds no penalty per task.
+
+    Examples
+    --------
+    >>> from itertools import combinations
+    >>> import numpy as np
+    >>> from gradex.affinity import InteractionAffinity
+    >>> subsets = list(combinations(range(5), 3))  # tasks 0 and 1 help each other, task 3 is hard
+    >>> score = np.array([float({0, 1} <= set(subset)) - 9 * (3 in subset) for subset in subsets])
+    >>> InteractionAffinity().matrix(subsets, score, n=5)[0, 1:].round(2)
+    array([ 0.17, -0.06, -0.06, -0.06])
     """
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, "n n"]:
@@ -136,6 +153,16 @@ class PairwiseAffinity(RidgeAffinity):
     ----------
     ridge
         Strength mu, see `RidgeAffinity`.
+
+    Examples
+    --------
+    >>> from itertools import combinations
+    >>> import numpy as np
+    >>> from gradex.affinity import PairwiseAffinity
+    >>> subsets = list(combinations(range(5), 3))  # tasks 0 and 1 help each other, task 3 is hard
+    >>> score = np.array([float({0, 1} <= set(subset)) - 9 * (3 in subset) for subset in subsets])
+    >>> PairwiseAffinity(ridge=1e-6).matrix(subsets, score, n=5)[0, 1:].round(2)
+    array([ 1.5, -0.5, -0.5, -0.5])
     """
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
@@ -163,6 +190,16 @@ class TransferAffinity(RidgeAffinity):
     ----------
     ridge
         Strength mu, see `RidgeAffinity`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import TransferAffinity
+    >>> nan = np.nan  # tasks 0 and 1 help each other
+    >>> score = np.array([[1.0, 1.0, nan], [0.0, nan, 0.0], [nan, 0.0, 0.0]])
+    >>> affinity = TransferAffinity(ridge=1e-6).matrix([(0, 1), (0, 2), (1, 2)], score, n=3)
+    >>> bool(affinity[0, 1] > affinity[0, 2])
+    True
     """
 
     per_task = True
@@ -191,6 +228,16 @@ class NormalisedAffinity(Affinity):
     ----------
     affinity
         The other affinity, `TransferAffinity` by default.
+
+    Examples
+    --------
+    >>> from itertools import combinations
+    >>> import numpy as np
+    >>> from gradex.affinity import InteractionAffinity, NormalisedAffinity
+    >>> subsets = list(combinations(range(4), 2))
+    >>> score = np.array([0.01, -0.01, 0.0, 0.0, -1.0, 1.0])  # task 0 reacts little
+    >>> NormalisedAffinity(InteractionAffinity()).matrix(subsets, score, n=4)[0, 1:3].round(2)
+    array([ 1.22, -1.22])
     """
 
     def __init__(self, affinity: Affinity | None = None):
@@ -225,6 +272,12 @@ def named_affinity(affinity: str | Affinity) -> Affinity:
     ------
     ValueError
         If there is none of this name.
+
+    Examples
+    --------
+    >>> from gradex.affinity import named_affinity
+    >>> type(named_affinity("mean")).__name__
+    'MeanAffinity'
     """
     if not isinstance(affinity, str):
         return affinity

@@ -12,7 +12,22 @@ from gradex.affinity.subsets import Subsets, membership
 
 
 class Affinity(ABC):
-    """A way to estimate how much tasks help each other from scores of subsets."""
+    """A way to estimate how much tasks help each other from scores of subsets.
+
+    Examples
+    --------
+    Whatever the affinity, `matrix` is how it is used:
+
+    >>> import numpy as np
+    >>> from gradex.affinity import named_affinity
+    >>> named_affinity("mean").per_task, named_affinity("transfer").per_task
+    (False, True)
+    >>> subsets, score = [(0, 1), (0, 2), (1, 2)], np.array([1.0, 2.0, 4.0])
+    >>> named_affinity("mean").matrix(subsets, score, n=3)
+    array([[1.5, 1. , 2. ],
+           [1. , 2.5, 4. ],
+           [2. , 4. , 3. ]])
+    """
 
     #: Whether it takes the score of each task in each subset instead of their mean.
     per_task: bool = False

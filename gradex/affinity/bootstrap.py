@@ -20,7 +20,26 @@ from gradex.affinity.subsets import membership
 
 @dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """Affinities of the same tasks, estimated from scores that were drawn again."""
+    """Affinities of the same tasks, estimated from scores that were drawn again.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from gradex.affinity import AffinityGraph, sample_subsets
+    >>> subsets = sample_subsets(8, count=30, size=3, seed=0)
+    >>> noise = np.random.default_rng(0).normal(0, 0.1, len(subsets))
+    >>> score = np.array([len({task % 2 for task in s}) == 1 for s in subsets]) + noise
+    >>> per_task = np.full((len(subsets), 8), np.nan)
+    >>> for row, subset in enumerate(subsets):
+    ...     per_task[row, list(subset)] = score[row]
+    >>> graph = AffinityGraph.from_scores(SimpleNamespace(subsets=subsets, score=score, per_task=per_task))
+    >>> draws = graph.bootstrap(draws=10, seed=0)
+    >>> len(draws), draws.stderr.shape
+    (10, (8, 8))
+    >>> graph.partition(k=2, bootstrap=draws).groups
+    ((0, 2, 4, 6), (1, 3, 5, 7))
+    """
 
     matrices: Float[np.ndarray, "draws n n"]
     """Affinities of each draw, two draws or more."""

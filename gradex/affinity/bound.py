@@ -39,6 +39,15 @@ def certified_upper_bound(
     -------
     float
         The bound.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import ExhaustiveGrouping, certified_upper_bound
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> best = ExhaustiveGrouping().partition(matrix, k=2).objective
+    >>> bool(best <= certified_upper_bound(matrix, k=2) + 1e-9)
+    True
     """
     n = len(matrix)
     check_group_count(n, k, trace_penalty)

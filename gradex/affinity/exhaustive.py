@@ -18,6 +18,14 @@ class ExhaustiveGrouping(Grouping):
     """Find the partition of highest objective among all, for at most 14 tasks.
 
     Says how far a relaxation and its rounding are from the optimum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import ExhaustiveGrouping
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> ExhaustiveGrouping().partition(matrix, k=2).groups
+    ((0, 1), (2, 3))
     """
 
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:

@@ -27,6 +27,19 @@ class SubsetScoresLike(Protocol):
     """Scores of subsets of tasks, as a surrogate estimates them or real training measures them.
 
     They may have an attribute ``draws`` besides, array [draws, m, n]: ``per_task`` from data drawn again.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from gradex.affinity import AffinityGraph, SubsetScoresLike
+    >>> alone = np.array([[3.0, 1.0, np.nan], [1.0, np.nan, 0.0], [np.nan, 0.0, 1.0]])
+    >>> subsets, score = [(0, 1), (0, 2), (1, 2)], np.nanmean(alone, axis=1)
+    >>> scores = SimpleNamespace(subsets=subsets, score=score, per_task=alone)
+    >>> isinstance(scores, SubsetScoresLike)
+    True
+    >>> AffinityGraph.from_scores(scores, "mean").partition(k=2).groups
+    ((0, 1), (2,))
     """
 
     @property
@@ -65,6 +78,18 @@ class AffinityGraph:
     ValueError
         If the matrix is not square, finite and symmetric to 1e-8 of its largest entry, if three tasks or more
         all have the same affinity, or if the names are not unique, one per task.
+
+    Examples
+    --------
+    >>> from gradex import AffinityGraph
+    >>> matrix = [[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0]]
+    >>> graph = AffinityGraph(matrix, names=["reach", "push", "open", "close"])
+    >>> graph
+    AffinityGraph(4 tasks: reach, push, open, close)
+    >>> graph.partition(k=2).groups
+    ((0, 1), (2, 3))
+    >>> graph.to_networkx().number_of_edges()
+    6
     """
 
     def __init__(self, matrix: ArrayLike, names: Sequence[str] | None = None):

@@ -20,7 +20,20 @@ from gradex.affinity.bound import check_group_count, project
 
 @dataclass(frozen=True, eq=False)
 class GroupCountPath:
-    """A criterion for each number of groups, higher is better, and the number that it suggests."""
+    """A criterion for each number of groups, higher is better, and the number that it suggests.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex import AffinityGraph
+    >>> group = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    >>> noise = np.random.default_rng(0).normal(0, 0.1, (9, 9))
+    >>> path = AffinityGraph((group[:, None] == group) + noise + noise.T).path()
+    >>> path.criterion, path.k
+    ('eigengap', 3)
+    >>> path.to_frame().columns.tolist()
+    ['k', 'eigengap', 'stderr', 'chosen']
+    """
 
     counts: tuple[int, ...]
     """Numbers of groups k."""

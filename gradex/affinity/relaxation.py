@@ -27,7 +27,17 @@ _PRICES = (0.5, 0.2, 0.8)
 
 
 class Relaxation(NamedTuple):
-    """Solution of the relaxation."""
+    """Solution of the relaxation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import solve_relaxation
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> relaxation = solve_relaxation(matrix, k=2)
+    >>> relaxation.row_error < 1e-6, relaxation.objective <= relaxation.upper_bound + 1e-6
+    (True, True)
+    """
 
     X: Float[np.ndarray, "n n"]
     """The matrix that stands for the partition."""
@@ -101,6 +111,17 @@ def solve_relaxation(
         backend.
     RuntimeError
         If no solver of CVXPY returns a solution.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import solve_relaxation
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> solve_relaxation(matrix, k=2).X.round(3) + 0.0  # two groups of two: entries 1/2
+    array([[0.5, 0.5, 0. , 0. ],
+           [0.5, 0.5, 0. , 0. ],
+           [0. , 0. , 0.5, 0.5],
+           [0. , 0. , 0.5, 0.5]])
     """
     n = len(matrix)
     check_group_count(n, k, trace_penalty)

@@ -16,7 +16,18 @@ _TASKS_ALL_COUNTS = 12
 
 
 class Grouping(ABC):
-    """A way to partition tasks by their affinities."""
+    """A way to partition tasks by their affinities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import RandomGrouping, SemidefiniteGrouping
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> methods = [SemidefiniteGrouping(), RandomGrouping(seed=0)]
+    >>> best, chance = (method.partition(matrix, k=2) for method in methods)
+    >>> best.objective >= chance.objective
+    True
+    """
 
     @abstractmethod
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
@@ -43,7 +54,16 @@ class Grouping(ABC):
 
 @final
 class SemidefiniteGrouping(Grouping):
-    """Solve the semidefinite relaxation, then round (PolicyGradEx, Algorithm 2 and Appendix A, Eq. (7))."""
+    """Solve the semidefinite relaxation, then round (PolicyGradEx, Algorithm 2 and Appendix A, Eq. (7)).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import SemidefiniteGrouping
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> SemidefiniteGrouping().partition(matrix, k=2).groups
+    ((0, 1), (2, 3))
+    """
 
     def partition(
         self, matrix: Float[np.ndarray, "n n"], k: int | None = None, trace_penalty: float | None = None
@@ -104,6 +124,15 @@ class RandomGrouping(Grouping):
     ----------
     seed
         Seed of the random order; the same seed gives the same groups.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import RandomGrouping
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> partition = RandomGrouping(seed=0).partition(matrix, k=2)
+    >>> sorted(map(len, partition.groups))
+    [2, 2]
     """
 
     def __init__(self, seed: int = 0):
@@ -123,6 +152,14 @@ class SpectralGrouping(Grouping):
 
     It needs weights that are not negative: the centred affinities less the smallest of them. So adding c e
     e^T or a e^T + e a^T changes nothing. The diagonal plays no part.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import SpectralGrouping
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> SpectralGrouping().partition(matrix, k=2).groups
+    ((0, 1), (2, 3))
     """
 
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
@@ -146,6 +183,14 @@ class HierarchicalGrouping(Grouping):
     ----------
     linkage : {"average", "complete", "single"}
         Affinity of two groups: the mean, smallest or largest of their tasks'.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import HierarchicalGrouping
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> HierarchicalGrouping("complete").partition(matrix, k=2).groups
+    ((0, 1), (2, 3))
     """
 
     def __init__(self, linkage: str = "average"):

@@ -42,6 +42,15 @@ def propose_groups(
     -------
     array [n] of int
         Group of each task, 0..k-1, no group empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import propose_groups
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> labels = propose_groups(matrix, k=2)
+    >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
+    True
     """
     n = len(matrix)
     shape = centred(matrix)
@@ -85,6 +94,15 @@ def round_relaxation(
     -------
     array [n] of int
         Group of each task, 0..k-1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import round_relaxation, solve_relaxation
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> labels = round_relaxation(matrix, solve_relaxation(matrix, k=2).X, k=2)
+    >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
+    True
     """
     n = len(matrix)
     if k in (1, n):
@@ -116,6 +134,14 @@ def local_search(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]
     -------
     array [n] of int
         Group of each task, with the same k non-empty groups.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import local_search
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> local_search(matrix, np.array([0, 1, 0, 1])).tolist()
+    [1, 1, 0, 0]
     """
     own = np.diag(matrix)
     tolerance = 1e-10 * np.abs(matrix).max()

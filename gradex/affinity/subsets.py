@@ -56,6 +56,14 @@ def sample_subsets(
         If ``n < 2``, if ``size`` is outside 2..n, if both count and meetings are given, or if ``count``
         subsets leave a pair uncovered: at once when no design could do better (Schönheim's bound), otherwise
         with a count that covers every pair under this seed.
+
+    Examples
+    --------
+    >>> from gradex.affinity import sample_subsets
+    >>> sample_subsets(4, count=100, size=3, seed=0)  # there are no more than four
+    [(0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)]
+    >>> len(sample_subsets(10, count=30, size=3, seed=0))
+    30
     """
     if n < 2:
         raise ValueError(f"n={n} leaves no pair of tasks to compare; give at least 2 tasks")
@@ -128,6 +136,14 @@ def pair_coverage(subsets: Subsets, n: int) -> Int[np.ndarray, "{n} {n}"]:
     ------
     ValueError
         If a subset is empty, names a task twice or names a task outside 0..n-1.
+
+    Examples
+    --------
+    >>> from gradex.affinity import pair_coverage
+    >>> pair_coverage([(0, 1), (0, 1, 2)], n=3)
+    array([[2, 2, 1],
+           [2, 2, 1],
+           [1, 1, 1]])
     """
     members = membership(subsets, n)
     return (members.T @ members).toarray().astype(np.int64)

@@ -45,6 +45,16 @@ class Bound:
         r = ‖θ - θ_0‖.
     delta : float
         δ: the chance, over samples, that the bound fails.
+
+    Examples
+    --------
+    >>> from gradex.generalization import LossRange, PACBayes
+    >>> bound = PACBayes().isotropic(0.1, LossRange(0.0, 1.0, True), trace=5.0, distance=1.0, samples=10_000)
+    >>> bound.vacuous, bound.delta
+    (False, 0.05)
+    >>> terms = bound.empirical_term, bound.curvature_term, bound.divergence_term, bound.confidence_term
+    >>> abs(bound.value - sum(terms)) < 1e-12
+    True
     """
 
     value: float
@@ -110,6 +120,14 @@ class PACBayes:
         δ.
     epsilons, sigmas : sequences of float
         What to choose from; a single ε is a given one.
+
+    Examples
+    --------
+    >>> from gradex.generalization import LossRange, PACBayes
+    >>> known = {"loss": 0.1, "loss_range": LossRange(0.0, 1.0, True), "trace": 5.0, "distance": 1.0}
+    >>> bounds = [PACBayes().isotropic(**known, samples=samples) for samples in (100, 10_000, 1_000_000)]
+    >>> [round(bound.value, 2) for bound in bounds]
+    [0.8, 0.18, 0.11]
     """
 
     delta: float = 0.05
@@ -219,6 +237,24 @@ def perturbed_loss(
     Returns
     -------
     value, stderr : arrays [policies]
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from gradex.generalization import PolicyGradientLoss, Samples, perturbed_loss
+    >>> from gradex.policies import MLP, Categorical, Policy
+    >>> from gradex.streams import Streams
+    >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
+    >>> parameters = policy.initial(Streams(seeds=[0])).double()
+    >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
+    >>> samples = Samples(numbers[..., :3], tasks, tasks, numbers[..., 3])
+    >>> value, stderr = perturbed_loss(
+    ...     PolicyGradientLoss(), policy, parameters, samples, sigma=np.zeros(1), draws=2, seed=0
+    ... )
+    >>> bool(abs(value[0] - PolicyGradientLoss().evaluate(policy, parameters, samples).mean()) < 1e-9)
+    True
     """
     if draws < 2:
         raise ValueError(f"{draws} draws have no standard error: take at least 2")

@@ -60,6 +60,19 @@ def collect_episodes(
     -------
     list of Transitions
         One per policy; `tasks` holds indices into the suite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex import TaskSuite
+    >>> from gradex.generalization import collect_episodes
+    >>> from gradex.learners import ActorCritic
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> agents = ActorCritic.initial(suite, seeds=[0, 1])
+    >>> subsets = [(0, 1), (1, 2)]
+    >>> first, second = collect_episodes(agents, suite, subsets, steps_per_task=60, copies=4, seeds=[0, 1])
+    >>> np.unique(first.tasks).tolist(), len(second)
+    ([0, 1], 120)
     """
     if steps_per_task < 2 or copies < 2:
         raise ValueError(

@@ -45,6 +45,22 @@ class ExactTrace(TraceEstimator):
     Columns of J_{l,l+1} have squared lengths (1 - a²)² W_{l+1}², so that three affine layers need no matrix
     per sample at all; four need one product of matrices per sample, D_0 W_1 (D_1 W_2), and h layers
     (h - 3) (h - 2) / 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import ExactTrace, Hessian, PolicyGradientLoss, Samples
+    >>> from gradex.policies import MLP, Categorical, Policy
+    >>> from gradex.streams import Streams
+    >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
+    >>> parameters = policy.initial(Streams(seeds=[0])).double()
+    >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
+    >>> samples = Samples(numbers[..., :3], tasks, tasks, numbers[..., 3])
+    >>> hessian = Hessian(policy, PolicyGradientLoss(), parameters, samples)
+    >>> matrix = (hessian @ torch.eye(policy.size, dtype=torch.float64).unsqueeze(0))[0]
+    >>> bool(abs(ExactTrace().estimate(hessian).value[0] - matrix.trace()) < 1e-9)
+    True
     """
 
     def estimate(self, operator: SymmetricOperator) -> TraceEstimate:

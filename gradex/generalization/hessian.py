@@ -32,6 +32,22 @@ class Hessian(SymmetricOperator):
     parameters : Tensor [policies, p]
         Where to differentiate; their precision is that of the products.
     samples : Samples
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import Hessian, PolicyGradientLoss, Samples
+    >>> from gradex.policies import MLP, Categorical, Policy
+    >>> from gradex.streams import Streams
+    >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
+    >>> parameters = policy.initial(Streams(seeds=[0])).double()
+    >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
+    >>> samples = Samples(numbers[..., :3], tasks, tasks, numbers[..., 3])
+    >>> hessian = Hessian(policy, PolicyGradientLoss(), parameters, samples)
+    >>> matrix = (hessian @ torch.eye(policy.size, dtype=torch.float64).unsqueeze(0))[0]
+    >>> torch.allclose(matrix, matrix.T)
+    True
     """
 
     policy: Policy

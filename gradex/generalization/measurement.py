@@ -31,6 +31,19 @@ class Measurement:
         See `PACBayes`; the second takes the number of episodes for N.
     perturbed_loss, perturbed_loss_stderr : float
         Training loss of θ with Gaussian noise of standard deviation `isotropic.sigma`, by drawing.
+
+    Examples
+    --------
+    >>> from gradex import Generalization, MetaPolicy, TaskSuite
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> meta = MetaPolicy(suite, layers=2, width=8).fit(steps=1)
+    >>> measured = Generalization(meta, suite, suite.unseen(4, seed=0), steps_per_task=60, copies=4).measure()
+    >>> measured.train_losses.shape, measured.test_losses.shape
+    ((3,), (4,))
+    >>> measured.trace_stderr  # the trace of a perceptron is exact
+    0.0
+    >>> measured.constants["N"]
+    180
     """
 
     trace: float

@@ -10,7 +10,19 @@ from torch import Tensor
 
 
 class SymmetricOperator(ABC):
-    """A symmetric matrix for each of a stack of policies."""
+    """A symmetric matrix for each of a stack of policies.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import SymmetricOperator, top_eigenvalue
+    >>> class Twice(SymmetricOperator):
+    ...     stack, size, dtype = 1, 5, torch.float64
+    ...     def __matmul__(self, vectors):
+    ...         return 2 * vectors
+    >>> float(top_eigenvalue(Twice()).value[0].round(6))
+    2.0
+    """
 
     @property
     @abstractmethod
@@ -40,6 +52,16 @@ class DenseOperator(SymmetricOperator):
     Attributes
     ----------
     matrix : Tensor [policies, p, p]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator
+    >>> operator = DenseOperator(torch.eye(3).repeat(2, 1, 1))  # one matrix for each of two policies
+    >>> operator.stack, operator.size
+    (2, 3)
+    >>> (operator @ torch.ones(2, 3, 1)).flatten().tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
 
     matrix: Float[Tensor, "policies p p"]

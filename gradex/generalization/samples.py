@@ -21,6 +21,15 @@ class Samples:
     tasks : int Tensor [policies, N]
     actions : Tensor [policies, N] or [policies, N, dimensions]
     advantages : Tensor [policies, N]
+
+    Examples
+    --------
+    >>> from gradex import MetaPolicy, TaskSuite
+    >>> from gradex.generalization import Samples
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(steps=1)
+    >>> samples = Samples.of([meta.transitions(100)])
+    >>> samples.count, [piece.count for piece in samples.chunks(128)]
+    (300, [128, 128, 44])
     """
 
     observations: Float[Tensor, "policies N features"]

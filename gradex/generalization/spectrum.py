@@ -24,6 +24,15 @@ class Quadrature:
         Ritz values, ascending, and their weights, which sum to 1.
     residuals : Tensor [policies, vectors, m]
         Within this distance of a Ritz value there is an eigenvalue.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, lanczos
+    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
+    >>> quadrature = lanczos(operator, torch.ones(1, 3, 1, dtype=torch.float64), steps=3)
+    >>> round(quadrature.positive.item(), 6)  # (2 + 3) / 3, as the start has length 1
+    1.666667
     """
 
     nodes: Float[Tensor, "policies vectors m"]
@@ -55,6 +64,14 @@ def lanczos(
         Only their directions count. A start of 0 sees nothing, and has Ritz values of minus infinity.
     steps : int
         m, the number of products for each start.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, lanczos
+    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
+    >>> lanczos(operator, torch.ones(1, 3, 1, dtype=torch.float64), steps=3).nodes.round(decimals=6).tolist()
+    [[[-1.0, 2.0, 3.0]]]
     """
     if steps < 1:
         raise ValueError(f"{steps} steps see nothing of a spectrum: take at least 1")
@@ -109,6 +126,15 @@ class Eigenvalue:
     residual : array [policies]
         An eigenvalue lies within this distance of `value`, and the largest is not below `value`.
     products : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, top_eigenvalue
+    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
+    >>> found = top_eigenvalue(operator, steps=3)
+    >>> float(found.value[0].round(6)), bool(found.residual[0] < 1e-9), found.products
+    (3.0, True, 3)
     """
 
     value: Float[np.ndarray, " policies"]
@@ -125,6 +151,14 @@ def top_eigenvalue(operator: SymmetricOperator, steps: int = 40, seed: int = 0) 
     steps : int
         Matrix-vector products.
     seed : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, top_eigenvalue
+    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
+    >>> float(top_eigenvalue(operator).value[0].round(6))
+    3.0
     """
     result = lanczos(operator, random_signs(operator, 1, generator(seed)), steps)
     return Eigenvalue(*result.largest, min(steps, operator.size))
@@ -148,6 +182,14 @@ def positive_trace(
     steps : int
         Products for each vector.
     seed : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, positive_trace
+    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
+    >>> float(positive_trace(operator, vectors=8, steps=3).value[0].round(6))
+    5.0
     """
     if vectors < 2:
         raise ValueError(f"{vectors} vectors have no standard error: take at least 2")
@@ -167,6 +209,14 @@ def positive_form(
     vector : Tensor [policies, p]
     steps : int
         Matrix-vector products.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, positive_form
+    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
+    >>> float(positive_form(operator, torch.ones(1, 3, dtype=torch.float64))[0].round(6))
+    5.0
     """
     result = lanczos(operator, vector.unsqueeze(2), steps)
     return (vector.square().sum(dim=1) * result.positive[:, 0]).cpu().numpy()

@@ -29,6 +29,15 @@ class TraceEstimate:
         Of the standard error; infinite where it is known to be 0.
     products : int
         Matrix-vector products that it took.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import TraceEstimate
+    >>> draws = torch.tensor([[9.0, 11.0, 10.0, 10.0]], dtype=torch.float64)  # four estimates for one policy
+    >>> estimate = TraceEstimate.of_draws(draws, products=4)
+    >>> [float(end[0].round(1)) for end in estimate.interval(0.95)]
+    [8.7, 11.3]
     """
 
     value: Float[np.ndarray, " policies"]
@@ -60,7 +69,16 @@ class TraceEstimate:
 
 
 class TraceEstimator(ABC):
-    """A way to get at the trace of matrices that are known by their products."""
+    """A way to get at the trace of matrices that are known by their products.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, Hutchinson, HutchPlusPlus, XTrace
+    >>> operator = DenseOperator(torch.diag(torch.arange(60.0)).unsqueeze(0))
+    >>> [each.estimate(operator).products for each in (Hutchinson(), HutchPlusPlus(30), XTrace(30))]
+    [100, 30, 30]
+    """
 
     @abstractmethod
     def estimate(self, operator: SymmetricOperator) -> TraceEstimate:
@@ -77,6 +95,17 @@ class Hutchinson(TraceEstimator):
     products : int
         At least 2; the error falls with its square root.
     seed : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, Hutchinson
+    >>> square = torch.randn(40, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    >>> operator = DenseOperator((square @ square.T).unsqueeze(0))
+    >>> estimate = Hutchinson(products=50, seed=0).estimate(operator)
+    >>> low, high = estimate.interval(0.99)
+    >>> bool(low[0] < square.square().sum() < high[0])
+    True
     """
 
     products: int = 100
@@ -103,6 +132,17 @@ class HutchPlusPlus(TraceEstimator):
     products : int
         A multiple of 3, at least 6.
     seed : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, HutchPlusPlus
+    >>> square = torch.randn(40, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    >>> operator = DenseOperator((square @ square.T).unsqueeze(0))
+    >>> estimate = HutchPlusPlus(products=48, seed=0).estimate(operator)
+    >>> low, high = estimate.interval(0.99)
+    >>> bool(low[0] < square.square().sum() < high[0])
+    True
     """
 
     products: int = 99

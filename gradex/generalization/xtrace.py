@@ -49,6 +49,17 @@ class XTrace(TraceEstimator):
     products : int
         2 k, at least 6.
     seed : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, XTrace
+    >>> square = torch.randn(40, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    >>> operator = DenseOperator((square @ square.T).unsqueeze(0))
+    >>> estimate = XTrace(products=50, seed=0).estimate(operator)
+    >>> low, high = estimate.interval(0.99)
+    >>> bool(low[0] < square.square().sum() < high[0])
+    True
     """
 
     products: int = 100

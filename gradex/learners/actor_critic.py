@@ -39,6 +39,17 @@ class ActorCritic:
         Mean and standard deviation of the returns that each policy saw in each task; 0 before any.
     more : mapping of str to Tensor [policies, ...]
         What else a learner keeps for each policy: target networks, temperatures.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> stack = ActorCritic.initial(suite, seeds=[0, 1, 2, 3], layers=2, width=8)
+    >>> len(stack), len(stack[0]), len(stack[0].repeat(100))
+    (4, 1, 100)
+    >>> tuple(stack.actors.shape)
+    (4, 52)
     """
 
     policy: Policy

@@ -44,6 +44,16 @@ def evaluate(
     pandas.DataFrame
         Columns policy, task, return_mean, return_stderr, success, episode_length, one row per policy and
         task.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, evaluate
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> stack = ActorCritic.initial(suite, seeds=[0, 1])
+    >>> table = evaluate(stack, suite, subsets=[(0, 1), (2,)], episodes=4, seeds=[0, 0])
+    >>> table[["policy", "episode_length"]].to_numpy().tolist()
+    [[0.0, 30.0], [0.0, 30.0], [1.0, 30.0]]
     """
     if episodes < 2:
         raise ValueError(f"{episodes} episodes have no standard error: ask for at least 2")

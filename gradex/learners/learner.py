@@ -14,7 +14,18 @@ from gradex.tasks import TaskSuite
 
 
 class Learner(ABC):
-    """A way to train policies. Concrete learners are frozen dataclasses of their settings, with a name."""
+    """A way to train policies. Concrete learners are frozen dataclasses of their settings, with a name.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import PPO, Learner
+    >>> isinstance(PPO(), Learner)
+    True
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> PPO().rounds(suite, subsets=[(0, 1), (0, 2)], steps=10_000)
+    3
+    """
 
     name: ClassVar[str]
 

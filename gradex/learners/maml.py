@@ -52,6 +52,15 @@ class MAML(Learner):
         ε of the clipped ratio in the outer objective.
     max_norm : float
         The outer gradient of each policy is scaled down to this norm.
+
+    Examples
+    --------
+    >>> from gradex import MetaPolicy, TaskSuite
+    >>> from gradex.learners import MAML
+    >>> suite = TaskSuite.make("navigation", n=4, goals="uniform")
+    >>> meta = MetaPolicy(suite, learner=MAML(trajectories=5, tasks=4), layers=2, width=8).fit(steps=1)
+    >>> meta.steps
+    1200
     """
 
     name = "maml"

@@ -52,6 +52,13 @@ class PPO(Learner):
         so that all tasks pull equally hard however far they are learnt, or over all samples of a policy.
         There they are in units of the deviation of each task's returns, and a task that is nearly solved,
         whose returns vary little, pulls harder than one that is getting lost.
+
+    Examples
+    --------
+    >>> from gradex import PPO, MetaPolicy, TaskSuite
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), learner=PPO(copies=4, epochs=2))
+    >>> meta.learner.environments(tasks=3)
+    12
     """
 
     name = "ppo"

@@ -30,6 +30,12 @@ class Layout:
         Task index of each place (0 in the padding).
     real : bool array [policies, environments]
         False in the padding.
+
+    Examples
+    --------
+    >>> from gradex.learners import Layout
+    >>> Layout.of(subsets=[(0, 2), (1,)], copies=2).tasks.tolist()
+    [[0, 0, 2, 2], [1, 1, 0, 0]]
     """
 
     tasks: Int[np.ndarray, "policies environments"]
@@ -69,6 +75,16 @@ class Rollout:
     success : bool array [steps, policies, environments] or None
         Where the suite reports success.
     tasks : int array [policies, environments]
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, Collector
+    >>> suite = TaskSuite.make("navigation", n=3, horizon=4)
+    >>> collector = Collector(suite, [(0, 1, 2)], copies=2, seeds=[0])
+    >>> rollout = collector.collect(ActorCritic.initial(suite, [0]), steps=10)
+    >>> rollout.rewards.shape, rollout.steps  # without those that only reset: 4 and 4 of 10
+    ((10, 1, 6), 48)
     """
 
     observations: Float[Tensor, "times policies environments features"]
@@ -120,6 +136,15 @@ class Collector:
         One per policy; fixes its environments and its actions.
     first : int
         Number of the first copy, where those before it run in another collector.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, Collector
+    >>> suite = TaskSuite.make("cartpole", n=3)
+    >>> collector = Collector(suite, [(0, 1), (2,)], copies=4, seeds=[0, 1])
+    >>> tuple(collector.collect(ActorCritic.initial(suite, [0, 1]), steps=5).observations.shape)
+    (6, 2, 8, 4)
     """
 
     def __init__(
@@ -293,6 +318,14 @@ def discounted_advantages(
     values : array [steps + 1, ...]
     discount, trace : float
         γ and λ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.learners import discounted_advantages
+    >>> ends = np.array([False, True])  # an episode of two steps, and a critic that knows nothing
+    >>> discounted_advantages(np.ones(2), np.zeros(3), ends, ends, discount=0.5, trace=1.0)
+    array([1.5, 1. ])
     """
     surprise = rewards + discount * values[1:] * ~terminated - values[:-1]
     decay = discount * trace * ~ended

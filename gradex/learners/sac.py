@@ -78,6 +78,16 @@ class SAC(Learner):
        a standard normal number, which is close to uniform. A policy that is trained on acts as it has learnt.
     3. Rewards are divided by the deviation of their task's discounted sums before the first update, so that
        units do not matter; a task that has paid nothing until then is scaled when it first pays.
+
+    Examples
+    --------
+    >>> from gradex import SAC, MetaPolicy, TaskSuite
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> meta = MetaPolicy(suite, learner=SAC(batch=60))
+    >>> meta.learner.name
+    'sac'
+    >>> type(meta.initial(seeds=[0]).policy.distribution).__name__
+    'SquashedGaussian'
     """
 
     name = "sac"

@@ -54,6 +54,20 @@ def train_each(
     ------
     ValueError
         If there are fewer rounds than snapshots, or the folder holds a training without these snapshots.
+
+    Examples
+    --------
+    >>> from gradex import PPO, TaskSuite
+    >>> from gradex.learners import ActorCritic, train_each
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> def start(seeds):
+    ...     return ActorCritic.initial(suite, seeds)
+    >>> trained = train_each(PPO(), start, suite, [(0, 1), (2,)], steps=6_000, seeds=[0, 0], snapshots=2)
+    >>> [len(snapshots) for snapshots in trained]
+    [2, 2]
+    >>> agent, curve = trained[0][-1]
+    >>> len(agent), int(curve.steps.max())
+    (1, 4096)
     """
     rounds = learner.rounds(suite, subsets, steps)
     if not 1 <= snapshots <= max(rounds, 1):

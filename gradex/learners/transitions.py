@@ -33,6 +33,16 @@ class Transitions:
     tasks : int array [N]
     episodes : int array [N]
         Which episode a step belongs to; no two tasks share one.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, collect_transitions
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> agent = ActorCritic.initial(suite, seeds=[0])
+    >>> transitions = collect_transitions(agent, suite, steps_per_task=100, copies=None, seed=0, trace=0.95)
+    >>> len(transitions), transitions.observations.shape, transitions.actions.shape
+    (300, (300, 3), (300, 2))
     """
 
     observations: Float[np.ndarray, "N features"]
@@ -72,6 +82,19 @@ def collect_transitions(
     seed : int
     trace : float
         λ of generalised advantage estimation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, collect_transitions
+    >>> suite = TaskSuite.make("cartpole", n=3)
+    >>> agent = ActorCritic.initial(suite, seeds=[0])
+    >>> transitions = collect_transitions(agent, suite, steps_per_task=50, copies=None, seed=0, trace=0.95)
+    >>> np.bincount(transitions.tasks).tolist()
+    [50, 50, 50]
+    >>> bool(abs(transitions.advantages[transitions.tasks == 0].mean()) < 1e-6)
+    True
     """
     if steps_per_task < 2 or (copies is not None and copies < 1):
         raise ValueError(

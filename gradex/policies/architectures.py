@@ -58,6 +58,12 @@ def network(
     ------
     ValueError
         If the name is unknown, or a size is too small for the architecture.
+
+    Examples
+    --------
+    >>> from gradex.policies import network
+    >>> network("multi_head", features=4, outputs=2, tasks=10, layers=3)
+    MultiHead(features=4, outputs=2, tasks=10, layers=3, width=64, gain=0.01, layer_norm=False)
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown network {name!r}: choose {', '.join(map(repr, ARCHITECTURES))}")
@@ -86,6 +92,14 @@ def matched_width(name: str, features: int, outputs: int, tasks: int, layers: in
     ------
     ValueError
         If the target is not positive, or the architecture has no hidden layer at this depth.
+
+    Examples
+    --------
+    >>> from gradex.policies import matched_width, network
+    >>> size = network("soft_modularization", features=4, outputs=2, tasks=10).size
+    >>> width = matched_width("paco", features=4, outputs=2, tasks=10, layers=4, parameters=size)
+    >>> size, network("paco", features=4, outputs=2, tasks=10, width=width).size
+    (13958, 13885)
     """
 
     def size(width: int) -> int:

@@ -52,6 +52,19 @@ class CARE(LayeredNetwork):
         k; the paper uses 6 for MT10.
     encoder_layers : int
         Number of affine layers of each encoder.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.policies import CARE
+    >>> from gradex.streams import Streams
+    >>> net = CARE(features=4, outputs=2, tasks=10, width=8, encoders=3)
+    >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
+    >>> tuple(parameters.shape)
+    (3, 642)
+    >>> observations, tasks = torch.zeros(3, 5, 4), torch.zeros(3, 5, dtype=torch.int64)
+    >>> tuple(net.forward(parameters, observations, tasks).shape)
+    (3, 5, 2)
     """
 
     features: int

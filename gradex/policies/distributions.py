@@ -25,6 +25,12 @@ class ActionDistribution(ABC):
     """Distribution over the actions of a batch, given the network's outputs.
 
     Sampling takes its noise as an argument, so that a seed fixes the actions.
+
+    Examples
+    --------
+    >>> from gradex.policies import Categorical, Gaussian
+    >>> [(each.outputs, dict(each.parameters)) for each in (Categorical(3), Gaussian(2))]
+    [(3, {}), (2, {'log_std': (2,)})]
     """
 
     @property
@@ -73,7 +79,18 @@ class ActionDistribution(ABC):
 
 @dataclass(frozen=True)
 class Categorical(ActionDistribution):
-    """One of `actions` discrete actions; the outputs are logits."""
+    """One of `actions` discrete actions; the outputs are logits.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.policies import Categorical
+    >>> logits = torch.tensor([[[0.0, 0.0, 1.0]]])
+    >>> Categorical(3).mode(logits).tolist()
+    [[2]]
+    >>> Categorical(3).sample(logits, {}, noise=torch.tensor([[0.1]])).tolist()
+    [[0]]
+    """
 
     actions: int
 
@@ -114,6 +131,18 @@ class Gaussian(ActionDistribution):
     dimensions : int
     centre, half_width : tuple of float, optional
         Where the actions of a fresh policy lie and how far they spread; 0 and 1 by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from gymnasium.spaces import Box
+    >>> from gradex.policies import Gaussian
+    >>> law = Gaussian.of(Box(np.float32([0.0]), np.float32([10.0])))
+    >>> law.mode(torch.zeros(1, 1, 1)).item()
+    5.0
+    >>> law.sample(torch.zeros(1, 1, 1), {"log_std": torch.zeros(1, 1)}, noise=torch.ones(1, 1, 1)).item()
+    10.0
     """
 
     dimensions: int
@@ -216,6 +245,17 @@ class SquashedGaussian(ActionDistribution):
     piece at the end of an interval have its mean density, its probability over its width. So the gradient of
     a log-density is 0 on average however far out the mean lies, and 0 where all actions are the same.
     The piece is wider where numbers are large beside the interval and hence rounded more coarsely.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.policies import SquashedGaussian
+    >>> law = SquashedGaussian(1, low=(0.0,), high=(10.0,))
+    >>> outputs = torch.tensor([[[0.0, 0.0]]])  # mean and log-deviation of u
+    >>> law.mode(outputs).item()
+    5.0
+    >>> law.sample(outputs, {}, noise=torch.full((1, 1, 1), 50.0)).item()
+    10.0
     """
 
     dimensions: int

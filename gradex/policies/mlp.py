@@ -34,6 +34,19 @@ class MLP(LayeredNetwork):
     layer_norm : bool
         Whether what comes before each tanh is brought to mean 0 and variance 1 over the layer (Ba et al.
         2016, arXiv 1607.06450), without parameters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.policies import MLP
+    >>> from gradex.streams import Streams
+    >>> net = MLP(features=4, outputs=2, layers=3, width=8)
+    >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
+    >>> tuple(parameters.shape)
+    (3, 130)
+    >>> observations, tasks = torch.zeros(3, 5, 4), torch.zeros(3, 5, dtype=torch.int64)
+    >>> tuple(net.forward(parameters, observations, tasks).shape)
+    (3, 5, 2)
     """
 
     features: int

@@ -50,6 +50,19 @@ class PaCo(LayeredNetwork):
         Scale of the last layer at the start.
     sets : int
         K; the paper uses 5 for MT10.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.policies import PaCo
+    >>> from gradex.streams import Streams
+    >>> net = PaCo(features=4, outputs=2, tasks=10, width=8, sets=3)
+    >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
+    >>> tuple(parameters.shape)
+    (3, 636)
+    >>> observations, tasks = torch.zeros(3, 5, 4), torch.zeros(3, 5, dtype=torch.int64)
+    >>> tuple(net.forward(parameters, observations, tasks).shape)
+    (3, 5, 2)
     """
 
     features: int

@@ -23,6 +23,15 @@ def action_distribution(space: gymnasium.Space) -> ActionDistribution:
     ------
     ValueError
         If the space is neither Discrete nor a one-dimensional Box.
+
+    Examples
+    --------
+    >>> from gymnasium.spaces import Box, Discrete
+    >>> from gradex.policies import action_distribution
+    >>> action_distribution(Discrete(3))
+    Categorical(actions=3)
+    >>> action_distribution(Box(-1.0, 1.0, (2,)))
+    Gaussian(dimensions=2)
     """
     if isinstance(space, gymnasium.spaces.Discrete):
         return Categorical(int(space.n))
@@ -41,6 +50,17 @@ class Policy:
     ----------
     network : Network
     distribution : ActionDistribution
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.policies import MLP, Categorical, Policy
+    >>> policy = Policy(MLP(features=4, outputs=2, layers=2, width=8), Categorical(2))
+    >>> parameters = torch.zeros(1, policy.size)  # a policy that prefers nothing
+    >>> observations, tasks = torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.int64)
+    >>> actions = torch.ones(1, 1, dtype=torch.int64)
+    >>> round(policy.log_prob(parameters, observations, tasks, actions).exp().item(), 6)
+    0.5
     """
 
     network: Network

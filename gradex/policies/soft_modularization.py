@@ -61,6 +61,19 @@ class SoftModularization(LayeredNetwork):
         Scale of the last modules at the start.
     module_layers, modules : int
         L and n.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.policies import SoftModularization
+    >>> from gradex.streams import Streams
+    >>> net = SoftModularization(features=4, outputs=2, tasks=10, width=8)
+    >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
+    >>> tuple(parameters.shape)
+    (3, 406)
+    >>> observations, tasks = torch.zeros(3, 5, 4), torch.zeros(3, 5, dtype=torch.int64)
+    >>> tuple(net.forward(parameters, observations, tasks).shape)
+    (3, 5, 2)
     """
 
     features: int

@@ -30,6 +30,17 @@ class Tape:
     ----------
     inputs, outputs : dict of str to Tensor [policies, batch, features]
         By name of the layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.policies import MLP, Tape
+    >>> from gradex.streams import Streams
+    >>> net, tape = MLP(features=4, outputs=2, layers=2, width=8), Tape()
+    >>> tasks = torch.zeros(1, 5, dtype=torch.int64)
+    >>> _ = net.forward(net.initial(Streams([0])), torch.zeros(1, 5, 4), tasks, tape)
+    >>> {layer: tuple(inputs.shape) for layer, inputs in tape.inputs.items()}
+    {'0': (1, 5, 4), '1': (1, 5, 8)}
     """
 
     inputs: dict[str, Tensor] = field(default_factory=dict)
@@ -40,6 +51,17 @@ class Network(ABC):
     """A function of an observation and a task, with the parameters left open.
 
     Concrete networks are frozen dataclasses; they say what their parameters are and how to evaluate them.
+
+    Examples
+    --------
+    >>> from gradex.policies import MLP, Network
+    >>> net = MLP(features=4, outputs=2, layers=2, width=8)
+    >>> isinstance(net, Network)
+    True
+    >>> dict(net.shapes)
+    {'0.weight': (4, 8), '0.bias': (8,), '1.weight': (8, 2), '1.bias': (2,)}
+    >>> net.size
+    58
     """
 
     @property

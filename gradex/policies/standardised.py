@@ -23,6 +23,13 @@ class Standardised(Network):
     ----------
     network : Network
     centre, spread : tuples of float [features]
+
+    Examples
+    --------
+    >>> from gradex.policies import MLP, Standardised
+    >>> net = Standardised(MLP(features=2, outputs=1), centre=(0.0, 50.0), spread=(1.0, 10.0))
+    >>> net.size == net.network.size
+    True
     """
 
     network: Network

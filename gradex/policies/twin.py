@@ -23,6 +23,13 @@ class Twin(Network):
     Attributes
     ----------
     network : Network
+
+    Examples
+    --------
+    >>> from gradex.policies import MLP, Twin
+    >>> critics = Twin(MLP(features=4, outputs=1))
+    >>> critics.size == 2 * critics.network.size
+    True
     """
 
     network: Network

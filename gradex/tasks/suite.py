@@ -30,6 +30,17 @@ class TaskSuite(ABC):
     tasks : tuple of Task
     options : dict
         What all tasks have in common, as given to `TaskSuite.make`.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> suite = TaskSuite.make("navigation", n=6, groups=2, seed=0)
+    >>> suite.labels.tolist()
+    [1, 0, 1, 0, 0, 1]
+    >>> suite[[0, 1]].simulator(copies=3).num_envs
+    6
+    >>> len(suite.unseen(50, seed=1))
+    50
     """
 
     family: ClassVar[str]

@@ -20,6 +20,12 @@ class Task:
         What sets this task apart: physical constants, reward weights, a goal.
     group : int or None
         The group it was planted in, where the suite has planted groups.
+
+    Examples
+    --------
+    >>> from gradex import Task
+    >>> Task("moon", {"gravity": 1.6}, group=0).config
+    {'name': 'moon', 'parameters': {'gravity': 1.6}, 'group': 0}
     """
 
     name: str
