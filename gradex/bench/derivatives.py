@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from gradex.bench.timing import alternately, row
-from gradex.learners.threads import one_thread
 from gradex.policies import Network, Twin, matched_width, network
 from gradex.streams import Streams
+from gradex.threads import one_thread
 
 #: Numbers of an observation, of an action, and tasks: those of MT10.
 _FEATURES, _ACTIONS, _TASKS = 39, 4, 10

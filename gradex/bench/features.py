@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from gradex.bench.timing import fastest, row
 from gradex.learners import Transitions
 from gradex.policies import MLP, Categorical, Policy
+from gradex.policies.gradients import PolicyGradients, gradient_layout
 from gradex.streams import Streams
 from gradex.surrogate import GaussianProjection, KhatriRaoProjection, Projection
 from gradex.surrogate.features import gradient_features
-from gradex.surrogate.gradients import gradient_layout
 
 #: Observation, width, layers and actions of Meta-World's networks; samples; dimension of the projection.
 _SIZES, _SAMPLES, _DIMENSION = (39, 256, 4, 8), 20_000, 400
@@ -38,7 +38,7 @@ def rows() -> Iterator[dict[str, object]]:
     some = _first(samples, _SLICE)
 
     def features(projection: Projection, of: Transitions) -> None:
-        gradient_features(policy, theta, of, projection)
+        gradient_features(PolicyGradients(policy, theta), of, projection)
 
     khatri_rao = KhatriRaoProjection(gradient_layout(policy), _DIMENSION, seed=0)
     gaussian = GaussianProjection(policy.size, _DIMENSION, seed=0)
@@ -72,11 +72,14 @@ def _setting(sizes: tuple[int, int, int, int], count: int) -> tuple[Policy, Tran
     tasks = np.zeros(count, dtype=np.int64)
     observations = rng.standard_normal((count, observed), dtype=np.float32)
     chosen, advantages = rng.integers(0, actions, count), rng.standard_normal(count)
-    return policy, Transitions(observations, chosen, advantages, tasks, tasks)
+    return policy, Transitions(
+        observations=observations, actions=chosen, advantages=advantages, tasks=tasks, episodes=tasks
+    )
 
 
 def _first(samples: Transitions, count: int) -> Transitions:
-    return Transitions(*(array[:count] for array in vars(samples).values()))
+    names = ("observations", "actions", "advantages", "tasks", "episodes")
+    return Transitions(**{name: getattr(samples, name)[:count] for name in names})
 
 
 def _memory_rows() -> Iterator[dict[str, object]]:
@@ -104,10 +107,10 @@ def _measure(sizes: tuple[int, int, int, int], count: int, dimension: int) -> tu
     policy, samples = _setting(sizes, count)
     theta = policy.initial(Streams([0]))[0]
     projection = KhatriRaoProjection(gradient_layout(policy), dimension, seed=0)
-    gradient_features(policy, theta, _first(samples, 2), projection)
+    gradient_features(PolicyGradients(policy, theta), _first(samples, 2), projection)
     before = _field("VmRSS")
     _RESET.write_text("5")  # the peak starts anew from here
-    gradient_features(policy, theta, samples, projection)
+    gradient_features(PolicyGradients(policy, theta), samples, projection)
     return policy.size, max(_field("VmHWM") - before, 4.0) / 1e3  # a page of 4 kB is the resolution
 
 

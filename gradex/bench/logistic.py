@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
-from gradex.surrogate import AUTO_REGULARIZATION, SubsetLogisticRegression
+from gradex.surrogate import AUTO_REGULARIZATION, Samples, SubsetLogisticRegression
 
 _SUBSETS, _TASKS, _SAMPLES, _DIMENSION = 1000, 50, 20_000, 400
 _TOLERANCE = 1e-6
@@ -36,7 +36,7 @@ def rows() -> Iterator[dict[str, object]]:
         members[:, :size] = True
         members = rng.permuted(members, axis=1)
         start = time.perf_counter()
-        regression = SubsetLogisticRegression(features, labels, weights, tasks, ridge)
+        regression = SubsetLogisticRegression(features, Samples(advantages, tasks).blocks(), ridge)
         solution = regression.solve(members, np.ones((1, _SAMPLES), dtype=bool), _TOLERANCE)
         ours = time.perf_counter() - start
         samples = []

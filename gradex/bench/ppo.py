@@ -13,8 +13,8 @@ from gradex.bench.timing import Pace, alternately
 from gradex.learners import PPO, ActorCritic
 from gradex.learners.recipes import recipe
 from gradex.learners.rollouts import Collector
-from gradex.learners.threads import one_thread
 from gradex.tasks import TaskSuite
+from gradex.threads import one_thread
 
 #: Steps of an episode of Meta-World, and environments: those that ten tasks of MT10 have together.
 _HORIZON, _COPIES = 200, 80

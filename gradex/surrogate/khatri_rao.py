@@ -51,11 +51,11 @@ class KhatriRaoProjection(Projection):
         self._layout = tuple(layout)
 
     def project(self, gradients: FactoredGradients) -> Float[Tensor, "N d"]:
-        layout = tuple(block.shape for block in gradients.blocks)
+        layout = tuple(part.shape for part in gradients.parts)
         if layout != self._layout:
             raise ValueError(f"gradients of layout {layout} do not fit a projection of {self._layout}")
         pieces = (
-            block.contract(*factors) for block, factors in zip(gradients.blocks, self._factors, strict=True)
+            part.contract(*factors) for part, factors in zip(gradients.parts, self._factors, strict=True)
         )
         return reduce(Tensor.add_, pieces)
 
