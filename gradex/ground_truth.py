@@ -21,12 +21,12 @@ from tqdm.auto import tqdm
 from gradex.estimator import Estimator
 from gradex.files import writing_to, written_whole
 from gradex.learners import checkpoint, evaluate
-from gradex.learners.threads import one_thread
-from gradex.meta_policy import MetaPolicy, check_subset
-from gradex.settings import as_kind, whole
+from gradex.meta_policy import MetaPolicy
+from gradex.settings import as_kind, check_subset, whole
 from gradex.settings import seed as plain_seed
 from gradex.surrogate import SubsetScores
 from gradex.surrogate.estimator import Subsets
+from gradex.threads import one_thread
 
 #: Environment steps of a unit, about: enough for a stack to pay, few enough to lose little when one is lost.
 _UNIT_STEPS = 400_000

@@ -1,15 +1,15 @@
 """The meta-policy, the door through which everything later sees a trained policy."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from operator import index
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from gradex.estimator import Fitted
 from gradex.learners import (
@@ -23,9 +23,11 @@ from gradex.learners import (
 )
 from gradex.learners.recipes import learner_named, recipe
 from gradex.policies import ARCHITECTURES
+from gradex.policies.gradients import PolicyGradients
 from gradex.policy_file import Description, check_tasks, spaces_of
-from gradex.settings import plain, shown, whole
+from gradex.settings import check_subset, plain, shown, whole
 from gradex.settings import seeds as plain_seeds
+from gradex.surrogate.gradients import FactoredGradients
 from gradex.tasks import TaskSuite
 
 #: λ of the advantages of transitions.
@@ -371,6 +373,46 @@ class MetaPolicy(Fitted):
         copies = None if copies is None else whole("copies", copies)
         return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda)
 
+    # ------------------------------------------------------------------ what the surrogate asks for
+    @property
+    def layout(self) -> list[tuple[int, int]]:
+        """Shapes of the matrices that make up a gradient of log π, in the order of the parameters."""
+        return self._gradients.layout
+
+    def gradients(
+        self, samples: Transitions, rows: Int[np.ndarray, " k"], dtype: torch.dtype
+    ) -> Iterator[FactoredGradients]:
+        """Differentiate log π(a | s) of these samples with respect to θ, batch by batch.
+
+        Parameters
+        ----------
+        samples : Transitions
+            In every task of the suite.
+        rows : int array [k]
+            Which of the samples.
+        dtype : torch.dtype
+            Precision of the gradients.
+        """
+        n, found = len(self.suite), samples.n
+        if found > n:
+            raise ValueError(
+                f"transitions name tasks beyond 0 to {n - 1}: collect them on this policy's suite"
+            )
+        if found < n:
+            raise ValueError(f"task {found} has no samples: collect some in every task of the suite")
+        return self._gradients.gradients(samples, rows, dtype)
+
+    def log_prob(
+        self, parameters: Float[Tensor, "stack p"], samples: Transitions, rows: Int[np.ndarray, " k"]
+    ) -> Float[Tensor, "stack k"]:
+        """Give log π(a | s) of these samples at some parameters each, in their precision."""
+        return self._gradients.log_prob(parameters, samples, rows)
+
+    @property
+    def _gradients(self) -> PolicyGradients:
+        agent = self._fitted()
+        return PolicyGradients(agent.policy, agent.actors[0])
+
     # ------------------------------------------------------------------ on disk
     @property
     def config(self) -> dict[str, Any]:
@@ -421,20 +463,3 @@ class MetaPolicy(Fitted):
         except ValueError as error:
             raise ValueError(f"cannot read a policy from {str(path)!r}: {error}") from None
         return meta._take(agent, found.history, found.start, found.steps)
-
-
-def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
-    """Refuse what is not a subset of n tasks.
-
-    Raises
-    ------
-    ValueError
-        If it is empty, names a task twice, or names one that is not there.
-    """
-    try:
-        tasks = [index(task) for task in subset]
-    except TypeError:
-        tasks = []
-    if len(tasks) == 0 or len(set(tasks)) != len(tasks) or not all(0 <= task < n for task in tasks):
-        given = list(subset) if isinstance(subset, Iterable) and not isinstance(subset, str) else subset
-        raise ValueError(f"{given} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")

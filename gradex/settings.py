@@ -1,11 +1,12 @@
 """Settings as plain Python values, or refused by name: what every class asks of its settings."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import isnan
 from numbers import Integral, Real
+from operator import index
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, SupportsIndex, Union, get_args, get_origin
 
 #: The largest seed: purposes that one seed serves lie some millions above it, and all fit into 64 bits.
 LARGEST_SEED = 2**62
@@ -161,3 +162,20 @@ def as_kind(name: str, value: Any, kind: Any) -> Any:
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a name", bool: "True or False", NoneType: "None"}
+
+
+def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
+    """Refuse what is not a subset of n tasks.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, names a task twice, or names one that is not there.
+    """
+    try:
+        tasks = [index(task) for task in subset]
+    except TypeError:
+        tasks = []
+    if len(tasks) == 0 or len(set(tasks)) != len(tasks) or not all(0 <= task < n for task in tasks):
+        given = list(subset) if isinstance(subset, Iterable) and not isinstance(subset, str) else subset
+        raise ValueError(f"{given} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")

@@ -10,14 +10,17 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("streams", "files", "settings"), ("tasks", "policies", "affinity", "estimator"), ("learners",),
-    ("policy_file",), ("meta_policy",), ("surrogate",), ("generalization", "ground_truth"), ("grouping",),
-    ("run_folder", "user_code"), ("cli",), ("__init__",),
+    ("streams", "files", "settings", "threads"), ("estimator", "affinity", "tasks"), ("surrogate",),
+    ("policies",), ("learners",), ("policy_file",), ("meta_policy",), ("generalization", "ground_truth"),
+    ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no other room, and nothing of
 #: reinforcement learning knows that results will be clustered.
 APART, JOINED = "affinity", "grouping"
+
+#: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
+GROUND, PLAIN = "surrogate", {"settings", "threads", "estimator"}
 
 #: What a user runs in a shell may print.
 COMMANDS = (ROOT / "gradex" / "cli.py", ROOT / "analysis" / "__main__.py")
@@ -42,6 +45,8 @@ def may_import(name: str) -> set[str]:
     """Give the rooms above this one."""
     if name == APART:
         return set()
+    if name == GROUND:
+        return PLAIN
     above = {other for rooms in FLOORS[: floor(name)] for other in rooms}
     return above if floor(name) >= floor(JOINED) else above - {APART}
 
@@ -93,6 +98,8 @@ def test_a_room_imports_from_the_rooms_above_it(path: Path) -> None:
     assert not {name for name in names if name.split(".")[0] in ("analysis", "tests")}
     if room(path) == APART:
         assert not {name for name in names if name.split(".")[0] in ("torch", "gymnasium")}
+    if room(path) == GROUND:
+        assert "gymnasium" not in {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("path", files("analysis"), ids=lambda path: str(path.relative_to(ROOT)))

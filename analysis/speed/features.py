@@ -16,10 +16,10 @@ from analysis.speed.peers import installed
 from analysis.speed.timing import fastest
 from gradex.learners import Transitions
 from gradex.policies import MLP, Categorical, Policy
+from gradex.policies.gradients import PolicyGradients, gradient_layout
 from gradex.streams import Streams
 from gradex.surrogate import GaussianProjection, KhatriRaoProjection, Projection
 from gradex.surrogate.features import gradient_features
-from gradex.surrogate.gradients import gradient_layout
 
 #: What is left out without a package.
 WITHOUT = {"trak": "features against traker"}
@@ -70,7 +70,7 @@ def compare(scale: str) -> Iterator[Comparison]:
     some = _first(samples, amount.slice)
 
     def features(projection: Projection, of: Transitions) -> None:
-        gradient_features(policy, theta, of, projection)
+        gradient_features(PolicyGradients(policy, theta), of, projection)
 
     khatri_rao = KhatriRaoProjection(gradient_layout(policy), amount.dimension, seed=0)
     gaussian = GaussianProjection(policy.size, amount.dimension, seed=0)
@@ -138,11 +138,14 @@ def _setting(sizes: _Sizes, count: int) -> tuple[Policy, Transitions]:
     tasks = np.zeros(count, dtype=np.int64)
     observations = rng.standard_normal((count, observed), dtype=np.float32)
     chosen, advantages = rng.integers(0, actions, count), rng.standard_normal(count)
-    return policy, Transitions(observations, chosen, advantages, tasks, tasks)
+    return policy, Transitions(
+        observations=observations, actions=chosen, advantages=advantages, tasks=tasks, episodes=tasks
+    )
 
 
 def _first(samples: Transitions, count: int) -> Transitions:
-    return Transitions(*(array[:count] for array in vars(samples).values()))
+    names = ("observations", "actions", "advantages", "tasks", "episodes")
+    return Transitions(**{name: getattr(samples, name)[:count] for name in names})
 
 
 def _measure(sizes: _Sizes, count: int, dimension: int) -> tuple[int, float]:
@@ -150,10 +153,10 @@ def _measure(sizes: _Sizes, count: int, dimension: int) -> tuple[int, float]:
     policy, samples = _setting(sizes, count)
     theta = policy.initial(Streams([0]))[0]
     projection = KhatriRaoProjection(gradient_layout(policy), dimension, seed=0)
-    gradient_features(policy, theta, _first(samples, 2), projection)
+    gradient_features(PolicyGradients(policy, theta), _first(samples, 2), projection)
     before = _field("VmRSS")
     _RESET.write_text("5")  # the peak starts anew from here
-    gradient_features(policy, theta, samples, projection)
+    gradient_features(PolicyGradients(policy, theta), samples, projection)
     return policy.size, max(_field("VmHWM") - before, 4.0) / 1e3  # a page of 4 kB is the resolution
 
 

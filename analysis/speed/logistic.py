@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from analysis.speed.comparison import Comparison
-from gradex.surrogate import AUTO_REGULARIZATION, SubsetLogisticRegression
+from gradex.surrogate import AUTO_REGULARIZATION, Samples, SubsetLogisticRegression
 
 #: What is left out without a package: nothing, the core has all.
 WITHOUT: dict[str, str] = {}
@@ -64,7 +64,7 @@ def compare(scale: str) -> Iterator[Comparison]:
         members[:, :size] = True
         members = rng.permuted(members, axis=1)
         start = time.perf_counter()
-        regression = SubsetLogisticRegression(features, labels, weights, tasks, ridge)
+        regression = SubsetLogisticRegression(features, Samples(advantages, tasks).blocks(), ridge)
         solution = regression.solve(members, np.ones((1, amount.samples), dtype=bool), _TOLERANCE)
         ours = time.perf_counter() - start
         samples = []

@@ -14,8 +14,8 @@ from analysis.speed.timing import Pace, alternately
 from gradex.learners import PPO, ActorCritic
 from gradex.learners.recipes import recipe
 from gradex.learners.rollouts import Collector
-from gradex.learners.threads import one_thread
 from gradex.tasks import TaskSuite
+from gradex.threads import one_thread
 
 #: What is left out without a package.
 WITHOUT = {"stable_baselines3": "ppo"} | dict.fromkeys(ENGINES, "ppo on Meta-World")

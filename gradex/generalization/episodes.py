@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from gradex.learners import ActorCritic, Collector, Rollout, Transitions, discounted_advantages
-from gradex.learners.threads import threads_for
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
+from gradex.threads import threads_for
 
 #: Steps between two looks at which tasks have enough whole episodes.
 _CHUNK = 64
@@ -105,11 +105,15 @@ def collect_episodes(
     observations = torch.cat([piece.observations[:-1] for piece in pieces]).numpy()[place]
     actions = torch.cat([piece.actions for piece in pieces]).numpy()[place]
     episodes = (rank * rank.shape[2] + np.arange(rank.shape[2]))[place]
-    tasks = np.broadcast_to(np.asarray(subsets)[:, :, None], chosen.shape)
+    columns = {
+        "observations": observations,
+        "actions": actions,
+        "advantages": chosen,
+        "tasks": np.broadcast_to(np.asarray(subsets)[:, :, None], chosen.shape),
+        "episodes": episodes,
+    }
     return [
-        Transitions(
-            *(x[policy].reshape(-1, *x.shape[3:]) for x in (observations, actions, chosen, tasks, episodes))
-        )
+        Transitions(**{name: x[policy].reshape(-1, *x.shape[3:]) for name, x in columns.items()})
         for policy in range(len(subsets))
     ]
 

@@ -19,8 +19,8 @@ from gradex.generalization.samples import Samples
 from gradex.generalization.spectrum import lanczos
 from gradex.generalization.trace import TraceEstimator, generator, random_signs
 from gradex.learners import ActorCritic, Transitions
-from gradex.meta_policy import MetaPolicy, check_subset
-from gradex.settings import whole
+from gradex.meta_policy import MetaPolicy
+from gradex.settings import check_subset, whole
 from gradex.tasks import TaskSuite
 
 #: Policies that are measured together; more take memory and save no time.

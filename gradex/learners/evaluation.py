@@ -7,8 +7,8 @@ import pandas as pd
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Collector
-from gradex.learners.threads import threads_for
 from gradex.tasks import TaskSuite
+from gradex.threads import threads_for
 
 #: Steps between two looks at which environments still owe an episode.
 _CHUNK = 64

@@ -17,11 +17,11 @@ from gradex.learners.learner import Learner
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
-from gradex.learners.threads import one_thread
 from gradex.learners.training_folder import Continuation, configuration
 from gradex.policies import Policy
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
+from gradex.threads import one_thread
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from gradex.learners.learner import Learner, check_positive
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns, TaskReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
-from gradex.learners.threads import threads_for
 from gradex.learners.training_folder import Continuation, configuration
 from gradex.policies import ActionDistribution, Memory
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
+from gradex.threads import threads_for
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from gradex.learners.replay import Replay, Steps
 from gradex.learners.returns import EpisodeReturns, RunningReturns
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.learners.soft_updates import SoftUpdates, squashed_gaussian
-from gradex.learners.threads import threads_for
 from gradex.learners.training_folder import Continuation, configuration
 from gradex.policies import Policy, SquashedGaussian, Twin
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
+from gradex.threads import threads_for
 
 #: Branches of a seed below this one are taken: weights, actions.
 _ROUNDS = 3

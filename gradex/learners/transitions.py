@@ -1,7 +1,7 @@
 """Transitions: steps of one policy in every task, with advantages (PolicyGradEx, Algorithm 1, step 2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
@@ -10,9 +10,10 @@ from jaxtyping import Float, Int, Shaped
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.cross_fitting import cross_fitted_advantages
 from gradex.learners.rollouts import Collector, Rollout
-from gradex.learners.threads import threads_for
 from gradex.streams import derive
+from gradex.surrogate.samples import Samples
 from gradex.tasks import TaskSuite
+from gradex.threads import threads_for
 
 #: Fewest and most environments of a task, unless a number is asked for, and steps of each for one of them.
 _COPIES, _STEPS_EACH = (8, 64), 2
@@ -20,8 +21,8 @@ _COPIES, _STEPS_EACH = (8, 64), 2
 _ROUNDING = 1e-10
 
 
-@dataclass(frozen=True)
-class Transitions:
+@dataclass(frozen=True, kw_only=True)
+class Transitions(Samples):
     """Steps of a policy in every task of a suite.
 
     Attributes
@@ -47,12 +48,8 @@ class Transitions:
 
     observations: Float[np.ndarray, "N features"]
     actions: Shaped[np.ndarray, "N ..."]
-    advantages: Float[np.ndarray, " N"]
     tasks: Int[np.ndarray, " N"]
     episodes: Int[np.ndarray, " N"]
-
-    def __len__(self) -> int:
-        return len(self.tasks)
 
 
 def collect_transitions(
@@ -114,8 +111,8 @@ def collect_transitions(
         pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, trace))
     numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])
     joined = {
-        column.name: np.concatenate([getattr(piece, column.name) for piece in pieces])
-        for column in fields(Transitions)
+        name: np.concatenate([getattr(piece, name) for piece in pieces])
+        for name in ("observations", "actions", "advantages", "tasks", "episodes")
     }
     joined["episodes"] += np.repeat(numbers[:-1], [len(piece) for piece in pieces])
     return Transitions(**joined)
@@ -143,11 +140,11 @@ def _of_tasks(
     varies = deviation > _ROUNDING * np.abs(rollout.rewards).max(axis=(0, 2))[:, None]
     actions = rollout.actions.numpy()[kept]
     return Transitions(
-        rollout.observations[:-1].numpy()[kept].reshape(own.size, -1),
-        actions.reshape(own.size, *actions.shape[2:]),
-        np.divide(centred, deviation, out=np.zeros_like(own), where=varies).ravel(),
-        np.repeat(np.asarray(chosen), steps_per_task),
-        episodes[kept].ravel(),
+        observations=rollout.observations[:-1].numpy()[kept].reshape(own.size, -1),
+        actions=actions.reshape(own.size, *actions.shape[2:]),
+        advantages=np.divide(centred, deviation, out=np.zeros_like(own), where=varies).ravel(),
+        tasks=np.repeat(np.asarray(chosen), steps_per_task),
+        episodes=episodes[kept].ravel(),
     )
 
 

@@ -3,24 +3,31 @@
 from gradex.surrogate.estimator import AUTO_REGULARIZATION, LEAST_REGULARIZATION, SurrogateEstimator
 from gradex.surrogate.khatri_rao import KhatriRaoProjection
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
+from gradex.surrogate.model import Model
+from gradex.surrogate.module import ModuleGradients
 from gradex.surrogate.projection import (
     GaussianProjection,
     NoProjection,
     Projection,
     RademacherProjection,
 )
+from gradex.surrogate.samples import Block, Samples
 from gradex.surrogate.scores import Improvement, NegativeLoss, Score, SubsetScores
 
 __all__ = [
     "AUTO_REGULARIZATION",
     "LEAST_REGULARIZATION",
+    "Block",
     "GaussianProjection",
     "Improvement",
     "KhatriRaoProjection",
+    "Model",
+    "ModuleGradients",
     "NegativeLoss",
     "NoProjection",
     "Projection",
     "RademacherProjection",
+    "Samples",
     "Score",
     "Solution",
     "SubsetLogisticRegression",

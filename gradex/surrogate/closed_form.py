@@ -1,15 +1,17 @@
 """Affinities without any subset: the surrogate solved by hand (after PolicyGradEx, Sec. 3.1, Eq. (4)).
 
-Near θ = 0 the logistic loss of a sample is w (log 2 - ½ y g̃·θ + ⅛ (g̃·θ)² + O(|θ|⁴)). With the means over the
-samples of task i
+Near θ = 0 the logistic loss of a sample without offset is |Â| log 2 - ½ Â g̃·θ + ⅛ |Â| (g̃·θ)² + O(|θ|⁴). With
+the means over the samples of task i
 
-    gᵢ = ½ mean w y g̃,    Hᵢ = ¼ mean w g̃g̃ᵀ,
+    gᵢ = ½ mean Â g̃,    Hᵢ = ¼ mean |Â| g̃g̃ᵀ,
+
+(with offsets z₀, mean (Â⁺ - |Â| σ(z₀)) g̃ and mean |Â| σ'(z₀) g̃g̃ᵀ)
 
 and g_S, H_S the same over all samples of a subset S, the fit is a ridge regression,
 
     θ̂_S = A⁻¹ g_S,    A = H_S + λI,
 
-its minimum log 2 mean w - ½ g_Sᵀ A⁻¹ g_S, and what the score of S gains over that of no step (the loss that
+its minimum log 2 mean |Â| - ½ g_Sᵀ A⁻¹ g_S, and what the score of S gains over that of no step (the loss that
 θ̂_S saves, without the ridge)
 
     f̂(S) = g_Sᵀ θ̂_S - ½ θ̂_Sᵀ H_S θ̂_S = ½ g_Sᵀ A⁻¹ g_S + ½ λ |θ̂_S|².
@@ -30,15 +32,17 @@ in groups it counts all the same, and can hide them, as on reversed CartPole. Wh
 from subsets is what is off the diagonal, without its additive part (`python -m analysis closed_form`).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
+
+from gradex.surrogate.samples import Block
 
 
 def natural_gradient_affinity(
     features: Float[np.ndarray, "N d"],
-    labels: Float[np.ndarray, " N"],
-    weights: Float[np.ndarray, " N"],
-    tasks: Int[np.ndarray, " N"],
+    blocks: Sequence[Block],
     folds: Int[np.ndarray, " N"],
     hessian: Float[np.ndarray, "d d"],
     regularization: float,
@@ -50,21 +54,26 @@ def natural_gradient_affinity(
 
     Parameters
     ----------
-    features, labels, weights, tasks, folds : arrays [N, ...]
-        The samples. Every task has samples in every fold; a single fold means in-sample.
+    features : array [N, d]
+    blocks : sequence of Block
+        The samples.
+    folds : int array [N]
+        Every task has samples in every fold; a single fold means in-sample.
     hessian : array [d, d]
-        H, the mean of ¼ w g̃g̃ᵀ over all samples.
+        H, the mean of |Â| σ'(z₀) g̃g̃ᵀ over all samples of all tasks.
     regularization : float
         λ.
     """
-    n, count = int(tasks.max()) + 1, int(folds.max()) + 1
+    n, count = sum(len(block.tasks) for block in blocks), int(folds.max()) + 1
     sizes = np.zeros((count, n, 1))
     totals = np.zeros((count, n, features.shape[1]))
-    for task in range(n):
+    for block in blocks:
+        chance = 1 / (1 + np.exp(-block.offsets))
+        pulls = block.advantages.clip(min=0) - np.abs(block.advantages) * chance
         for fold in range(count):
-            own = np.flatnonzero((tasks == task) & (folds == fold))
-            totals[fold, task] = (0.5 * labels[own] * weights[own]) @ features[own]
-            sizes[fold, task] = len(own)
+            own = np.flatnonzero(folds[block.rows] == fold)
+            totals[fold, block.tasks] = pulls[:, own] @ features[block.rows[own]]
+            sizes[fold, block.tasks] = len(own)
     inside = totals / sizes
     outside = inside if count == 1 else (totals.sum(axis=0) - totals) / (sizes.sum(axis=0) - sizes)
     natural = np.linalg.solve(hessian + regularization * np.eye(len(hessian)), outside.mT)

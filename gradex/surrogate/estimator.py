@@ -3,35 +3,34 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from operator import index
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from tqdm.auto import trange
 
 from gradex.estimator import Estimator
-from gradex.learners import Transitions
-from gradex.learners.threads import one_thread
-from gradex.meta_policy import MetaPolicy, check_subset
-from gradex.settings import as_kind, whole
+from gradex.settings import check_subset, shown, whole
 from gradex.settings import seed as plain_seed
 from gradex.surrogate.closed_form import natural_gradient_affinity
-from gradex.surrogate.features import check_transitions, gradient_features
+from gradex.surrogate.features import gradient_features
 from gradex.surrogate.first_order import first_order_table
 from gradex.surrogate.folds import deal_episodes, draw_episodes
-from gradex.surrogate.gradients import gradient_layout
 from gradex.surrogate.khatri_rao import KhatriRaoProjection
 from gradex.surrogate.logistic import Solution
+from gradex.surrogate.model import Model
 from gradex.surrogate.projection import (
     GaussianProjection,
     NoProjection,
     Projection,
     RademacherProjection,
 )
+from gradex.surrogate.samples import Samples, block_of_rows
 from gradex.surrogate.scores import SCORES, NegativeLoss, Score, SubsetScores, score_subsets
 from gradex.surrogate.span import Span
+from gradex.threads import one_thread
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0.
 AUTO_REGULARIZATION = 0.1
@@ -42,6 +41,8 @@ LEAST_REGULARIZATION = 1e-6
 #: of what the draw changes.
 DRAW_TOLERANCE = 0.01
 _RELATIVE = {"auto": AUTO_REGULARIZATION, "least": LEAST_REGULARIZATION}
+#: What a `Model` has; asked of its class, as an unfitted one has no parameters yet.
+_ASKED = ("parameters", "gradients", "log_prob", "with_parameters")
 _PROJECTIONS = ("gaussian", "rademacher", "khatri-rao", "none")
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -49,7 +50,11 @@ Subsets = Collection[Collection[SupportsIndex]]
 
 
 class SurrogateEstimator(Estimator):
-    """Logistic regressions on projected gradients of one meta-policy (PolicyGradEx, Sec. 3.1, Algorithm 1).
+    """Logistic regressions on projected gradients of one model (PolicyGradEx, Sec. 3.1, Algorithm 1).
+
+    There are three doors: `fit(meta, transitions)` for a meta-policy, `fit(model, samples)` for anything that
+    tells its gradients, such as `ModuleGradients` of a torch module, and `fit_features(features, samples)`
+    for any matrix of per-sample gradients.
 
     Parameters
     ----------
@@ -75,24 +80,34 @@ class SurrogateEstimator(Estimator):
     ----------
     features : float array [N, d]
         g̃ = Pᵀ ∇ log π_θ*(a | s).
-    labels, weights : float array [N]
-        Sign of the advantage, +1 where it is 0, and its absolute value.
-    tasks, episodes : int array [N]
+    samples_ : Samples
+        What was fitted: `samples_.advantages` [N] or [n, N], `tasks`, `episodes` and `offsets`.
     projection_ : Projection
     regularization_ : float
         λ as used.
+
+    Examples
+    --------
+    Features of which tasks 0 and 1 want the one sign, task 2 the other:
+
+    >>> import numpy as np
+    >>> from gradex.surrogate import Samples, SurrogateEstimator
+    >>> features = np.random.default_rng(0).normal(size=(300, 4))
+    >>> tasks = np.arange(300) % 3
+    >>> advantages = features[:, 0] * np.array([1.0, 1.0, -1.0])[tasks]
+    >>> surrogate = SurrogateEstimator().fit_features(features, Samples(advantages, tasks))
+    >>> friends, foes = surrogate.scores([(0, 1), (0, 2)]).score
+    >>> bool(friends > foes)
+    True
     """
 
     features: Float[np.ndarray, "N d"]
-    labels: Float[np.ndarray, " N"]
-    weights: Float[np.ndarray, " N"]
-    tasks: Int[np.ndarray, " N"]
-    episodes: Int[np.ndarray, " N"]
+    samples_: Samples
     projection_: Projection
     regularization_: float
 
     _fitting = "fit(meta)"
-    _results = ("features", "labels", "weights", "tasks", "episodes", "projection_", "regularization_")
+    _results = ("features", "samples_", "projection_", "regularization_")
 
     def __init__(
         self,
@@ -147,63 +162,121 @@ class SurrogateEstimator(Estimator):
         return cls(projection_dim, "gaussian", "least", folds=1, score=NegativeLoss(), seed=seed, dtype=dtype)
 
     # ------------------------------------------------------------------ fitting
-    def fit(self, meta: MetaPolicy, transitions: Transitions | None = None) -> "SurrogateEstimator":
+    def fit(self, model: Model, samples: Samples | None = None) -> "SurrogateEstimator":
         """Compute the projected gradients of all samples.
 
         Parameters
         ----------
-        meta : MetaPolicy
-            Fitted; its parameters are θ*.
-        transitions : Transitions, optional
-            Steps of this policy in every task of its suite; by default `meta.transitions()`.
+        model : Model
+            At θ*: a fitted `MetaPolicy`, `ModuleGradients`, or whatever keeps the protocol
+            `gradex.surrogate.model.Model`.
+        samples : Samples, optional
+            Transitions of a meta-policy in every task of its suite, by default `meta.transitions()`; samples
+            of the kind that another model knows.
+
+        Raises
+        ------
+        TypeError
+            If the model does not tell its gradients.
+        ValueError
+            If an advantage or a gradient is not finite, a task has no sample or too few episodes for the
+            folds, or the projection has more dimensions than the model has parameters.
+        """
+        own = self._plain()
+        if not all(hasattr(type(model), name) for name in _ASKED):
+            raise TypeError(
+                f"model is {shown(model)}: give a MetaPolicy, ModuleGradients of a torch module, or another "
+                "model with parameters, gradients, log_prob and with_parameters"
+            )
+        theta = model.parameters
+        if samples is None:
+            if not hasattr(model, "transitions"):
+                raise TypeError(f"{type(model).__name__} collects no samples by itself: give some")
+            samples = model.transitions()
+        samples.blocks()  # refuses what cannot be fitted before gradients are computed
+        projection = own._make_projection(len(theta), getattr(model, "layout", [(1, len(theta))]))
+        features = gradient_features(model, samples, projection, _PRECISIONS[own.dtype])
+        return self._take(features, samples, projection, own)._of(model)
+
+    def fit_features(self, features: Float[np.ndarray, "N d"], samples: Samples) -> "SurrogateEstimator":
+        """Take per-sample gradients as they are, projected or not; nothing leads back to a model then.
+
+        Parameters
+        ----------
+        features : float array [N, d]
+            In single or double precision.
+        samples : Samples
 
         Raises
         ------
         ValueError
-            If an advantage or a gradient is not finite, a task has no sample or too few episodes for the
-            folds, or the projection has more dimensions than the policy has parameters.
+            If features or advantages are not finite or do not fit together.
         """
-        own = self._plain()
-        theta = as_kind("meta", meta, MetaPolicy).parameters
-        transitions = meta.transitions() if transitions is None else transitions
-        check_transitions(transitions, len(meta.suite))
-        folds = np.zeros(len(transitions), dtype=np.int64)
+        own, features = self._plain(), np.asarray(features)
+        if features.ndim != 2 or len(features) != len(samples) or features.dtype not in (np.float32, float):
+            raise ValueError(
+                f"features have the shape {features.shape} and type {features.dtype} for {len(samples)} "
+                "samples: give float32 or float64 [N, d]"
+            )
+        wrong = int((~np.isfinite(features).all(axis=1)).sum())
+        if wrong:
+            raise ValueError(f"{wrong} samples have features that are not finite: check the gradients")
+        return self._take(features, samples, NoProjection(features.shape[1]), own)._of(None)
+
+    def _take(
+        self,
+        features: Float[np.ndarray, "N d"],
+        samples: Samples,
+        projection: Projection,
+        own: "SurrogateEstimator",
+    ) -> "SurrogateEstimator":
+        """Keep features and samples, dealt into folds, and find out how strong the ridge is."""
+        blocks, episodes = samples.blocks(), samples.episodes
+        episodes = np.arange(len(samples)) if episodes is None else episodes
+        owner = np.array([block.tasks[0] for block in blocks])[block_of_rows(blocks)]
+        folds = np.zeros(len(samples), dtype=np.int64)
         if own.folds > 1:
-            folds = deal_episodes(transitions.tasks, transitions.episodes, own.folds)
-        self.projection_ = own._make_projection(meta, len(theta))
-        policy, device = meta.agent_.policy, meta.agent_.actors.device
-        start = torch.from_numpy(theta).to(device, _PRECISIONS[own.dtype])
-        self.features = gradient_features(policy, start, transitions, self.projection_)
-        self.labels = np.where(transitions.advantages < 0, -1.0, 1.0)
-        self.weights = np.abs(transitions.advantages).astype(np.float64)
-        self.tasks, self.episodes = transitions.tasks, transitions.episodes
-        squares = np.einsum("nd,nd->n", self.features, self.features)
-        mean_eigenvalue = 0.25 * float(np.mean(self.weights * squares)) / self.projection_.dimension
+            folds = deal_episodes(owner, episodes, own.folds)
+        squares = np.einsum("nd,nd->n", features, features)
+        weights = np.concatenate(
+            [np.abs(block.advantages) * squares[block.rows] for block in blocks], axis=None
+        )
+        mean_eigenvalue = 0.25 * float(np.mean(weights)) / features.shape[1]
         if mean_eigenvalue == 0:
             raise ValueError("all advantages or gradients are 0, nothing to fit: collect other transitions")
         if isinstance(own.regularization, str):
             self.regularization_ = _RELATIVE[own.regularization] * mean_eigenvalue
         else:
             self.regularization_ = float(own.regularization)
-        self._span = Span(self.features, self.labels, self.weights, self.tasks, self.regularization_)
-        self._meta, self._transitions, self._folds, self._parts = meta, transitions, folds, own.folds
+        self.features, self.samples_, self.projection_ = features, samples, projection
+        self._blocks, self._owner, self._episodes, self._folds = blocks, owner, episodes, folds
+        self._span, self._parts = Span(features, blocks, self.regularization_), own.folds
         return self
 
-    def _make_projection(self, meta: MetaPolicy, parameters: int) -> Projection:
+    def _of(self, model: Model | None) -> "SurrogateEstimator":
+        self._model = model
+        return self
+
+    def _make_projection(self, parameters: int, layout: Sequence[tuple[int, int]]) -> Projection:
         match self.projection:
             case "gaussian":
                 return GaussianProjection(parameters, self.projection_dim, self.seed)
             case "rademacher":
                 return RademacherProjection(parameters, self.projection_dim, self.seed)
             case "khatri-rao":
-                layout = gradient_layout(meta.agent_.policy)
                 return KhatriRaoProjection(layout, self.projection_dim, self.seed)
         return NoProjection(parameters)
 
-    def _fitted(self) -> MetaPolicy:
+    def _fitted(self) -> "SurrogateEstimator":
         if not self._is_fitted():
             raise self._not_fitted()
-        return self._meta
+        return self
+
+    def _of_a_model(self) -> Model:
+        model = self._fitted()._model
+        if model is None:
+            raise ValueError("these features came without a model: fit(model, samples) for what needs one")
+        return model
 
     # ------------------------------------------------------------------ subsets
     def solve(self, subsets: Subsets, tolerance: float = 1e-6) -> Solution:
@@ -241,7 +314,7 @@ class SurrogateEstimator(Estimator):
         list of Solution
             One per λ, as `solve` gives them.
         """
-        members, everything = self._members(subsets), np.ones((1, len(self.tasks)), dtype=bool)
+        members, everything = self._members(subsets), np.ones((1, len(self.samples_)), dtype=bool)
         wrong = [value for value in regularizations if not 0 < value < np.inf]
         if wrong:
             raise ValueError(f"regularizations contain {wrong[0]}: give positive numbers")
@@ -299,7 +372,7 @@ class SurrogateEstimator(Estimator):
         members, draws = self._members(subsets), whole("draws", draws, 0)
         rng = np.random.default_rng(plain_seed(seed))
         scores = [
-            self._score(members, tolerance, draw_episodes(self.tasks, self.episodes, rng)).per_task
+            self._score(members, tolerance, draw_episodes(self._owner, self._episodes, rng)).per_task
             for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
         ]
         return np.array(scores).reshape(draws, *members.shape)
@@ -312,17 +385,17 @@ class SurrogateEstimator(Estimator):
     ) -> SubsetScores:
         """Fit without each fold and score on it, every sample so many times."""
         folds = np.arange(self._parts)[:, None]
-        counts = self._folds != folds if self._parts > 1 else np.ones((1, len(self.tasks)), dtype=bool)
+        counts = self._folds != folds if self._parts > 1 else np.ones((1, len(self.samples_)), dtype=bool)
         if times is not None:
             counts = counts * times
         theta = self._span.regression.solve(members, counts, tolerance).theta
-        samples = (self._span.coordinates, self.labels, self.weights, self.tasks, self._folds)
         score = SCORES[self.score] if isinstance(self.score, str) else self.score
+        samples = (self._span.coordinates, self._blocks, self._folds)
         with one_thread():
             return score_subsets(score, members, theta, *samples, times)
 
     def _members(self, subsets: Subsets) -> Bool[np.ndarray, "m n"]:
-        n = len(self._fitted().suite)
+        n = self._fitted().samples_.n
         if len(subsets) == 0:
             raise ValueError("no subset was given: give at least one sequence of task indices")
         members = np.zeros((len(subsets), n), dtype=bool)
@@ -334,9 +407,10 @@ class SurrogateEstimator(Estimator):
 
     def task_gradients(self) -> Float[np.ndarray, "n d"]:
         """Give each task's projected policy gradient, the mean of Â g̃ over its samples."""
-        own = [self.tasks == task for task in range(len(self._fitted().suite))]
-        advantages = self.labels * self.weights
-        return np.stack([advantages[rows] @ self.features[rows] / np.count_nonzero(rows) for rows in own])
+        gradients = np.zeros((self._fitted().samples_.n, self.features.shape[1]))
+        for block in self._blocks:
+            gradients[block.tasks] = block.advantages @ self.features[block.rows] / len(block.rows)
+        return gradients
 
     def natural_gradient_affinity(self) -> Float[np.ndarray, "n n"]:
         """Give gᵢᵀ (H + λI)⁻¹ gⱼ, the affinity of all pairs of tasks to first order, without any subset.
@@ -345,13 +419,13 @@ class SurrogateEstimator(Estimator):
         score is the mean of this matrix over its members; `gradex.surrogate.closed_form` derives it.
         """
         self._fitted()
-        samples = (self._span.coordinates, self.labels, self.weights, self.tasks, self._folds)
+        samples = (self._span.coordinates, self._blocks, self._folds)
         hessian = self._span.regression.hessian.numpy()
         return natural_gradient_affinity(*samples, hessian, self.regularization_)
 
     # ------------------------------------------------------------------ back in parameter space
-    def adapted(self, subset: Collection[SupportsIndex], distance: float | None = None) -> MetaPolicy:
-        """Give the policy at θ* + P θ̂_S.
+    def adapted(self, subset: Collection[SupportsIndex], distance: float | None = None) -> Any:
+        """Give the model at θ* + P θ̂_S.
 
         Parameters
         ----------
@@ -359,13 +433,13 @@ class SurrogateEstimator(Estimator):
         distance : float, optional
             Keep the direction, but make ‖Δθ‖ this share of ‖θ*‖.
         """
-        meta = self._fitted()
-        theta, delta = meta.parameters.astype(np.float64), self._steps([subset])[0]
+        model = self._of_a_model()
+        theta, delta = model.parameters.astype(np.float64), self._steps([subset])[0]
         if distance is not None:
             if not 0 <= distance < np.inf:
                 raise ValueError(f"distance is {distance}: choose a number from 0 on")
             delta *= distance * np.linalg.norm(theta) / (np.linalg.norm(delta) or 1.0)
-        return meta.with_parameters(theta + delta)
+        return model.with_parameters(theta + delta)
 
     def _steps(self, subsets: Subsets) -> Float[np.ndarray, "m p"]:
         """Give P θ̂ of each subset."""
@@ -376,7 +450,7 @@ class SurrogateEstimator(Estimator):
         distances: Sequence[float] = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1),
         subsets: Subsets | None = None,
         samples: int = 4096,
-        trained: Sequence[MetaPolicy] | None = None,
+        trained: Sequence[Model] | None = None,
     ) -> pd.DataFrame:
         """Measure where the first-order expansion of log π holds (PolicyGradEx, Sec. 3.2, Table 1).
 
@@ -389,8 +463,8 @@ class SurrogateEstimator(Estimator):
             default eight random ones.
         samples : int
             At most so many samples per subset are used.
-        trained : sequence of MetaPolicy, optional
-            One per subset, trained on from this meta-policy: the direction of real training besides.
+        trained : sequence of MetaPolicy or Model, optional
+            One per subset, trained on from this model: the direction of real training besides.
 
         Returns
         -------
@@ -403,21 +477,19 @@ class SurrogateEstimator(Estimator):
         ValueError
             If a distance is not positive, or there is not one trained policy per subset.
         """
-        meta = self._fitted()
+        model = self._of_a_model()
         if not (np.isfinite(distances).all() and np.min(distances, initial=np.inf) > 0):
             raise ValueError(f"distances are {list(distances)}: give positive numbers")
         rng = np.random.default_rng([self._plain().seed, 1])
-        n = len(meta.suite)
+        n = self.samples_.n
         if subsets is None:
             subsets = [rng.choice(n, min(3, n), replace=False).tolist() for _ in range(8)]
         members, steps = self._members(subsets), {"surrogate": self._steps(subsets)}
-        theta = torch.from_numpy(meta.parameters).double()
+        theta = torch.from_numpy(model.parameters).double()
         if trained is not None:
             if len(trained) != len(subsets):
                 raise ValueError(
                     f"{len(trained)} trained policies for {len(subsets)} subsets: give one for each"
                 )
             steps["training"] = np.stack([policy.parameters for policy in trained]) - theta.numpy()
-        return first_order_table(
-            meta.agent_.policy, theta, members, steps, distances, self._transitions, samples, rng
-        )
+        return first_order_table(model, members, steps, distances, self.samples_, self._blocks, samples, rng)

@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gradex.learners import Transitions
-from gradex.policies import Policy
-from gradex.surrogate.gradients import log_prob_gradients
+from gradex.surrogate.model import Model, in_factors
+from gradex.surrogate.samples import Block
 
 
 @dataclass(frozen=True)
@@ -31,71 +31,65 @@ class FirstOrderError:
 
 
 def first_order_error(
-    policy: Policy,
-    parameters: Float[Tensor, " p"],
+    model: Model,
     directions: Float[Tensor, "directions p"],
     distances: Float[Tensor, " distances"],
-    observations: Float[Tensor, "N features"],
-    tasks: Int[Tensor, " N"],
-    actions: Shaped[Tensor, "N *a"],
+    samples: Any,
+    rows: Int[np.ndarray, " k"],
 ) -> FirstOrderError:
-    """Compare log π with its first-order expansion along some directions.
+    """Compare log π with its first-order expansion along some directions, in float64.
 
     The linear term is that of the true gradients, not of the projected ones.
 
     Parameters
     ----------
-    policy : Policy
-    parameters : Tensor [p]
-        θ*.
-    directions : Tensor [directions, p]
+    model : Model
+    directions : float64 Tensor [directions, p]
         Only where they point counts.
-    distances : Tensor [distances]
+    distances : float64 Tensor [distances]
         ‖θ - θ*‖ / ‖θ*‖.
-    observations, tasks, actions : Tensors [N, ...]
-        Samples on which to compare; computed in the parameters' precision.
+    samples : Samples
+        Of the kind that the model knows.
+    rows : int array [k]
+        Those on which to compare.
     """
-    observations = observations.to(parameters.dtype)
-    actions = actions.to(parameters.dtype) if actions.is_floating_point() else actions
-
-    def log_prob(stack: Float[Tensor, "policies p"]) -> Float[Tensor, "policies N"]:
-        batch = (x.expand(len(stack), *x.shape) for x in (observations, tasks, actions))
-        return policy.log_prob(stack, *batch)
-
+    parameters = torch.from_numpy(model.parameters).double()
     with torch.no_grad():
         unit = directions / torch.linalg.vector_norm(directions, dim=1, keepdim=True)
         length = distances * torch.linalg.vector_norm(parameters)
-        slope = (log_prob_gradients(policy, parameters, observations, tasks, actions) @ unit.T).T
+        gradients = model.gradients(samples, rows, parameters.dtype)
+        slope = torch.cat([in_factors(batch) @ unit.T for batch in gradients]).T
         moved = parameters + length[:, None] * unit[:, None, :]
-        output = log_prob(moved.flatten(0, 1)).unflatten(0, (len(unit), len(length)))
-        change = output - log_prob(parameters.unsqueeze(0))
+        output = model.log_prob(moved.flatten(0, 1), samples, rows).unflatten(0, (len(unit), len(length)))
+        change = output - model.log_prob(parameters.unsqueeze(0), samples, rows)
         missed = (change - length[:, None] * slope.unsqueeze(1)).square().sum(dim=-1)
         return FirstOrderError(missed / output.square().sum(dim=-1), missed / change.square().sum(dim=-1))
 
 
 def first_order_table(
-    policy: Policy,
-    parameters: Float[Tensor, " p"],
+    model: Model,
     members: Bool[np.ndarray, "subsets n"],
     steps: Mapping[str, Float[np.ndarray, "subsets p"]],
     distances: Sequence[float],
-    transitions: Transitions,
-    samples: int,
+    samples: Any,
+    blocks: Sequence[Block],
+    most: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Measure subsets of tasks, each on its own samples, along a random direction and along given steps.
 
     Parameters
     ----------
-    policy : Policy
-    parameters : Tensor [p]
-        θ*.
+    model : Model
     members : bool array [subsets, n]
     steps : mapping of str to array [subsets, p]
         Named steps, one per subset each.
     distances : sequence of float
-    transitions : Transitions
-    samples : int
+    samples : Samples
+        Of the kind that the model knows.
+    blocks : sequence of Block
+        Which of the samples serve which tasks.
+    most : int
         At most so many per subset are used.
     rng : numpy.random.Generator
         Chooses the samples and the random directions.
@@ -107,15 +101,13 @@ def first_order_table(
         relative_to_change.
     """
     lengths = torch.tensor(distances, dtype=torch.float64)
-    batch = (transitions.observations, transitions.tasks, transitions.actions)
     frames = []
     for number, inside in enumerate(members):
-        candidates = np.flatnonzero(inside[transitions.tasks])
-        rows = rng.choice(candidates, min(samples, len(candidates)), replace=False)
-        random = rng.standard_normal(len(parameters))
+        candidates = np.sort(np.concatenate([block.rows for block in blocks if inside[block.tasks].any()]))
+        rows = rng.choice(candidates, min(most, len(candidates)), replace=False)
+        random = rng.standard_normal(len(model.parameters))
         directions = torch.from_numpy(np.stack([random, *(step[number] for step in steps.values())]))
-        chosen = (torch.from_numpy(np.asarray(x)[rows]) for x in batch)
-        error = first_order_error(policy, parameters, directions, lengths, *chosen)
+        error = first_order_error(model, directions, lengths, samples, rows)
         columns = {name: value.flatten().numpy() for name, value in vars(error).items()}
         where = {
             "distance": np.tile(distances, len(directions)),

@@ -44,6 +44,13 @@ class KhatriRaoProjection(Projection):
     layout : sequence of (rows, columns)
         Shapes of the matrices that make up a gradient, see `gradient_layout`.
     dimension, seed : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.surrogate import KhatriRaoProjection
+    >>> KhatriRaoProjection([(4, 8), (1, 2)], dimension=5, seed=0).lift(torch.eye(5)).shape
+    torch.Size([5, 34])
     """
 
     def __init__(self, layout: Sequence[tuple[int, int]], dimension: int, seed: int) -> None:
@@ -51,11 +58,11 @@ class KhatriRaoProjection(Projection):
         self._layout = tuple(layout)
 
     def project(self, gradients: FactoredGradients) -> Float[Tensor, "N d"]:
-        layout = tuple(block.shape for block in gradients.blocks)
+        layout = tuple(part.shape for part in gradients.parts)
         if layout != self._layout:
             raise ValueError(f"gradients of layout {layout} do not fit a projection of {self._layout}")
         pieces = (
-            block.contract(*factors) for block, factors in zip(gradients.blocks, self._factors, strict=True)
+            part.contract(*factors) for part, factors in zip(gradients.parts, self._factors, strict=True)
         )
         return reduce(Tensor.add_, pieces)
 

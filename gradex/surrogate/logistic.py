@@ -2,25 +2,31 @@
 
 Subset S has the objective
 
-    L_S(θ) = mean over the samples of the tasks in S of w log(1 + exp(-z)) + λ/2 |θ|²,   z = y g̃·θ,
+    L_S(θ) = mean over the tasks' samples of Â⁺ log(1 + exp(-z)) + Â⁻ log(1 + exp(z)) + λ/2 |θ|²,
 
-and subsets share their samples. They are minimised by nonlinear conjugate gradients (Polak and Ribière 1969),
-preconditioned by what the tasks share, see `preconditioner`, with steps that need no line search. All subsets
-move together, so that the work is one matrix product per task: of its samples with the directions of all
-subsets that contain it.
+with z = z₀ + g̃·θ and Â = Â⁺ - Â⁻: the loss w log(1 + exp(-y z)) of the label y = sign Â, weighted by w = |Â|.
+Where samples serve several tasks, those of S enter by the sums over them of Â⁺ and Â⁻, two weights a sample:
+neither the size of S nor the number of tasks costs anything. Subsets share their samples. They are minimised
+by nonlinear conjugate gradients (Polak and Ribière 1969), preconditioned by what the tasks share, see
+`preconditioner`, with steps that need no line search. All subsets move together, so that the work is one
+matrix product per block of samples: with the directions of all subsets that it serves.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gradex.learners.threads import one_thread
+from gradex.surrogate.objective import BlockSamples, SubsetObjective
 from gradex.surrogate.preconditioner import Preconditioner, SharedCurvature
+from gradex.surrogate.samples import Block
+from gradex.threads import one_thread
 
 #: A coarser tolerance is reached in float32; a finer one lies below the rounding of its sums.
 _SINGLE_PRECISION = 1e-5
@@ -43,6 +49,13 @@ class Solution:
     kkt_residual : array [m]
         |∇L_S(θ̂)| / |∇L_S(0)|.
     iterations : int array [m]
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.surrogate import Solution
+    >>> Solution(np.zeros((1, 3)), np.array(["converged"]), np.zeros(1), np.zeros(1, int)).theta.shape
+    (1, 3)
     """
 
     theta: Float[np.ndarray, "m *folds d"]
@@ -52,56 +65,74 @@ class Solution:
 
 
 class SubsetLogisticRegression:
-    """The samples of n tasks, to be fitted on any subsets of these tasks.
+    """Samples in blocks, to be fitted on any subsets of the tasks that they serve.
 
     Parameters
     ----------
     features : float array [N, d]
         g̃.
-    labels, weights : float array [N]
-        y in {-1, +1} and w ≥ 0.
-    tasks : int array [N]
-        Every task from 0 to n - 1 occurs.
+    blocks : sequence of Block
+        Each of the tasks 0 to n - 1 is in one of them.
     regularization : float
         λ > 0.
 
     Attributes
     ----------
     hessian : Tensor [d, d]
-        ¼ w g̃g̃ᵀ, the mean over all samples: the Hessian of all tasks together at θ = 0, without λ.
+        |Â| σ'(z₀) g̃g̃ᵀ, the mean over all samples of all tasks: the Hessian of all tasks together at θ = 0,
+        without λ. σ'(0) is ¼.
 
     Raises
     ------
     ValueError
         From `solve`, if λ is so small that the Hessian is singular in float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.surrogate import Samples, SubsetLogisticRegression
+    >>> features, tasks = np.array([[1.0], [-1.0], [1.0], [-1.0]]), np.array([0, 0, 1, 1])
+    >>> samples = Samples(np.array([1.0, -1.0, -1.0, 1.0]), tasks)
+    >>> regression = SubsetLogisticRegression(features, samples.blocks(), regularization=0.1)
+    >>> members = np.array([[True, False], [True, True]])
+    >>> regression.solve(members, np.ones((1, 4), dtype=bool), 1e-6).theta[:, 0, 0].round(2)
+    array([1.63, 0.  ])
     """
 
     def __init__(
-        self,
-        features: Float[np.ndarray, "N d"],
-        labels: Float[np.ndarray, " N"],
-        weights: Float[np.ndarray, " N"],
-        tasks: Int[np.ndarray, " N"],
-        regularization: float,
+        self, features: Float[np.ndarray, "N d"], blocks: Sequence[Block], regularization: float
     ) -> None:
         self.regularization = regularization
-        # Tasks lie side by side, padded to the longest with samples of weight 0.
-        sizes = np.bincount(tasks)
-        order = np.argsort(tasks, kind="stable")
-        place = np.empty_like(order)
-        place[order] = np.arange(len(tasks)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        self._place = (torch.from_numpy(tasks), torch.from_numpy(place))
-        self._signed = self._pad(torch.from_numpy(features))
-        self._signed *= self._pad(torch.from_numpy(labels.astype(features.dtype))).unsqueeze(-1)
-        self._weights = self._pad(torch.from_numpy(weights.astype(np.float64)))
+        # Blocks lie side by side, padded to the longest with samples that weigh nothing.
+        self._rows = [torch.from_numpy(block.rows) for block in blocks]
+        self._longest = max(map(len, self._rows))
+        self._features = self._padded(torch.from_numpy(features))
+        offsets = torch.zeros(len(features), dtype=torch.float64)
+        for rows, block in zip(self._rows, blocks, strict=True):
+            offsets[rows] = torch.from_numpy(block.offsets)
+        advantages = [self._wide(torch.from_numpy(block.advantages)) for block in blocks]
+        self._samples = BlockSamples(
+            [torch.from_numpy(block.tasks) for block in blocks],
+            self._features,
+            self._padded(offsets),
+            [each.clamp(min=0) for each in advantages],
+            [each.abs() for each in advantages],
+        )
+        served = torch.tensor([len(block.tasks) for block in blocks], dtype=torch.float64)
+        sizes = torch.tensor([len(block.rows) for block in blocks], dtype=torch.float64)
+        slope = torch.sigmoid(self._samples.offsets)
+        weights = torch.stack([each.mean(dim=0) for each in self._samples.weights]) * slope * (1 - slope)
         with one_thread():
-            self._curvature = SharedCurvature(self._signed, self._weights, torch.from_numpy(sizes).double())
+            self._curvature = SharedCurvature(self._features, weights, served, sizes)
         self.hessian = self._curvature.hessian
 
-    def _pad(self, samples: Shaped[Tensor, "N *rest"]) -> Shaped[Tensor, "n longest *rest"]:
-        task, place = self._place
-        padded = samples.new_zeros(int(task.max()) + 1, int(place.max()) + 1, *samples.shape[1:])
-        padded[task, place] = samples
+    def _wide(self, array: Shaped[Tensor, "*rest N_b"]) -> Shaped[Tensor, "*rest longest"]:
+        return F.pad(array, (0, self._longest - array.shape[-1]))
+
+    def _padded(self, array: Shaped[Tensor, "N *rest"]) -> Shaped[Tensor, "blocks longest *rest"]:
+        padded = array.new_zeros(len(self._rows), self._longest, *array.shape[1:])
+        for place, rows in zip(padded, self._rows, strict=True):
+            place[: len(rows)] = array[rows]
         return padded
 
     def solve(
@@ -136,30 +167,32 @@ class SubsetLogisticRegression:
         Solution
             With an axis over folds.
         """
-        times = self._pad(torch.from_numpy(counts.T)).mT
+        inside = torch.from_numpy(members)
+        times = self._padded(torch.from_numpy(counts).T.double()).mT
         ridge = self.regularization if regularization is None else regularization
+        shares = torch.stack([inside[:, tasks].sum(dim=1) for tasks in self._samples.tasks], dim=1)
         stages = [(torch.float32, max(tolerance, _SINGLE_PRECISION))]
         if tolerance < _SINGLE_PRECISION:
             stages.append((torch.float64, tolerance))
-        samples = []
-        for dtype, goal in stages:
-            signed, weights = self._signed.to(dtype), (self._weights.unsqueeze(1) * times).to(dtype)
-            # At θ = 0 all misfits are one half, whatever the subset.
-            samples.append((signed, weights, -0.5 * weights @ signed, goal))
-        most = int(members.sum(axis=1).max())
+        samples = [(self._samples.counted(times, dtype), goal) for dtype, goal in stages]
+        most = int((shares > 0).sum(dim=1).max())
         threads = torch.get_num_threads()
-        length = max(1, _CHUNK // (threads * stages[-1][0].itemsize * 6 * most * times[0].numel()))
+        length = max(1, _CHUNK // (threads * stages[-1][0].itemsize * 7 * most * times[0].numel()))
         length = min(length, max(_WORTHWHILE, -(-len(members) // threads)))
-        chunks = torch.from_numpy(members).split(length)
+        chunks = list(zip(inside.split(length), shares.split(length), strict=True))
         starts = [None] * len(chunks) if start is None else torch.from_numpy(start).split(length)
 
-        def fit(chunk: Bool[Tensor, "m n"], begin: Float[Tensor, "m folds d"] | None) -> tuple[Tensor, ...]:
-            precondition = self._curvature.preconditioner(chunk, ridge)
+        def fit(
+            chunk: tuple[Bool[Tensor, "m n"], Int[Tensor, "m blocks"]],
+            begin: Float[Tensor, "m folds d"] | None,
+        ) -> tuple[Tensor, ...]:
+            subsets, share = chunk
+            precondition = self._curvature.preconditioner(share, ridge)
             # Where nothing counts the sums are 0, and so should be the means.
-            sizes = (chunk.double() @ times.sum(dim=-1).double()).clamp(min=1)
+            sizes = (share.double() @ times.sum(dim=-1)).clamp(min=1)
             at, iterations = begin, torch.zeros(sizes.shape, dtype=torch.int64)
-            for features, weights, slopes, goal in samples:
-                objective = _Objective(features, weights, slopes, sizes.to(features.dtype), chunk, ridge)
+            for counted, goal in samples:
+                objective = SubsetObjective(counted, sizes.to(counted.features.dtype), subsets, ridge)
                 left = max_iterations - int(iterations.max())
                 theta, residual, steps = _minimise(objective, precondition, at, goal, left)
                 at, iterations = theta, iterations + steps
@@ -174,89 +207,8 @@ class SubsetLogisticRegression:
         return Solution(minimiser, status, kkt_residual, used)
 
 
-class _Objective:
-    """L_S for a chunk of subsets and all folds, at margins that are kept beside θ.
-
-    Margins z are linear in θ: one product gives their change along a direction, and another the gradient.
-    They are arranged by pairs of a task and a subset that contains it, task by task.
-    """
-
-    def __init__(
-        self,
-        features: Float[Tensor, "n N d"],
-        weights: Float[Tensor, "n folds N"],
-        slopes: Float[Tensor, "n folds d"],
-        counts: Float[Tensor, "m folds"],
-        members: Bool[Tensor, "m n"],
-        regularization: float,
-    ) -> None:
-        self.dtype = features.dtype
-        self._features = features
-        self._samples = features, weights, slopes
-        self._counts = counts
-        self._members = members
-        self._regularization = regularization
-        self._task, self.subset = torch.nonzero(members.T, as_tuple=True)
-        self._weights = weights[self._task]
-        self._pairs = torch.bincount(self._task, minlength=len(features)).tolist()
-        #: ∇L_S(0)
-        self.slope_at_zero = torch.tensordot(members.to(features), slopes, dims=1) / counts.unsqueeze(-1)
-
-    def only(self, chosen: Bool[Tensor, " m"]) -> "_Objective":
-        """Give the objective of some of the subsets."""
-        return _Objective(*self._samples, self._counts[chosen], self._members[chosen], self._regularization)
-
-    def no_margins(self) -> Float[Tensor, "pairs folds N"]:
-        """Give z at θ = 0."""
-        return torch.zeros_like(self._weights)
-
-    def margins(self, theta: Float[Tensor, "m folds d"]) -> Float[Tensor, "pairs folds N"]:
-        """Give z of each task's samples under each subset that contains it."""
-        each = zip(theta[self.subset].split(self._pairs), self._features, strict=True)
-        return torch.cat([rows @ features.T for rows, features in each])
-
-    def gradient(
-        self, theta: Float[Tensor, "m folds d"], misfit: Float[Tensor, "pairs folds N"]
-    ) -> Float[Tensor, "m folds d"]:
-        """∇L_S = λθ - mean of w σ(-z) y g̃, from the misfits σ(-z)."""
-        each = zip((misfit * self._weights).split(self._pairs), self._features, strict=True)
-        # Pairs and folds together, as else it would be one small product per pair.
-        pulls = torch.cat([rows.flatten(0, 1) @ features for rows, features in each]).view(
-            -1, *theta.shape[1:]
-        )
-        total = torch.zeros_like(theta).index_add_(0, self.subset, pulls)
-        return self._regularization * theta - total / self._counts.unsqueeze(-1)
-
-    def step(
-        self,
-        slope: Float[Tensor, "m folds"],
-        direction: Float[Tensor, "m folds d"],
-        change: Float[Tensor, "pairs folds N"],
-        misfit: Float[Tensor, "pairs folds N"],
-    ) -> Float[Tensor, "m folds"]:
-        """Choose how far to go along a direction of descent; the objective surely decreases.
-
-        With φ the objective along the direction and c the largest change of a margin, both
-        φ''(t) ≤ φ''(0) exp(c t) (Bach 2010, Electron. J. Statist. 4, Lemma 1) and φ''(t) ≤ the curvature at
-        margins 0 bound φ' from above. Each gives a t at which φ' is still not positive; the longer one is
-        taken. Near the minimum it is Newton's.
-        """
-        square = change.square().mul_(self._weights)
-        bound = torch.zeros_like(slope).index_add_(0, self.subset, square.sum(dim=-1))
-        square = torch.linalg.vecdot(square, torch.addcmul(misfit, misfit, misfit, value=-1))
-        curvature = torch.zeros_like(slope).index_add_(0, self.subset, square)
-        largest = slope.new_zeros(len(self._features), *slope.shape)
-        largest[self._task, self.subset] = torch.linalg.vector_norm(change, float("inf"), dim=-1)
-        ridge = self._regularization * direction.square().sum(dim=-1)
-        tiny = torch.finfo(slope.dtype).tiny
-        curvature = (curvature / self._counts + ridge).clamp(min=tiny)
-        bound = (0.25 * bound / self._counts + ridge).clamp(min=tiny)
-        steepest = largest.amax(dim=0).clamp(min=tiny)
-        return torch.maximum(-slope / bound, torch.log1p(-slope * steepest / curvature) / steepest)
-
-
 def _minimise(
-    objective: _Objective,
+    objective: SubsetObjective,
     precondition: Preconditioner,
     start: Float[Tensor, "m folds d"] | None,
     tolerance: float,
@@ -268,13 +220,13 @@ def _minimise(
     """
     if start is None:
         gradient = objective.slope_at_zero
-        theta, margins = torch.zeros_like(gradient), objective.no_margins()
-        misfit = torch.full_like(margins, 0.5)
+        theta, margins = torch.zeros_like(gradient), objective.margins_at_zero()
+        chance = torch.sigmoid(margins)
     else:
         theta = start.to(objective.dtype, copy=True)
-        margins = objective.margins(theta)
-        misfit = torch.sigmoid(-margins)
-        gradient = objective.gradient(theta, misfit)
+        margins = objective.margins_at_zero() + objective.change(theta)
+        chance = torch.sigmoid(margins)
+        gradient = objective.gradient(theta, chance)
     scale = torch.linalg.vector_norm(objective.slope_at_zero, dim=-1)
     residual = _relative(gradient, scale)
     minimiser, residuals = theta.clone(), residual.clone()
@@ -289,19 +241,19 @@ def _minimise(
         left = moving.any(dim=1)
         if 2 * int(left.sum()) <= len(left):
             minimiser[under_way], residuals[under_way] = theta, residual
-            margins, misfit = margins[left[objective.subset]], misfit[left[objective.subset]]
+            margins, chance = margins[left[objective.subset]], chance[left[objective.subset]]
             objective, precondition = objective.only(left), precondition.only(left)
             states = (under_way, moving, scale, theta, gradient, natural, direction)
             under_way, moving, scale, theta, gradient, natural, direction = (x[left] for x in states)
         iterations[under_way] += moving
-        change = objective.margins(direction)
+        change = objective.change(direction)
         slope = torch.linalg.vecdot(gradient, direction)
-        t = torch.where(moving, objective.step(slope, direction, change, misfit), 0).unsqueeze(-1)
+        t = torch.where(moving, objective.step(slope, direction, change, chance), 0).unsqueeze(-1)
         theta += t * direction
         margins.addcmul_(t[objective.subset], change)
-        torch.sigmoid(-margins, out=misfit)
+        torch.sigmoid(margins, out=chance)
         previous, before = gradient, torch.linalg.vecdot(gradient, natural)
-        gradient = objective.gradient(theta, misfit)
+        gradient = objective.gradient(theta, chance)
         residual = _relative(gradient, scale)
         natural = precondition(gradient)
         conjugate = torch.linalg.vecdot(gradient - previous, natural) / before.clamp(

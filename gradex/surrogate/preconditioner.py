@@ -1,7 +1,8 @@
 """Curvature that subsets of tasks share: a preconditioner for all their logistic regressions.
 
-At θ = 0 the Hessian of a subset's loss is a mean over its tasks of ¼ w g̃g̃ᵀ; it also bounds the Hessian
-everywhere, as σ(1 - σ) ≤ ¼ (Böhning and Lindsay 1988). Factoring it for each subset would cost d³ a subset.
+At θ = 0 the Hessian of a subset's loss is a mean over its tasks of |Â| σ'(z₀) g̃g̃ᵀ; without offsets z₀ it also
+bounds the Hessian everywhere, as σ' = σ(1 - σ) ≤ ¼ (Böhning and Lindsay 1988). Factoring it for each subset
+would cost d³ a subset.
 But policy gradients have few large eigenvalues, and a direction in which all tasks together have little
 curvature has little for each subset too. So subsets get a curvature of their own in the leading eigenvectors
 of all tasks' Hessian, where they differ and where it matters, and share the eigenvalues of the others.
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 #: Leading eigenvectors in which each subset has a curvature of its own.
@@ -51,60 +52,60 @@ class Preconditioner:
 
 
 class SharedCurvature:
-    """Hessians of n tasks at θ = 0, summed up for the preconditioners of any subsets.
+    """Hessians of blocks of samples at θ = 0, summed up for the preconditioners of any subsets of tasks.
 
     Parameters
     ----------
-    signed : Tensor [n, longest, d]
-        y g̃, task by task.
-    weights : float64 Tensor [n, longest]
-        w, 0 where a task has fewer samples.
-    sizes : float64 Tensor [n]
-        Samples of each task.
+    features : Tensor [blocks, longest, d]
+        g̃, block by block.
+    weights : float64 Tensor [blocks, longest]
+        |Â| σ'(z₀), the mean over the tasks of the block; 0 where a block has fewer samples.
+    served, sizes : float64 Tensors [blocks]
+        Tasks and samples of each block.
 
     Attributes
     ----------
     hessian : Tensor [d, d]
-        ¼ w g̃g̃ᵀ, the mean over all samples.
+        |Â| σ'(z₀) g̃g̃ᵀ, the mean over all samples of all tasks.
     """
 
     def __init__(
         self,
-        signed: Float[Tensor, "n longest d"],
-        weights: Float[Tensor, "n longest"],
-        sizes: Float[Tensor, " n"],
+        features: Float[Tensor, "blocks longest d"],
+        weights: Float[Tensor, "blocks longest"],
+        served: Float[Tensor, " blocks"],
+        sizes: Float[Tensor, " blocks"],
     ) -> None:
         self._sizes = sizes
         # In float64, as rounding would cost positive definiteness where λ is small.
-        self.hessian = torch.zeros(signed.shape[-1], signed.shape[-1], dtype=torch.float64)
-        pieces = (samples.flatten(0, 1).split(_SAMPLES) for samples in (signed, weights.unsqueeze(-1)))
-        for features, weight in zip(*pieces, strict=True):
-            self.hessian.addmm_(features.double().T, features * weight, alpha=0.25)
-        self.hessian /= sizes.sum()
+        self.hessian = torch.zeros(features.shape[-1], features.shape[-1], dtype=torch.float64)
+        total = (served[:, None] * weights).unsqueeze(-1)
+        pieces = (samples.flatten(0, 1).split(_SAMPLES) for samples in (features, total))
+        for rows, weight in zip(*pieces, strict=True):
+            self.hessian.addmm_(rows.double().T, rows * weight)
+        self.hessian /= served @ sizes
         eigenvalues, vectors = torch.linalg.eigh(self.hessian)
         self._others, self._own = vectors.split([max(len(vectors) - _OWN, 0), min(len(vectors), _OWN)], dim=1)
         self._eigenvalues = eigenvalues[: self._others.shape[1]].clamp(min=0)
-        coordinates = (features @ self._own.to(features) for features in signed)
+        coordinates = (rows @ self._own.to(rows) for rows in features)
         self._blocks = torch.stack(
-            [
-                0.25 * x.double().T @ (x * weight[:, None])
-                for x, weight in zip(coordinates, weights, strict=True)
-            ]
+            [x.double().T @ (x * weight[:, None]) for x, weight in zip(coordinates, weights, strict=True)]
         )
 
-    def preconditioner(self, members: Bool[Tensor, "m n"], regularization: float) -> Preconditioner:
-        """Prepare m subsets; folds hardly differ and share one.
+    def preconditioner(self, shares: Int[Tensor, "m blocks"], regularization: float) -> Preconditioner:
+        """Prepare m subsets, which have so many tasks in each block; folds hardly differ and share one.
 
         Raises
         ------
         ValueError
             If λ is so small that a Hessian is singular in float64.
         """
-        subset, task = torch.nonzero(members, as_tuple=True)
-        # A "bag" is a sum of rows: the cost is that of the members, not of all tasks.
-        starts = torch.searchsorted(subset, torch.arange(len(members)))
-        block = F.embedding_bag(task, self._blocks.flatten(1), starts, mode="sum")
-        block = (block / (members.double() @ self._sizes)[:, None]).unflatten(1, self._blocks.shape[1:])
+        subset, place = torch.nonzero(shares, as_tuple=True)
+        # A "bag" is a sum of rows: the cost is that of the blocks of a subset, not of all.
+        starts, weights = torch.searchsorted(subset, torch.arange(len(shares))), shares.double()
+        hessians, times = self._blocks.flatten(1), weights[subset, place]
+        block = F.embedding_bag(place, hessians, starts, mode="sum", per_sample_weights=times)
+        block = (block / (weights @ self._sizes)[:, None]).unflatten(1, self._blocks.shape[1:])
         block.diagonal(dim1=1, dim2=2).add_(regularization)
         factors, failed = torch.linalg.cholesky_ex(block)
         shared = self._eigenvalues + regularization

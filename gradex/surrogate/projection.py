@@ -50,6 +50,17 @@ class Projection(ABC):
     ------
     ValueError
         If d is not between 1 and p, or the seed is negative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.surrogate import GaussianProjection
+    >>> from gradex.surrogate.gradients import Dense, FactoredGradients
+    >>> projection = GaussianProjection(parameters=6, dimension=2, seed=0)
+    >>> gradients = FactoredGradients([Dense(torch.ones(1, 6))])
+    >>> features, theta = projection.project(gradients), torch.tensor([[1.0, -1.0]])
+    >>> torch.allclose(features @ theta.T, gradients @ projection.lift(theta).T)
+    True
     """
 
     def __init__(self, parameters: int, dimension: int, seed: int) -> None:
@@ -127,6 +138,13 @@ class GaussianProjection(UnstructuredProjection):
     """Independent N(0, 1/d) entries, the paper's choice.
 
     d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)².
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.surrogate import GaussianProjection
+    >>> GaussianProjection(parameters=1000, dimension=50, seed=0).lift(torch.eye(50)).shape
+    torch.Size([50, 1000])
     """
 
     def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
@@ -138,6 +156,13 @@ class RademacherProjection(UnstructuredProjection):
     """Independent entries ±1/√d (Achlioptas 2003, J. Comput. Syst. Sci. 66).
 
     d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)² - 2 Σ g² h².
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.surrogate import RademacherProjection
+    >>> RademacherProjection(parameters=1000, dimension=4, seed=0).lift(torch.eye(4)).unique()
+    tensor([-0.5000,  0.5000])
     """
 
     def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
@@ -149,6 +174,13 @@ class NoProjection(Projection):
     """The identity, d = p: Eq. (3) itself.
 
     Solvers keep d x d matrices, or N x N where samples are fewer: this is for small networks, or few samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.surrogate import NoProjection
+    >>> NoProjection(parameters=3).lift(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[1., 2., 3.]])
     """
 
     def __init__(self, parameters: int) -> None:

@@ -1,6 +1,7 @@
 """What a fitted surrogate says about a subset of tasks: f̂(S) (PolicyGradEx, Algorithm 1, step 6)."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import final
@@ -11,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from gradex.surrogate.samples import Block
 
 
 class Score(ABC):
@@ -24,32 +27,53 @@ class Score(ABC):
         If given, steps keep their direction but get the length at which the mean Kullback-Leibler divergence
         of the policies, to second order ½ mean (g·Δθ)² over the samples of the subset, is this number: the
         trust region of Schulman et al. 2015 (TRPO). If None, steps stay as long as the fit made them.
+
+    Examples
+    --------
+    A score of one's own, the first-order gain Â (g·Δθ):
+
+    >>> import torch
+    >>> from gradex.surrogate import Score
+    >>> class Linear(Score):
+    ...     divergence = 0.001
+    ...     def per_sample(self, change, offsets):
+    ...         return change, -change
+    >>> Linear().per_sample(torch.tensor(0.5), torch.tensor(0.0))
+    (tensor(0.5000), tensor(-0.5000))
     """
 
     divergence: float | None
 
     @abstractmethod
     def per_sample(
-        self, margins: Float[Tensor, "*m N"], labels: Float[Tensor, " N"], weights: Float[Tensor, " N"]
-    ) -> Float[Tensor, "*m N"]:
-        """Score each sample under each of m steps.
+        self, change: Float[Tensor, "*m N"], offsets: Float[Tensor, " N"]
+    ) -> tuple[Float[Tensor, "*m N"], Float[Tensor, "*m N"]]:
+        """Score each sample under each of m steps, if its advantage were 1, and if it were -1.
 
         Parameters
         ----------
-        margins : Tensor [..., N]
-            y (g·Δθ), positive where the step agrees with the sign of the advantage.
-        labels, weights : Tensor [N]
-            y = sign Â and w = |Â|.
+        change : Tensor [..., N]
+            g·Δθ, what a step adds to the log-probability.
+        offsets : Tensor [N]
+            z₀, 0 unless the samples have offsets.
         """
 
 
 @final
 @dataclass(frozen=True)
 class NegativeLoss(Score):
-    """Minus the logistic loss of Eq. (3), -w log(1 + exp(-y g·Δθ)), and nothing else.
+    """Minus the logistic loss of Eq. (3), -|Â| log(1 + exp(-sign(Â) (z₀ + g·Δθ))), and nothing else.
 
-    A step of length 0 scores -w log 2. This depends on the task, not on its company, so that only the
-    diagonal of Eq. (5) takes notice of it.
+    Without offsets a step of length 0 scores -|Â| log 2. This depends on the task, not on its company, so
+    that only the diagonal of Eq. (5) takes notice of it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.surrogate import NegativeLoss
+    >>> gain, loss = NegativeLoss().per_sample(torch.tensor([0.0, 2.0]), torch.zeros(2))
+    >>> gain
+    tensor([-0.6931, -0.1269])
     """
 
     divergence: float | None = None
@@ -57,8 +81,9 @@ class NegativeLoss(Score):
     def __post_init__(self) -> None:
         _check_divergence(self.divergence)
 
-    def per_sample(self, margins, labels, weights):  # type: ignore[no-untyped-def]
-        return -weights * F.softplus(-margins)
+    def per_sample(self, change, offsets):  # type: ignore[no-untyped-def]
+        margins = offsets + change
+        return -F.softplus(-margins), -F.softplus(margins)
 
 
 @final
@@ -75,6 +100,14 @@ class Improvement(Score):
     divergence : float or None
     clip : float
         r counts between 1 - clip and 1 + clip (Schulman et al. 2017, Eq. (7)).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.surrogate import Improvement
+    >>> gain, loss = Improvement(clip=0.2).per_sample(torch.tensor([0.1, 2.0]), torch.zeros(2))
+    >>> gain
+    tensor([0.1052, 0.2000])
     """
 
     divergence: float | None = 0.001
@@ -85,11 +118,11 @@ class Improvement(Score):
         if not 0 < self.clip < 1:
             raise ValueError(f"clip is {self.clip}: choose a number between 0 and 1")
 
-    def per_sample(self, margins, labels, weights):  # type: ignore[no-untyped-def]
-        # Beyond exp(20) clipping decides anyway where y > 0; where y < 0 it keeps the unclipped side finite.
-        change = torch.expm1((labels * margins).clamp(max=20))
-        advantages = labels * weights
-        return torch.minimum(change * advantages, change.clamp(-self.clip, self.clip) * advantages)
+    def per_sample(self, change, offsets):  # type: ignore[no-untyped-def]
+        # Beyond exp(20) clipping decides anyway where Â > 0; where Â < 0 it keeps the unclipped side finite.
+        ratio = torch.expm1(change.clamp(max=20))
+        clipped = ratio.clamp(-self.clip, self.clip)
+        return torch.minimum(ratio, clipped), -torch.maximum(ratio, clipped)
 
 
 def _check_divergence(divergence: float | None) -> None:
@@ -115,6 +148,18 @@ class SubsetScores:
         f̂(S), the mean over the members.
     draws : array [draws, m, n]
         `per_task` from data that were drawn again; none unless asked for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.surrogate import SubsetScores
+    >>> per_task = np.array([[0.2, 0.4, np.nan], [np.nan, 0.1, 0.3]])
+    >>> SubsetScores(((0, 1), (1, 2)), per_task, np.nanmean(per_task, axis=1)).to_frame()
+       subset  task  task_score  score
+    0       0     0         0.2    0.3
+    1       0     1         0.4    0.3
+    2       1     1         0.1    0.2
+    3       1     2         0.3    0.2
     """
 
     subsets: tuple[tuple[int, ...], ...]
@@ -144,9 +189,7 @@ def score_subsets(
     members: Bool[np.ndarray, "m n"],
     theta: Float[np.ndarray, "m folds d"],
     features: Float[np.ndarray, "N d"],
-    labels: Float[np.ndarray, " N"],
-    weights: Float[np.ndarray, " N"],
-    tasks: Int[np.ndarray, " N"],
+    blocks: Sequence[Block],
     folds: Int[np.ndarray, " N"],
     times: Float[np.ndarray, " N"] | None = None,
 ) -> SubsetScores:
@@ -159,34 +202,47 @@ def score_subsets(
         Tasks of each subset.
     theta : array [m, folds, d]
         The fit of fold f did not see the samples of fold f.
-    features, labels, weights, tasks, folds : arrays [N, ...]
+    features : array [N, d]
+    blocks : sequence of Block
         The samples.
+    folds : int array [N]
     times : array [N], optional
         How often each sample counts; once by default. Some sample of every task does.
     """
-    times = np.ones(len(tasks)) if times is None else times
+    times = np.ones(len(features)) if times is None else times
     steps = torch.from_numpy(theta.astype(features.dtype))
-    where = [np.flatnonzero(inside) for inside in members.T]
-    parts = [(task, fold) for task in range(members.shape[1]) for fold in range(theta.shape[1])]
-    held_out = {part: np.flatnonzero((tasks == part[0]) & (folds == part[1])) for part in parts}
+    where = [np.flatnonzero(members[:, block.tasks].any(axis=1)) for block in blocks]
+    parts = [
+        (number, fold, np.flatnonzero(folds[block.rows] == fold))
+        for number, block in enumerate(blocks)
+        for fold in range(theta.shape[1])
+    ]
 
-    def change(task: int, fold: int) -> Float[Tensor, "m N"]:
-        """g·Δθ of the held-out samples under the steps of the subsets that contain the task."""
-        return steps[where[task], fold] @ torch.from_numpy(features[held_out[task, fold]]).T
+    def change(number: int, fold: int, held: Int[np.ndarray, " held"]) -> Float[Tensor, "served held"]:
+        """g·Δθ of the held-out samples under the steps of the subsets that the block serves."""
+        return steps[where[number], fold] @ torch.from_numpy(features[blocks[number].rows[held]]).T
 
     if score.divergence is not None:
         squares, counts = torch.zeros(2, *theta.shape[:2])
-        for task, fold in parts:
-            counted = torch.from_numpy(times[held_out[task, fold]].astype(features.dtype))
-            squares[where[task], fold] += (change(task, fold).square() @ counted).to(squares.dtype)
-            counts[where[task], fold] += counted.sum()
+        for number, fold, held in parts:
+            counted = torch.from_numpy(times[blocks[number].rows[held]].astype(features.dtype))
+            inside = members[np.ix_(where[number], blocks[number].tasks)]
+            share = torch.from_numpy(inside.sum(axis=1)).to(squares)
+            square = change(number, fold, held).square() @ counted
+            squares[where[number], fold] += share * square.to(squares.dtype)
+            counts[where[number], fold] += share * counted.sum()
         length = (2 * score.divergence * counts / squares.clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()
         steps *= torch.where(squares > 0, length, 0).to(steps.dtype).unsqueeze(-1)
-    totals = np.zeros(members.shape)
-    for task, fold in parts:
-        y, w, counted = (torch.from_numpy(array[held_out[task, fold]]) for array in (labels, weights, times))
-        totals[where[task], task] += (score.per_sample(y * change(task, fold), y, w) @ counted).numpy()
-    sizes = np.bincount(tasks, times, minlength=members.shape[1])
+    totals, sizes = np.zeros(members.shape), np.zeros(members.shape[1])
+    for number, fold, held in parts:
+        block = blocks[number]
+        counted = times[block.rows[held]]
+        offsets = torch.from_numpy(block.offsets[held])
+        gain, loss = score.per_sample(change(number, fold, held).double(), offsets)
+        advantages = block.advantages[:, held] * counted
+        own = gain.numpy() @ advantages.clip(min=0).T - loss.numpy() @ advantages.clip(max=0).T
+        totals[np.ix_(where[number], block.tasks)] += own
+        sizes[block.tasks] += counted.sum()
     per_task = np.where(members, totals / sizes, np.nan)
     subsets = tuple(tuple(np.flatnonzero(inside).tolist()) for inside in members)
     return SubsetScores(subsets, per_task, np.nanmean(per_task, axis=1))

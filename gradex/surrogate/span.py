@@ -6,36 +6,32 @@ loss lies in it, and a ridge draws everything else to 0. With orthonormal column
 matrices of d x d become those of N x N.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from gradex.surrogate.logistic import SubsetLogisticRegression
+from gradex.surrogate.samples import Block
 
 
 class Span:
-    """The samples of n tasks in coordinates of their span, or as they are where they are more than d.
+    """The features in coordinates of their span, or as they are where there are at least d samples.
 
     All is worked out when it is first asked for.
 
     Parameters
     ----------
-    features, labels, weights, tasks, regularization
+    features, blocks, regularization
         As for `SubsetLogisticRegression`.
     """
 
     def __init__(
-        self,
-        features: Float[np.ndarray, "N d"],
-        labels: Float[np.ndarray, " N"],
-        weights: Float[np.ndarray, " N"],
-        tasks: Int[np.ndarray, " N"],
-        regularization: float,
+        self, features: Float[np.ndarray, "N d"], blocks: Sequence[Block], regularization: float
     ) -> None:
-        self._features, self._labels, self._weights, self._tasks = features, labels, weights, tasks
-        self._regularization = regularization
+        self._features, self._blocks, self._regularization = features, blocks, regularization
 
     @property
     def coordinates(self) -> Float[np.ndarray, "N r"]:
@@ -45,9 +41,7 @@ class Span:
     @cached_property
     def regression(self) -> SubsetLogisticRegression:
         """The regressions, on the coordinates."""
-        return SubsetLogisticRegression(
-            self.coordinates, self._labels, self._weights, self._tasks, self._regularization
-        )
+        return SubsetLogisticRegression(self.coordinates, self._blocks, self._regularization)
 
     def lift(self, theta: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m d"]:
         """Give Q u for each row u."""

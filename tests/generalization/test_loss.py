@@ -67,7 +67,10 @@ def test_refuses_settings(arguments: tuple[float, ...], message: str) -> None:
 def transitions(count: int, first: float) -> Transitions:
     observations = np.arange(first, first + 2 * count, dtype=np.float32).reshape(count, 2)
     zeros = np.zeros(count, dtype=np.int64)
-    return Transitions(observations, zeros, np.linspace(0, first, count), zeros, zeros)
+    return Transitions(
+        observations=observations, actions=zeros, advantages=np.linspace(0, first, count), tasks=zeros,
+        episodes=zeros,
+    )  # fmt: skip
 
 
 def test_samples_stack_and_cut() -> None:

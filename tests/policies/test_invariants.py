@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gradex.policies import MLP, Categorical, Gaussian, MultiHead, Network, Policy, SoftModularization, Tape
+from gradex.policies.gradients import gradient_layout, log_prob_gradients
 from gradex.streams import Streams
 from gradex.surrogate import KhatriRaoProjection
-from gradex.surrogate.gradients import gradient_layout, log_prob_gradients
 from tests.oracles import networks as oracle
 from tests.oracles import surrogate as surrogate_oracle
 
@@ -109,7 +109,7 @@ def test_per_sample_gradients_equal_autograd(net: Network, distribution: Categor
 
     # What is built from the factors, without the whole.
     layout = gradient_layout(policy)
-    assert layout == [block.shape for block in gradients.blocks]
+    assert layout == [block.shape for block in gradients.parts]
     for start in range(0, policy.size, 5):
         assert torch.equal(gradients.columns(start, min(start + 7, policy.size)), whole[:, start : start + 7])
     projection = KhatriRaoProjection(layout, 10, seed=0)

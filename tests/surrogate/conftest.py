@@ -30,12 +30,13 @@ def make_transitions(meta: MetaPolicy) -> Callable[[int], Transitions]:
         tasks = np.repeat(np.arange(N_TASKS), PER_TASK)
         advantages = rng.standard_normal(count)
         order = rng.permutation(count)
+        observed, moved = meta.suite.observation_space.shape[0], meta.suite.action_space.shape[0]
         return Transitions(
-            rng.standard_normal((count, meta.suite.observation_space.shape[0]), dtype=np.float32)[order],
-            rng.standard_normal((count, meta.suite.action_space.shape[0]), dtype=np.float32)[order],
-            advantages[order],
-            tasks[order],
-            (np.arange(count) // EPISODE)[order],
+            observations=rng.standard_normal((count, observed), dtype=np.float32)[order],
+            actions=rng.standard_normal((count, moved), dtype=np.float32)[order],
+            advantages=advantages[order],
+            tasks=tasks[order],
+            episodes=(np.arange(count) // EPISODE)[order],
         )
 
     return make

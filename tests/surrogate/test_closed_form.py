@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from gradex.surrogate.closed_form import natural_gradient_affinity
+from gradex.surrogate.samples import Samples
 
 N_TASKS, D, LAMBDA = 3, 5, 0.2
 
@@ -18,6 +19,11 @@ def samples() -> dict[str, np.ndarray]:
     }
 
 
+def affinity(samples: dict[str, np.ndarray], folds: np.ndarray, hessian: np.ndarray, ridge: float):
+    blocks = Samples(samples["labels"] * samples["weights"], samples["tasks"]).blocks()
+    return natural_gradient_affinity(samples["features"], blocks, folds, hessian, ridge)
+
+
 def mean_gradient(samples: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
     weights = samples["labels"][rows] * samples["weights"][rows]
     return 0.5 * (weights[:, None] * samples["features"][rows]).mean(axis=0)
@@ -25,9 +31,7 @@ def mean_gradient(samples: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarra
 
 def test_in_sample_it_is_the_inner_product_of_the_gradients_in_the_inverse_hessian(samples) -> None:
     hessian = np.cov(samples["features"].T)
-    found = natural_gradient_affinity(
-        **samples, folds=np.zeros(90, int), hessian=hessian, regularization=LAMBDA
-    )
+    found = affinity(samples, np.zeros(90, int), hessian, LAMBDA)
     inverse = np.linalg.inv(hessian + LAMBDA * np.eye(D))
     g = np.stack([mean_gradient(samples, samples["tasks"] == task) for task in range(N_TASKS)])
     np.testing.assert_allclose(found, g @ inverse @ g.T, rtol=1e-10)
@@ -35,7 +39,7 @@ def test_in_sample_it_is_the_inner_product_of_the_gradients_in_the_inverse_hessi
 
 def test_held_out_it_never_multiplies_a_sample_with_itself(samples) -> None:
     folds = np.random.default_rng(1).integers(0, 4, 90)
-    found = natural_gradient_affinity(**samples, folds=folds, hessian=np.eye(D), regularization=LAMBDA)
+    found = affinity(samples, folds, np.eye(D), LAMBDA)
     tasks = samples["tasks"]
     expected = np.zeros((N_TASKS, N_TASKS))
     for i in range(N_TASKS):
@@ -60,11 +64,7 @@ def test_held_out_noise_does_not_count_as_length() -> None:
         }
         for count, found in diagonals.items():
             folds = np.arange(90) // N_TASKS % count
-            found.append(
-                np.diag(
-                    natural_gradient_affinity(**samples, folds=folds, hessian=np.eye(D), regularization=1.0)
-                )
-            )
+            found.append(np.diag(affinity(samples, folds, np.eye(D), 1.0)))
     mean = {count: np.mean(found) for count, found in diagonals.items()}
     error = {count: np.std(found) / np.sqrt(600) for count, found in diagonals.items()}
     assert abs(mean[4]) < 5 * error[4]

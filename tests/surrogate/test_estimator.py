@@ -36,28 +36,26 @@ def true_gradients(meta: MetaPolicy, transitions: Transitions) -> np.ndarray:
 
 
 def mean_weights(surrogate: SurrogateEstimator) -> np.ndarray:
-    return np.bincount(surrogate.tasks, surrogate.weights) / np.bincount(surrogate.tasks)
+    samples = surrogate.samples_
+    return np.bincount(samples.tasks, np.abs(samples.advantages)) / np.bincount(samples.tasks)
+
+
+def signed_and_weights(surrogate: SurrogateEstimator) -> tuple[np.ndarray, np.ndarray]:
+    """Give y g̃ and w of every sample."""
+    advantages = surrogate.samples_.advantages
+    signs = np.where(advantages < 0, -1.0, 1.0)
+    return surrogate.features.astype(np.float64) * signs[:, None], np.abs(advantages)
 
 
 # ---------------------------------------------------------------------- what fit learns
-def test_features_are_projected_gradients_and_labels_with_weights_make_the_advantages(
-    meta, transitions, surrogate
-) -> None:
+def test_features_are_projected_gradients_of_the_samples(meta, transitions, surrogate) -> None:
     p, d = len(meta.parameters), 12
     assert (surrogate.features.shape, surrogate.features.dtype) == ((len(transitions), d), np.float32)
     matrix = surrogate.projection_.lift(torch.eye(d, dtype=torch.float64)).numpy().T
     assert matrix.shape == (p, d)
     expected = true_gradients(meta, transitions) @ matrix
     np.testing.assert_allclose(surrogate.features, expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_array_equal(surrogate.labels * surrogate.weights, transitions.advantages)
-    np.testing.assert_array_equal(surrogate.tasks, transitions.tasks)
-    np.testing.assert_array_equal(surrogate.episodes, transitions.episodes)
-
-
-def test_an_advantage_of_zero_is_labelled_plus_one_without_weight(meta, transitions) -> None:
-    transitions.advantages[3] = 0.0
-    surrogate = SurrogateEstimator(projection_dim=12).fit(meta, transitions)
-    assert (surrogate.labels[3], surrogate.weights[3]) == (1.0, 0.0)
+    assert surrogate.samples_ is transitions
 
 
 @pytest.mark.parametrize("projection", ["gaussian", "rademacher", "khatri-rao"])
@@ -85,13 +83,15 @@ def test_without_projection_the_features_are_the_gradients(meta, transitions) ->
 
 def test_fewer_samples_than_parameters_are_fitted_in_their_span(meta, transitions) -> None:
     """What comes out is as if all parameters had been fitted."""
-    few = Transitions(**{name: array[::7] for name, array in vars(transitions).items()})
+    few = replace(
+        transitions, **{name: array[::7] for name, array in vars(transitions).items() if array is not None}
+    )
     surrogate = SurrogateEstimator(projection="none", folds=1, dtype="float64").fit(meta, few)
     p = len(meta.parameters)
     assert len(few) < p and surrogate.features.shape == (len(few), p)
     assert not {"_factors", "regression"} & set(vars(surrogate._span))  # nothing is worked out unasked
     ridge, members = surrogate.regularization_, surrogate._members(SUBSETS)
-    samples = (surrogate.features, surrogate.labels, surrogate.weights, surrogate.tasks)
+    samples = (surrogate.features, few.blocks())
     whole = SubsetLogisticRegression(*samples, ridge)
     everything = np.ones((1, len(few)), dtype=bool)
     expected = whole.solve(members, everything, 1e-10).theta[:, 0]
@@ -137,10 +137,10 @@ def test_solutions_minimise_the_loss_of_the_contract(surrogate) -> None:
     solution = surrogate.solve(SUBSETS)
     assert solution.theta.shape == (len(SUBSETS), 12)
     assert (solution.status == "converged").all() and (solution.kkt_residual <= 1e-6).all()
-    signed = surrogate.features.astype(np.float64) * surrogate.labels[:, None]
+    signed, weights = signed_and_weights(surrogate)
     for subset, theta in zip(SUBSETS, solution.theta, strict=True):
-        rows = np.isin(surrogate.tasks, subset)
-        best = oracle.newton(signed[rows], surrogate.weights[rows], surrogate.regularization_)
+        rows = np.isin(surrogate.samples_.tasks, subset)
+        best = oracle.newton(signed[rows], weights[rows], surrogate.regularization_)
         np.testing.assert_allclose(theta, best, rtol=1e-4, atol=1e-5 * np.abs(best).max())
 
 
@@ -207,23 +207,21 @@ def test_scores_come_from_episodes_that_the_fit_did_not_see(meta, transitions) -
 
 def test_scores_equal_fitting_without_each_fold_of_episodes(surrogate) -> None:
     scores = surrogate.scores(SUBSETS, tolerance=1e-9)
-    signed = surrogate.features.astype(np.float64) * surrogate.labels[:, None]
-    folds = surrogate._folds
-    assert all(len(np.unique(folds[surrogate.episodes == e])) == 1 for e in np.unique(surrogate.episodes))
-    expected = oracle.held_out_loss_scores(
-        SUBSETS, signed, surrogate.weights, surrogate.tasks, folds, surrogate.regularization_
-    )
+    (signed, weights), folds = signed_and_weights(surrogate), surrogate._folds
+    tasks, episodes = surrogate.samples_.tasks, surrogate.samples_.episodes
+    assert all(len(np.unique(folds[episodes == e])) == 1 for e in np.unique(episodes))
+    expected = oracle.held_out_loss_scores(SUBSETS, signed, weights, tasks, folds, surrogate.regularization_)
     np.testing.assert_allclose(scores.per_task, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_one_fold_scores_the_samples_that_were_fitted(meta, transitions) -> None:
     surrogate = SurrogateEstimator(projection_dim=12, folds=1).fit(meta, transitions)
     scores, solution = surrogate.scores(SUBSETS), surrogate.solve(SUBSETS)
-    signed = surrogate.features.astype(np.float64) * surrogate.labels[:, None]
+    signed, weights = signed_and_weights(surrogate)
     for number, subset in enumerate(SUBSETS):
         for task in subset:
-            rows = surrogate.tasks == task
-            loss = oracle.loss(solution.theta[number], signed[rows], surrogate.weights[rows], 0.0)
+            rows = transitions.tasks == task
+            loss = oracle.loss(solution.theta[number], signed[rows], weights[rows], 0.0)
             assert scores.per_task[number, task] == pytest.approx(-loss, abs=1e-5)
 
 
@@ -277,10 +275,9 @@ def test_draws_equal_scoring_samples_that_were_repeated(meta, transitions) -> No
     found = surrogate.score_draws(SUBSETS, 2, seed=4, tolerance=1e-10)
     rng = np.random.default_rng(4)
     for scores in found:
-        times = draw_episodes(surrogate.tasks, surrogate.episodes, rng).astype(int)
-        signed = surrogate.features * surrogate.labels[:, None]
-        repeated = (np.repeat(x, times, axis=0) for x in (signed, surrogate.weights))
-        placed = (np.repeat(x, times) for x in (surrogate.tasks, surrogate._folds))
+        times = draw_episodes(transitions.tasks, transitions.episodes, rng).astype(int)
+        repeated = (np.repeat(x, times, axis=0) for x in signed_and_weights(surrogate))
+        placed = (np.repeat(x, times) for x in (transitions.tasks, surrogate._folds))
         expected = oracle.held_out_loss_scores(SUBSETS, *repeated, *placed, surrogate.regularization_)
         np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-9)
 
@@ -300,12 +297,13 @@ def test_scores_carry_the_draws_that_are_asked_for(surrogate) -> None:
 @pytest.mark.parametrize("score", ["loss", "improvement"])
 def test_a_draw_may_miss_all_episodes_of_a_fold(meta, transitions, score: str) -> None:
     surrogate = SurrogateEstimator(projection_dim=12, folds=3, score=score).fit(meta, transitions)
-    chosen = surrogate.episodes[surrogate.tasks == 3][0]
-    times = np.where(surrogate.tasks == 3, 6.0 * (surrogate.episodes == chosen), 1.0)
+    chosen = transitions.episodes[transitions.tasks == 3][0]
+    times = np.where(transitions.tasks == 3, 6.0 * (transitions.episodes == chosen), 1.0)
     scores = surrogate._score(surrogate._members(SUBSETS), 1e-6, times)
     assert np.isfinite(scores.score).all()
     # Nothing is left to fit task 3 alone, and no step loses log 2 at weight 1.
-    no_step = np.average(surrogate.weights, weights=times * (surrogate.tasks == 3)) * np.log(2)
+    weights = times * (transitions.tasks == 3)
+    no_step = np.average(np.abs(transitions.advantages), weights=weights) * np.log(2)
     expected = -no_step if score == "loss" else 0.0
     assert scores.score[SUBSETS.index((3,))] == pytest.approx(expected, rel=1e-12)
 
@@ -320,7 +318,10 @@ def test_standard_errors_are_those_of_fresh_episodes(meta, transitions) -> None:
         observations = np.repeat(rng.standard_normal((150, transitions.observations.shape[1])), 4, axis=0)
         actions = np.repeat(common[:, :2], 4, axis=0).astype(np.float32)
         advantages = np.repeat(common[:, 2] + common[:, 0], 4)
-        made = Transitions(observations.astype(np.float32), actions, advantages, tasks, episodes)
+        made = Transitions(
+            observations=observations.astype(np.float32), actions=actions, advantages=advantages,
+            tasks=tasks, episodes=episodes,
+        )  # fmt: skip
         return SurrogateEstimator(projection_dim=12, folds=3, regularization=10.0).fit(meta, made)
 
     estimators = [fresh() for _ in range(40)]
@@ -431,7 +432,7 @@ def _with(transitions: Transitions, name: str, place: int, value: float) -> Tran
         (
             lambda t: replace(t, tasks=np.minimum(t.tasks, 3)),
             {},
-            "task 4 has no transitions: collect some in every task",
+            "task 4 has no samples: collect some in every task",
         ),
         (
             lambda t: replace(t, advantages=0 * t.advantages),
@@ -486,5 +487,12 @@ def test_says_so_when_it_is_not_fitted(meta: MetaPolicy) -> None:
     ):
         with pytest.raises(NotFittedError, match="this SurrogateEstimator is not fitted: call fit"):
             use()
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_refuses_what_is_no_model_that_is_fitted(meta: MetaPolicy, transitions: Transitions) -> None:
+    surrogate = SurrogateEstimator()
     with pytest.raises(NotFittedError, match="MetaPolicy"):
         surrogate.fit(MetaPolicy(meta.suite, learner=PPO()))
+    with pytest.raises(TypeError, match="model is 3: give a MetaPolicy, ModuleGradients"):
+        surrogate.fit(3, transitions)

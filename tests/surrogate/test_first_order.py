@@ -1,6 +1,10 @@
+from types import SimpleNamespace
+
+import numpy as np
 import torch
 
 from gradex.policies import MLP, Categorical, Gaussian, Policy
+from gradex.policies.gradients import PolicyGradients
 from gradex.streams import Streams
 from gradex.surrogate.first_order import first_order_error
 from tests.oracles import surrogate as oracle
@@ -19,13 +23,19 @@ def setting(policy: Policy):
     return policy, parameters, directions, observations, torch.zeros(9, dtype=torch.int64), actions
 
 
+def errors(policy, theta, directions, distances, observations, tasks, actions):
+    samples = SimpleNamespace(observations=observations.numpy(), tasks=tasks.numpy(), actions=actions.numpy())
+    model = PolicyGradients(policy, theta)
+    return first_order_error(model, directions, distances, samples, np.arange(len(tasks)))
+
+
 def test_equals_the_definition_with_gradients_sample_by_sample() -> None:
     for distribution in (Categorical(2), Gaussian(2)):
         policy, theta, directions, observations, tasks, actions = setting(
             Policy(MLP(3, 2, layers=3, width=6, gain=1.0), distribution)
         )
         distances = torch.tensor([0.01, 0.3], dtype=torch.float64)
-        error = first_order_error(policy, theta, directions, distances, observations, tasks, actions)
+        error = errors(policy, theta, directions, distances, observations, tasks, actions)
         gradients = oracle.log_prob_gradients(policy, theta, observations, tasks, actions)
 
         def log_prob(parameters, policy=policy, batch=(observations, tasks, actions)):
@@ -47,7 +57,7 @@ def test_the_share_of_the_change_that_is_missed_grows_with_the_square_of_a_small
     policy, theta, directions, *batch = setting(
         Policy(MLP(3, 2, layers=3, width=6, gain=1.0), Categorical(2))
     )
-    error = first_order_error(policy, theta, directions, distances, *batch)
+    error = errors(policy, theta, directions, distances, *batch)
     ratio = error.relative_to_change[:, 1] / error.relative_to_change[:, 0]
     torch.testing.assert_close(ratio, torch.full((2,), 4.0, dtype=torch.float64), rtol=0.01, atol=0)
 
@@ -62,5 +72,5 @@ def test_log_pi_that_is_linear_in_theta_leaves_no_error() -> None:
     directions[:, :-2] = 0
     distances = torch.tensor([0.1, 1.0], dtype=torch.float64)
     actions = torch.zeros(9, 2, dtype=torch.float64)
-    error = first_order_error(policy, theta, directions, distances, observations, tasks, actions)
+    error = errors(policy, theta, directions, distances, observations, tasks, actions)
     assert (error.relative_to_change < 1e-20).all()

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from gradex.policies import MLP, Categorical, Gaussian, Network, Policy
+from gradex.policies.gradients import gradient_layout, log_prob_gradients
 from gradex.streams import Streams
-from gradex.surrogate.gradients import Affine, Dense, FactoredGradients, gradient_layout, log_prob_gradients
+from gradex.surrogate.gradients import Affine, Dense, FactoredGradients
 from tests.oracles import surrogate as oracle
 
 N = 7
@@ -108,16 +109,16 @@ def test_refuses_a_layer_that_is_not_on_the_tape() -> None:
         log_prob_gradients(policy, torch.ones(6), torch.ones(2, 3), *torch.zeros(2, 2, dtype=torch.int64))
 
 
-def test_layout_is_that_of_the_blocks(case) -> None:
-    blocks = log_prob_gradients(*case).blocks
-    assert gradient_layout(case[0]) == [block.shape for block in blocks]
+def test_layout_is_that_of_the_parts(case) -> None:
+    parts = log_prob_gradients(*case).parts
+    assert gradient_layout(case[0]) == [part.shape for part in parts]
 
 
 def test_contracts_as_the_whole_matrices_do(case) -> None:
     generator = torch.Generator().manual_seed(0)
     gradients = log_prob_gradients(*case)
-    pieces = gradients.dense().split([block.width for block in gradients.blocks], dim=1)
-    for block, piece in zip(gradients.blocks, pieces, strict=True):
+    pieces = gradients.dense().split([block.width for block in gradients.parts], dim=1)
+    for block, piece in zip(gradients.parts, pieces, strict=True):
         left, right = (torch.randn(size, 6, generator=generator, dtype=torch.float64) for size in block.shape)
         expected = torch.einsum("nrc,rk,ck->nk", piece.unflatten(1, block.shape), left, right)
         torch.testing.assert_close(block.contract(left, right), expected, rtol=1e-11, atol=1e-12)

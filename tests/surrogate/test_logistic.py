@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from gradex.surrogate import logistic
 from gradex.surrogate.logistic import SubsetLogisticRegression
+from gradex.surrogate.samples import Samples
 from tests.oracles import surrogate as oracle
 
 N_TASKS, D, LAMBDA = 5, 9, 0.01
@@ -29,6 +30,11 @@ def members() -> np.ndarray:
     return np.array([[task in subset for task in range(N_TASKS)] for subset in subsets])
 
 
+def regression(samples: dict[str, np.ndarray], regularization: float) -> SubsetLogisticRegression:
+    blocks = Samples(samples["labels"] * samples["weights"], samples["tasks"]).blocks()
+    return SubsetLogisticRegression(samples["features"], blocks, regularization)
+
+
 def everything(samples: dict[str, np.ndarray]) -> np.ndarray:
     return np.ones((1, len(samples["tasks"])), dtype=bool)
 
@@ -40,9 +46,7 @@ def of_subset(samples: dict[str, np.ndarray], inside: np.ndarray) -> tuple[np.nd
 
 @pytest.mark.parametrize("regularization", [1.0, LAMBDA, 1e-5])
 def test_every_subset_has_the_minimiser_that_newton_finds(samples, members, regularization: float) -> None:
-    solution = SubsetLogisticRegression(**samples, regularization=regularization).solve(
-        members, everything(samples), 1e-11
-    )
+    solution = regression(samples, regularization).solve(members, everything(samples), 1e-11)
     assert (solution.status == "converged").all()
     for inside, theta in zip(members, solution.theta[:, 0], strict=True):
         best = oracle.newton(*of_subset(samples, inside), regularization)
@@ -50,9 +54,7 @@ def test_every_subset_has_the_minimiser_that_newton_finds(samples, members, regu
 
 
 def test_every_subset_has_the_minimiser_that_scikit_learn_finds(samples, members) -> None:
-    solution = SubsetLogisticRegression(**samples, regularization=LAMBDA).solve(
-        members, everything(samples), 1e-10
-    )
+    solution = regression(samples, LAMBDA).solve(members, everything(samples), 1e-10)
     for inside, theta in zip(members[::4], solution.theta[::4, 0], strict=True):
         rows = inside[samples["tasks"]]
         # scikit-learn minimises C Σ w log(1 + exp(-z)) + |θ|²/2.
@@ -67,9 +69,7 @@ def test_every_subset_has_the_minimiser_that_scikit_learn_finds(samples, members
 def test_reported_residual_is_the_true_one_and_below_the_tolerance(
     samples, members, tolerance: float
 ) -> None:
-    solution = SubsetLogisticRegression(**samples, regularization=LAMBDA).solve(
-        members, everything(samples), tolerance
-    )
+    solution = regression(samples, LAMBDA).solve(members, everything(samples), tolerance)
     assert (solution.kkt_residual <= tolerance).all()
     rounding = 1e-5 if tolerance >= 1e-5 else 1e-12
     for inside, theta, residual in zip(
@@ -85,10 +85,10 @@ def test_reported_residual_is_the_true_one_and_below_the_tolerance(
 def test_every_step_decreases_the_loss(samples, members) -> None:
     # Large features make the curvature vary along a step, where Newton's step would overshoot.
     samples["features"] = 30 * samples["features"]
-    regression = SubsetLogisticRegression(**samples, regularization=1e-3)
+    fitted = regression(samples, 1e-3)
     losses = []
     for iterations in range(30):
-        theta = regression.solve(members, everything(samples), 1e-13, iterations).theta[:, 0]
+        theta = fitted.solve(members, everything(samples), 1e-13, iterations).theta[:, 0]
         each = zip(members, theta, strict=True)
         losses.append([oracle.loss(x, *of_subset(samples, inside), 1e-3) for inside, x in each])
     change = np.diff(losses, axis=0)
@@ -97,9 +97,7 @@ def test_every_step_decreases_the_loss(samples, members) -> None:
 
 
 def test_says_when_the_iterations_did_not_suffice(samples, members) -> None:
-    solution = SubsetLogisticRegression(**samples, regularization=1e-4).solve(
-        members, everything(samples), 1e-12, 2
-    )
+    solution = regression(samples, 1e-4).solve(members, everything(samples), 1e-12, 2)
     assert set(solution.status.ravel()) == {"iteration limit"}
     assert (solution.iterations == 2).all()
     assert (solution.kkt_residual > 1e-12).all()
@@ -108,7 +106,7 @@ def test_says_when_the_iterations_did_not_suffice(samples, members) -> None:
 def test_a_fold_fits_its_own_samples_only(samples, members) -> None:
     fold = np.arange(len(samples["tasks"])) % 3
     fitted = fold != np.arange(3)[:, None]
-    solution = SubsetLogisticRegression(**samples, regularization=LAMBDA).solve(members, fitted, 1e-11)
+    solution = regression(samples, LAMBDA).solve(members, fitted, 1e-11)
     assert solution.theta.shape == (len(members), 3, D)
     for number in range(3):
         for inside, theta in zip(members, solution.theta[:, number], strict=True):
@@ -119,13 +117,13 @@ def test_a_fold_fits_its_own_samples_only(samples, members) -> None:
 
 
 def test_a_subset_does_not_depend_on_its_company(samples, members, monkeypatch: pytest.MonkeyPatch) -> None:
-    regression = SubsetLogisticRegression(**samples, regularization=LAMBDA)
-    together = regression.solve(members, everything(samples), 1e-10)
-    alone = regression.solve(members[7:8], everything(samples), 1e-10)
+    fitted = regression(samples, LAMBDA)
+    together = fitted.solve(members, everything(samples), 1e-10)
+    alone = fitted.solve(members[7:8], everything(samples), 1e-10)
     np.testing.assert_allclose(alone.theta[0], together.theta[7], rtol=1e-7, atol=1e-9)
     assert abs(alone.iterations[0] - together.iterations[7]) <= 1  # rounding decides about the last
     monkeypatch.setattr(logistic, "_CHUNK", 1)  # one subset at a time
-    chunked = regression.solve(members, everything(samples), 1e-10)
+    chunked = fitted.solve(members, everything(samples), 1e-10)
     np.testing.assert_allclose(chunked.theta, together.theta, rtol=1e-7, atol=1e-9)
 
 
@@ -133,9 +131,7 @@ def test_single_precision_samples_are_fitted_in_double_precision_where_the_toler
     samples, members
 ) -> None:
     samples["features"] = samples["features"].astype(np.float32)
-    solution = SubsetLogisticRegression(**samples, regularization=LAMBDA).solve(
-        members, everything(samples), 1e-10
-    )
+    solution = regression(samples, LAMBDA).solve(members, everything(samples), 1e-10)
     assert (solution.status == "converged").all()
     samples["features"] = samples["features"].astype(np.float64)
     best = oracle.newton(*of_subset(samples, members[-1]), LAMBDA)
@@ -144,17 +140,13 @@ def test_single_precision_samples_are_fitted_in_double_precision_where_the_toler
 
 def test_separable_samples_converge(samples, members) -> None:
     samples["labels"] = np.where(samples["features"][:, -1] > 0, 1.0, -1.0)
-    solution = SubsetLogisticRegression(**samples, regularization=1e-6).solve(
-        members, everything(samples), 1e-4
-    )
+    solution = regression(samples, 1e-6).solve(members, everything(samples), 1e-4)
     assert (solution.status == "converged").all()
 
 
 def test_tasks_without_weight_stay_where_they_are(samples, members) -> None:
     samples["weights"] = np.where(samples["tasks"] == 2, 0.0, samples["weights"])
-    solution = SubsetLogisticRegression(**samples, regularization=LAMBDA).solve(
-        members, everything(samples), 1e-6
-    )
+    solution = regression(samples, LAMBDA).solve(members, everything(samples), 1e-6)
     alone = np.flatnonzero((members == (np.arange(N_TASKS) == 2)).all(axis=1))[0]
     assert (solution.theta[alone] == 0).all()
     assert solution.kkt_residual[alone] == 0 and solution.iterations[alone] == 0
@@ -164,12 +156,12 @@ def test_tasks_without_weight_stay_where_they_are(samples, members) -> None:
 def test_refuses_a_regularization_that_rounding_loses(samples, members) -> None:
     samples["features"][:, 1] = samples["features"][:, 0]
     samples["features"] *= 1e6
-    regression = SubsetLogisticRegression(**samples, regularization=1e-30)
+    fitted = regression(samples, 1e-30)
     with pytest.raises(ValueError, match="regularization 1e-30 is lost in rounding: choose a larger one"):
-        regression.solve(members, everything(samples), 1e-6)
+        fitted.solve(members, everything(samples), 1e-6)
 
 
 def test_draws_no_random_numbers(samples, members) -> None:
     before = torch.random.get_rng_state()
-    SubsetLogisticRegression(**samples, regularization=LAMBDA).solve(members, everything(samples), 1e-6)
+    regression(samples, LAMBDA).solve(members, everything(samples), 1e-6)
     assert torch.equal(torch.random.get_rng_state(), before)

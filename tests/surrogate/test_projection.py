@@ -93,7 +93,7 @@ def test_inner_products_survive_on_average_with_the_stated_spread(name: str) -> 
 
 def khatri_rao_variance() -> torch.Tensor:
     """d Var(g̃·h̃) of each pair of samples, from the fourth moments of sums of signs."""
-    affine, dense = gradients().blocks
+    affine, dense = gradients().parts
     a = torch.cat([affine.inputs, torch.ones(N, 1, dtype=torch.float64)], dim=1)
     b = affine.sensitivities
     factors = [(a, b), (torch.ones(N, 1, dtype=torch.float64), dense.values)]
@@ -112,7 +112,7 @@ def khatri_rao_variance() -> torch.Tensor:
 
 
 def test_khatri_rao_spread_is_as_the_docstring_says() -> None:
-    affine, dense = gradients().blocks
+    affine, dense = gradients().parts
     a2 = torch.cat([affine.inputs, torch.ones(N, 1, dtype=torch.float64)], dim=1).square()
     pairs = [(a2, affine.sensitivities.square()), (torch.ones(N, 1, dtype=torch.float64), dense.values**2)]
     expected = 2 * gradients().dense().square().sum(dim=1) ** 2

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradex.surrogate.logistic import SubsetLogisticRegression
+from gradex.surrogate.samples import Block, Samples
 from gradex.surrogate.scores import SCORES, Improvement, NegativeLoss, Score, score_subsets
 from tests.oracles import surrogate as oracle
 
@@ -14,40 +15,35 @@ DOUBLE = torch.float64
 
 
 @pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
-@given(labels=st.lists(st.sampled_from([-1.0, 1.0]), min_size=4, max_size=4), margin=st.floats(0.01, 3))
-def test_every_score_gains_over_no_step_by_the_sign_of_the_margin(
-    score: Score, labels: list[float], margin: float
-) -> None:
-    y, w = torch.tensor(labels, dtype=DOUBLE), torch.tensor([0.0, 0.5, 1.0, 3.0], dtype=DOUBLE)
-    margins = torch.tensor([-margin, 0.0, margin], dtype=DOUBLE)[:, None].expand(3, 4)
-    worse, same, better = score.per_sample(margins, y, w)
-    assert (worse[1:] < same[1:]).all() and (better[1:] > same[1:]).all()
-    assert worse[0] == same[0] == better[0] == 0  # no weight
+@given(change=st.floats(0.01, 3), offset=st.floats(-2, 2))
+def test_every_score_rises_with_what_serves_a_sample(score: Score, change: float, offset: float) -> None:
+    changes = torch.tensor([-change, 0.0, change], dtype=DOUBLE)
+    gain, loss = score.per_sample(changes, torch.tensor(offset, dtype=DOUBLE))
+    # Clipping holds back what is gained, not what is lost.
+    assert gain[0] < gain[1] < gain[2] and loss[0] > loss[1] > loss[2]
 
 
 def test_negative_loss_is_that_of_eq_3() -> None:
-    margins = torch.linspace(-4, 4, 9, dtype=DOUBLE)
-    weights = torch.full((9,), 2.0, dtype=DOUBLE)
-    expected = -2 * np.log1p(np.exp(-margins.numpy()))
-    np.testing.assert_allclose(
-        NegativeLoss().per_sample(margins, torch.ones_like(margins), weights), expected
-    )
+    change, offsets = torch.linspace(-4, 4, 9, dtype=DOUBLE), torch.linspace(1, -1, 9, dtype=DOUBLE)
+    margins = (change + offsets).numpy()
+    gain, loss = NegativeLoss().per_sample(change, offsets)
+    np.testing.assert_allclose(gain, -np.log1p(np.exp(-margins)))
+    np.testing.assert_allclose(loss, -np.log1p(np.exp(margins)))
 
 
 def test_improvement_is_the_clipped_objective() -> None:
     rng = np.random.default_rng(0)
     advantages, change = rng.standard_normal(50), rng.standard_normal(50)
-    labels = np.sign(advantages)
     ratio = np.exp(change)
     expected = np.minimum(ratio * advantages, np.clip(ratio, 0.7, 1.3) * advantages) - advantages
-    tensors = (torch.from_numpy(x) for x in (labels * change, labels, np.abs(advantages)))
-    np.testing.assert_allclose(Improvement(clip=0.3).per_sample(*tensors), expected, atol=1e-14)
+    gain, loss = Improvement(clip=0.3).per_sample(torch.from_numpy(change), torch.zeros(50))
+    found = gain.numpy() * advantages.clip(min=0) - loss.numpy() * advantages.clip(max=0)
+    np.testing.assert_allclose(found, expected, atol=1e-14)
 
 
 def test_improvement_stays_finite() -> None:
-    margins = torch.tensor([1e4, -1e4])
-    assert torch.isfinite(Improvement().per_sample(margins, torch.ones(2), torch.ones(2))).all()
-    assert torch.isfinite(Improvement().per_sample(margins, -torch.ones(2), torch.ones(2))).all()
+    for found in Improvement().per_sample(torch.tensor([1e4, -1e4]), torch.zeros(2)):
+        assert torch.isfinite(found).all()
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0, -0.2])
@@ -78,11 +74,16 @@ def samples() -> dict[str, np.ndarray]:
     }
 
 
+def blocks(samples: dict[str, np.ndarray]) -> list[Block]:
+    return Samples(samples["labels"] * samples["weights"], samples["tasks"]).blocks()
+
+
 def held_out(samples: dict[str, np.ndarray], folds: np.ndarray):
     members = np.array([[task in subset for task in range(4)] for subset in SUBSETS])
     fitted = folds != np.arange(3)[:, None]
-    solution = SubsetLogisticRegression(**samples, regularization=0.01).solve(members, fitted, 1e-12)
-    return score_subsets(NegativeLoss(), members, solution.theta, **samples, folds=folds)
+    regression = SubsetLogisticRegression(samples["features"], blocks(samples), 0.01)
+    solution = regression.solve(members, fitted, 1e-12)
+    return score_subsets(NegativeLoss(), members, solution.theta, samples["features"], blocks(samples), folds)
 
 
 def test_equal_fitting_and_scoring_fold_by_fold(samples) -> None:
@@ -101,8 +102,8 @@ class Change(Score):
 
     divergence: float | None
 
-    def per_sample(self, margins, labels, weights):  # type: ignore[no-untyped-def]
-        return margins.square()
+    def per_sample(self, change, offsets):  # type: ignore[no-untyped-def]
+        return change.square(), change.square()
 
 
 def test_a_divergence_fixes_the_length_of_the_steps_and_keeps_their_direction(samples) -> None:
@@ -110,9 +111,11 @@ def test_a_divergence_fixes_the_length_of_the_steps_and_keeps_their_direction(sa
     members = np.array([[task in subset for task in range(4)] for subset in SUBSETS])
     theta = np.random.default_rng(1).standard_normal((len(SUBSETS), 3, 6))
     theta[2] = 0.0
-    free = score_subsets(Change(None), members, theta, **samples, folds=folds).per_task
-    fixed = score_subsets(Change(0.02), members, theta, **samples, folds=folds).per_task
-    longer = score_subsets(Change(0.02), members, 5 * theta, **samples, folds=folds).per_task
+    samples["weights"] = np.ones(200)
+    own = (samples["features"], blocks(samples), folds)
+    free = score_subsets(Change(None), members, theta, *own).per_task
+    fixed = score_subsets(Change(0.02), members, theta, *own).per_task
+    longer = score_subsets(Change(0.02), members, 5 * theta, *own).per_task
     np.testing.assert_allclose(longer, fixed, rtol=1e-5)
     sizes = np.bincount(samples["tasks"])
     for inside, before, after, number in zip(members, free, fixed, range(4), strict=True):
@@ -125,7 +128,8 @@ def test_a_divergence_counts_the_samples_that_are_scored(samples) -> None:
     # One fold, one subset: the scaled margins are known.
     theta = np.random.default_rng(1).standard_normal((1, 1, 6))
     members, folds = np.array([[True, False, True, False]]), np.zeros(200, dtype=int)
-    found = score_subsets(NegativeLoss(divergence=0.3), members, theta, **samples, folds=folds)
+    score, own = NegativeLoss(divergence=0.3), (samples["features"], blocks(samples), folds)
+    found = score_subsets(score, members, theta, *own)
     rows = np.isin(samples["tasks"], [0, 2])
     change = samples["features"] @ theta[0, 0]
     change *= np.sqrt(2 * 0.3 / np.mean(change[rows] ** 2))

@@ -1,0 +1,131 @@
+"""What the surrogate needs of data: which tasks a sample serves, and its advantage in each of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples that serve the same tasks.
+
+    Attributes
+    ----------
+    tasks : int array [n_b]
+    rows : int array [N_b]
+        Places of the samples among all of them.
+    advantages : float array [n_b, N_b]
+    offsets : float array [N_b]
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.surrogate import Samples
+    >>> first, second = Samples(np.array([0.5, -0.5, 1.0]), tasks=np.array([1, 0, 1])).blocks()
+    >>> second.rows
+    array([0, 2])
+    """
+
+    tasks: Int[np.ndarray, " n_b"]
+    rows: Int[np.ndarray, " N_b"]
+    advantages: Float[np.ndarray, "n_b N_b"]
+    offsets: Float[np.ndarray, " N_b"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples with their advantages: each of one task, or all of them of every task.
+
+    Attributes
+    ----------
+    advantages : float array [N] or [n, N]
+        [N]: sample t belongs to task `tasks[t]`. [n, N]: every sample serves all of n tasks, whose dynamics
+        are the same and whose rewards differ; such samples need a policy that does not see the task.
+    tasks : int array [N], optional
+        Only where advantages are [N]; without, there is one task.
+    episodes : int array [N], optional
+        Which episode a sample belongs to: what is held out or drawn again together. By default each sample
+        is an episode of its own.
+    offsets : float array [N], optional
+        z₀: the margin of a sample at θ*, 0 by default. The loss is |Â| log(1 + exp(-sign(Â) (z₀ + g·Δθ))), so
+        that a Bradley-Terry or DPO loss is one of Â = 1 with the log-odds of the model as offsets.
+
+    Examples
+    --------
+    Two samples of each of two tasks, and three that serve both:
+
+    >>> import numpy as np
+    >>> from gradex.surrogate import Samples
+    >>> len(Samples(np.array([0.5, -0.5, 1.0, -1.0]), tasks=np.array([0, 0, 1, 1])))
+    4
+    >>> Samples(np.array([[0.5, -0.5, 0.0], [1.0, 0.0, -1.0]])).n
+    2
+    """
+
+    advantages: Float[np.ndarray, " N"] | Float[np.ndarray, "n N"]
+    tasks: Int[np.ndarray, " N"] | None = None
+    episodes: Int[np.ndarray, " N"] | None = None
+    offsets: Float[np.ndarray, " N"] | None = None
+
+    def __len__(self) -> int:
+        return int(self.advantages.shape[-1])
+
+    @property
+    def n(self) -> int:
+        """Number of tasks."""
+        if self.advantages.ndim == 2:
+            return len(self.advantages)
+        return 1 if self.tasks is None or len(self) == 0 else int(self.tasks.max()) + 1
+
+    def blocks(self) -> list[Block]:
+        """Arrange the samples by the tasks that they serve.
+
+        Raises
+        ------
+        ValueError
+            If arrays do not fit together, an advantage or an offset is not finite, or a task has no sample.
+        """
+        self._check()
+        advantages = np.atleast_2d(np.asarray(self.advantages, dtype=np.float64))
+        offsets = np.zeros(len(self)) if self.offsets is None else np.asarray(self.offsets, dtype=np.float64)
+        if self.tasks is None:
+            return [Block(np.arange(self.n), np.arange(len(self)), advantages, offsets)]
+        owned = [np.flatnonzero(self.tasks == task) for task in range(self.n)]
+        return [
+            Block(np.array([task]), rows, advantages[:, rows], offsets[rows])
+            for task, rows in enumerate(owned)
+        ]
+
+    def _check(self) -> None:
+        if self.advantages.ndim not in (1, 2) or len(self) == 0:
+            raise ValueError(
+                f"advantages have the shape {self.advantages.shape}: give [N], or [n, N] for samples that "
+                "serve all n tasks, with N at least 1"
+            )
+        if self.advantages.ndim == 2 and self.tasks is not None:
+            raise ValueError("advantages [n, N] serve all tasks: give no tasks, or advantages [N]")
+        for name, array in vars(self).items():
+            if name != "advantages" and array is not None and len(array) != len(self):
+                raise ValueError(f"{len(self)} samples have {len(array)} {name}: give one entry per sample")
+        wrong = np.count_nonzero(~np.isfinite(self.advantages))
+        if wrong:
+            raise ValueError(f"{wrong} advantages are not finite: check the rewards and the critic")
+        if self.offsets is not None and not np.isfinite(self.offsets).all():
+            raise ValueError(f"{np.count_nonzero(~np.isfinite(self.offsets))} offsets are not finite")
+        if self.tasks is None:
+            return
+        if self.tasks.min() < 0:
+            raise ValueError(f"a task has the number {self.tasks.min()}: number tasks from 0 on")
+        missing = np.flatnonzero(np.bincount(self.tasks, minlength=self.n) == 0)
+        if len(missing):
+            raise ValueError(f"task {missing[0]} has no samples: collect some in every task of the suite")
+
+
+def block_of_rows(blocks: Sequence[Block]) -> Int[np.ndarray, " N"]:
+    """Give the number of each sample's block."""
+    owner = np.empty(sum(len(block.rows) for block in blocks), dtype=np.int64)
+    for number, block in enumerate(blocks):
+        owner[block.rows] = number
+    return owner
