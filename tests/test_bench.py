@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gradex import bench
-from gradex.bench import derivatives, features, ground_truth, logistic, ppo, reaching, sac, timing, trace
+from gradex.bench import features, ground_truth, logistic, ppo, reaching, sac, timing, trace
 from gradex.learners import PPO, ActorCritic
 from gradex.learners.recipes import Recipe
 from gradex.tasks import TaskSuite
@@ -67,25 +67,6 @@ def test_ppo_is_compared_on_meta_world(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.setting.str.contains("only collecting").tolist() == [False, False, True, True]
     monkeypatch.setattr(ppo, "installed", lambda: False)
     assert len(bench.run("ppo")) == 0
-
-
-# Dynamo looks at `.grad` of every tensor it meets.
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.parametrize("compiler", [True, False])
-def test_derivatives_are_compared_with_and_without_a_compiler(
-    monkeypatch: pytest.MonkeyPatch, compiler: bool
-) -> None:
-    monkeypatch.setattr(derivatives, "_ARCHITECTURES", ("paco",))
-    for name, value in {"_WIDTH": 8, "_CRITICS": (8,), "_REPEATS": 1, "_TIMES": 1}.items():
-        monkeypatch.setattr(derivatives, name, value)
-    if compiler:
-        monkeypatch.setattr(derivatives, "_BACKEND", "eager")  # needs none
-    else:
-        monkeypatch.setattr(derivatives, "_compiler", lambda: None)
-    table = bench.run("derivatives")
-    assert list(table.columns) == COLUMNS and len(table) == (4 if compiler else 2)
-    assert table.peer.str.contains("compile").any() == compiler
-    np.testing.assert_allclose(table.ratio, table.peer_value / table.gradex)
 
 
 def test_both_engines_show_the_same_task() -> None:

@@ -7,12 +7,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from gradex.bench import clustering, derivatives, features, ground_truth, logistic, ppo, sac, trace
+from gradex.bench import clustering, features, ground_truth, logistic, ppo, sac, trace
 
 PARTS: dict[str, Callable[[], Iterator[dict[str, object]]]] = {
     "ppo": ppo.rows,
     "sac": sac.rows,
-    "derivatives": derivatives.rows,
     "features": features.rows,
     "logistic": logistic.rows,
     "clustering": clustering.rows,
