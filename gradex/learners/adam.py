@@ -50,7 +50,10 @@ class Adam:
 
     def descend(self, losses: Float[Tensor, " policies"]) -> None:
         """Move every row against the gradient of its own loss."""
-        (gradient,) = torch.autograd.grad(losses.sum(), self.parameters)
+        self.step(torch.autograd.grad(losses.sum(), self.parameters)[0])
+
+    def step(self, gradient: Float[Tensor, "policies parameters"]) -> None:
+        """Move every row against a gradient that is already known."""
         if self._max_norm is not None:
             norm = gradient.norm(dim=1, keepdim=True)
             gradient = gradient * (self._max_norm / (norm + 1e-6)).clamp(max=1.0)

@@ -164,8 +164,9 @@ class SoftUpdates:
     def _improve_temperatures(self, log_density: Float[Tensor, "policies batch"]) -> None:
         """Move each task's temperature until its entropy is the wanted one (Eq. 18, by log α)."""
         excess = (log_density + self._target_entropy).unflatten(1, (self.tasks, -1)).mean(dim=2)
-        log_temperature = self._log_temperature.parameters.gather(1, self._subsets)
-        self._log_temperature.descend(-(log_temperature * excess).sum(dim=1))
+        # The loss is - log α times the excess: its gradient needs no graph.
+        gradient = torch.zeros_like(self._log_temperature.rows).scatter_(1, self._subsets, -excess)
+        self._log_temperature.step(gradient)
 
     def _drawn(
         self,
