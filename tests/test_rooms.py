@@ -22,6 +22,12 @@ APART, JOINED = "affinity", "grouping"
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
 GROUND, PLAIN = "surrogate", {"settings", "threads", "estimator"}
 
+#: What a release of torch may take away without a word, and what tells processors apart.
+UNSTABLE = ("torch._", "torch.ops", "torch.cpu.get_capabilities")
+
+#: The only module that sets the number of threads: it puts it back.
+THREADS = ROOT / "gradex" / "threads.py"
+
 #: What a user runs in a shell may print.
 COMMANDS = (ROOT / "gradex" / "cli.py", ROOT / "analysis" / "__main__.py")
 
@@ -89,6 +95,15 @@ def offences(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(ROOT)} imports random"
 
 
+def uses_of_torch(path: Path) -> Iterator[str]:
+    """Give uses of torch that would break with a release, or outlast a call."""
+    tree = ast.parse(path.read_text())
+    names = {dotted(node) for node in ast.walk(tree)} | set(imported(tree))
+    for name in sorted(names):
+        if name.startswith(UNSTABLE) or (name.endswith("set_num_threads") and path != THREADS):
+            yield f"{path.relative_to(ROOT)} uses {name}"
+
+
 @pytest.mark.parametrize("path", files("gradex"), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_room_imports_from_the_rooms_above_it(path: Path) -> None:
     names = set(imported(ast.parse(path.read_text())))
@@ -125,4 +140,20 @@ def test_the_reader_of_offences_sees_them(tmp_path: Path) -> None:
     assert found == [
         "asserts", "imports random", "prints", "uses np.random.normal", "uses np.random.seed",
         "uses torch.manual_seed",
+    ]  # fmt: skip
+
+
+def test_torch_is_used_by_its_public_names_and_left_as_it_was(tmp_path: Path) -> None:
+    assert [use for path in files("gradex") for use in uses_of_torch(path)] == []
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        "import torch._dynamo\nfrom torch._inductor import utils\ntorch.ops.aten.tanh\ntorch.nn.Tanh\n"
+        "torch.cpu.get_capabilities()\ntorch.set_num_threads(1)\ntorch._C\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "ROOT", tmp_path)
+        found = [use.partition(" uses ")[2] for use in uses_of_torch(bad)]
+    assert found == [
+        "torch._C", "torch._dynamo", "torch._inductor.utils", "torch.cpu.get_capabilities", "torch.ops",
+        "torch.ops.aten", "torch.ops.aten.tanh", "torch.set_num_threads",
     ]  # fmt: skip

@@ -1,63 +1,79 @@
-"""Adam on rows: every policy of a stack has its own moments and learning rate (Kingma and Ba 2015)."""
+"""Descent on the rows of a stack by Adam (Kingma and Ba 2015)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.adam import adam
+
+#: Decays of the means of the gradient and of its square.
+_DECAYS = 0.9, 0.999
 
 
-@dataclass
 class Adam:
-    """`torch.optim.Adam` takes one learning rate per tensor; a stack needs one per row.
+    """A matrix of parameters, one row per policy, that moves down the losses of its rows.
+
+    `torch.optim.Adam` takes the same steps. Its function is called here because the class loads torch's
+    compiler, which takes longer than many a training of ours, and keeps its moments out of sight.
+
+    Parameters
+    ----------
+    start : Tensor [policies, parameters]
+        Is copied.
+    learning_rate : float
+        The same for all rows; may be changed between steps.
+    epsilon : float
+    max_norm : float, optional
+        The gradient of each row is scaled down to this norm.
 
     Attributes
     ----------
     parameters : Tensor [policies, parameters]
-        Updated in place.
+        What losses are computed from. It moves in place.
+    rows : Tensor [policies, parameters]
+        The same memory, for whatever takes no derivatives.
     """
 
-    parameters: Float[Tensor, "policies parameters"]
-    decays: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-5
-    _mean: Tensor = field(init=False)
-    _square: Tensor = field(init=False)
-    _count: int = field(init=False, default=0)
+    def __init__(
+        self,
+        start: Float[Tensor, "policies parameters"],
+        learning_rate: float = 1e-3,
+        epsilon: float = 1e-5,
+        max_norm: float | None = None,
+    ) -> None:
+        self.parameters = start.detach().clone().requires_grad_()
+        self.rows = self.parameters.detach()
+        self.learning_rate, self._epsilon, self._max_norm = learning_rate, epsilon, max_norm
+        self._mean, self._square = torch.zeros_like(self.rows), torch.zeros_like(self.rows)
+        self._count = torch.zeros((), dtype=torch.float32, device=start.device)
 
-    def __post_init__(self) -> None:
-        self._mean = torch.zeros_like(self.parameters)
-        self._square = torch.zeros_like(self.parameters)
+    def descend(self, losses: Float[Tensor, " policies"]) -> None:
+        """Move every row against the gradient of its own loss."""
+        self.step(torch.autograd.grad(losses.sum(), self.parameters)[0])
 
-    def step(self, gradient: Float[Tensor, "policies parameters"], rate: Float[Tensor, " policies"]) -> None:
-        """Move every row against its gradient."""
-        rates = rate.tolist()
-        arrays = self.parameters, gradient, self._mean, self._square
-        if len(set(rates)) == 1:
-            self._move(rates[0], [[array] for array in arrays])
-        else:
-            for each in set(rates):
-                rows = [number for number, own in enumerate(rates) if own == each]
-                self._move(each, [[array[row] for row in rows] for array in arrays])
-        self._count += 1
-
-    def _move(self, rate: float, arrays: list[list[Tensor]]) -> None:
-        """Move tensors of one learning rate, in one pass through memory."""
-        parameters, gradients, means, squares = arrays
-        counts = parameters[0].new_full((len(parameters),), self._count + 1, dtype=torch.float32)
-        slow, slower = self.decays
-        # What torch.optim.Adam(fused=True) calls, without its looking for devices and types at every step.
-        torch._fused_adam_(
-            parameters, gradients, means, squares, [], list(counts.unbind()), lr=rate, beta1=slow,
-            beta2=slower, weight_decay=0.0, eps=self.epsilon, amsgrad=False, maximize=False,
+    def step(self, gradient: Float[Tensor, "policies parameters"]) -> None:
+        """Move every row against a gradient that is already known."""
+        if self._max_norm is not None:
+            norm = gradient.norm(dim=1, keepdim=True)
+            gradient = gradient * (self._max_norm / (norm + 1e-6)).clamp(max=1.0)
+        slow, slower = _DECAYS
+        adam(
+            [self.rows], [gradient], [self._mean], [self._square], [], [self._count], fused=True,
+            amsgrad=False, beta1=slow, beta2=slower, lr=self.learning_rate, weight_decay=0.0,
+            eps=self._epsilon, maximize=False,
         )  # fmt: skip
 
     def state(self) -> dict[str, Tensor]:
-        """Give the moments and the number of steps taken."""
-        return {"mean": self._mean, "square": self._square, "count": torch.tensor(self._count)}
+        """Give the parameters, the moments and the number of steps taken; all of it moves in place."""
+        return {
+            "parameters": self.rows,
+            "mean": self._mean,
+            "square": self._square,
+            "count": self._count,
+        }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go back to a `state`; the parameters are the caller's to put back."""
-        self._mean.copy_(state["mean"])
-        self._square.copy_(state["square"])
-        self._count = int(state["count"])
+        """Go back to a `state`."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])

@@ -1,7 +1,8 @@
 """What a stack of policies and critics learns from: the samples of a rollout, dealt into minibatches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Rollout, discounted_advantages
-from gradex.policies import Bound, Memory
 
 #: Samples of all policies together, and at least of each, that are evaluated at a time.
 _CACHED, _LEAST = 2**11, 2**8
@@ -77,9 +77,7 @@ class Batch:
         targets = samples(torch.from_numpy(advantages + estimates[:-1]))
         weights = real / real.sum(dim=1, keepdim=True)
         advantage = _standardised(advantage, weights, tasks if standardise == "task" else None)
-        actor, own = agent.policy.bind(agent.actors)
-        outputs = _in_pieces(actor, observations, tasks)
-        log_probs = agent.policy.distribution.log_prob(outputs, own, actions)
+        log_probs = _in_pieces(partial(agent.policy.log_prob, agent.actors), observations, tasks, actions)
         return cls(observations, tasks, actions, log_probs, advantage, targets, weights)
 
     def to(self, device: torch.device) -> "Batch":
@@ -90,23 +88,16 @@ class Batch:
         """Deal the samples into `count` random minibatches, in the order of their keys.
 
         Padding has infinite keys and goes last; the samples are dealt like cards, so every minibatch gets its
-        share of them, and a policy's minibatches hold the same samples in any company. Each serves until the
-        next is dealt.
+        share of them, and a policy's minibatches hold the same samples in any company.
         """
         order = torch.from_numpy(np.argsort(keys, axis=1)).to(self.tasks.device)
         hands = order.unflatten(1, (-1, count))
         # Places among the samples of all policies, one after the other.
         hands = hands + torch.arange(len(order), device=order.device)[:, None, None] * order.shape[1]
         columns = [getattr(self, column.name).flatten(0, 1) for column in fields(self)]
-        memory = [Memory() for _ in columns]
         for hand in range(count):
             chosen = hands[:, :, hand]
-            drawn = [
-                torch.index_select(
-                    column, 0, chosen.flatten(), out=own(column, chosen.numel(), *column.shape[1:])
-                )
-                for column, own in zip(columns, memory, strict=True)
-            ]
+            drawn = (column.index_select(0, chosen.flatten()) for column in columns)
             piece = Batch(*(column.unflatten(0, chosen.shape) for column in drawn))
             share = piece.weights.sum(dim=1, keepdim=True)
             yield replace(piece, weights=piece.weights / share.clamp(min=1e-12))
@@ -120,7 +111,7 @@ def critic_estimates(
     times, policies, environments, _ = rollout.observations.shape
     tasks = torch.from_numpy(rollout.tasks).repeat_interleave(times, dim=1)
     observations = rollout.observations.permute(1, 2, 0, 3).flatten(1, 2)
-    estimates = _in_pieces(agent.critic.bind(agent.critics), observations, tasks)
+    estimates = _in_pieces(partial(agent.critic.forward, agent.critics), observations, tasks)
     return estimates.reshape(policies, environments, times).permute(2, 0, 1).numpy()
 
 
@@ -135,13 +126,11 @@ def task_returns(
     return mean, scale
 
 
-def _in_pieces(
-    network: Bound, observations: Float[Tensor, "policies samples f"], tasks: Int[Tensor, "policies samples"]
-) -> Float[Tensor, "policies samples o"]:
-    """Evaluate so few samples at a time that what passes through the network stays in the cache."""
-    count = max(_LEAST, _CACHED // len(observations))
-    pieces = zip(observations.split(count, dim=1), tasks.split(count, dim=1), strict=True)
-    return torch.cat([network(*piece) for piece in pieces], dim=1)
+def _in_pieces(evaluate: Callable[..., Tensor], *columns: Tensor) -> Tensor:
+    """Evaluate so few samples at a time that what passes through a network stays in the cache."""
+    count = max(_LEAST, _CACHED // len(columns[0]))
+    pieces = zip(*(column.split(count, dim=1) for column in columns), strict=True)
+    return torch.cat([evaluate(*piece) for piece in pieces], dim=1)
 
 
 def _standardised(

@@ -59,7 +59,6 @@ class Learner(ABC):
         subsets: Sequence[Sequence[int]],
         steps: int,
         seeds: Sequence[int],
-        learning_rates: Sequence[float] | None = None,
         description: str | None = None,
         observe: Callable[[int, ActorCritic], object] | None = None,
         folder: str | Path | None = None,
@@ -77,7 +76,7 @@ class Learner(ABC):
             Task indices of each policy; they may differ in number.
         steps : int
             Environment steps in total, over all policies; rounded up to whole rounds.
-        seeds, learning_rates : sequences
+        seeds : sequence of int
             One for each policy. A policy trains to the same parameters in any company.
         description : str, optional
             Of the progress bar; None draws none.

@@ -91,7 +91,6 @@ class MAML(Learner):
         subsets: Sequence[Sequence[int]],
         steps: int,
         seeds: Sequence[int],
-        learning_rates: Sequence[float] | None = None,
         description: str | None = None,
         observe: Callable[[int, ActorCritic], object] | None = None,
         folder: str | Path | None = None,
@@ -103,7 +102,7 @@ class MAML(Learner):
 
         Parameters
         ----------
-        agent, suite, subsets, steps, seeds, learning_rates, description, observe, folder, checkpoint_steps
+        agent, suite, subsets, steps, seeds, description, observe, folder, checkpoint_steps
             See `Learner.train`.
 
         Returns
@@ -116,21 +115,18 @@ class MAML(Learner):
         if steps < 1:
             raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
         per_batch, batches = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
-        each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
-        rates = agent.actors.new_tensor(each)
         kept = Continuation(
             folder,
             # The learning rate depends on how long the training is.
-            lambda: configuration(self, agent, suite, subsets, seeds, each, steps=batches * per_batch),
+            lambda: configuration(self, agent, suite, subsets, seeds, steps=batches * per_batch),
             batches,
             per_batch,
             checkpoint_steps,
         )
         streams = Streams(kept.seeds(seeds), branch=2)
-        parameters = agent.actors.clone()
-        optimiser = Adam(parameters)
+        optimiser = Adam(agent.actors, max_norm=self.max_norm)
+        agent = replace(agent, actors=optimiser.rows)
         if kept.state is not None:
-            parameters.copy_(kept.state["parameters"])
             optimiser.restore(kept.state)
         history: list[pd.DataFrame] = []
 
@@ -144,21 +140,17 @@ class MAML(Learner):
             for iteration in range(kept.begun, batches):
                 tasks = self._draw(subsets, streams).ravel().tolist()
                 fresh = _seeds(streams, self.tasks).ravel().tolist()
-                rows = replace(agent, actors=parameters).repeat_each(self.tasks)
+                rows = agent.repeat_each(self.tasks)
                 _, rollouts, met = self._run(rows, suite, tasks, fresh, self.inner_steps)
                 history += _earned(rollouts, self.tasks, len(suite), (iteration + 1) * per_batch)
-                rate = rates * (1 - 0.9 * iteration / batches)
+                optimiser.learning_rate = self.learning_rate * (1 - 0.9 * iteration / batches)
                 for _ in range(self.epochs):
-                    actors = parameters.detach().requires_grad_()
-                    objective = self.objective(agent.policy, actors, met)
-                    (gradient,) = torch.autograd.grad(-objective.sum(), actors)
-                    norm = gradient.norm(dim=1, keepdim=True)
-                    optimiser.step(gradient * (self.max_norm / (norm + 1e-6)).clamp(max=1.0), rate)
+                    optimiser.descend(-self.objective(agent.policy, optimiser.parameters, met))
                 bar.update(per_batch)
                 if observe is not None:
-                    observe((iteration + 1) * per_batch, replace(agent, actors=parameters).clone())
-                kept.visit(iteration + 1, lambda: {"parameters": parameters} | optimiser.state(), curve)
-        return replace(agent, actors=parameters), kept.whole(curve() if history else None)
+                    observe((iteration + 1) * per_batch, agent.clone())
+                kept.visit(iteration + 1, optimiser.state, curve)
+        return agent, kept.whole(curve() if history else None)
 
     def adapt(
         self,

@@ -1,6 +1,6 @@
 """Proximal policy optimisation of a whole stack of policies in one program (Schulman et al. 2017)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns, TaskReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.learners.training_folder import Continuation, configuration
-from gradex.policies import ActionDistribution, Memory
 from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
@@ -99,7 +98,6 @@ class PPO(Learner):
         subsets: Sequence[Sequence[int]],
         steps: int,
         seeds: Sequence[int],
-        learning_rates: Sequence[float] | None = None,
         description: str | None = None,
         observe: Callable[[int, ActorCritic], object] | None = None,
         folder: str | Path | None = None,
@@ -108,34 +106,31 @@ class PPO(Learner):
         if steps < 1:
             raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
         per_rollout, rollouts = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
-        each = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
-        rates = torch.tensor(each, dtype=agent.actors.dtype)
         kept = Continuation(
             folder,
             # The learning rate depends on how long the training is.
-            lambda: configuration(self, agent, suite, subsets, seeds, each, steps=rollouts * per_rollout),
+            lambda: configuration(self, agent, suite, subsets, seeds, steps=rollouts * per_rollout),
             rollouts,
             per_rollout,
             checkpoint_steps,
         )
-        parameters = torch.cat([agent.actors, agent.critics], dim=1).to(update_device())
-        optimiser = Adam(parameters)
+        start = torch.cat([agent.actors, agent.critics], dim=1).to(update_device())
+        optimiser = Adam(start, max_norm=self.max_norm)
 
         def moved(agent: ActorCritic) -> ActorCritic:
             """Give the policies as updates have left them, to act with."""
-            actors, critics = parameters.cpu().split([agent.policy.size, agent.critic.size], dim=1)
+            actors, critics = optimiser.rows.cpu().split([agent.policy.size, agent.critic.size], dim=1)
             return replace(agent, actors=actors, critics=critics)
 
         def state() -> dict[str, Tensor]:
             own = {name: getattr(agent, name) for name in ("return_mean", "return_scale")}
-            return {"parameters": parameters} | own | optimiser.state()
+            return optimiser.state() | own
 
         agent = agent.to("cpu")
         collector = Collector(suite, subsets, self.copies, kept.seeds(seeds))
         streams = Streams(kept.seeds(seeds), branch=2)
         episodes = EpisodeReturns(collector.layout, len(suite))
         if kept.state is not None:
-            parameters.copy_(kept.state["parameters"])
             optimiser.restore(kept.state)
             mean, scale = (kept.state[name] for name in ("return_mean", "return_scale"))
             agent = replace(moved(agent), return_mean=mean, return_scale=scale)
@@ -150,9 +145,9 @@ class PPO(Learner):
                 agent, returns = _rescaled(agent, rollout, estimates, suite)
                 done = (iteration + 1) * per_rollout
                 episodes.update(rollout, done, returns.explained_variance)
-                rate = rates * (1 - 0.9 * iteration / rollouts)
+                optimiser.learning_rate = self.learning_rate * (1 - 0.9 * iteration / rollouts)
                 batch = Batch.of(agent, rollout, estimates, suite.discount, self.trace, self.standardise)
-                self._improve(agent, batch, collector.layout, streams, optimiser, rate)
+                self._improve(agent, batch, collector.layout, streams, optimiser)
                 agent = moved(agent)
                 bar.update(per_rollout)
                 if observe is not None:
@@ -170,44 +165,23 @@ class PPO(Learner):
         layout: Layout,
         streams: Streams,
         optimiser: Adam,
-        rate: Tensor,
     ) -> None:
         """Take the epochs of one rollout; `optimiser` holds the parameters."""
-        batch = batch.to(optimiser.parameters.device)
+        batch = batch.to(optimiser.rows.device)
         padding = np.repeat(~layout.real, self.steps, axis=1)
-        actors, critics = optimiser.parameters.split([agent.policy.size, agent.critic.size], dim=1)
-        (actor, own), critic = agent.policy.bind(actors), agent.critic.bind(critics)
-        distribution, memory = agent.policy.distribution, Memory()
         for _ in range(self.epochs):
             keys = streams.uniforms(padding.shape[1])
             for piece in batch.pieces(np.where(padding, np.inf, keys), self.minibatches):
-                outputs, to_actor = actor.vjp(piece.observations, piece.tasks)
-                values, to_critic = critic.vjp(piece.observations, piece.tasks)
-                leaves = [leaf.detach().requires_grad_() for leaf in (outputs, values, *own.values())]
-                named = dict(zip(own, leaves[2:], strict=True))
-                loss = self._loss(distribution, leaves[0], named, leaves[1].squeeze(-1), piece)
-                of_outputs, of_values, *of_own = torch.autograd.grad(loss.sum(), leaves)
-                gradient = torch.cat(
-                    [
-                        to_actor.to_parameters(of_outputs),
-                        *(each.flatten(1) for each in of_own),
-                        to_critic.to_parameters(of_values),
-                    ],
-                    dim=1,
-                    out=memory(optimiser.parameters, *optimiser.parameters.shape),
-                )
-                norm = gradient.norm(dim=1, keepdim=True)
-                optimiser.step(gradient.mul_((self.max_norm / (norm + 1e-6)).clamp(max=1.0)), rate)
+                optimiser.descend(self._loss(agent, optimiser.parameters, piece))
 
     def _loss(
-        self,
-        distribution: ActionDistribution,
-        outputs: Float[Tensor, "policies batch o"],
-        own: Mapping[str, Tensor],
-        values: Float[Tensor, "policies batch"],
-        batch: Batch,
+        self, agent: ActorCritic, rows: Float[Tensor, "policies both"], batch: Batch
     ) -> Float[Tensor, " policies"]:
         """Clipped surrogate, value error and entropy of every policy (Schulman et al. 2017, Eq. 9)."""
+        actors, critics = rows.split([agent.policy.size, agent.critic.size], dim=1)
+        outputs, own = agent.policy.outputs(actors, batch.observations, batch.tasks)
+        values = agent.critic.forward(critics, batch.observations, batch.tasks).squeeze(-1)
+        distribution = agent.policy.distribution
         ratio = (distribution.log_prob(outputs, own, batch.actions) - batch.log_probs).exp()
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)

@@ -231,7 +231,6 @@ class Collector:
         # Noise is drawn for the real places only, so that padding does not shift a policy's stream.
         noise = torch.from_numpy(self._noise(steps, environments, distribution)).to(agent.actors)
         tasks = torch.from_numpy(self.layout.tasks)
-        actor, own = agent.policy.bind(agent.actors)
         shape = (steps, policies, environments)
         observations = agent.actors.new_empty(steps + 1, policies, environments, self._observation.shape[-1])
         actions: list[Tensor] = []
@@ -244,7 +243,7 @@ class Collector:
             self._begins[:], self._finish_resets = False, None
         observations[0] = self._observation
         for t in range(steps):
-            outputs = actor(observations[t], tasks)
+            outputs, own = agent.policy.outputs(agent.actors, observations[t], tasks)
             action = (
                 distribution.mode(outputs)
                 if choose == "mode"

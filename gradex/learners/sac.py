@@ -148,7 +148,6 @@ class SAC(Learner):
         subsets: Sequence[Sequence[int]],
         steps: int,
         seeds: Sequence[int],
-        learning_rates: Sequence[float] | None = None,
         description: str | None = None,
         observe: Callable[[int, ActorCritic], object] | None = None,
         folder: str | Path | None = None,
@@ -168,16 +167,15 @@ class SAC(Learner):
                 f"{steps} environment steps end before the first update, which comes after {self.start} of "
                 f"each task: ask for at least {least}, or choose a smaller start"
             )
-        rates = [self.learning_rate] * len(agent) if learning_rates is None else list(learning_rates)
         kept = Continuation(
             folder,
-            lambda: configuration(self, agent, suite, subsets, seeds, rates),
+            lambda: configuration(self, agent, suite, subsets, seeds),
             rounds,
             per_round,
             checkpoint_steps,
         )
         learning = agent.to(update_device())
-        updates = self._updates(learning, suite, subsets, rates)
+        updates = self._updates(learning, suite, subsets)
         replay = self._replay(learning, suite, subsets, None if folder else rounds)
         if kept.state is not None:
             updates.restore(kept.state)
@@ -226,19 +224,13 @@ class SAC(Learner):
         return trained(), kept.whole(episodes.to_frame())
 
     # ------------------------------------------------------------------ what a training is made of
-    def _updates(
-        self,
-        agent: ActorCritic,
-        suite: TaskSuite,
-        subsets: Sequence[Sequence[int]],
-        rates: Sequence[float],
-    ) -> SoftUpdates:
+    def _updates(self, agent: ActorCritic, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> SoftUpdates:
         usual = -float(squashed_gaussian(agent).dimensions)
         return SoftUpdates(
             agent,
             torch.tensor([list(subset) for subset in subsets], device=agent.actors.device),
             -(-self.batch // len(subsets[0])),
-            agent.actors.new_tensor(rates),
+            self.learning_rate,
             suite.discount,
             self.smoothing,
             usual if self.target_entropy is None else self.target_entropy,

@@ -25,8 +25,7 @@ class SoftUpdates:
         Tasks of each policy.
     samples : int
         Samples of each of these tasks in a batch.
-    rates : Tensor [policies]
-        Learning rates.
+    learning_rate : float
     discount, smoothing, target_entropy : float
         γ, τ and the entropy H̄ that temperatures aim at, in nats of actions scaled to [-1, 1].
     max_norm : float, optional
@@ -38,7 +37,7 @@ class SoftUpdates:
         agent: ActorCritic,
         subsets: Int[Tensor, "policies tasks"],
         samples: int,
-        rates: Float[Tensor, " policies"],
+        learning_rate: float,
         discount: float,
         smoothing: float,
         target_entropy: float,
@@ -46,18 +45,18 @@ class SoftUpdates:
     ) -> None:
         self._agent, self._subsets = agent, subsets
         self._tasks = subsets.repeat_interleave(samples, dim=1)
-        self._rates, self._discount, self._smoothing = rates, discount, smoothing
-        self._target_entropy, self._max_norm = target_entropy, max_norm
+        self._discount, self._smoothing, self._target_entropy = discount, smoothing, target_entropy
         self._targets = agent.more["target_critics"].clone()
         self._latest: tuple[Tensor, Tensor] | None = None
         # The epsilon of Adam's paper; ours for policy gradients is larger.
         self._actors, self._critics, self._log_temperature = (
-            Adam(rows.clone(), epsilon=1e-8)
-            for rows in (agent.actors, agent.critics, agent.more["log_temperature"])
+            Adam(rows, learning_rate, epsilon=1e-8, max_norm=norm)
+            for rows, norm in (
+                (agent.actors, max_norm),
+                (agent.critics, max_norm),
+                (agent.more["log_temperature"], None),
+            )
         )
-        self._actor, _ = agent.policy.bind(self._actors.parameters)
-        self._critic = agent.critic.bind(self._critics.parameters)
-        self._target = agent.critic.bind(self._targets)
 
     @property
     def tasks(self) -> int:
@@ -77,7 +76,7 @@ class SoftUpdates:
     @property
     def size(self) -> int:
         """Number of parameters of all actors and critics."""
-        return self._actors.parameters.numel() + self._critics.parameters.numel()
+        return self._actors.rows.numel() + self._critics.rows.numel()
 
     @property
     def distribution(self) -> SquashedGaussian:
@@ -87,13 +86,12 @@ class SoftUpdates:
     @property
     def actors(self) -> Float[Tensor, "policies p"]:
         """The actors as they are now, in the memory that moves."""
-        return self._actors.parameters
+        return self._actors.rows
 
     def agent(self) -> ActorCritic:
         """Give the stack as it is now, in memory of its own."""
-        rows = self._rows()
-        more = {name: rows[name] for name in ("target_critics", "log_temperature")}
-        return replace(self._agent, actors=rows["actors"], critics=rows["critics"], more=more).clone()
+        more = {"target_critics": self._targets, "log_temperature": self._log_temperature.rows}
+        return replace(self._agent, actors=self._actors.rows, critics=self._critics.rows, more=more).clone()
 
     def update(self, batch: Steps, noise: Float[Tensor, "policies 2 batch dimensions"]) -> None:
         """Move everything once.
@@ -108,11 +106,11 @@ class SoftUpdates:
         noise : Tensor [policies, 2, batch, dimensions]
             Standard normal: for the actions that follow the batch's steps, and for those instead of its own.
         """
-        temperatures = self._log_temperature.parameters.exp().gather(1, self._tasks)
+        temperatures = self._log_temperature.rows.exp().gather(1, self._tasks)
         self._improve_critics(batch, noise[:, 0], temperatures)
         log_density = self._improve_actors(batch, noise[:, 1], temperatures)
         self._improve_temperatures(log_density)
-        self._targets.lerp_(self._critics.parameters, self._smoothing)
+        self._targets.lerp_(self._critics.rows, self._smoothing)
 
     def _improve_critics(
         self,
@@ -121,16 +119,15 @@ class SoftUpdates:
         temperatures: Float[Tensor, "policies batch"],
     ) -> None:
         """Move the critics towards the soft Bellman target (Eqs. 5 and 6), the lesser of both targets."""
-        outputs = self._actor(batch.following, self._tasks)
-        actions, log_density = self.distribution.squash(outputs, noise)
-        following = _least(self._target(joined(batch.following, actions), self._tasks))
-        soft = following - temperatures * log_density
-        target = batch.rewards + self._discount * (1 - batch.terminated) * soft
-        values, pullback = self._critic.vjp(joined(batch.observations, batch.actions), self._tasks)
-        self._latest = target, values
-        # The derivative of half the mean squared error of each critic.
-        error = (values - target.unsqueeze(-1)) / self.samples
-        self._move(self._critics, pullback.to_parameters(error))
+        with torch.no_grad():
+            actions, log_density = self._drawn(self._actors.rows, batch.following, noise)
+            following = least_value(self._agent.critic, self._targets, batch.following, actions, self._tasks)
+            soft = following - temperatures * log_density
+            target = batch.rewards + self._discount * (1 - batch.terminated) * soft
+        seen = joined(batch.observations, batch.actions)
+        values = self._agent.critic.forward(self._critics.parameters, seen, self._tasks)
+        self._critics.descend(0.5 * ((values - target.unsqueeze(-1)) ** 2).sum(dim=-1).mean(dim=1))
+        self._latest = target, values.detach()
 
     def explained_variance(self, n: int) -> Float[np.ndarray, "policies {n}"]:
         """Tell which share of the variance of the latest batch's targets the critics explained, by task.
@@ -159,46 +156,42 @@ class SoftUpdates:
         temperatures: Float[Tensor, "policies batch"],
     ) -> Float[Tensor, "policies batch"]:
         """Move the actors (Eq. 9 with the lesser of both critics); give log-densities of their actions."""
-        outputs, to_actor = self._actor.vjp(batch.observations, self._tasks)
-        actions, log_density = self.distribution.squash(outputs, noise)
-        values, to_critic = self._critic.vjp(joined(batch.observations, actions), self._tasks)
-        # The loss is the mean of α log π - min Q, in which the lesser critic counts.
-        first = values[..., 0] <= values[..., 1]
-        of_values = torch.stack([first, ~first], dim=-1).to(values) / -self.samples
-        of_actions = to_critic.to_inputs(of_values)[..., -noise.shape[-1] :]
-        of_outputs = self.distribution.squash_vjp(
-            outputs, noise, actions, of_actions, temperatures / self.samples
-        )
-        self._move(self._actors, to_actor.to_parameters(of_outputs))
-        return log_density
+        actions, log_density = self._drawn(self._actors.parameters, batch.observations, noise)
+        values = least_value(self._agent.critic, self._critics.rows, batch.observations, actions, self._tasks)
+        self._actors.descend((temperatures * log_density - values).mean(dim=1))
+        return log_density.detach()
 
     def _improve_temperatures(self, log_density: Float[Tensor, "policies batch"]) -> None:
         """Move each task's temperature until its entropy is the wanted one (Eq. 18, by log α)."""
         excess = (log_density + self._target_entropy).unflatten(1, (self.tasks, -1)).mean(dim=2)
-        gradient = torch.zeros_like(self._log_temperature.parameters).scatter_(1, self._subsets, -excess)
-        self._log_temperature.step(gradient, self._rates)
+        # The loss is - log α times the excess: its gradient needs no graph.
+        gradient = torch.zeros_like(self._log_temperature.rows).scatter_(1, self._subsets, -excess)
+        self._log_temperature.step(gradient)
 
-    def _move(self, optimiser: Adam, gradient: Tensor) -> None:
-        if self._max_norm is not None:
-            norm = gradient.norm(dim=1, keepdim=True)
-            gradient = gradient * (self._max_norm / (norm + 1e-6)).clamp(max=1.0)
-        optimiser.step(gradient, self._rates)
+    def _drawn(
+        self,
+        actors: Float[Tensor, "policies p"],
+        observations: Float[Tensor, "policies batch features"],
+        noise: Float[Tensor, "policies batch dimensions"],
+    ) -> tuple[Float[Tensor, "policies batch dimensions"], Float[Tensor, "policies batch"]]:
+        """Draw actions in [-1, 1], and give their log-densities."""
+        outputs, _ = self._agent.policy.outputs(actors, observations, self._tasks)
+        return self.distribution.squash(outputs, noise)
 
     # ------------------------------------------------------------------ to be gone on from
     def state(self) -> dict[str, Tensor]:
-        """Give everything that updates move."""
-        return self._rows() | {
-            f"{name}.{part}": tensor
+        """Give everything that updates move, which they do in place."""
+        parts = {
+            f"{name}.{part}".removesuffix(".parameters"): tensor
             for name, optimiser in self._optimisers.items()
             for part, tensor in optimiser.state().items()
         }
+        return {"target_critics": self._targets, **parts}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to a `state`."""
-        for name, rows in self._rows().items():
-            rows.copy_(state[name])
-        for name, optimiser in self._optimisers.items():
-            optimiser.restore({part: state[f"{name}.{part}"] for part in ("mean", "square", "count")})
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
 
     @property
     def _optimisers(self) -> dict[str, Adam]:
@@ -207,10 +200,6 @@ class SoftUpdates:
             "critics": self._critics,
             "log_temperature": self._log_temperature,
         }
-
-    def _rows(self) -> dict[str, Tensor]:
-        optimised = {name: optimiser.parameters for name, optimiser in self._optimisers.items()}
-        return optimised | {"target_critics": self._targets}
 
 
 def squashed_gaussian(agent: ActorCritic) -> SquashedGaussian:

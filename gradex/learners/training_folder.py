@@ -186,7 +186,6 @@ def configuration(
     suite: TaskSuite,
     subsets: Sequence[Sequence[int]],
     seeds: Sequence[int],
-    learning_rates: Sequence[float],
     **more: Any,
 ) -> dict[str, Any]:
     """Say in JSON types what makes two trainings the same.
@@ -198,7 +197,6 @@ def configuration(
         "suite": suite.config,
         "subsets": [[int(task) for task in subset] for subset in subsets],
         "seeds": [int(seed) for seed in seeds],
-        "learning_rates": [float(rate) for rate in learning_rates],
         "networks": f"{agent.policy}, {agent.critic}",
         "start": checkpoint.agent_fingerprint(agent),
         **more,

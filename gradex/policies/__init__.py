@@ -1,7 +1,6 @@
 """Policy networks as stacks: every parameter has a leading axis over policies."""
 
 from gradex.policies.architectures import ARCHITECTURES, matched_width, network
-from gradex.policies.bound import Bound, Memory, Pullback
 from gradex.policies.care import CARE
 from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian, SquashedGaussian
 from gradex.policies.mlp import MLP
@@ -18,15 +17,12 @@ __all__ = [
     "CARE",
     "MLP",
     "ActionDistribution",
-    "Bound",
     "Categorical",
     "Gaussian",
-    "Memory",
     "MultiHead",
     "Network",
     "PaCo",
     "Policy",
-    "Pullback",
     "SoftModularization",
     "SquashedGaussian",
     "Standardised",

@@ -304,25 +304,6 @@ class SquashedGaussian(ActionDistribution):
         constant = self.dimensions * (2 * log(2) + 0.5 * log(2 * pi))
         return torch.tanh(u), (2 * jacobian - normal).sum(dim=-1) - constant
 
-    def squash_vjp(
-        self,
-        outputs: Float[Tensor, "policies batch o"],
-        noise: Float[Tensor, "policies batch n"],
-        draw: Float[Tensor, "policies batch n"],
-        of_draw: Float[Tensor, "policies batch n"],
-        of_log_density: Float[Tensor, "policies batch"],
-    ) -> Float[Tensor, "policies batch o"]:
-        """Carry derivatives by a draw a = tanh(u) of `squash` and by its log-density back to the outputs.
-
-        Both depend on u = μ + σ ε, with da/du = 1 - a² and d log π / du = 2 a; log π has - log σ besides.
-        """
-        _, raw = outputs.split(self.dimensions, dim=-1)
-        log_std = raw.clamp(*_LOG_STD)
-        own = of_log_density.unsqueeze(-1)
-        of_u = torch.addcmul(of_draw, draw, 2 * own - of_draw * draw)
-        of_log_std = (of_u * log_std.exp() * noise - own) * (raw == log_std)
-        return torch.cat([of_u, of_log_std], dim=-1)
-
     def squashed(self, actions: Float[Tensor, "*shape n"]) -> Float[Tensor, "*shape n"]:
         """Give tanh(u) of actions, numbers from -1 to 1."""
         middle, half = self._intervals(actions)

@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.bound import Around, Bound, BoundByAutograd, Memory, Pullback
 from gradex.policies.layers import Layer, LayeredNetwork, chain, hidden, one_hot
-from gradex.policies.perceptrons import Perceptrons
 from gradex.policies.stack import Tape, affine
 
 
@@ -80,33 +78,10 @@ class MLP(LayeredNetwork):
             passed = hidden(affine(str(layer), named, passed, tape), self.layer_norm)
         return affine(str(self.layers - 1), named, passed, tape)
 
-    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
-        return BoundByAutograd(self.forward, parameters) if self.layer_norm else BoundMLP(self, parameters)
-
     def inputs(
-        self,
-        observations: Float[Tensor, "policies batch features"],
-        tasks: Int[Tensor, "policies batch"],
-        out: Float[Tensor, "policies batch inputs"] | None = None,
+        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
     ) -> Float[Tensor, "policies batch inputs"]:
         """Put the task beside the observation, if the network sees it."""
         if not self.tasks:
             return observations
-        return torch.cat([observations, one_hot(tasks, self.tasks, observations.dtype)], dim=-1, out=out)
-
-
-class BoundMLP(Bound):
-    """A perceptron by derivatives that are written out."""
-
-    def __init__(self, network: MLP, parameters: Float[Tensor, "policies parameters"]) -> None:
-        self._network, self._perceptrons, self._memory = network, Perceptrons(network, parameters), Memory()
-
-    def vjp(
-        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
-    ) -> tuple[Float[Tensor, "policies batch outputs"], Pullback]:
-        memory = self._memory(
-            observations, *observations.shape[:2], observations.shape[2] + self._network.tasks
-        )
-        outputs, pullback = self._perceptrons.vjp(self._network.inputs(observations, tasks, memory))
-        # Behind the observation stands the task.
-        return outputs, Around(pullback, inputs=lambda both: both[..., : self._network.features])
+        return torch.cat([observations, one_hot(tasks, self.tasks, observations.dtype)], dim=-1)

@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.bound import Around, Bound, BoundByAutograd, Pullback
 from gradex.policies.layers import Layer, LayeredNetwork, chain, hidden
-from gradex.policies.perceptrons import Perceptrons
 from gradex.policies.stack import Tape, affine
 
 
@@ -87,29 +85,6 @@ class MultiHead(LayeredNetwork):
             passed = hidden(affine(f"trunk.{layer}", named, passed, tape), self.layer_norm)
         return affine("heads", named, passed, tape).gather(2, self.own(tasks))
 
-    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
-        if self.layer_norm:
-            return BoundByAutograd(self.forward, parameters)
-        return BoundMultiHead(self, parameters)
-
     def own(self, tasks: Int[Tensor, "policies batch"]) -> Int[Tensor, "policies batch outputs"]:
         """Give the places of each sample's own outputs among those of all heads."""
         return tasks.unsqueeze(-1) * self.outputs + torch.arange(self.outputs, device=tasks.device)
-
-
-class BoundMultiHead(Bound):
-    """Trunk and heads are one perceptron, of whose outputs each sample keeps some."""
-
-    def __init__(self, network: MultiHead, parameters: Float[Tensor, "policies parameters"]) -> None:
-        self._network, self._perceptrons = network, Perceptrons(network, parameters)
-
-    def vjp(
-        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
-    ) -> tuple[Float[Tensor, "policies batch outputs"], Pullback]:
-        heads, pullback = self._perceptrons.vjp(observations)
-        own = self._network.own(tasks)
-
-        def spread(sensitivity: Tensor) -> Tensor:
-            return torch.zeros_like(heads).scatter_(2, own, sensitivity)
-
-        return heads.gather(2, own), Around(pullback, outputs=spread)

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from gradex.policies.bound import Bound
 from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian
 from gradex.policies.stack import Network, Tape
 from gradex.streams import Streams
@@ -74,15 +73,12 @@ class Policy:
     @property
     def size(self) -> int:
         """Number of parameters p of one policy."""
-        return self.network.size + self._own
-
-    @cached_property
-    def _own(self) -> int:
-        return sum(prod(shape) for shape in self.distribution.parameters.values())
+        return sum(prod(shape) for shape in self.shapes.values())
 
     def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
         """Draw one row of parameters per stream."""
-        return torch.cat([self.network.initial(streams), torch.zeros(len(streams), self._own)], dim=1)
+        own = torch.zeros(len(streams), self.size - self.network.size)
+        return torch.cat([self.network.initial(streams), own], dim=1)
 
     def outputs(
         self,
@@ -92,22 +88,12 @@ class Policy:
         tape: Tape | None = None,
     ) -> tuple[Float[Tensor, "policies batch outputs"], dict[str, Tensor]]:
         """Give the network's outputs and the distribution's own parameters [policies, *shape]."""
-        network = parameters[:, : self.network.size]
-        return self.network.forward(network, observations, tasks, tape), self._own_of(parameters)
-
-    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> tuple[Bound, dict[str, Tensor]]:
-        """Give the network at these parameters, and the distribution's own; all of them may move in place."""
-        return self.network.bind(parameters[:, : self.network.size]), self._own_of(parameters)
-
-    def _own_of(self, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:
-        """View the distribution's own parameters, by name [policies, *shape]."""
-        own = parameters[:, self.network.size :]
-        sizes = [prod(shape) for shape in self.distribution.parameters.values()]
-        pieces = own.split(sizes, dim=1) if sizes else ()
-        return {
-            name: piece.unflatten(1, shape)
-            for (name, shape), piece in zip(self.distribution.parameters.items(), pieces, strict=True)
+        shapes = self.distribution.parameters
+        network, *pieces = parameters.split([self.network.size, *map(prod, shapes.values())], dim=1)
+        own = {
+            name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
         }
+        return self.network.forward(network, observations, tasks, tape), own
 
     def log_prob(
         self,

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.bound import Bound, BoundByAutograd
 from gradex.streams import Streams
 
 
@@ -87,10 +86,6 @@ class Network(ABC):
     ) -> Float[Tensor, "policies batch outputs"]:
         """Evaluate row p of the parameters on batch p of the observations."""
 
-    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
-        """Give the stack at these parameters, to be evaluated and differentiated while they move in place."""
-        return BoundByAutograd(self.forward, parameters)
-
     @property
     def size(self) -> int:
         """Number of parameters of one network."""
@@ -100,7 +95,7 @@ class Network(ABC):
         """View rows of parameters as named arrays [policies, *shape]."""
         pieces = parameters.split([prod(shape) for shape in self.shapes.values()], dim=1)
         return {
-            name: piece.unflatten(1, shape)
+            name: piece.view(-1, *shape)
             for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
         }
 

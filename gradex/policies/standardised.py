@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.bound import Around, Bound, Memory, Pullback
 from gradex.policies.stack import Network, Tape
 from gradex.streams import Streams
 
@@ -47,9 +45,6 @@ class Standardised(Network):
     def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
         return self.network.initial(streams)
 
-    def bind(self, parameters: Float[Tensor, "policies parameters"]) -> Bound:
-        return BoundStandardised(self, parameters)
-
     def forward(
         self,
         parameters: Float[Tensor, "policies parameters"],
@@ -63,25 +58,3 @@ class Standardised(Network):
     def scale(self, like: Tensor) -> tuple[Float[Tensor, " features"], Float[Tensor, " features"]]:
         """Give the centre and what to multiply by, in the precision of a tensor and on its device."""
         return like.new_tensor(self.centre), like.new_tensor([1 / number for number in self.spread])
-
-
-class BoundStandardised(Bound):
-    """Standardises what a bound network sees."""
-
-    def __init__(self, outer: Standardised, parameters: Float[Tensor, "policies parameters"]) -> None:
-        self._inner = outer.network.bind(parameters)
-        centre, self._factor = outer.scale(parameters)
-        self._offset, self._memory = -centre * self._factor, Memory()
-
-    def vjp(
-        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
-    ) -> tuple[Float[Tensor, "policies batch outputs"], Pullback]:
-        outputs, pullback = self._inner.vjp(self._seen(observations), tasks)
-        return outputs, Around(pullback, inputs=self._factor.mul)
-
-    def __call__(self, observations: Tensor, tasks: Tensor) -> Tensor:
-        return self._inner(self._seen(observations), tasks)
-
-    def _seen(self, observations: Tensor) -> Tensor:
-        seen = self._memory(observations, *observations.shape)
-        return torch.addcmul(self._offset, observations, self._factor, out=seen)

@@ -70,7 +70,7 @@ def cut_off(learner: Learner, suite: TaskSuite, rounds: int, after: int, folder:
     steps = rounds * learner.round_steps(suite, subsets)
     with pytest.raises(CutOffError):
         learner.train(
-            fresh(learner, suite), suite, subsets, steps, [0, 1], None, None, stop, folder, checkpoint_steps=1
+            fresh(learner, suite), suite, subsets, steps, [0, 1], None, stop, folder, checkpoint_steps=1
         )
     return seen[-1]
 

@@ -136,14 +136,14 @@ def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh, order: str) -> 
 
 
 def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite, fresh: Fresh) -> None:
-    subsets, seeds, rates, batches = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7], [1e-3, 3e-4, 5e-3], 3
+    subsets, seeds, batches = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7], 3
     start = fresh(suite, seeds)
     per_batch = SETTINGS.round_steps(suite, [[0]])
-    stack, history = SETTINGS.train(start, suite, subsets, 3 * batches * per_batch, seeds, rates)
-    for index, (subset, seed, rate) in enumerate(zip(subsets, seeds, rates, strict=True)):
-        alone, own = SETTINGS.train(start[index], suite, [subset], batches * per_batch, [seed], [rate])
+    stack, history = SETTINGS.train(start, suite, subsets, 3 * batches * per_batch, seeds)
+    for index, (subset, seed) in enumerate(zip(subsets, seeds, strict=True)):
+        alone, own = SETTINGS.train(start[index], suite, [subset], batches * per_batch, [seed])
         close(stack.actors[index], alone.actors[0], 1e-9)
-        assert (stack.actors[index] - start.actors[index]).abs().max() > 2 * rate
+        assert (stack.actors[index] - start.actors[index]).abs().max() > 2 * SETTINGS.learning_rate
         ours = history[history.policy == index].drop(columns=["policy", "steps"]).reset_index(drop=True)
         pd.testing.assert_frame_equal(ours, own.drop(columns=["policy", "steps"]))
 

@@ -48,18 +48,18 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
 def test_a_stack_trains_to_the_parameters_of_separate_runs(
     suite: TaskSuite, fresh: Fresh, settings: PPO
 ) -> None:
-    subsets, seeds, rates = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7], [1e-3, 3e-4, 5e-3]
+    subsets, seeds = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7]
     rollouts, per_task = 4, SETTINGS.steps * SETTINGS.copies
     start = fresh(suite, seeds)
-    stack, history = settings.train(start, suite, subsets, rollouts * per_task * 7, seeds, rates)
-    for index, (subset, seed, rate) in enumerate(zip(subsets, seeds, rates, strict=True)):
+    stack, history = settings.train(start, suite, subsets, rollouts * per_task * 7, seeds)
+    for index, (subset, seed) in enumerate(zip(subsets, seeds, strict=True)):
         steps = rollouts * per_task * len(subset)
-        alone, own = settings.train(start[index], suite, [subset], steps, [seed], [rate])
+        alone, own = settings.train(start[index], suite, [subset], steps, [seed])
         close(stack.actors[index], alone.actors[0], 1e-9)
         close(stack.critics[index], alone.critics[0], 1e-9)
         close(stack.return_mean[index], alone.return_mean[0], 1e-9)
         close(stack.return_scale[index], alone.return_scale[0], 1e-9)
-        assert (stack.actors[index] - start.actors[index]).abs().max() > 5 * rate
+        assert (stack.actors[index] - start.actors[index]).abs().max() > 5 * settings.learning_rate
         ours = history[history.policy == index].drop(columns=["policy", "steps"]).reset_index(drop=True)
         pd.testing.assert_frame_equal(ours, own.drop(columns=["policy", "steps"]))
 
@@ -161,7 +161,7 @@ def test_the_rate_falls_linearly_towards_a_tenth(
     suite: TaskSuite, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    monkeypatch.setattr(PPO, "_improve", lambda self, *arguments: seen.append(float(arguments[-1][0])))
+    monkeypatch.setattr(PPO, "_improve", lambda self, *arguments: seen.append(arguments[-1].learning_rate))
     SETTINGS.train(fresh(suite, [0]), suite, [[0]], 4 * SETTINGS.steps * SETTINGS.copies, [0])
     np.testing.assert_allclose(seen, SETTINGS.learning_rate * np.array([1, 0.775, 0.55, 0.325]))
 

@@ -103,14 +103,14 @@ def test_equals_the_slow_version(suite: TaskSuite, settings: SAC, subset: list[i
 
 
 def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite) -> None:
-    subsets, seeds, rates = [[1, 3], [2, 0], [1, 3]], [5, 0, 7], [1e-3, 3e-4, 5e-3]
+    subsets, seeds = [[1, 3], [2, 0], [1, 3]], [5, 0, 7]
     start = fresh(suite, seeds)
     per_policy = 6 * SETTINGS.steps * SETTINGS.copies * 2
-    stack, history = SETTINGS.train(start, suite, subsets, 3 * per_policy, seeds, rates)
-    for index, (subset, seed, rate) in enumerate(zip(subsets, seeds, rates, strict=True)):
-        alone, own = SETTINGS.train(start[index], suite, [subset], per_policy, [seed], [rate])
+    stack, history = SETTINGS.train(start, suite, subsets, 3 * per_policy, seeds)
+    for index, (subset, seed) in enumerate(zip(subsets, seeds, strict=True)):
+        alone, own = SETTINGS.train(start[index], suite, [subset], per_policy, [seed])
         close(rows(stack, index), rows(alone), 1e-9)
-        assert (stack.actors[index] - start.actors[index]).abs().max() > rate
+        assert (stack.actors[index] - start.actors[index]).abs().max() > SETTINGS.learning_rate
         ours = history[history.policy == index].drop(columns=["policy", "steps"]).reset_index(drop=True)
         pd.testing.assert_frame_equal(ours, own.drop(columns=["policy", "steps"]))
     before, after = (agent.more["log_temperature"][0] for agent in (start, stack))

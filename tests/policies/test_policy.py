@@ -36,17 +36,6 @@ def test_the_own_parameters_stand_at_the_end_of_a_row() -> None:
         torch.testing.assert_close(ours[index], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_a_bound_policy_follows_its_rows() -> None:
-    policy = Policy(MLP(3, 2, layers=2, width=4), Gaussian(2))
-    rows = policy.initial(Streams([0, 1]))
-    bound, own = policy.bind(rows)
-    rows += 0.5
-    observations, tasks = torch.ones(2, 7, 3), torch.zeros(2, 7, dtype=torch.int64)
-    outputs, expected = policy.outputs(rows, observations, tasks)
-    torch.testing.assert_close(bound(observations, tasks), outputs)
-    assert torch.equal(own["log_std"], expected["log_std"]) and (own["log_std"] == 0.5).all()
-
-
 def test_a_discrete_policy_owns_nothing_beyond_its_network() -> None:
     policy = Policy(MLP(3, 4, layers=2, width=4), Categorical(4))
     assert policy.size == policy.network.size

@@ -46,20 +46,6 @@ def test_equals_torch(distribution: SquashedGaussian) -> None:
     torch.testing.assert_close(distribution.squashed(distribution.mode(outputs)), torch.tanh(mean))
 
 
-@pytest.mark.parametrize("distribution", CASES)
-def test_derivatives_of_a_draw_are_those_of_autograd(distribution: SquashedGaussian) -> None:
-    # Deviations below, between and above the ends at which they are clamped.
-    outputs = normal(POLICIES, BATCH, distribution.outputs)
-    outputs[0, 0, -1], outputs[0, 1, -1] = -25.0, 3.0
-    outputs.requires_grad_()
-    noise = normal(POLICIES, BATCH, distribution.dimensions, seed=1)
-    of_draw, of_log_density = normal(*noise.shape, seed=2), normal(POLICIES, BATCH, seed=3)
-    draw, log_density = distribution.squash(outputs, noise)
-    (expected,) = torch.autograd.grad((draw, log_density), outputs, (of_draw, of_log_density))
-    ours = distribution.squash_vjp(outputs.detach(), noise, draw.detach(), of_draw, of_log_density)
-    torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
-
-
 def test_the_density_of_a_draw_is_right_far_out() -> None:
     mean = torch.tensor([-30.0, -9.0, 12.0, 50.0])
     outputs = torch.stack([mean, torch.zeros(4)], dim=-1).unsqueeze(0)
