@@ -24,7 +24,7 @@ from gradex.generalization import (
     Hutchinson,
     HutchPlusPlus,
     PolicyGradientLoss,
-    Samples,
+    StackedSamples,
     XTrace,
 )
 from gradex.policies import MLP, Categorical, Policy
@@ -143,7 +143,7 @@ def _hessian(layers: int, width: int, count: int) -> Hessian:
     """Give the Hessian of a random policy on random samples."""
     policy = Policy(MLP(_OBSERVED, _ACTIONS, layers, width, gain=1.0), Categorical(_ACTIONS))
     rng = np.random.default_rng(0)
-    samples = Samples(
+    samples = StackedSamples(
         torch.from_numpy(rng.standard_normal((1, count, _OBSERVED))),
         torch.zeros(1, count, dtype=torch.int64),
         torch.from_numpy(rng.integers(0, _ACTIONS, (1, count))),

@@ -18,10 +18,8 @@ from gradex.affinity.partition import Agreement, Partition
 from gradex.affinity.relaxation import Relaxation, solve_relaxation
 from gradex.affinity.rivals import (
     Grouping,
-    HierarchicalGrouping,
     RandomGrouping,
     SemidefiniteGrouping,
-    SpectralGrouping,
 )
 from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
 from gradex.affinity.subsets import pair_coverage, sample_subsets
@@ -34,7 +32,6 @@ __all__ = [
     "ExhaustiveGrouping",
     "GroupCountPath",
     "Grouping",
-    "HierarchicalGrouping",
     "InteractionAffinity",
     "MeanAffinity",
     "NormalisedAffinity",
@@ -43,7 +40,6 @@ __all__ = [
     "RandomGrouping",
     "Relaxation",
     "SemidefiniteGrouping",
-    "SpectralGrouping",
     "SubsetScoresLike",
     "TransferAffinity",
     "certified_upper_bound",

@@ -5,12 +5,11 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.cluster import AgglomerativeClustering, SpectralClustering
 
 from gradex.affinity.bound import certified_upper_bound, check_group_count
 from gradex.affinity.partition import Partition
 from gradex.affinity.relaxation import solve_relaxation
-from gradex.affinity.rounding import fill_empty_groups, round_relaxation
+from gradex.affinity.rounding import round_relaxation
 
 _TASKS_ALL_COUNTS = 12
 
@@ -144,77 +143,3 @@ class RandomGrouping(Grouping):
         # A branch of its own: the same seed may have planted the groups by the same permutation.
         labels = np.random.default_rng([self.seed, 1]).permutation(np.arange(n) % k)
         return Partition.of(matrix, labels, upper_bound=certified_upper_bound(matrix, k), status="random")
-
-
-@final
-class SpectralGrouping(Grouping):
-    """Normalised spectral clustering (scikit-learn), the rows of eigenvectors assigned by pivoted QR.
-
-    It needs weights that are not negative: the centred affinities less the smallest of them. So adding c e
-    e^T or a e^T + e a^T changes nothing. The diagonal plays no part.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gradex.affinity import SpectralGrouping
-    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
-    >>> SpectralGrouping().partition(matrix, k=2).groups
-    ((0, 1), (2, 3))
-    """
-
-    def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
-        n = len(matrix)
-        check_group_count(n, k, None)
-        labels = np.arange(n) % k
-        if k not in (1, n):
-            shape = _off_diagonal(matrix)
-            # The smallest weight is above 0, so that the graph hangs together.
-            weight = shape - shape.min() + 1e-6 * (np.ptp(shape) or 1.0)
-            method = SpectralClustering(k, affinity="precomputed", assign_labels="cluster_qr", random_state=0)
-            labels = fill_empty_groups(method.fit(weight).labels_.astype(np.int64), k)
-        return Partition.of(matrix, labels, upper_bound=certified_upper_bound(matrix, k), status="spectral")
-
-
-@final
-class HierarchicalGrouping(Grouping):
-    """Agglomerative clustering (scikit-learn) with the centred affinities as similarity; no diagonal.
-
-    Parameters
-    ----------
-    linkage : {"average", "complete", "single"}
-        Affinity of two groups: the mean, smallest or largest of their tasks'.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gradex.affinity import HierarchicalGrouping
-    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
-    >>> HierarchicalGrouping("complete").partition(matrix, k=2).groups
-    ((0, 1), (2, 3))
-    """
-
-    def __init__(self, linkage: str = "average"):
-        if linkage not in ("average", "complete", "single"):
-            raise ValueError(f"linkage={linkage!r} is unknown; choose 'average', 'complete' or 'single'")
-        self.linkage = linkage
-
-    def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
-        n = len(matrix)
-        check_group_count(n, k, None)
-        labels = np.arange(n) % k
-        if k not in (1, n):
-            shape = _off_diagonal(matrix)
-            distance = shape.max() - shape
-            np.fill_diagonal(distance, 0.0)
-            method = AgglomerativeClustering(k, metric="precomputed", linkage=self.linkage)
-            labels = method.fit(distance).labels_.astype(np.int64)
-        return Partition.of(matrix, labels, upper_bound=certified_upper_bound(matrix, k), status=self.linkage)
-
-
-def _off_diagonal(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Return the affinities less their additive part, and their mean instead of the diagonal."""
-    n = len(matrix)
-    between = matrix * (1.0 - np.eye(n))
-    rows = between.sum(axis=1)
-    additive = (rows - rows.sum() / (2 * (n - 1))) / (n - 2) if n > 2 else rows / 2
-    return (between - additive - additive[:, None]) * (1.0 - np.eye(n))

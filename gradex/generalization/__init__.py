@@ -8,7 +8,7 @@ from gradex.generalization.hessian import Hessian
 from gradex.generalization.loss import LossRange, PolicyGradientLoss
 from gradex.generalization.measurement import Measurement
 from gradex.generalization.operator import DenseOperator, SymmetricOperator
-from gradex.generalization.samples import Samples
+from gradex.generalization.samples import StackedSamples
 from gradex.generalization.spectrum import (
     Eigenvalue,
     Quadrature,
@@ -34,7 +34,7 @@ __all__ = [
     "PACBayes",
     "PolicyGradientLoss",
     "Quadrature",
-    "Samples",
+    "StackedSamples",
     "SymmetricOperator",
     "TraceEstimate",
     "TraceEstimator",

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gradex.generalization.loss import LossRange, PolicyGradientLoss
-from gradex.generalization.samples import Samples
+from gradex.generalization.samples import StackedSamples
 from gradex.policies import Policy
 from gradex.streams import Streams
 
@@ -217,7 +217,7 @@ def perturbed_loss(
     loss: PolicyGradientLoss,
     policy: Policy,
     parameters: Float[Tensor, "policies p"],
-    samples: Samples,
+    samples: StackedSamples,
     sigma: Float[np.ndarray, " policies"],
     draws: int,
     seed: int,
@@ -242,14 +242,14 @@ def perturbed_loss(
     --------
     >>> import numpy as np
     >>> import torch
-    >>> from gradex.generalization import PolicyGradientLoss, Samples, perturbed_loss
+    >>> from gradex.generalization import PolicyGradientLoss, StackedSamples, perturbed_loss
     >>> from gradex.policies import MLP, Categorical, Policy
     >>> from gradex.streams import Streams
     >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
     >>> parameters = policy.initial(Streams(seeds=[0])).double()
     >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
-    >>> samples = Samples(numbers[..., :3], tasks, tasks, numbers[..., 3])
+    >>> samples = StackedSamples(numbers[..., :3], tasks, tasks, numbers[..., 3])
     >>> value, stderr = perturbed_loss(
     ...     PolicyGradientLoss(), policy, parameters, samples, sigma=np.zeros(1), draws=2, seed=0
     ... )

@@ -19,7 +19,7 @@ from torch import Tensor
 from gradex.generalization.hessian import Hessian
 from gradex.generalization.loss import PolicyGradientLoss
 from gradex.generalization.operator import SymmetricOperator
-from gradex.generalization.samples import Samples
+from gradex.generalization.samples import StackedSamples
 from gradex.generalization.trace import TraceEstimate, TraceEstimator
 from gradex.policies import MLP, ActionDistribution, Network, Standardised, Tape
 
@@ -49,14 +49,14 @@ class ExactTrace(TraceEstimator):
     Examples
     --------
     >>> import torch
-    >>> from gradex.generalization import ExactTrace, Hessian, PolicyGradientLoss, Samples
+    >>> from gradex.generalization import ExactTrace, Hessian, PolicyGradientLoss, StackedSamples
     >>> from gradex.policies import MLP, Categorical, Policy
     >>> from gradex.streams import Streams
     >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
     >>> parameters = policy.initial(Streams(seeds=[0])).double()
     >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
-    >>> samples = Samples(numbers[..., :3], tasks, tasks, numbers[..., 3])
+    >>> samples = StackedSamples(numbers[..., :3], tasks, tasks, numbers[..., 3])
     >>> hessian = Hessian(policy, PolicyGradientLoss(), parameters, samples)
     >>> matrix = (hessian @ torch.eye(policy.size, dtype=torch.float64).unsqueeze(0))[0]
     >>> bool(abs(ExactTrace().estimate(hessian).value[0] - matrix.trace()) < 1e-9)
@@ -111,7 +111,7 @@ def _unknown(what: object) -> ValueError:
     )
 
 
-def _sum(hessian: Hessian, network: MLP, samples: Samples) -> Float[Tensor, " policies"]:
+def _sum(hessian: Hessian, network: MLP, samples: StackedSamples) -> Float[Tensor, " policies"]:
     """Add up the traces of samples."""
     theta, tape = hessian.parameters, Tape()
     with torch.no_grad():

@@ -15,7 +15,6 @@ from gradex.generalization.exact_trace import ExactTrace
 from gradex.generalization.hessian import Hessian
 from gradex.generalization.loss import PolicyGradientLoss
 from gradex.generalization.measurement import Measurement
-from gradex.generalization.samples import Samples
 from gradex.generalization.spectrum import lanczos
 from gradex.generalization.trace import TraceEstimator, generator, random_signs
 from gradex.learners import ActorCritic, Transitions
@@ -177,10 +176,10 @@ class Generalization(Estimator):
         distance_vector = theta - _initial(metas).double()
         train = self._collect(agents, self.train, subsets, _TRAIN)
         test = self._collect(agents, self.test, [range(len(self.test))] * len(metas), _TEST)
-        samples = Samples.of(train)
+        samples = StackedSamples.of(train)
         train_values = loss.evaluate(policy, theta, samples)
         train_losses, train_variance = _by_task(loss, train_values.numpy(), train, len(subsets[0]))
-        test_values = loss.evaluate(policy, theta, Samples.of(test))
+        test_values = loss.evaluate(policy, theta, StackedSamples.of(test))
         test_losses, test_variance = _by_task(loss, test_values.numpy(), test, len(self.test))
         gap_stderr = np.sqrt(train_variance + test_variance)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradex.generalization.loss import PolicyGradientLoss
 from gradex.generalization.operator import SymmetricOperator
-from gradex.generalization.samples import Samples
+from gradex.generalization.samples import StackedSamples
 from gradex.policies import Policy
 
 #: Samples, of all policies together, that are differentiated at a time: their activations stay in the cache.
@@ -31,19 +31,19 @@ class Hessian(SymmetricOperator):
     loss : PolicyGradientLoss
     parameters : Tensor [policies, p]
         Where to differentiate; their precision is that of the products.
-    samples : Samples
+    samples : StackedSamples
 
     Examples
     --------
     >>> import torch
-    >>> from gradex.generalization import Hessian, PolicyGradientLoss, Samples
+    >>> from gradex.generalization import Hessian, PolicyGradientLoss, StackedSamples
     >>> from gradex.policies import MLP, Categorical, Policy
     >>> from gradex.streams import Streams
     >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
     >>> parameters = policy.initial(Streams(seeds=[0])).double()
     >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
-    >>> samples = Samples(numbers[..., :3], tasks, tasks, numbers[..., 3])
+    >>> samples = StackedSamples(numbers[..., :3], tasks, tasks, numbers[..., 3])
     >>> hessian = Hessian(policy, PolicyGradientLoss(), parameters, samples)
     >>> matrix = (hessian @ torch.eye(policy.size, dtype=torch.float64).unsqueeze(0))[0]
     >>> torch.allclose(matrix, matrix.T)
@@ -53,7 +53,7 @@ class Hessian(SymmetricOperator):
     policy: Policy
     loss: PolicyGradientLoss
     parameters: Float[Tensor, "policies p"]
-    samples: Samples
+    samples: StackedSamples
 
     @property
     def stack(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from gradex.generalization.samples import Samples
+from gradex.generalization.samples import StackedSamples
 from gradex.policies import ActionDistribution, Categorical, Policy
 
 #: Samples, of all policies together, whose losses are evaluated at a time.
@@ -97,7 +97,7 @@ class PolicyGradientLoss:
         return -advantages.clamp(-self.advantage_limit, self.advantage_limit) * log_prob
 
     def of_samples(
-        self, policy: Policy, parameters: Float[Tensor, "policies p"], samples: Samples
+        self, policy: Policy, parameters: Float[Tensor, "policies p"], samples: StackedSamples
     ) -> Float[Tensor, "policies N"]:
         """Give the loss of each sample; it can be differentiated."""
         outputs, own = policy.outputs(parameters, samples.observations, samples.tasks)
@@ -105,7 +105,7 @@ class PolicyGradientLoss:
 
     @torch.no_grad()
     def evaluate(
-        self, policy: Policy, parameters: Float[Tensor, "policies p"], samples: Samples
+        self, policy: Policy, parameters: Float[Tensor, "policies p"], samples: StackedSamples
     ) -> Float[Tensor, "policies N"]:
         """Give the loss of each sample, as numbers, in bounded memory."""
         chunks = samples.chunks(max(_CHUNK // len(parameters), 1))

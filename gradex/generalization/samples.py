@@ -12,7 +12,7 @@ from gradex.learners import Transitions
 
 
 @dataclass(frozen=True)
-class Samples:
+class StackedSamples:
     """N transitions of each of a stack of policies.
 
     Attributes
@@ -25,9 +25,9 @@ class Samples:
     Examples
     --------
     >>> from gradex import MetaPolicy, TaskSuite
-    >>> from gradex.generalization import Samples
+    >>> from gradex.generalization import StackedSamples
     >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(steps=1)
-    >>> samples = Samples.of([meta.transitions(100)])
+    >>> samples = StackedSamples.of([meta.transitions(100)])
     >>> samples.count, [piece.count for piece in samples.chunks(128)]
     (300, [128, 128, 44])
     """
@@ -38,7 +38,7 @@ class Samples:
     advantages: Float[Tensor, "policies N"]
 
     @classmethod
-    def of(cls, transitions: Sequence[Transitions], dtype: torch.dtype = torch.float64) -> "Samples":
+    def of(cls, transitions: Sequence[Transitions], dtype: torch.dtype = torch.float64) -> "StackedSamples":
         """Stack the transitions of one policy each, floating-point numbers in the given precision.
 
         Raises
@@ -61,7 +61,7 @@ class Samples:
         """Number N of samples of each policy."""
         return self.tasks.shape[1]
 
-    def chunks(self, size: int) -> Iterator["Samples"]:
+    def chunks(self, size: int) -> Iterator["StackedSamples"]:
         """Cut into pieces of at most `size` samples of each policy."""
         pieces = (x.split(size, dim=1) for x in vars(self).values())
-        return (Samples(*piece) for piece in zip(*pieces, strict=True))
+        return (StackedSamples(*piece) for piece in zip(*pieces, strict=True))

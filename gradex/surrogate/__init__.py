@@ -9,7 +9,6 @@ from gradex.surrogate.projection import (
     GaussianProjection,
     NoProjection,
     Projection,
-    RademacherProjection,
 )
 from gradex.surrogate.samples import Block, Samples
 from gradex.surrogate.scores import Improvement, NegativeLoss, Score, SubsetScores
@@ -26,7 +25,6 @@ __all__ = [
     "NegativeLoss",
     "NoProjection",
     "Projection",
-    "RademacherProjection",
     "Samples",
     "Score",
     "Solution",

@@ -25,7 +25,6 @@ from gradex.surrogate.projection import (
     GaussianProjection,
     NoProjection,
     Projection,
-    RademacherProjection,
 )
 from gradex.surrogate.samples import Samples, block_of_rows
 from gradex.surrogate.scores import SCORES, NegativeLoss, Score, SubsetScores, score_subsets
@@ -43,7 +42,7 @@ DRAW_TOLERANCE = 0.01
 _RELATIVE = {"auto": AUTO_REGULARIZATION, "least": LEAST_REGULARIZATION}
 #: What a `Model` has; asked of its class, as an unfitted one has no parameters yet.
 _ASKED = ("parameters", "gradients", "log_prob", "with_parameters")
-_PROJECTIONS = ("gaussian", "rademacher", "khatri-rao", "none")
+_PROJECTIONS = ("gaussian", "khatri-rao", "none")
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 Subsets = Collection[Collection[SupportsIndex]]
@@ -60,7 +59,7 @@ class SurrogateEstimator(Estimator):
     ----------
     projection_dim : int
         d; the paper gains nothing beyond 400.
-    projection : {"gaussian", "rademacher", "khatri-rao", "none"}
+    projection : {"gaussian", "khatri-rao", "none"}
         "gaussian" is the paper's; "khatri-rao" costs hardly more than the gradients themselves and is the one
         for large networks or very many samples; "none" keeps all p parameters, whatever `projection_dim`
         says. `gradex.surrogate.projection` tells more.
@@ -261,8 +260,6 @@ class SurrogateEstimator(Estimator):
         match self.projection:
             case "gaussian":
                 return GaussianProjection(parameters, self.projection_dim, self.seed)
-            case "rademacher":
-                return RademacherProjection(parameters, self.projection_dim, self.seed)
             case "khatri-rao":
                 return KhatriRaoProjection(layout, self.projection_dim, self.seed)
         return NoProjection(parameters)

@@ -10,14 +10,13 @@ All of them keep inner products on average, E[g̃·h̃] = g·h; they differ in c
 name          operations a sample          d Var ‖g̃‖² / ‖g‖⁴
 ============= ============================ ==========================================================
 gaussian      2 p d                        2, whatever g is
-rademacher    2 p d                        2 - 2 Σ g⁴ / ‖g‖⁴, hardly less
 khatri-rao    2 d Σ (i + o) over layers    2 to 8, see `KhatriRaoProjection`
 none          0                            0, but d = p
 ============= ============================ ==========================================================
 
 "gaussian" is the paper's and the default. Take "khatri-rao" where p or N is large, say p N above 10⁹: it
 costs about as much as the gradients themselves, and d four times larger makes up for its spread at worst.
-Take "none" where p or N is a few hundred. "rademacher" has no advantage but that its entries are a bit each.
+Take "none" where p or N is a few hundred.
 """
 
 from abc import ABC, abstractmethod
@@ -149,24 +148,6 @@ class GaussianProjection(UnstructuredProjection):
 
     def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
         return rng.standard_normal((rows, self.dimension), dtype=np.float32)
-
-
-@final
-class RademacherProjection(UnstructuredProjection):
-    """Independent entries ±1/√d (Achlioptas 2003, J. Comput. Syst. Sci. 66).
-
-    d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)² - 2 Σ g² h².
-
-    Examples
-    --------
-    >>> import torch
-    >>> from gradex.surrogate import RademacherProjection
-    >>> RademacherProjection(parameters=1000, dimension=4, seed=0).lift(torch.eye(4)).unique()
-    tensor([-0.5000,  0.5000])
-    """
-
-    def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
-        return random_signs(rng, rows, self.dimension)
 
 
 @final

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gradex.affinity import AffinityGraph, Bootstrap, HierarchicalGrouping, PairwiseAffinity, sample_subsets
+from gradex.affinity import AffinityGraph, Bootstrap, PairwiseAffinity, RandomGrouping, sample_subsets
 
 N = 10
 TRIPLES = list(combinations(range(N), 3))
@@ -113,7 +113,7 @@ def test_a_partition_knows_how_stable_it_is():
 
 def test_draws_are_grouped_by_the_same_method():
     graph = AffinityGraph.from_scores(planted(sample_subsets(N, 60, 3, 0), 1.0, seed=0))
-    bootstrap, method = graph.bootstrap(4), HierarchicalGrouping("single")
+    bootstrap, method = graph.bootstrap(4), RandomGrouping(seed=3)
     partition = graph.partition(k=3, method=method, bootstrap=bootstrap)
     expected = [method.partition(matrix, 3).labels for matrix in bootstrap.matrices]
     np.testing.assert_array_equal(partition.resampled, expected)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gradex.affinity import ExhaustiveGrouping, HierarchicalGrouping, SemidefiniteGrouping, SpectralGrouping
+from gradex.affinity import ExhaustiveGrouping, SemidefiniteGrouping
 from tests.oracles.clustering import best_partition
 
 
@@ -21,25 +21,18 @@ def test_equals_looking_at_every_partition(seed):
         assert partition.gap == 0.0
 
 
-def test_rounding_is_near_the_true_optimum_and_rivals_are_farther():
+def test_rounding_is_near_the_true_optimum():
     """Share of the gain over chance that a method misses, 12 tasks without structure."""
-    missed = {"semidefinite": [], "spectral": [], "hierarchical": []}
+    missed = []
     for seed in range(5):
         matrix = symmetric(12, seed)
         for k in (2, 3, 4):
             best = ExhaustiveGrouping().partition(matrix, k)
-            for name, method in (
-                ("semidefinite", SemidefiniteGrouping()),
-                ("spectral", SpectralGrouping()),
-                ("hierarchical", HierarchicalGrouping()),
-            ):
-                found = method.partition(matrix, k)
-                assert found.objective <= best.objective + 1e-9 <= found.upper_bound + 2e-9
-                missed[name].append((best.objective - found.objective) / (best.objective - best.chance))
-    assert np.mean(np.array(missed["semidefinite"]) < 1e-9) >= 0.95
-    assert max(missed["semidefinite"]) < 0.02
-    assert np.mean(missed["spectral"]) > 0.02
-    assert np.mean(missed["hierarchical"]) > 0.02
+            found = SemidefiniteGrouping().partition(matrix, k)
+            assert found.objective <= best.objective + 1e-9 <= found.upper_bound + 2e-9
+            missed.append((best.objective - found.objective) / (best.objective - best.chance))
+    assert np.mean(np.array(missed) < 1e-9) >= 0.95
+    assert max(missed) < 0.02
 
 
 def test_too_many_tasks():

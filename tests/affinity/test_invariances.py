@@ -2,9 +2,8 @@
 
 Labels are compared on matrices of normal numbers from a seed, where no two groupings are equally good. Where
 ties are the rule, in matrices of a few integers, objectives are compared instead, and only of groupings that
-find the best. Hierarchical and spectral grouping start at 5 tasks: without additive part and diagonal, the
-affinities of 3 are all 0, and those of 4 come in equal pairs. Up to 10 tasks the groups are the best ones;
-of more, those that are found where the relaxation is not tight may depend on the order.
+find the best. Up to 10 tasks the groups are the best ones; of more, those that are found where the relaxation
+is not tight may depend on the order.
 """
 
 from collections.abc import Callable
@@ -19,11 +18,9 @@ from hypothesis.extra.numpy import arrays
 from gradex.affinity import (
     AffinityGraph,
     ExhaustiveGrouping,
-    HierarchicalGrouping,
     Partition,
     RandomGrouping,
     SemidefiniteGrouping,
-    SpectralGrouping,
 )
 from gradex.affinity.bound import centred
 from gradex.affinity.partition import canonical_labels
@@ -91,8 +88,6 @@ BEST = {"semidefinite": SemidefiniteGrouping().partition, "exhaustive": Exhausti
 EQUIVARIANT: dict[str, tuple[Callable[[np.ndarray, int], Partition], int]] = {
     **{name: (partition, 3) for name, partition in BEST.items()},
     "graph": (by_graph, 3),
-    "spectral": (SpectralGrouping().partition, 5),
-    **{link: (HierarchicalGrouping(link).partition, 5) for link in ("average", "complete", "single")},
 }
 
 

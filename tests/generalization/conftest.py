@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from gradex.generalization import Hessian, PolicyGradientLoss, Samples
+from gradex.generalization import Hessian, PolicyGradientLoss, StackedSamples
 from gradex.policies import Categorical, Gaussian, Policy, network
 from gradex.streams import Streams
 
@@ -33,7 +33,7 @@ def small_hessian(
         actions = torch.randint(distribution.actions, (policies, count), generator=generator)
     else:
         actions = normal(policies, count, distribution.dimensions)
-    samples = Samples(
+    samples = StackedSamples(
         normal(policies, count, 3),
         (torch.arange(count) % max(tasks, 1)).repeat(policies, 1),
         actions,

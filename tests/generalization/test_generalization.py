@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from gradex import Generalization, MetaPolicy, TaskSuite
 from gradex.generalization import (
     PolicyGradientLoss,
-    Samples,
+    StackedSamples,
     XTrace,
     collect_episodes,
 )
@@ -41,7 +41,7 @@ def test_measures_what_the_dense_hessian_says(metas, suite: TaskSuite, targets: 
     settings = {**SETTINGS, "steps_per_task": 20}
     found = Generalization(meta, train=suite, test=targets, **settings).measure()
     transitions = collect_episodes(meta.agent_, suite, [range(3)], 20, 4, [80_000_023])
-    samples, theta = Samples.of(transitions), torch.from_numpy(meta.parameters).double()
+    samples, theta = StackedSamples.of(transitions), torch.from_numpy(meta.parameters).double()
     loss = PolicyGradientLoss()
     matrix = oracle.hessians(loss, meta.agent_.policy, theta[None], samples)[0]
     assert found.trace == pytest.approx(float(matrix.trace()), rel=1e-8) and found.trace_stderr == 0
@@ -131,7 +131,7 @@ def test_standard_errors_by_episode_are_those_of_repetitions(metas, suite: TaskS
     repeats = 60
     stack = agent.repeat(repeats)
     transitions = collect_episodes(stack, suite, [range(3)] * repeats, 200, 8, list(range(repeats)))
-    samples = Samples.of(transitions)
+    samples = StackedSamples.of(transitions)
     loss = PolicyGradientLoss()
     values = loss.evaluate(agent.policy, stack.actors.double(), samples)
     means, variance = _by_task(loss, values.numpy(), transitions, 3)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradex.generalization import PolicyGradientLoss, Samples
+from gradex.generalization import PolicyGradientLoss, StackedSamples
 from gradex.learners import Transitions
 from gradex.policies import Categorical, Gaussian
 from tests.oracles import hessian as oracle
@@ -74,7 +74,7 @@ def transitions(count: int, first: float) -> Transitions:
 
 
 def test_samples_stack_and_cut() -> None:
-    samples = Samples.of([transitions(5, 0.0), transitions(5, 100.0)])
+    samples = StackedSamples.of([transitions(5, 0.0), transitions(5, 100.0)])
     assert samples.observations.dtype == samples.advantages.dtype == torch.float64
     assert samples.actions.dtype == torch.int64 and samples.count == 5
     np.testing.assert_array_equal(samples.observations[1].numpy(), transitions(5, 100.0).observations)
@@ -85,4 +85,4 @@ def test_samples_stack_and_cut() -> None:
 
 def test_samples_of_unequal_number_are_refused() -> None:
     with pytest.raises(ValueError, match=r"policies of one stack have \[3, 4\] transitions"):
-        Samples.of([transitions(4, 0.0), transitions(3, 0.0)])
+        StackedSamples.of([transitions(4, 0.0), transitions(3, 0.0)])
