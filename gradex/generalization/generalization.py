@@ -15,6 +15,7 @@ from gradex.generalization.exact_trace import ExactTrace
 from gradex.generalization.hessian import Hessian
 from gradex.generalization.loss import PolicyGradientLoss
 from gradex.generalization.measurement import Measurement
+from gradex.generalization.samples import StackedSamples
 from gradex.generalization.spectrum import lanczos
 from gradex.generalization.trace import TraceEstimator, generator, random_signs
 from gradex.learners import ActorCritic, Transitions

@@ -82,8 +82,9 @@ class Projection(ABC):
         """Give P θ̂ for each row, in its precision and on its device."""
 
 
-class UnstructuredProjection(Projection):
-    """Independent entries of variance 1/d.
+@final
+class GaussianProjection(Projection):
+    """Independent N(0, 1/d) entries, the paper's choice: d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)².
 
     Rows are drawn in blocks from generators of their own, so that P need never be there as a whole: it is
     kept if it fits into the budget and drawn again for each batch if not. Entries are float32 numbers, so
@@ -94,15 +95,18 @@ class UnstructuredProjection(Projection):
     parameters, dimension, seed : int
     memory : int
         Budget in bytes; a larger P is not kept.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.surrogate import GaussianProjection
+    >>> GaussianProjection(parameters=1000, dimension=50, seed=0).lift(torch.eye(50)).shape
+    torch.Size([50, 1000])
     """
 
     def __init__(self, parameters: int, dimension: int, seed: int, memory: int = 256 * 2**20) -> None:
         super().__init__(parameters, dimension, seed)
         self._kept = 4 * parameters * dimension <= memory
-
-    @abstractmethod
-    def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
-        """Draw independent numbers of mean 0 and variance 1, in float32."""
 
     # A layer's features Σ aᵢ δₒ Pᵢₒₖ need 2 p d operations a sample in either order. Building slices of a δᵀ
     # first leaves them all to one matrix product, and the slices fit into the cache.
@@ -127,27 +131,10 @@ class UnstructuredProjection(Projection):
         return matrix
 
     def _draw(self, start: int, stop: int) -> Float[Tensor, "rows d"]:
-        entries = self._entries(np.random.default_rng([self.seed, start // _ROWS]), stop - start)
+        rng = np.random.default_rng([self.seed, start // _ROWS])
+        entries = rng.standard_normal((stop - start, self.dimension), dtype=np.float32)
         entries *= np.float32(self.dimension**-0.5)
         return torch.from_numpy(entries)
-
-
-@final
-class GaussianProjection(UnstructuredProjection):
-    """Independent N(0, 1/d) entries, the paper's choice.
-
-    d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)².
-
-    Examples
-    --------
-    >>> import torch
-    >>> from gradex.surrogate import GaussianProjection
-    >>> GaussianProjection(parameters=1000, dimension=50, seed=0).lift(torch.eye(50)).shape
-    torch.Size([50, 1000])
-    """
-
-    def _entries(self, rng: np.random.Generator, rows: int) -> Float[np.ndarray, "rows d"]:
-        return rng.standard_normal((rows, self.dimension), dtype=np.float32)
 
 
 @final
