@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from gradex.generalization import PolicyGradientLoss, Samples
+from gradex.generalization import PolicyGradientLoss, StackedSamples
 from gradex.policies import Categorical, Policy
 
 
@@ -29,14 +29,16 @@ def sample_loss(
     return -torch.clip(advantage, -limit, limit) * log_prob
 
 
-def mean_loss(loss: PolicyGradientLoss, policy: Policy, theta: Tensor, samples: Samples, row: int) -> Tensor:
+def mean_loss(
+    loss: PolicyGradientLoss, policy: Policy, theta: Tensor, samples: StackedSamples, row: int
+) -> Tensor:
     """L̂ of one policy of a stack."""
     arrays = [x[row] for x in vars(samples).values()]
     each = [sample_loss(loss, policy, theta, *(x[n] for x in arrays)) for n in range(samples.count)]
     return torch.stack(each).mean()
 
 
-def hessians(loss: PolicyGradientLoss, policy: Policy, parameters: Tensor, samples: Samples) -> Tensor:
+def hessians(loss: PolicyGradientLoss, policy: Policy, parameters: Tensor, samples: StackedSamples) -> Tensor:
     """Second derivatives [policies, p, p], policy by policy, forward mode over reverse mode."""
     with warnings.catch_warnings():
         # The first use of forward mode compiles something, in a way that torch itself deprecates.
