@@ -8,7 +8,7 @@ from gradex.ground_truth import GroundTruth
 from gradex.grouping import PolicyGradEx
 from gradex.learners import PPO, SAC
 from gradex.meta_policy import MetaPolicy
-from gradex.surrogate import SurrogateEstimator
+from gradex.surrogate import ModuleGradients, Samples, SurrogateEstimator
 from gradex.tasks import Task, TaskSuite
 
 __all__ = [
@@ -18,7 +18,9 @@ __all__ = [
     "Generalization",
     "GroundTruth",
     "MetaPolicy",
+    "ModuleGradients",
     "PolicyGradEx",
+    "Samples",
     "SurrogateEstimator",
     "Task",
     "TaskSuite",
