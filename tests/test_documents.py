@@ -84,10 +84,11 @@ def test_examples_of_the_readme_run(
     )
     monkeypatch.setattr(gradex, "PolicyGradEx", small)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(block, {"__name__": "readme"})
-    assert "earth" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "earth" in printed and printed.endswith("((0, 1, 2), (3, 4, 5))\n")
 
 
 def test_the_citation_names_software_and_paper() -> None:
