@@ -16,5 +16,4 @@ def reaching(horizon: int = 500) -> TaskSuite:
 
 def original_reaching(horizon: int = 500) -> gymnasium.Env:
     """Make one environment of it, in Meta-World itself."""
-    suite = TaskSuite.make("mt10", tasks=["reach"], horizon=horizon, engine="gymnasium")
-    return original(suite.tasks[0].name, suite)
+    return original("reach-v3", horizon)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import env_checker, passive_env_checker
 
-from gradex.tasks.options import plain
+from gradex.tasks.options import number, plain
 from gradex.tasks.plain import Checked, one_line
 
 Factory = Callable[[], gymnasium.Env]
@@ -28,11 +28,17 @@ _COLOUR = re.compile(r"\x1b\[\d*m")
 def factories(environments: Any) -> dict[str, Factory]:
     """Read a mapping of names to functions that make environments, or to ids that Gymnasium knows.
 
+    A list of ids stands for tasks of these names.
+
     Raises
     ------
     ValueError
         If it is no such mapping, is empty, or if two names are the same as text.
     """
+    if isinstance(environments, list | tuple) and all(isinstance(each, str) for each in environments):
+        if len(set(environments)) < len(environments):
+            raise ValueError("environments has an id twice: give a mapping, with a name for each task")
+        environments = {each: each for each in environments}
     if not isinstance(environments, Mapping):
         raise ValueError(
             f"environments is no mapping but a {type(environments).__name__}: give one of names "
@@ -80,6 +86,20 @@ def labels(groups: Any, n: int) -> Sequence[int | None]:
     if len(read) != n:
         raise ValueError(f"groups has {len(read)} entries for {n} tasks: give one group per task")
     return [int(group) for group in read]
+
+
+def discount(value: Any) -> float:
+    """Read a discount.
+
+    Raises
+    ------
+    ValueError
+        If it is no number above 0 and up to 1.
+    """
+    read = number("discount", plain(value))
+    if not 0 < read <= 1:
+        raise ValueError(f"discount is {read}: choose a number above 0 and up to 1")
+    return read
 
 
 def _is_whole(group: Any) -> bool:

@@ -1,4 +1,10 @@
-"""On which scale the observations of environments are that nobody has described: a short look at them."""
+"""On which scale the observations of environments are that nobody has described: a short look at them.
+
+About 2,000 steps are taken with random actions, at least 20 in each task, by a seed of their own. A number of
+order one, at most 5 and with a deviation of at least 0.05 or none at all, is left as it is. Any other is
+centred and divided by its deviation, or by a fifth of its largest distance from the centre if that is more;
+where it does not vary it is divided by its size.
+"""
 
 import copy
 import functools
@@ -10,10 +16,8 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float
 
+from gradex.tasks.family import Scale
 from gradex.tasks.sequential import SequentialSimulator
-
-#: Centre and spread of each number of an observation.
-Scale = tuple[tuple[float, ...], tuple[float, ...]]
 
 #: Steps of a look, over all tasks and at least in each; and how often each task starts anew meanwhile.
 _STEPS, _LEAST, _STARTS = 2000, 20, 4
