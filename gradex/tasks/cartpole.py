@@ -9,13 +9,12 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import VectorEnv
-from jaxtyping import Int
 
 from gradex.streams import derive, uniforms
 from gradex.tasks.family import Recommended
 from gradex.tasks.options import Option, one_of, seed, task_count
 from gradex.tasks.ranges import RangedFamily, as_range
-from gradex.tasks.simulator import Reset, Step, environment_seeds
+from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 from gradex.tasks.task import Task
 
 _HORIZON = 500
@@ -63,14 +62,14 @@ class CartPole(RangedFamily):
         # vanish, and with them what the surrogate could tell about whom they clash with.
         return Recommended(100_000 if self.reversed == "half" else 600_000, 600_000)
 
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         return CartPoleSimulator(tasks, seeds)
 
 
 class CartPoleSimulator(CartPoleVectorEnv):
     """Gymnasium's vector CartPole with constants, motor direction and random stream per environment."""
 
-    def __init__(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> None:
+    def __init__(self, tasks: Sequence[Task], seeds: Seeds) -> None:
         super().__init__(num_envs=len(tasks), max_episode_steps=_HORIZON)
 
         def column(name: str, default: float) -> np.ndarray:

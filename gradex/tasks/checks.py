@@ -1,4 +1,4 @@
-"""What a user's environment must be before a suite takes it."""
+"""What a user's environments must be before a suite takes them: each function raises a ValueError if not."""
 
 import functools
 import re
@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import env_checker, passive_env_checker
 
-from gradex.tasks.options import number, plain
+from gradex.tasks.options import plain
 from gradex.tasks.plain import Checked, one_line
 
 Factory = Callable[[], gymnasium.Env]
@@ -29,11 +29,6 @@ def factories(environments: Any) -> dict[str, Factory]:
     """Read a mapping of names to functions that make environments, or to ids that Gymnasium knows.
 
     A list of ids stands for tasks of these names.
-
-    Raises
-    ------
-    ValueError
-        If it is no such mapping, is empty, or if two names are the same as text.
     """
     if isinstance(environments, list | tuple) and all(isinstance(each, str) for each in environments):
         if len(set(environments)) < len(environments):
@@ -42,7 +37,7 @@ def factories(environments: Any) -> dict[str, Factory]:
     if not isinstance(environments, Mapping):
         raise ValueError(
             f"environments is no mapping but a {type(environments).__name__}: give one of names "
-            "to functions, such as {'a': make_a, 'b': make_b}"
+            "to functions, such as {'a': make_a, 'b': make_b}, or a list of ids"
         )
     if not environments:
         raise ValueError("environments is empty: a suite needs at least one task")
@@ -70,13 +65,7 @@ def _factory(name: str, given: Any) -> Factory:
 
 
 def labels(groups: Any, n: int) -> Sequence[int | None]:
-    """Read the group of each of n tasks.
-
-    Raises
-    ------
-    ValueError
-        If there is not one whole number for each.
-    """
+    """Read the group of each of n tasks."""
     if groups is None:
         return [None] * n
     ordered = hasattr(groups, "__iter__") and not isinstance(groups, str | bytes | Mapping | Set)
@@ -88,20 +77,6 @@ def labels(groups: Any, n: int) -> Sequence[int | None]:
     return [int(group) for group in read]
 
 
-def discount(value: Any) -> float:
-    """Read a discount.
-
-    Raises
-    ------
-    ValueError
-        If it is no number above 0 and up to 1.
-    """
-    read = number("discount", plain(value))
-    if not 0 < read <= 1:
-        raise ValueError(f"discount is {read}: choose a number above 0 and up to 1")
-    return read
-
-
 def _is_whole(group: Any) -> bool:
     if isinstance(group, float):
         return group.is_integer()
@@ -109,13 +84,7 @@ def _is_whole(group: Any) -> bool:
 
 
 def make(name: str, factory: Factory) -> gymnasium.Env:
-    """Make an environment of this task.
-
-    Raises
-    ------
-    ValueError
-        If the function fails, or makes something else.
-    """
+    """Make an environment of this task."""
     try:
         environment: Any = factory()
     except Exception as error:  # whatever it throws, the user needs to know which function it was
@@ -138,11 +107,6 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
         Of the task.
     environment, twin : gymnasium.Env
         From two calls of its function.
-
-    Raises
-    ------
-    ValueError
-        With what to do about it.
     """
     if environment.unwrapped is twin.unwrapped:
         raise ValueError(f"task {name!r} gives the same environment twice: make a new one at each call")

@@ -3,22 +3,22 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
-from jaxtyping import Int
 
 from gradex.tasks import checks
 from gradex.tasks.checks import Factory
 from gradex.tasks.family import Family, Scale
+from gradex.tasks.options import number, plain
 from gradex.tasks.plain import Plain, one_line
-from gradex.tasks.scale import ObservationScale
+from gradex.tasks.scale import measure
 from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Step
+from gradex.tasks.simulator import Seeds, Step
 from gradex.tasks.task import Task
 
 
@@ -36,14 +36,12 @@ class Custom(Family):
     spaces : pair of gymnasium.spaces.Space
         Of observations and actions.
     horizon : int or None
-    scale : ObservationScale
     discount : float
     """
 
     makers: Mapping[str, Factory]
     spaces: tuple[Box, Discrete | Box]
     horizon: int | None
-    scale: ObservationScale
     discount: float = Family.discount
 
     name = "custom"
@@ -58,7 +56,9 @@ class Custom(Family):
         """Check the environments, see `TaskSuite.from_gymnasium`."""
         factories = checks.factories(environments)
         labels = checks.labels(groups, len(factories))
-        discount = checks.discount(discount)
+        discount = number("discount", plain(discount))
+        if not 0 < discount <= 1:
+            raise ValueError(f"discount is {discount}: choose a number above 0 and up to 1")
         limits: list[int | None] = []
         with ExitStack() as closing:
             made: dict[str, Any] = {}
@@ -80,7 +80,7 @@ class Custom(Family):
         horizon = max(known) if len(known) == len(limits) else None
         makers = {name: partial(_plain, name, factory) for name, factory in factories.items()}
         tasks = [Task(name, {}, group) for name, group in zip(factories, labels, strict=True)]
-        return tasks, cls(makers, spaces, horizon, ObservationScale(makers, spaces[1]), discount)
+        return tasks, cls(makers, spaces, horizon, discount)
 
     @property
     def observation_space(self) -> Box:
@@ -90,9 +90,9 @@ class Custom(Family):
     def action_space(self) -> Discrete | Box:
         return self.spaces[1]
 
-    @property
+    @cached_property
     def observation_scale(self) -> Scale | None:
-        return self.scale.typical
+        return measure(self.makers, self.spaces[1])  # once, for all suites that share this family
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -104,15 +104,18 @@ class Custom(Family):
         return {"typical_observation": self.observation_scale}
 
     def as_measured(self, config: Mapping[str, Any]) -> Family:
+        other, scale = replace(self), config.get("typical_observation")
         # Policies from before there was a scale were trained without one.
-        return replace(self, scale=self.scale.known(config.get("typical_observation")))
+        found = None if scale is None else tuple(tuple(map(float, each)) for each in scale)
+        vars(other)["observation_scale"] = found  # so it is not measured
+        return other
 
     def draw(self, n: int, rng: np.random.Generator, known: Sequence[Task]) -> list[Task]:
         raise ValueError(
             "a custom suite cannot draw unseen tasks: make a second suite of target environments"
         )
 
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         return CustomSimulator([self.makers[task.name] for task in tasks], seeds)
 
 

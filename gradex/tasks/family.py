@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from jaxtyping import Int
 
 from gradex.tasks.options import Option, plain
+from gradex.tasks.simulator import Seeds
 from gradex.tasks.task import Task
 
 #: Centre and spread of each number of an observation.
@@ -49,7 +49,8 @@ class Family(ABC):
     """What the tasks of a suite have in common, and where they come from.
 
     A family is a frozen dataclass in a module of its own. Its fields, in types that JSON knows, are what a
-    suite keeps of it on disk. What it must tell may be a field, a constant or a property.
+    suite keeps of it on disk; an option that is a horizon may be one of them. All else that it must tell is a
+    constant or a property.
 
     Attributes
     ----------
@@ -142,7 +143,7 @@ class Family(ABC):
         """Draw n target tasks from the law that the known tasks, those of a suite, stand for."""
 
     @abstractmethod
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         """Make a simulator with one environment per entry of `tasks`, each with its own seed."""
 
     @property

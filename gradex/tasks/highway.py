@@ -33,14 +33,14 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from gradex.tasks.family import Family, Recommended
 from gradex.tasks.options import Option, if_given, one_of, seed, task_count
 from gradex.tasks.pools import PoolSimulator
 from gradex.tasks.ranges import as_range, draw_ranges, latin_grid
 from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Step
+from gradex.tasks.simulator import Seeds, Step
 from gradex.tasks.task import Task
 
 #: Seconds of an episode; one decision a second.
@@ -131,7 +131,7 @@ class Highway(Family):
     def horizon(self) -> int:  # type: ignore[override]  # families whose horizon is an option have a field
         return _DURATION[self.scenario]
 
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         simulator = EnvPoolHighway if self.engine == "envpool" else GymnasiumHighway
         return simulator(self, tasks, seeds)
 
@@ -159,9 +159,7 @@ class EnvPoolHighway(PoolSimulator):
 
     _CODE = (1.0, 4.0, -8.0)
 
-    def __init__(
-        self, family: Highway, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
+    def __init__(self, family: Highway, tasks: Sequence[Task], seeds: Seeds) -> None:
         self._weights = _weights(tasks) if family.shared_dynamics else None
         common = (
             {}
@@ -172,8 +170,7 @@ class EnvPoolHighway(PoolSimulator):
             family.scenario,
             [{"vehicles_density": task.parameters["vehicles_density"], **common} for task in tasks],
             seeds,
-            family.observation_space,
-            family.action_space,
+            family,
             signals=("crashed",),
         )
         self._lanes = 3 if family.scenario == "highway-fast-v0" else 4
@@ -202,9 +199,7 @@ class EnvPoolHighway(PoolSimulator):
 class GymnasiumHighway(SequentialSimulator):
     """highway-env itself, with the same `info` as `EnvPoolHighway`."""
 
-    def __init__(
-        self, family: Highway, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
+    def __init__(self, family: Highway, tasks: Sequence[Task], seeds: Seeds) -> None:
         common = {"normalize_reward": False} if family.shared_dynamics else {}
         self._shared = family.shared_dynamics
         factories = [partial(_original, family.scenario, {**task.parameters, **common}) for task in tasks]

@@ -3,20 +3,19 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from typing import Any, ClassVar
+from functools import cached_property, partial
+from typing import ClassVar, cast
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from jaxtyping import Int
 
 from gradex.tasks.family import Recommended
 from gradex.tasks.options import Option, one_of, seed, task_count
 from gradex.tasks.ranges import RangedFamily, as_range
 from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Step
+from gradex.tasks.simulator import Seeds, Step
 from gradex.tasks.task import Task
 
 _HORIZON = 1000
@@ -56,15 +55,12 @@ class LunarLander(RangedFamily):
         "reversed": Option("none", one_of("none", "half")),
     }
     title, actuators = "{gravity:.2f}", "side_engines"
+    action_space = spaces.Discrete(4)
     horizon, discount = _HORIZON, 0.999
 
     @cached_property
     def observation_space(self) -> spaces.Box:
-        return _spaces()[0]
-
-    @cached_property
-    def action_space(self) -> spaces.Discrete:
-        return _spaces()[1]
+        return cast(spaces.Box, _make().observation_space)
 
     @property
     def recommended(self) -> Recommended:
@@ -73,27 +69,22 @@ class LunarLander(RangedFamily):
             return Recommended(500_000, 600_000)
         return Recommended(4_000_000, 600_000, {"steps": 256, "learning_rate": 7e-4, "trace": 0.98})
 
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         return LunarLanderSimulator(tasks, seeds)
 
 
 class LunarLanderSimulator(SequentialSimulator):
     """LunarLanders one after the other, with `info["success"]`: the lander came to rest on the ground."""
 
-    def __init__(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> None:
+    def __init__(self, tasks: Sequence[Task], seeds: Seeds) -> None:
         super().__init__([partial(_make, **_physics(task)) for task in tasks], seeds)
         self._swapped = np.array([task.parameters.get("side_engines", 1.0) < 0 for task in tasks])
 
     def step(self, actions: np.ndarray) -> Step:
         swapped = np.where(self._swapped, _SWAP[actions], actions)
         observation, reward, terminated, truncated, info = super().step(swapped)
-        return (
-            observation,
-            reward,
-            terminated,
-            truncated,
-            {**info, "success": terminated & (reward == _LANDED)},
-        )
+        info["success"] = terminated & (reward == _LANDED)
+        return observation, reward, terminated, truncated, info
 
 
 def _physics(task: Task) -> dict[str, float]:
@@ -114,9 +105,3 @@ def _make(gravity: float = -10.0, wind: float = 0.0, turbulence: float = 0.0) ->
             wind_power=wind,
             turbulence_power=turbulence,
         )
-
-
-@cache
-def _spaces() -> tuple[Any, Any]:
-    environment = _make()
-    return environment.observation_space, environment.action_space

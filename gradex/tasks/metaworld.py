@@ -41,13 +41,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from jaxtyping import Int
 
 from gradex.tasks.family import Family, Recommended, Scale
-from gradex.tasks.options import Option, if_given, one_of, seed, task_names, whole
+from gradex.tasks.options import Option, if_given, one_of, seed, task_count, task_names, whole
 from gradex.tasks.pools import PoolSimulator
 from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Reset, Step
+from gradex.tasks.simulator import Reset, Seeds, Step
 from gradex.tasks.task import Task
 
 _MT10 = (
@@ -115,7 +114,7 @@ class MetaWorld(Family):
     reward: str
 
     options: ClassVar = {
-        "n": Option(None, if_given(whole)),
+        "n": Option(None, if_given(partial(task_count, least=0))),
         "tasks": Option(None, if_given(task_names)),
         "seed": Option(0, seed),
         "horizon": Option(500, whole),
@@ -173,7 +172,7 @@ class MetaWorld(Family):
             )
         return [Task(name, {}) for name in names]
 
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         simulator = EnvPoolMetaWorld if self.engine == "envpool" else GymnasiumMetaWorld
         return simulator(self, tasks, seeds)
 
@@ -198,16 +197,13 @@ class MT50(MetaWorld):
 class EnvPoolMetaWorld(PoolSimulator):
     """EnvPool's port: a pool per task."""
 
-    def __init__(
-        self, family: MetaWorld, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
+    def __init__(self, family: MetaWorld, tasks: Sequence[Task], seeds: Seeds) -> None:
         common = {"partially_observable": False, "max_episode_steps": family.horizon}
         super().__init__(
             "MetaWorld/Reach-v3",  # all are one class, to which `task_name` says what to load
             [{"task_name": task.name, **common} for task in tasks],
             seeds,
-            family.observation_space,
-            family.action_space,
+            family,
             signals=("success", "elapsed_step"),
             # With one thread the slowest task keeps the others waiting; many get in each other's way.
             per_core=2,
@@ -229,9 +225,7 @@ class EnvPoolMetaWorld(PoolSimulator):
 class GymnasiumMetaWorld(SequentialSimulator):
     """Meta-World itself, with the same `info` as `EnvPoolMetaWorld`."""
 
-    def __init__(
-        self, family: MetaWorld, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
+    def __init__(self, family: MetaWorld, tasks: Sequence[Task], seeds: Seeds) -> None:
         super().__init__(
             [partial(original, task.name, family.horizon, family.reward) for task in tasks], seeds
         )

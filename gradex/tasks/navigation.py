@@ -11,11 +11,11 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from gradex.tasks.family import Family, Recommended
 from gradex.tasks.options import Option, number, one_of, seed, task_count, whole
-from gradex.tasks.simulator import Reset, Step
+from gradex.tasks.simulator import Reset, Seeds, Step
 from gradex.tasks.task import Task
 
 _STEP = 0.1
@@ -118,7 +118,7 @@ class Navigation(Family):
             return self._source(n, rng)
         return _tasks(rng.uniform(0, 2 * np.pi, n))
 
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         angles = np.array([task.parameters["angle"] for task in tasks])
         goals = self.radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         return NavigationSimulator(self, goals)

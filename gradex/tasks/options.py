@@ -62,11 +62,13 @@ def whole(name: str, value: Any) -> int:
     return number
 
 
-def task_count(name: str, value: Any) -> int:
-    """Read a number of tasks."""
+def task_count(name: str, value: Any, least: int = 1) -> int:
+    """Read a number of tasks that a suite can hold."""
     n = whole(name, value)
-    if n < 1:
+    if n < least:
         raise ValueError(f"{name} is {n}: a suite needs at least one task")
+    if n > MOST_TASKS:
+        raise ValueError(f"{name} is {n}: a suite holds at most {MOST_TASKS:,} tasks")
     return n
 
 
@@ -111,9 +113,3 @@ def one_of(*choices: str) -> Reader:
 def if_given(reader: Reader) -> Reader:
     """Make a reader that lets None pass."""
     return lambda name, value: None if value is None else reader(name, value)
-
-
-def check_task_count(name: str, n: int) -> None:
-    """Refuse more tasks than a suite can hold."""
-    if n > MOST_TASKS:
-        raise ValueError(f"{name} is {n}: a suite holds at most {MOST_TASKS:,} tasks")

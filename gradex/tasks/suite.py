@@ -12,9 +12,10 @@ from jaxtyping import Int
 from gradex.tasks.custom import Custom
 from gradex.tasks.families import FAMILIES, family_named
 from gradex.tasks.family import Family, Recommended, Scale
-from gradex.tasks.options import MOST_ENVIRONMENTS, check_task_count, plain, whole
+from gradex.tasks.options import MOST_ENVIRONMENTS, plain, task_count, whole
 from gradex.tasks.options import seed as read_seed
 from gradex.tasks.selection import select
+from gradex.tasks.simulator import Seeds
 from gradex.tasks.task import Task
 
 Registered = TypeVar("Registered", bound=type[Family])
@@ -50,6 +51,8 @@ class TaskSuite:
     def __init__(self, tasks: Sequence[Task], family: Family) -> None:
         if not tasks:
             raise ValueError("a suite needs at least one task, got none; ask for n >= 1")
+        if not isinstance(family, Family):
+            raise TypeError(f"family is {family!r}: give a Family, or use TaskSuite.make with its name")
         self.tasks = tuple(tasks)
         self._family = family
 
@@ -88,9 +91,7 @@ class TaskSuite:
             If the name or an option is unknown, or a value is out of range.
         """
         family = family_named(name)
-        read = family.read(options)
-        check_task_count("n", read["n"] or 0)
-        return TaskSuite(*family.create(**read))
+        return TaskSuite(*family.create(**family.read(options)))
 
     @staticmethod
     def from_gymnasium(
@@ -143,11 +144,11 @@ class TaskSuite:
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> "TaskSuite":
         """Rebuild a suite from its `config`."""
-        family = FAMILIES.get(config["family"])
-        if family is None:
-            name = config["family"]
+        name = config["family"]
+        if name not in FAMILIES:
             raise ValueError(f"a {name!r} suite cannot be rebuilt from its config: pass the suite itself")
-        return TaskSuite([Task(**task) for task in config["tasks"]], family(**config["options"]))
+        family = FAMILIES[name](**config["options"])
+        return TaskSuite([Task(**task) for task in config["tasks"]], family)
 
     def on_scale_of(self, config: Mapping[str, Any]) -> "TaskSuite":
         """Give this suite with the scale of observations that another had, by its `config`."""
@@ -247,10 +248,9 @@ class TaskSuite:
         seed : int
             The same seed draws the same tasks.
         """
-        n, rng = whole("n", n), np.random.default_rng([read_seed("seed", seed), 1])
+        n, rng = task_count("n", n, least=0), np.random.default_rng([read_seed("seed", seed), 1])
         if n < 1:
             raise ValueError(f"cannot draw {n} tasks: ask for at least 1")
-        check_task_count("n", n)
         return TaskSuite(self._family.draw(n, rng, self.tasks), self._family)
 
     def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
@@ -303,7 +303,7 @@ class TaskSuite:
             )
         return [read_seed("seed", each) for each in given]
 
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         """Make a simulator with one environment per entry of `tasks`, each with its own seed."""
         return self._family.build(tasks, seeds)
 
@@ -314,8 +314,7 @@ class TaskSuite:
     # ------------------------------------------------------------------ looks
     def to_frame(self) -> pd.DataFrame:
         """Give a table of the tasks: name, parameters, planted group."""
-        rows = [{"task": task.name, **task.parameters} for task in self.tasks]
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame([{"task": task.name, **task.parameters} for task in self.tasks])
         if self.labels is not None:
             table["group"] = self.labels
         return table
