@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -52,7 +52,7 @@ class CartPole(RangedFamily):
     action_space = spaces.Discrete(2)
     horizon = _HORIZON
 
-    @cached_property
+    @property
     def observation_space(self) -> spaces.Box:
         return cast(spaces.Box, CartPoleVectorEnv(1).single_observation_space)
 

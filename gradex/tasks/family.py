@@ -113,9 +113,8 @@ class Family(ABC):
     def summary(cls) -> str:
         """Say in a line what the family is and which options it takes."""
         about = (inspect.getdoc(cls) or "").partition("\n")[0]
-        return (
-            f"{about} Options: {', '.join(f'{name}={each.default!r}' for name, each in cls.options.items())}"
-        )
+        options = ", ".join(f"{name}={each.default!r}" for name, each in cls.options.items())
+        return f"{about} Options: {options}"
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,9 +95,15 @@ class Highway(Family):
         "scenario": Option("highway-fast-v0", one_of(*_DURATION)),
         "engine": Option("envpool", one_of("envpool", "gymnasium")),
     }
-    #: Presence, position and velocity of five cars.
-    observation_space = spaces.Box(-np.inf, np.inf, (25,), np.float32)
-    action_space = spaces.Discrete(5)
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        # Presence, position and velocity of five cars.
+        return spaces.Box(-np.inf, np.inf, (25,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(5)
 
     @classmethod
     def create(

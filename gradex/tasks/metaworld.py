@@ -121,8 +121,6 @@ class MetaWorld(Family):
         "engine": Option("envpool", one_of("envpool", "gymnasium")),
         "reward": Option("v2", one_of("v2", "v1")),
     }
-    observation_space = spaces.Box(-np.inf, np.inf, (39,), np.float32)
-    action_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
     observation_scale = _scale()
     #: In EnvPool each takes about 20 MB.
     most_environments = 160
@@ -130,6 +128,14 @@ class MetaWorld(Family):
     resets_together = True
     #: The tasks of the suite unless others are asked for.
     benchmark: ClassVar[tuple[str, ...]]
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(-np.inf, np.inf, (39,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, (4,), np.float32)
 
     @classmethod
     def create(
@@ -226,9 +232,7 @@ class GymnasiumMetaWorld(SequentialSimulator):
     """Meta-World itself, with the same `info` as `EnvPoolMetaWorld`."""
 
     def __init__(self, family: MetaWorld, tasks: Sequence[Task], seeds: Seeds) -> None:
-        super().__init__(
-            [partial(original, task.name, family.horizon, family.reward) for task in tasks], seeds
-        )
+        super().__init__([partial(original, task.name, family) for task in tasks], seeds)
 
     def step(self, actions: np.ndarray) -> Step:
         observation, reward, terminated, truncated, info = super().step(np.clip(actions, -1, 1))
@@ -238,9 +242,9 @@ class GymnasiumMetaWorld(SequentialSimulator):
 class SeededMetaWorld(gymnasium.Wrapper):
     """Draws goals and objects from the environment's own generator, and reports nothing but success."""
 
-    def __init__(self, environment: gymnasium.Env) -> None:
+    def __init__(self, environment: gymnasium.Env, family: MetaWorld) -> None:
         super().__init__(environment)
-        self.observation_space, self.action_space = MetaWorld.observation_space, MetaWorld.action_space
+        self.observation_space, self.action_space = family.observation_space, family.action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         if seed is not None:
@@ -254,8 +258,8 @@ class SeededMetaWorld(gymnasium.Wrapper):
         return observation.astype(np.float32), float(reward), terminated, truncated, success
 
 
-def original(name: str, horizon: int = 500, reward: str = "v2") -> gymnasium.Env:
-    """Make one environment of Meta-World itself, with this horizon and version of the reward.
+def original(name: str, family: MetaWorld) -> gymnasium.Env:
+    """Make one environment of Meta-World itself, with the horizon and the reward of a family.
 
     Raises
     ------
@@ -266,15 +270,15 @@ def original(name: str, horizon: int = 500, reward: str = "v2") -> gymnasium.Env
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as missing:
         raise ValueError("engine 'gymnasium' needs Meta-World: pip install 'gradex[metaworld]'") from missing
-    environment = ALL_V3_ENVIRONMENTS[name](reward_function_version=reward)
-    environment.max_path_length = horizon
+    environment = ALL_V3_ENVIRONMENTS[name](reward_function_version=family.reward)
+    environment.max_path_length = family.horizon
     # What `set_task` does, without its list of fifty goals: a new goal at each reset, and in sight.
     environment._set_task_called = True
     environment._freeze_rand_vec = False
     environment.seeded_rand_vec = True
     environment._partially_observable = False
     del environment.sawyer_observation_space  # computed while the goal was hidden
-    return SeededMetaWorld(environment)
+    return SeededMetaWorld(environment, family)
 
 
 def _full_name(name: str) -> str:

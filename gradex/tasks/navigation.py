@@ -77,11 +77,17 @@ class Navigation(Family):
         "bonus": Option(5.0, number),
         "horizon": Option(30, whole),
     }
-    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-    #: In units of the longest step, so that a standard normal policy explores at the right scale.
-    action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
     recommended = Recommended(meta_steps=200_000)
     shared_dynamics = True
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Box:
+        # In units of the longest step, so that a standard normal policy explores at the right scale.
+        return spaces.Box(-1.0, 1.0, (2,), np.float32)
 
     @classmethod
     def create(cls, n: int, seed: int, groups: int, goals: str, **settings: Any) -> tuple[list[Task], Family]:
