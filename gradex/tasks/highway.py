@@ -176,7 +176,8 @@ class EnvPoolHighway(PoolSimulator):
             family.scenario,
             [{"vehicles_density": task.parameters["vehicles_density"], **common} for task in tasks],
             seeds,
-            family,
+            family.observation_space,
+            family.action_space,
             signals=("crashed",),
         )
         self._lanes = 3 if family.scenario == "highway-fast-v0" else 4

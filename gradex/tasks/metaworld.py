@@ -209,7 +209,8 @@ class EnvPoolMetaWorld(PoolSimulator):
             "MetaWorld/Reach-v3",  # all are one class, to which `task_name` says what to load
             [{"task_name": task.name, **common} for task in tasks],
             seeds,
-            family,
+            family.observation_space,
+            family.action_space,
             signals=("success", "elapsed_step"),
             # With one thread the slowest task keeps the others waiting; many get in each other's way.
             per_core=2,

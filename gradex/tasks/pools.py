@@ -6,10 +6,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from gradex.tasks.family import Family
 from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 
 #: That this process may use.
@@ -29,8 +29,6 @@ class PoolSimulator(VectorEnv):
     options : sequence of mapping
         Keyword arguments of each environment.
     seeds : int array [environments]
-    family : Family
-        Whose spaces it has.
     signals : sequence of str
         Which entries of EnvPool's `info` to pass on, as arrays [environments].
     per_core, least : int
@@ -44,7 +42,8 @@ class PoolSimulator(VectorEnv):
         environment: str,
         options: Sequence[Mapping[str, Any]],
         seeds: Seeds,
-        family: Family,
+        observation_space: spaces.Box,
+        action_space: spaces.Discrete | spaces.Box,
         signals: Sequence[str] = (),
         per_core: int = 1,
         least: int = 1,
@@ -52,10 +51,9 @@ class PoolSimulator(VectorEnv):
     ) -> None:
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.num_envs = len(options)
-        self.single_observation_space = family.observation_space
-        self.single_action_space = family.action_space
-        self.observation_space = batch_space(family.observation_space, self.num_envs)
-        self.action_space = batch_space(family.action_space, self.num_envs)
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, self.num_envs)
+        self.action_space = batch_space(action_space, self.num_envs)
         self._environment, self._signals, self._seeds = environment, tuple(signals), np.asarray(seeds)
         self._extra = extra
         members: dict[tuple[tuple[str, Any], ...], list[int]] = {}
@@ -63,7 +61,7 @@ class PoolSimulator(VectorEnv):
             members.setdefault(tuple(sorted(each.items())), []).append(index)
         self._members = [(dict(key), np.array(indices)) for key, indices in members.items()]
         self._threads = max(least, per_core * _CORES // len(members))
-        self._features = family.observation_space.shape[0]
+        self._features = observation_space.shape[0]
         self._pools: list[Any] = []
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
