@@ -1,11 +1,13 @@
 """Suites of tasks: what shares a state space, an action space, a horizon and a discount."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar, overload
 
 import gymnasium
 import numpy as np
 import pandas as pd
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
@@ -19,6 +21,11 @@ from gradex.tasks.simulator import Seeds
 from gradex.tasks.task import Task
 
 Registered = TypeVar("Registered", bound=type[Family])
+
+
+def _told(name: str) -> Any:
+    """Make a property of a suite that its family tells."""
+    return property(attrgetter(f"_family.{name}"))
 
 
 class TaskSuite:
@@ -47,6 +54,26 @@ class TaskSuite:
     >>> len(suite.unseen(50, seed=1))
     50
     """
+
+    #: Name of the family, and what it keeps of the options that were given to `TaskSuite.make`.
+    family: str = _told("name")
+    options: dict[str, Any] = _told("settings")
+    #: Of one environment.
+    observation_space: Box = _told("observation_space")
+    action_space: Discrete | Box = _told("action_space")
+    #: Centre and spread of each number of an observation, or None where they are of order one.
+    typical_observation: Scale | None = _told("observation_scale")
+    #: Steps after which an episode is truncated, or None if a custom environment does not tell.
+    horizon: int | None = _told("horizon")
+    #: Of the Markov decision process, shared by all tasks.
+    discount: float = _told("discount")
+    #: How much to train on such tasks, and how.
+    recommended: Recommended = _told("recommended")
+    #: Whether tasks differ in reward only, so that one set of transitions serves all of them.
+    shared_dynamics: bool = _told("shared_dynamics")
+    #: See `Family`.
+    most_environments: int | None = _told("most_environments")
+    resets_together: bool = _told("resets_together")
 
     def __init__(self, tasks: Sequence[Task], family: Family) -> None:
         if not tasks:
@@ -154,62 +181,6 @@ class TaskSuite:
         """Give this suite with the scale of observations that another had, by its `config`."""
         return TaskSuite(self.tasks, self._family.as_measured(config))
 
-    # ------------------------------------------------------------------ what the family tells
-    @property
-    def family(self) -> str:
-        """Name of the family."""
-        return self._family.name
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the family keeps of the options that were given to `TaskSuite.make`."""
-        return self._family.settings
-
-    @property
-    def observation_space(self) -> gymnasium.spaces.Box:
-        """Observation space of one environment."""
-        return self._family.observation_space
-
-    @property
-    def action_space(self) -> gymnasium.spaces.Discrete | gymnasium.spaces.Box:
-        """Action space of one environment."""
-        return self._family.action_space
-
-    @property
-    def typical_observation(self) -> Scale | None:
-        """Centre and spread of each number of an observation, or None where they are of order one."""
-        return self._family.observation_scale
-
-    @property
-    def horizon(self) -> int | None:
-        """Steps after which an episode is truncated, or None if a custom environment does not tell."""
-        return self._family.horizon
-
-    @property
-    def discount(self) -> float:
-        """Discount of the Markov decision process, shared by all tasks."""
-        return self._family.discount
-
-    @property
-    def recommended(self) -> Recommended:
-        """How much to train on such tasks, and how."""
-        return self._family.recommended
-
-    @property
-    def shared_dynamics(self) -> bool:
-        """Whether tasks differ in reward only, so that one set of transitions serves all of them."""
-        return self._family.shared_dynamics
-
-    @property
-    def most_environments(self) -> int | None:
-        """Environments that fit into a laptop's memory at the same time, where each takes much of it."""
-        return self._family.most_environments
-
-    @property
-    def resets_together(self) -> bool:
-        """Whether all episodes end at the horizon, in step with each other, and take long to reset."""
-        return self._family.resets_together
-
     # ------------------------------------------------------------------ a suite as a sequence of tasks
     def __len__(self) -> int:
         return len(self.tasks)
@@ -295,13 +266,12 @@ class TaskSuite:
     def _seeds(self, seed: int | Sequence[int]) -> list[int]:
         """Give the seed of each task."""
         given = plain(seed)
-        if not isinstance(given, Sequence) or isinstance(given, str):
-            return [read_seed("seed", given)] * len(self)
-        if len(given) != len(self):
+        each = [given] * len(self) if isinstance(given, str) or not isinstance(given, Sequence) else given
+        if len(each) != len(self):
             raise ValueError(
-                f"seed has {len(given)} entries for {len(self)} tasks: give one integer, or one for each"
+                f"seed has {len(each)} entries for {len(self)} tasks: give one integer, or one for each"
             )
-        return [read_seed("seed", each) for each in given]
+        return [read_seed("seed", one) for one in each]
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         """Make a simulator with one environment per entry of `tasks`, each with its own seed."""
