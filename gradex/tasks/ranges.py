@@ -95,10 +95,8 @@ class RangedFamily(Family):
     @classmethod
     def create(cls, n: int, seed: int, reversed: str, **ranges: Sequence[float]) -> tuple[list[Task], Family]:
         """Make n tasks, spread over the ranges; the seed shuffles, and chooses which are reversed."""
-        family, rng = (
-            cls({name: list(pair) for name, pair in ranges.items()}, reversed),
-            np.random.default_rng(seed),
-        )
+        rng = np.random.default_rng(seed)
+        family = cls({name: list(pair) for name, pair in ranges.items()}, reversed)
         return family._tasks(latin_grid(ranges, n, rng), rng), family
 
     def draw(self, n: int, rng: np.random.Generator, known: Sequence[Task]) -> list[Task]:
