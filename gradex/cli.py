@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from gradex.affinity import Agreement
 from gradex.grouping import PolicyGradEx
-from gradex.learners.recipes import LEARNERS
+from gradex.learners.named import LEARNERS
 from gradex.policies import ARCHITECTURES
 from gradex.run_folder import RunFolder
 from gradex.tasks import TaskSuite

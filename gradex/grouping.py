@@ -26,7 +26,6 @@ from gradex.affinity import (
 from gradex.estimator import Estimator
 from gradex.files import UNFINISHED
 from gradex.learners import Learner
-from gradex.learners.recipes import recipe
 from gradex.meta_policy import MetaPolicy
 from gradex.policy_file import difference, tasks_of
 from gradex.settings import as_kind, described
@@ -245,7 +244,7 @@ class PolicyGradEx(Estimator):
         with self._stage("uncertainty"):
             self._resample(own.bootstrap, own.seed)
         with self._stage("group policies"):
-            steps = recipe(suite.kind).group_steps if own.group_steps is None else own.group_steps
+            steps = suite.recommended.group_steps if own.group_steps is None else own.group_steps
             with _kept_meanwhile(checkpoint, "groups") as folder:
                 policies = self.meta_.adapt_each(self.groups_, steps, folder=folder) if steps else []
             self.policies_ = policies
@@ -268,7 +267,7 @@ class PolicyGradEx(Estimator):
 
     def _meta_policy(self, suite: TaskSuite, checkpoint: str | Path | None) -> MetaPolicy:
         fresh = self._untrained(suite)
-        steps = recipe(suite.kind).meta_steps if self.meta_steps is None else self.meta_steps
+        steps = suite.recommended.meta_steps if self.meta_steps is None else self.meta_steps
         if checkpoint is not None and Path(checkpoint).exists():
             found, learner, everything = (
                 MetaPolicy.load(checkpoint, suite),

@@ -21,7 +21,7 @@ from gradex.learners import (
     evaluate,
     train_each,
 )
-from gradex.learners.recipes import learner_named, recipe
+from gradex.learners.named import learner_named
 from gradex.policies import ARCHITECTURES
 from gradex.policies.gradients import PolicyGradients
 from gradex.policy_file import Description, check_tasks, spaces_of
@@ -100,7 +100,7 @@ class MetaPolicy(Fitted):
             raise ValueError(f"unknown network {network!r}: choose {', '.join(map(repr, ARCHITECTURES))}")
         self.suite = suite
         self.network = network
-        self.learner = learner_named(learner, suite.kind) if isinstance(learner, str) else learner
+        self.learner = learner_named(learner, suite) if isinstance(learner, str) else learner
         self.seed: int = settings["seed"]
         self.layers = whole("layers", settings["layers"], 1)
         self.width = whole("width", settings["width"], 1)
@@ -117,7 +117,7 @@ class MetaPolicy(Fitted):
         folder : path, optional
             Where to keep the training every 100,000 steps; one that was cut off goes on from there.
         """
-        steps = recipe(self.suite.kind).meta_steps if steps is None else steps
+        steps = self.suite.recommended.meta_steps if steps is None else steps
         everything = [range(len(self.suite))]
         [[fitted]] = self._train_each(None, everything, steps, [self.seed], folder=folder)
         self._take(fitted.agent_, fitted.history_, fitted.start, fitted.steps)

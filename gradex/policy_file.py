@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gradex.learners import Learner
-from gradex.learners.recipes import learner_from
+from gradex.learners.named import learner_from
 from gradex.settings import seed, whole
 from gradex.tasks import TaskSuite
 

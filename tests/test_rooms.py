@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,18 @@ def test_a_room_imports_from_the_rooms_above_it(path: Path) -> None:
         assert not {name for name in names if name.split(".")[0] in ("torch", "gymnasium")}
     if room(path) == GROUND:
         assert "gymnasium" not in {name.split(".")[0] for name in names}
+
+
+def test_no_module_imports_another_in_a_circle() -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files("gradex")}
+    graph = {}
+    for name, path in modules.items():
+        names = set(imported(ast.parse(path.read_text())))
+        graph[name] = {
+            other for each in names for other in (each, each.rpartition(".")[0]) if other in modules
+        }
+    assert graph["gradex.tasks.suite"] > {"gradex.tasks.family", "gradex.tasks.families"}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(modules)  # fails by naming a circle
 
 
 @pytest.mark.parametrize("path", files("analysis"), ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,9 +1,9 @@
 """PPO end to end against stable-baselines3."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 
@@ -12,7 +12,6 @@ from analysis.speed.peers import installed, stable_baselines3_speed
 from analysis.speed.reaching import ENGINES, original_reaching, reaching
 from analysis.speed.timing import Pace, alternately
 from gradex.learners import PPO, ActorCritic
-from gradex.learners.recipes import recipe
 from gradex.learners.rollouts import Collector
 from gradex.tasks import TaskSuite
 from gradex.threads import one_thread
@@ -76,7 +75,7 @@ def _cartpole(amount: _Amount) -> Iterator[Comparison]:
 
 def _reaching(amount: _Amount) -> Iterator[Comparison]:
     """Train with the settings recommended for MT10; ours in EnvPool, the peer in the original."""
-    ours = replace(cast(PPO, recipe("mt10").learner), **amount.settings)
+    ours = PPO(**{**reaching().recommended.ppo, **amount.settings})
     suite = reaching(_HORIZON)
     rollouts, *theirs = amount.reach
     name = suite.tasks[0].name

@@ -3,7 +3,7 @@
 import gymnasium
 
 from gradex.tasks import TaskSuite
-from gradex.tasks.metaworld import original
+from gradex.tasks.metaworld import MT10, original
 
 #: Ours runs in EnvPool, the peer's in the original.
 ENGINES = ("envpool", "metaworld")
@@ -16,5 +16,4 @@ def reaching(horizon: int = 500) -> TaskSuite:
 
 def original_reaching(horizon: int = 500) -> gymnasium.Env:
     """Make one environment of it, in Meta-World itself."""
-    suite = TaskSuite.make("mt10", tasks=["reach"], horizon=horizon, engine="gymnasium")
-    return original(suite.tasks[0].name, suite)
+    return original("reach-v3", MT10(horizon, engine="gymnasium", reward="v2"))

@@ -100,7 +100,7 @@ class Learner(ABC):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Name and settings in plain JSON types; `gradex.learners.recipes.learner_from` reads it."""
+        """Name and settings in plain JSON types; `gradex.learners.named.learner_from` reads it."""
         return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
 
 

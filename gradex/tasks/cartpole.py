@@ -1,110 +1,75 @@
 """CartPole with poles of different lengths, and optionally with motors that run the other way."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import VectorEnv
-from jaxtyping import Int
 
 from gradex.streams import derive, uniforms
-from gradex.tasks.ranges import as_range, draw_ranges, draw_reversed, latin_grid
-from gradex.tasks.simulator import Reset, Step, environment_seeds
-from gradex.tasks.suite import Task, TaskSuite
+from gradex.tasks.family import Recommended
+from gradex.tasks.options import Option, one_of, seed, task_count
+from gradex.tasks.ranges import RangedFamily, as_range
+from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
+from gradex.tasks.task import Task
 
 _HORIZON = 500
 
 
-@TaskSuite.register
-class CartPole(TaskSuite):
-    """CartPole-v1 (Barto, Sutton and Anderson 1983) by half-length of the pole: +1 a step, at most 500."""
+@dataclass(frozen=True)
+class CartPole(RangedFamily):
+    """CartPole-v1 (Barto, Sutton and Anderson 1983) by half-length of the pole: +1 a step, at most 500.
 
-    family = "cartpole"
+    Tasks are spread geometrically over the ranges.
 
-    @classmethod
-    def create(
-        cls,
-        n: int = 10,
-        seed: int = 0,
-        half_length: float | Sequence[float] = (0.1, 4.0),
-        mass: float | Sequence[float] = 0.1,
-        force: float | Sequence[float] = 10.0,
-        gravity: float | Sequence[float] = 9.8,
-        reversed: str = "none",
-    ) -> "CartPole":
-        """Make n tasks, spread geometrically over the ranges.
+    Options
+    -------
+    n, seed : int
+        Number of tasks; the seed shuffles further parameters and chooses which motors are reversed.
+    half_length : float or pair
+        Half the length of the pole, in metres.
+    mass, force, gravity : float or pair
+        Mass of the pole in kilograms, force of the motor in newtons, gravity in metres per second squared.
+    reversed : {"none", "half"}
+        "half" swaps the two actions in half of the tasks.
+    """
 
-        Parameters
-        ----------
-        n, seed : int
-            Number of tasks; the seed shuffles further parameters and chooses which motors are reversed.
-        half_length : float or pair
-            Half the length of the pole, in metres.
-        mass, force, gravity : float or pair
-            Mass of the pole in kilograms, force of the motor in newtons, gravity in metres per second
-            squared.
-        reversed : {"none", "half"}
-            "half" swaps the two actions in half of the tasks. Reversed and plain tasks look the same and want
-            opposite actions, so this plants two groups in true conflict.
-        """
-        if n < 1:
-            raise ValueError(f"n is {n}: a suite needs at least one task")
-        ranges = {
-            "half_length": as_range("half_length", half_length, 0.0, 100.0),
-            "mass": as_range("mass", mass, 0.0, 100.0),
-            "force": as_range("force", force, 0.0, 1000.0),
-            "gravity": as_range("gravity", gravity, 0.0, 100.0),
-        }
-        rng = np.random.default_rng(seed)
-        tasks = cls._tasks(latin_grid(ranges, n, rng), reversed, rng)
-        return cls(tasks, ranges={name: list(pair) for name, pair in ranges.items()}, reversed=reversed)
-
-    @staticmethod
-    def _tasks(columns: dict[str, np.ndarray], reversed: str, rng: np.random.Generator) -> list[Task]:
-        n = len(columns["half_length"])
-        flip = draw_reversed(reversed, n, rng)
-        tasks = []
-        for i in range(n):
-            parameters: dict[str, Any] = {name: float(column[i]) for name, column in columns.items()}
-            name = f"{i}: {parameters['half_length']:.2f} m"
-            group = None
-            if reversed == "half":
-                parameters["motor"] = -1.0 if flip[i] else 1.0
-                name += " reversed" if flip[i] else ""
-                group = int(flip[i])
-            tasks.append(Task(name, parameters, group))
-        return tasks
-
-    @property
-    def kind(self) -> str:
-        return "cartpole-reversed" if self.options["reversed"] == "half" else self.family
+    name = "cartpole"
+    options: ClassVar = {
+        "n": Option(10, task_count),
+        "seed": Option(0, seed),
+        "half_length": Option((0.1, 4.0), partial(as_range, low=0.0, high=100.0)),
+        "mass": Option(0.1, partial(as_range, low=0.0, high=100.0)),
+        "force": Option(10.0, partial(as_range, low=0.0, high=1000.0)),
+        "gravity": Option(9.8, partial(as_range, low=0.0, high=100.0)),
+        "reversed": Option("none", one_of("none", "half")),
+    }
+    title, actuators = "{half_length:.2f} m", "motor"
+    action_space = spaces.Discrete(2)
+    horizon = _HORIZON
 
     @property
     def observation_space(self) -> spaces.Box:
         return cast(spaces.Box, CartPoleVectorEnv(1).single_observation_space)
 
     @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(2)
+    def recommended(self) -> Recommended:
+        # Stopped while neither motor has won: where one has, its tasks are solved, their policy gradients
+        # vanish, and with them what the surrogate could tell about whom they clash with.
+        return Recommended(100_000 if self.reversed == "half" else 600_000, 600_000)
 
-    @property
-    def horizon(self) -> int:
-        return _HORIZON
-
-    def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
-        ranges = {name: tuple(pair) for name, pair in self.options["ranges"].items()}
-        return self._tasks(draw_ranges(ranges, n, rng), self.options["reversed"], rng)
-
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         return CartPoleSimulator(tasks, seeds)
 
 
 class CartPoleSimulator(CartPoleVectorEnv):
     """Gymnasium's vector CartPole with constants, motor direction and random stream per environment."""
 
-    def __init__(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> None:
+    def __init__(self, tasks: Sequence[Task], seeds: Seeds) -> None:
         super().__init__(num_envs=len(tasks), max_episode_steps=_HORIZON)
 
         def column(name: str, default: float) -> np.ndarray:

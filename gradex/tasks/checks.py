@@ -1,4 +1,4 @@
-"""What a user's environment must be before a suite takes it."""
+"""What a user's environments must be before a suite takes them: each function raises a ValueError if not."""
 
 import functools
 import re
@@ -28,15 +28,16 @@ _COLOUR = re.compile(r"\x1b\[\d*m")
 def factories(environments: Any) -> dict[str, Factory]:
     """Read a mapping of names to functions that make environments, or to ids that Gymnasium knows.
 
-    Raises
-    ------
-    ValueError
-        If it is no such mapping, is empty, or if two names are the same as text.
+    A list of ids stands for tasks of these names.
     """
+    if isinstance(environments, list | tuple) and all(isinstance(each, str) for each in environments):
+        if len(set(environments)) < len(environments):
+            raise ValueError("environments has an id twice: give a mapping, with a name for each task")
+        environments = {each: each for each in environments}
     if not isinstance(environments, Mapping):
         raise ValueError(
             f"environments is no mapping but a {type(environments).__name__}: give one of names "
-            "to functions, such as {'a': make_a, 'b': make_b}"
+            "to functions, such as {'a': make_a, 'b': make_b}, or a list of ids"
         )
     if not environments:
         raise ValueError("environments is empty: a suite needs at least one task")
@@ -64,13 +65,7 @@ def _factory(name: str, given: Any) -> Factory:
 
 
 def labels(groups: Any, n: int) -> Sequence[int | None]:
-    """Read the group of each of n tasks.
-
-    Raises
-    ------
-    ValueError
-        If there is not one whole number for each.
-    """
+    """Read the group of each of n tasks."""
     if groups is None:
         return [None] * n
     ordered = hasattr(groups, "__iter__") and not isinstance(groups, str | bytes | Mapping | Set)
@@ -89,13 +84,7 @@ def _is_whole(group: Any) -> bool:
 
 
 def make(name: str, factory: Factory) -> gymnasium.Env:
-    """Make an environment of this task.
-
-    Raises
-    ------
-    ValueError
-        If the function fails, or makes something else.
-    """
+    """Make an environment of this task."""
     try:
         environment: Any = factory()
     except Exception as error:  # whatever it throws, the user needs to know which function it was
@@ -118,11 +107,6 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
         Of the task.
     environment, twin : gymnasium.Env
         From two calls of its function.
-
-    Raises
-    ------
-    ValueError
-        With what to do about it.
     """
     if environment.unwrapped is twin.unwrapped:
         raise ValueError(f"task {name!r} gives the same environment twice: make a new one at each call")

@@ -24,21 +24,24 @@ EnvPool 1.2.5 is about a thousand times faster than highway-env 1.12.1. Do they 
    here it is both.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from gradex.tasks.family import Family, Recommended
+from gradex.tasks.options import Option, if_given, one_of, seed, task_count
 from gradex.tasks.pools import PoolSimulator
 from gradex.tasks.ranges import as_range, draw_ranges, latin_grid
 from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Step
-from gradex.tasks.suite import Task, TaskSuite
+from gradex.tasks.simulator import Seeds, Step
+from gradex.tasks.task import Task
 
 #: Seconds of an episode; one decision a second.
 _DURATION = {"highway-fast-v0": 30, "highway-v0": 40}
@@ -53,105 +56,45 @@ _CAMPS: tuple[dict[str, tuple[float, float]], ...] = (
 _CAMP_NAMES = ("fast and left", "slow and right")
 
 
-@TaskSuite.register
-class Highway(TaskSuite):
+@dataclass(frozen=True)
+class Highway(Family):
     """highway-v0 and highway-fast-v0 of highway-env (Leurent 2018), in EnvPool's port or the original.
 
     The agent sees itself and the four nearest cars ahead, and chooses every second between left, idle, right,
     faster and slower.
+
+    Options
+    -------
+    n, seed : int
+    vary : {"density", "objective"}
+        "density": n densities spread geometrically, with highway-env's own reward, between 0 and 1 a second.
+        "objective": one density, n mixtures of the rewards for speed, right lane and collision, from two
+        planted camps of which one is paid for driving fast on the left and the other for driving slowly on
+        the right. The reward is then the plain weighted sum: highway-env's rescaling to [0, 1] assumes
+        weights that are not negative.
+    density : float or pair, optional
+        Cars per default spacing; 0.5 to 2.5 by default, and 1 with `vary="objective"`.
+    scenario : {"highway-fast-v0", "highway-v0"}
+        Three lanes and 20 cars for 30 seconds, or four lanes and 50 cars for 40.
+    engine : {"envpool", "gymnasium"}
+        "gymnasium" is highway-env itself: the same law (see `tests/tasks/test_highway.py`), about a thousand
+        times slower.
     """
 
-    family = "highway"
+    vary: str
+    density: Sequence[float]
+    scenario: str
+    engine: str
 
-    def __init__(self, tasks: Sequence[Task], **options: Any) -> None:
-        super().__init__(tasks, **options)
-        self.shared_dynamics = options["vary"] == "objective"
-
-    @classmethod
-    def create(
-        cls,
-        n: int = 10,
-        seed: int = 0,
-        vary: str = "density",
-        density: float | Sequence[float] | None = None,
-        scenario: str = "highway-fast-v0",
-        engine: str = "envpool",
-    ) -> "Highway":
-        """Make n tasks.
-
-        Parameters
-        ----------
-        n, seed : int
-        vary : {"density", "objective"}
-            "density": n densities spread geometrically, with highway-env's own reward, between 0 and 1 a
-            second. "objective": one density, n mixtures of the rewards for speed, right lane and collision,
-            from two planted camps of which one is paid for driving fast on the left and the other for driving
-            slowly on the right. The reward is then the plain weighted sum: highway-env's rescaling to [0, 1]
-            assumes weights that are not negative.
-        density : float or pair, optional
-            Cars per default spacing; 0.5 to 2.5 by default, and 1 with `vary="objective"`.
-        scenario : {"highway-fast-v0", "highway-v0"}
-            Three lanes and 20 cars for 30 seconds, or four lanes and 50 cars for 40.
-        engine : {"envpool", "gymnasium"}
-            "gymnasium" is highway-env itself: the same law (see `tests/tasks/test_highway.py`), about a
-            thousand times slower.
-
-        Raises
-        ------
-        ValueError
-            If an option is none of its choices, or a density is not positive.
-        """
-        if n < 1:
-            raise ValueError(f"n is {n}: a suite needs at least one task")
-        for name, value, choices in (
-            ("vary", vary, ("density", "objective")),
-            ("scenario", scenario, tuple(_DURATION)),
-            ("engine", engine, ("envpool", "gymnasium")),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}: choose {' or '.join(map(repr, choices))}")
-        if density is None:
-            density = _DENSITIES if vary == "density" else 1.0
-        low, high = as_range("density", density, 0.0, 10.0)
-        if vary == "objective" and low != high:
-            raise ValueError(
-                f"density is {density!r} with vary='objective': give one number, as all tasks share it"
-            )
-        rng = np.random.default_rng(seed)
-        if vary == "density":
-            tasks = cls._densities(latin_grid({"vehicles_density": (low, high)}, n, rng))
-        else:
-            tasks = cls._mixtures(n, low, rng)
-        return cls(tasks, vary=vary, density=[low, high], scenario=scenario, engine=engine)
-
-    @staticmethod
-    def _densities(columns: Mapping[str, Float[np.ndarray, " n"]]) -> list[Task]:
-        values = columns["vehicles_density"]
-        return [
-            Task(f"{i}: density {value:.2f}", {"vehicles_density": float(value)})
-            for i, value in enumerate(values)
-        ]
-
-    @staticmethod
-    def _mixtures(n: int, density: float, rng: np.random.Generator) -> list[Task]:
-        camps = rng.permutation(np.arange(n) % 2)
-        tasks = []
-        for i, camp in enumerate(camps):
-            weights = {name: float(rng.uniform(*_CAMPS[camp][name])) for name in _OBJECTIVES}
-            tasks.append(
-                Task(f"{i}: {_CAMP_NAMES[camp]}", {"vehicles_density": density, **weights}, int(camp))
-            )
-        return tasks
-
-    def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
-        low, high = self.options["density"]
-        if self.options["vary"] == "objective":
-            return self._mixtures(n, low, rng)
-        return self._densities(draw_ranges({"vehicles_density": (low, high)}, n, rng))
-
-    @property
-    def kind(self) -> str:
-        return self.family if self.options["vary"] == "density" else "highway-objective"
+    name = "highway"
+    options: ClassVar = {
+        "n": Option(10, task_count),
+        "seed": Option(0, seed),
+        "vary": Option("density", one_of("density", "objective")),
+        "density": Option(None, if_given(partial(as_range, low=0.0, high=10.0))),
+        "scenario": Option("highway-fast-v0", one_of(*_DURATION)),
+        "engine": Option("envpool", one_of("envpool", "gymnasium")),
+    }
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -162,13 +105,54 @@ class Highway(TaskSuite):
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(5)
 
-    @property
-    def horizon(self) -> int:
-        return _DURATION[self.options["scenario"]]
+    @classmethod
+    def create(
+        cls, n: int, seed: int, vary: str, density: tuple[float, float] | None, scenario: str, engine: str
+    ) -> tuple[list[Task], Family]:
+        """Make n tasks."""
+        low, high = density or (_DENSITIES if vary == "density" else (1.0, 1.0))
+        if vary == "objective" and low != high:
+            raise ValueError(
+                f"density is {density!r} with vary='objective': give one number, as all tasks share it"
+            )
+        family, rng = cls(vary, [low, high], scenario, engine), np.random.default_rng(seed)
+        if vary == "density":
+            return _densities(latin_grid({"vehicles_density": (low, high)}, n, rng)), family
+        return _mixtures(n, low, rng), family
 
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
-        simulator = EnvPoolHighway if self.options["engine"] == "envpool" else GymnasiumHighway
+    def draw(self, n: int, rng: np.random.Generator, known: Sequence[Task]) -> list[Task]:
+        if self.shared_dynamics:
+            return _mixtures(n, self.density[0], rng)
+        return _densities(draw_ranges({"vehicles_density": self.density}, n, rng))
+
+    @property
+    def shared_dynamics(self) -> bool:
+        return self.vary == "objective"
+
+    @property
+    def recommended(self) -> Recommended:
+        return Recommended(meta_steps=600_000 if self.vary == "density" else 200_000)
+
+    @property
+    def horizon(self) -> int:  # type: ignore[override]  # families whose horizon is an option have a field
+        return _DURATION[self.scenario]
+
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
+        simulator = EnvPoolHighway if self.engine == "envpool" else GymnasiumHighway
         return simulator(self, tasks, seeds)
+
+
+def _densities(columns: Mapping[str, Float[np.ndarray, " n"]]) -> list[Task]:
+    values = map(float, columns["vehicles_density"])
+    return [Task(f"{i}: density {value:.2f}", {"vehicles_density": value}) for i, value in enumerate(values)]
+
+
+def _mixtures(n: int, density: float, rng: np.random.Generator) -> list[Task]:
+    tasks = []
+    for i, camp in enumerate(rng.permutation(np.arange(n) % 2)):
+        weights = {name: float(rng.uniform(*_CAMPS[camp][name])) for name in _OBJECTIVES}
+        tasks.append(Task(f"{i}: {_CAMP_NAMES[camp]}", {"vehicles_density": density, **weights}, int(camp)))
+    return tasks
 
 
 class EnvPoolHighway(PoolSimulator):
@@ -181,24 +165,22 @@ class EnvPoolHighway(PoolSimulator):
 
     _CODE = (1.0, 4.0, -8.0)
 
-    def __init__(
-        self, suite: Highway, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
-        self._weights = _weights(tasks) if suite.shared_dynamics else None
+    def __init__(self, family: Highway, tasks: Sequence[Task], seeds: Seeds) -> None:
+        self._weights = _weights(tasks) if family.shared_dynamics else None
         common = (
             {}
             if self._weights is None
             else dict(zip(_OBJECTIVES, self._CODE, strict=True), normalize_reward=False)
         )
         super().__init__(
-            suite.options["scenario"],
+            family.scenario,
             [{"vehicles_density": task.parameters["vehicles_density"], **common} for task in tasks],
             seeds,
-            suite.observation_space,
-            suite.action_space,
+            family.observation_space,
+            family.action_space,
             signals=("crashed",),
         )
-        self._lanes = 3 if suite.options["scenario"] == "highway-fast-v0" else 4
+        self._lanes = 3 if family.scenario == "highway-fast-v0" else 4
 
     def step(self, actions: np.ndarray) -> Step:
         observation, reward, terminated, truncated, info = super().step(actions)
@@ -224,15 +206,10 @@ class EnvPoolHighway(PoolSimulator):
 class GymnasiumHighway(SequentialSimulator):
     """highway-env itself, with the same `info` as `EnvPoolHighway`."""
 
-    def __init__(
-        self, suite: Highway, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
-        common = {"normalize_reward": False} if suite.shared_dynamics else {}
-        self._shared = suite.shared_dynamics
-        factories = [
-            functools.partial(_original, suite.options["scenario"], {**task.parameters, **common})
-            for task in tasks
-        ]
+    def __init__(self, family: Highway, tasks: Sequence[Task], seeds: Seeds) -> None:
+        common = {"normalize_reward": False} if family.shared_dynamics else {}
+        self._shared = family.shared_dynamics
+        factories = [partial(_original, family.scenario, {**task.parameters, **common}) for task in tasks]
         super().__init__(factories, seeds)
 
     def step(self, actions: np.ndarray) -> Step:

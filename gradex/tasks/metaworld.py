@@ -31,23 +31,23 @@ agree? It draws other random numbers, but Meta-World can be given the same ones:
 """
 
 import difflib
-import functools
 import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
-from jaxtyping import Int
 
+from gradex.tasks.family import Family, Recommended, Scale
+from gradex.tasks.options import Option, if_given, one_of, seed, task_count, task_names, whole
 from gradex.tasks.pools import PoolSimulator
 from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Reset, Step
-from gradex.tasks.suite import Task, TaskSuite
-
-Family = TypeVar("Family", bound="MetaWorld")
+from gradex.tasks.simulator import Reset, Seeds, Step
+from gradex.tasks.task import Task
 
 _MT10 = (
     "reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close", "button-press-topdown",
@@ -71,15 +71,57 @@ _VERSION = "-v3"
 _ALL = tuple(name + _VERSION for name in _MT10 + _REST)
 
 
-class MetaWorld(TaskSuite):
+#: Rollouts of whole episodes where the horizon is 200; tasks pay very differently until they are solved.
+_PPO = {"steps": 200, "epochs": 8, "minibatches": 20, "learning_rate": 5e-4}
+
+
+def _scale() -> Scale:
+    # Hand, gripper, and place and orientation of two objects, now and before; then the goal.
+    place, gripper, orientation = [(0.0, 0.2), (0.65, 0.2), (0.15, 0.2)], [(0.5, 0.5)], [(0.0, 1.0)] * 4
+    frame = place + gripper + 2 * (place + orientation)
+    centre, spread = zip(*(2 * frame + place), strict=True)
+    return centre, spread
+
+
+@dataclass(frozen=True)
+class MetaWorld(Family):
     """Tasks of Meta-World v3 (Yu et al. 2019; McLean et al. 2025), in EnvPool's port or the original.
 
     A Sawyer arm moves its hand and its gripper by four actions, clipped to [-1, 1], and sees hand, gripper
     and objects, now and one step ago, and the goal: 39 numbers. They do not tell which task it is. Goals and
     objects are drawn anew for every episode. No episode ends before the horizon, and `info["success"]` tells
     at each step whether the task is solved at that moment.
+
+    Options
+    -------
+    n : int, optional
+        Take the first n tasks only.
+    tasks : sequence of str, optional
+        Any tasks of Meta-World v3, "reach" or "reach-v3", instead of the benchmark's; each once.
+    seed : int
+        Changes nothing: the tasks are a fixed list.
+    horizon : int
+        Steps of an episode: 500 is Meta-World's, 200 saves time and is enough for most tasks.
+    engine : {"envpool", "gymnasium"}
+        "gymnasium" is Meta-World itself, several times slower; this module's introduction compares them.
+    reward : {"v2", "v1"}
+        Meta-World's version of the reward, between 0 and 10 in "v2". EnvPool has that one only: "v1", on
+        another scale in each task, needs `engine="gymnasium"`.
     """
 
+    horizon: int
+    engine: str
+    reward: str
+
+    options: ClassVar = {
+        "n": Option(None, if_given(partial(task_count, least=0))),
+        "tasks": Option(None, if_given(task_names)),
+        "seed": Option(0, seed),
+        "horizon": Option(500, whole),
+        "engine": Option("envpool", one_of("envpool", "gymnasium")),
+        "reward": Option("v2", one_of("v2", "v1")),
+    }
+    observation_scale = _scale()
     #: In EnvPool each takes about 20 MB.
     most_environments = 160
     #: A reset takes as long as thirty steps.
@@ -87,46 +129,19 @@ class MetaWorld(TaskSuite):
     #: The tasks of the suite unless others are asked for.
     benchmark: ClassVar[tuple[str, ...]]
 
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(-np.inf, np.inf, (39,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Box:
+        return spaces.Box(-1.0, 1.0, (4,), np.float32)
+
     @classmethod
     def create(
-        cls: type[Family],
-        n: int | None = None,
-        tasks: Sequence[str] | None = None,
-        seed: int = 0,
-        horizon: int = 500,
-        engine: str = "envpool",
-        reward: str = "v2",
-    ) -> Family:
-        """List the tasks.
-
-        Parameters
-        ----------
-        n : int, optional
-            Take the first n tasks only.
-        tasks : sequence of str, optional
-            Any tasks of Meta-World v3, "reach" or "reach-v3", instead of the benchmark's.
-        seed : int
-            Changes nothing: the tasks are a fixed list.
-        horizon : int
-            Steps of an episode: 500 is Meta-World's, 200 saves time and is enough for most tasks.
-        engine : {"envpool", "gymnasium"}
-            "gymnasium" is Meta-World itself, several times slower; this module's introduction compares them.
-        reward : {"v2", "v1"}
-            Meta-World's version of the reward, between 0 and 10 in "v2". EnvPool has that one only: "v1",
-            on another scale in each task, needs `engine="gymnasium"`.
-
-        Raises
-        ------
-        ValueError
-            If a task is unknown or comes twice, if there are fewer than n, or if an option is none of its
-            choices.
-        """
-        for name, value, choices in (
-            ("engine", engine, ("envpool", "gymnasium")),
-            ("reward", reward, ("v2", "v1")),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}: choose {' or '.join(map(repr, choices))}")
+        cls, n: int | None, tasks: Sequence[str] | None, seed: int, horizon: int, engine: str, reward: str
+    ) -> tuple[list[Task], Family]:
+        """List the tasks."""
         if reward == "v1" and engine == "envpool":
             raise ValueError("reward is 'v1', which EnvPool does not have: choose engine='gymnasium'")
         if not 1 <= horizon < 2**31:
@@ -140,85 +155,62 @@ class MetaWorld(TaskSuite):
         n = len(names) if n is None else n
         if not 1 <= n <= len(names):
             raise ValueError(f"n is {n}: choose 1 to {len(names)}, or name other tasks")
-        suite = cls([Task(name, {}) for name in names[:n]], horizon=horizon, engine=engine, reward=reward)
-        suite._warn_of(suite.tasks)
-        return suite
+        family = cls(horizon, engine, reward)
+        return family._listed(names[:n]), family
 
-    def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
-        """Draw n tasks of Meta-World that are not in this suite, each at most once."""
-        others = [name for name in _ALL if name not in {task.name for task in self.tasks}]
+    def draw(self, n: int, rng: np.random.Generator, known: Sequence[Task]) -> list[Task]:
+        """Draw n tasks of Meta-World that are not among the known ones, each at most once."""
+        others = [name for name in _ALL if name not in {task.name for task in known}]
         if n > len(others):
             raise ValueError(
                 f"cannot draw {n} unseen tasks: Meta-World has {len(others)} that are not in this suite"
             )
-        drawn = [Task(others[index], {}) for index in rng.choice(len(others), size=n, replace=False)]
-        self._warn_of(drawn)
-        return drawn
+        return self._listed([others[index] for index in rng.choice(len(others), size=n, replace=False)])
 
-    def _warn_of(self, tasks: Sequence[Task]) -> None:
-        """Tell which tasks are others in EnvPool than in Meta-World."""
-        others = [task.name for task in tasks if task.name.removesuffix(_VERSION) in _OTHERWISE]
-        if others and self.options["engine"] == "envpool":
+    def _listed(self, names: Sequence[str]) -> list[Task]:
+        """Give the tasks of these names, and tell which are others in EnvPool than in Meta-World."""
+        others = [name for name in names if name.removesuffix(_VERSION) in _OTHERWISE]
+        if others and self.engine == "envpool":
             warnings.warn(
                 f"EnvPool's {', '.join(others)} {'are' if len(others) > 1 else 'is'} not quite Meta-World's: "
                 "choose engine='gymnasium' for the original",
                 stacklevel=4,
             )
+        return [Task(name, {}) for name in names]
 
-    @property
-    def observation_space(self) -> spaces.Box:
-        return spaces.Box(-np.inf, np.inf, (39,), np.float32)
-
-    @property
-    def typical_observation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        # Hand, gripper, and place and orientation of two objects, now and before; then the goal.
-        place, gripper, orientation = [(0.0, 0.2), (0.65, 0.2), (0.15, 0.2)], [(0.5, 0.5)], [(0.0, 1.0)] * 4
-        frame = place + gripper + 2 * (place + orientation)
-        centre, spread = zip(*(2 * frame + place), strict=True)
-        return centre, spread
-
-    @property
-    def action_space(self) -> spaces.Box:
-        return spaces.Box(-1.0, 1.0, (4,), np.float32)
-
-    @property
-    def horizon(self) -> int:
-        return self.options["horizon"]
-
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
-        simulator = EnvPoolMetaWorld if self.options["engine"] == "envpool" else GymnasiumMetaWorld
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
+        simulator = EnvPoolMetaWorld if self.engine == "envpool" else GymnasiumMetaWorld
         return simulator(self, tasks, seeds)
 
 
-@TaskSuite.register
 class MT10(MetaWorld):
     """The ten tasks of Meta-World's MT10, or any of its fifty, in EnvPool's port or the original."""
 
-    family = "mt10"
+    name = "mt10"
     benchmark = _ALL[: len(_MT10)]
+    recommended = Recommended(2_000_000, 2_000_000, _PPO)
 
 
-@TaskSuite.register
 class MT50(MetaWorld):
     """All fifty tasks of Meta-World, those of MT10 first, in EnvPool's port or the original."""
 
-    family = "mt50"
+    name = "mt50"
     benchmark = _ALL
+    #: As much for each task, in as many environments as fit into a laptop's memory; not tried.
+    recommended = Recommended(10_000_000, 10_000_000, {**_PPO, "copies": 3})
 
 
 class EnvPoolMetaWorld(PoolSimulator):
     """EnvPool's port: a pool per task."""
 
-    def __init__(
-        self, suite: MetaWorld, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
-        common = {"partially_observable": False, "max_episode_steps": suite.horizon}
+    def __init__(self, family: MetaWorld, tasks: Sequence[Task], seeds: Seeds) -> None:
+        common = {"partially_observable": False, "max_episode_steps": family.horizon}
         super().__init__(
             "MetaWorld/Reach-v3",  # all are one class, to which `task_name` says what to load
             [{"task_name": task.name, **common} for task in tasks],
             seeds,
-            suite.observation_space,
-            suite.action_space,
+            family.observation_space,
+            family.action_space,
             signals=("success", "elapsed_step"),
             # With one thread the slowest task keeps the others waiting; many get in each other's way.
             per_core=2,
@@ -240,10 +232,8 @@ class EnvPoolMetaWorld(PoolSimulator):
 class GymnasiumMetaWorld(SequentialSimulator):
     """Meta-World itself, with the same `info` as `EnvPoolMetaWorld`."""
 
-    def __init__(
-        self, suite: MetaWorld, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
-        super().__init__([functools.partial(original, task.name, suite) for task in tasks], seeds)
+    def __init__(self, family: MetaWorld, tasks: Sequence[Task], seeds: Seeds) -> None:
+        super().__init__([partial(original, task.name, family) for task in tasks], seeds)
 
     def step(self, actions: np.ndarray) -> Step:
         observation, reward, terminated, truncated, info = super().step(np.clip(actions, -1, 1))
@@ -253,9 +243,9 @@ class GymnasiumMetaWorld(SequentialSimulator):
 class SeededMetaWorld(gymnasium.Wrapper):
     """Draws goals and objects from the environment's own generator, and reports nothing but success."""
 
-    def __init__(self, environment: gymnasium.Env, suite: TaskSuite) -> None:
+    def __init__(self, environment: gymnasium.Env, family: MetaWorld) -> None:
         super().__init__(environment)
-        self.observation_space, self.action_space = suite.observation_space, suite.action_space
+        self.observation_space, self.action_space = family.observation_space, family.action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         if seed is not None:
@@ -269,8 +259,8 @@ class SeededMetaWorld(gymnasium.Wrapper):
         return observation.astype(np.float32), float(reward), terminated, truncated, success
 
 
-def original(name: str, suite: TaskSuite) -> gymnasium.Env:
-    """Make one environment of Meta-World itself, with the horizon and the reward of a suite.
+def original(name: str, family: MetaWorld) -> gymnasium.Env:
+    """Make one environment of Meta-World itself, with the horizon and the reward of a family.
 
     Raises
     ------
@@ -281,15 +271,15 @@ def original(name: str, suite: TaskSuite) -> gymnasium.Env:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as missing:
         raise ValueError("engine 'gymnasium' needs Meta-World: pip install 'gradex[metaworld]'") from missing
-    environment = ALL_V3_ENVIRONMENTS[name](reward_function_version=suite.options["reward"])
-    environment.max_path_length = suite.options["horizon"]
+    environment = ALL_V3_ENVIRONMENTS[name](reward_function_version=family.reward)
+    environment.max_path_length = family.horizon
     # What `set_task` does, without its list of fifty goals: a new goal at each reset, and in sight.
     environment._set_task_called = True
     environment._freeze_rand_vec = False
     environment.seeded_rand_vec = True
     environment._partially_observable = False
     del environment.sawyer_observation_space  # computed while the goal was hidden
-    return SeededMetaWorld(environment, suite)
+    return SeededMetaWorld(environment, family)
 
 
 def _full_name(name: str) -> str:

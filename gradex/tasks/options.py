@@ -1,12 +1,19 @@
-"""How a suite reads the numbers that it is given: as plain Python, within bounds, or with one clear line."""
+"""Options of a family: what it takes, by default and at all, and how values become plain Python.
+
+A reader takes the name of an option and a value in plain types. It gives the value back as the family wants
+it, or raises a ValueError of one clear line.
+"""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradex.settings import LARGEST_SEED
+
+Reader = Callable[[str, Any], Any]
 
 #: A suite is described task by task: one of more than this would take minutes and gigabytes to make.
 MOST_TASKS = 100_000
@@ -23,83 +30,86 @@ def plain(value: Any) -> Any:
     return value
 
 
-def whole(name: str, value: Any) -> int:
-    """Read a whole number.
+@dataclass(frozen=True)
+class Option:
+    """What a family declares of one of its options.
 
-    Raises
-    ------
-    ValueError
-        If it is anything else: a truth value, text, or a number with a point.
+    Attributes
+    ----------
+    default
+        As a user would write it; it is read too.
+    read : callable
+        Reads a value that somebody gave.
+
+    Examples
+    --------
+    >>> from gradex.tasks.options import Option, one_of
+    >>> Option("none", one_of("none", "half")).read("reversed", "all")
+    Traceback (most recent call last):
+        ...
+    ValueError: reversed is 'all': choose 'none' or 'half'
     """
+
+    default: Any
+    read: Reader
+
+
+def whole(name: str, value: Any) -> int:
+    """Read a whole number; a truth value, text, or a number with a point is none."""
     number = plain(value)
     if isinstance(number, bool) or not isinstance(number, int):
         raise ValueError(f"{name} is {value!r}: give a whole number")
     return number
 
 
-def number(name: str, value: Any) -> float:
-    """Read a finite number.
+def task_count(name: str, value: Any, least: int = 1) -> int:
+    """Read a number of tasks that a suite can hold."""
+    n = whole(name, value)
+    if n < least:
+        raise ValueError(f"{name} is {n}: a suite needs at least one task")
+    if n > MOST_TASKS:
+        raise ValueError(f"{name} is {n}: a suite holds at most {MOST_TASKS:,} tasks")
+    return n
 
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
-    found = plain(value)
-    if isinstance(found, bool) or not isinstance(found, int | float):
+
+def number(name: str, value: Any) -> float:
+    """Read a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} is {value!r}: give a number")
-    if not abs(found) <= sys.float_info.max:
+    if not abs(value) <= sys.float_info.max:
         raise ValueError(f"{name} is {value!r}: give a finite number")
+    return float(value)
+
+
+def seed(name: str, value: Any) -> int:
+    """Read a whole number from 0 to 2⁶²."""
+    found = whole(name, value)
+    if found < 0:
+        raise ValueError(f"{name} is {found}: choose 0 or more")
+    if found > LARGEST_SEED:
+        raise ValueError(f"{name} is {found}: choose at most {LARGEST_SEED}")
     return found
 
 
-def seed_of(value: Any) -> int:
-    """Read a seed.
-
-    Raises
-    ------
-    ValueError
-        If it is no whole number from 0 to 2⁶².
-    """
-    seed = whole("seed", value)
-    if seed < 0:
-        raise ValueError(f"seed is {seed}: choose 0 or more")
-    if seed > LARGEST_SEED:
-        raise ValueError(f"seed is {seed}: choose at most {LARGEST_SEED}")
-    return seed
-
-
-def check_task_count(name: str, n: int) -> None:
-    """Refuse more tasks than a suite can hold.
-
-    Raises
-    ------
-    ValueError
-        If there are more than `MOST_TASKS`.
-    """
-    if n > MOST_TASKS:
-        raise ValueError(f"{name} is {n}: a suite holds at most {MOST_TASKS:,} tasks")
-
-
-def read(option: str, value: Any, annotation: Any) -> Any:
-    """Read the value of an option of a family, whose annotation says what it is.
-
-    Raises
-    ------
-    ValueError
-        If it is something else.
-    """
-    value = plain(value)
-    if option == "seed":
-        return seed_of(value)
-    if annotation is int or (annotation == int | None and value is not None):
-        return whole(option, value)
-    if annotation is float:
-        return number(option, value)
-    if annotation == Sequence[str] | None and not _are_names(value):
-        raise ValueError(f"{option} is {value!r}: give a list of names")
+def task_names(name: str, value: Any) -> list[str]:
+    """Read a list of names."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{name} is {value!r}: give a list of names")
     return value
 
 
-def _are_names(value: Any) -> bool:
-    return value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+def one_of(*choices: str) -> Reader:
+    """Make a reader of one of these names."""
+    *others, last = map(repr, choices)
+
+    def read(name: str, value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}: choose {', '.join(others)} or {last}")
+        return value
+
+    return read
+
+
+def if_given(reader: Reader) -> Reader:
+    """Make a reader that lets None pass."""
+    return lambda name, value: None if value is None else reader(name, value)

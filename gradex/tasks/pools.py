@@ -9,9 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Int
 
-from gradex.tasks.simulator import Reset, Step, environment_seeds
+from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 
 #: That this process may use.
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -42,7 +41,7 @@ class PoolSimulator(VectorEnv):
         self,
         environment: str,
         options: Sequence[Mapping[str, Any]],
-        seeds: Int[np.ndarray, " environments"],
+        seeds: Seeds,
         observation_space: spaces.Box,
         action_space: spaces.Discrete | spaces.Box,
         signals: Sequence[str] = (),

@@ -1,15 +1,18 @@
 """Ranges of task parameters: how a suite spreads its own tasks over them and draws unseen ones."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from gradex.tasks.family import Family
 from gradex.tasks.options import plain
+from gradex.tasks.task import Task
 
 
 def latin_grid(
-    ranges: Mapping[str, tuple[float, float]], n: int, rng: np.random.Generator
+    ranges: Mapping[str, Sequence[float]], n: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Spread n values of each parameter over its range, geometrically where the range is positive.
 
@@ -33,7 +36,7 @@ def latin_grid(
 
 
 def draw_ranges(
-    ranges: Mapping[str, tuple[float, float]], n: int, rng: np.random.Generator
+    ranges: Mapping[str, Sequence[float]], n: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Draw n values of each parameter from its range, log-uniformly where the range is positive."""
     columns = {}
@@ -67,14 +70,47 @@ def as_range(
     return float(pair[0]), float(pair[1])
 
 
-def draw_reversed(reversed: str, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose which of n tasks have reversed actuators: none, or half of them at random.
+@dataclass(frozen=True)
+class RangedFamily(Family):
+    """Tasks that differ in constants of their physics, each within a range of its own.
 
-    Raises
-    ------
-    ValueError
-        If `reversed` is neither "none" nor "half".
+    The option `reversed` swaps actions in none or "half" of the tasks. Reversed and plain tasks look the same
+    and want opposite actions, so this plants two groups in true conflict.
+
+    Attributes
+    ----------
+    ranges : dict of str to pair
+    reversed : {"none", "half"}
+    title : str
+        Format of a task's name.
+    actuators : str
+        Parameter that is -1 in reversed tasks, where there are any, and 1 in the others.
     """
-    if reversed not in ("none", "half"):
-        raise ValueError(f"reversed is {reversed!r}: choose 'none' or 'half'")
-    return rng.permutation(np.arange(n) % 2 == 1) if reversed == "half" else np.zeros(n, dtype=bool)
+
+    ranges: Mapping[str, Sequence[float]]
+    reversed: str
+    title: ClassVar[str]
+    actuators: ClassVar[str]
+
+    @classmethod
+    def create(cls, n: int, seed: int, reversed: str, **ranges: Sequence[float]) -> tuple[list[Task], Family]:
+        """Make n tasks, spread over the ranges; the seed shuffles, and chooses which are reversed."""
+        rng = np.random.default_rng(seed)
+        family = cls({name: list(pair) for name, pair in ranges.items()}, reversed)
+        return family._tasks(latin_grid(ranges, n, rng), rng), family
+
+    def draw(self, n: int, rng: np.random.Generator, known: Sequence[Task]) -> list[Task]:
+        return self._tasks(draw_ranges(self.ranges, n, rng), rng)
+
+    def _tasks(self, columns: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Task]:
+        rows = list(zip(*columns.values(), strict=True))
+        half = self.reversed == "half"
+        flip = rng.permutation(np.arange(len(rows)) % 2 == 1) if half else np.zeros(len(rows), dtype=bool)
+        tasks = []
+        for i, row in enumerate(rows):
+            parameters = dict(zip(columns, map(float, row), strict=True))
+            name = f"{i}: {self.title.format(**parameters)}"
+            if half:
+                parameters[self.actuators] = -1.0 if flip[i] else 1.0
+            tasks.append(Task(name + " reversed" * bool(flip[i]), parameters, int(flip[i]) if half else None))
+        return tasks

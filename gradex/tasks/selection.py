@@ -1,4 +1,4 @@
-"""Which tasks of a suite an index, a name, a sequence of them or a mask stands for."""
+"""Which tasks an index, a name, a slice, a sequence of them or a mask stands for."""
 
 import difflib
 from collections.abc import Mapping, Sequence, Set
@@ -7,23 +7,46 @@ from typing import Any
 import numpy as np
 
 from gradex.tasks.options import plain
+from gradex.tasks.task import Task
 
 _REMEDY = "give an index, a name, a slice, a sequence of indices or names, or a mask"
 
 
-def is_index(chosen: Any) -> bool:
-    """Tell whether this is one whole number, Python's or NumPy's."""
-    return isinstance(plain(chosen), int) and not isinstance(plain(chosen), bool)
+def select(tasks: Sequence[Task], chosen: Any) -> Task | Sequence[Task]:
+    """Give one task, or several.
 
-
-def place(names: Sequence[str], chosen: Any) -> int:
-    """Give the place of the task with this index or name.
+    Parameters
+    ----------
+    tasks : sequence of Task
+    chosen : int, str, slice, sequence or array
+        An index or a name gives that task; indices count from the end where they are negative. A slice, a
+        sequence of indices or of names, and a mask with a truth value for each task give these tasks, in this
+        order; a task may come more than once.
 
     Raises
     ------
     IndexError, KeyError
-        If there is none.
+        If there is no task with this one index, or of this one name.
+    ValueError
+        If a sequence asks for a task that is not there, or a mask has another length.
+    TypeError
+        If it is none of these.
     """
+    if isinstance(chosen, slice):
+        return tasks[chosen]
+    names = [task.name for task in tasks]
+    if isinstance(chosen, str) or _is_index(chosen):
+        return tasks[_place(names, chosen)]
+    return [tasks[index] for index in _places(names, chosen)]
+
+
+def _is_index(chosen: Any) -> bool:
+    """Tell whether this is one whole number, Python's or NumPy's."""
+    return isinstance(plain(chosen), int) and not isinstance(plain(chosen), bool)
+
+
+def _place(names: Sequence[str], chosen: Any) -> int:
+    """Give the place of the task with this index or name."""
     n = len(names)
     if isinstance(chosen, str):
         if chosen not in names:
@@ -37,16 +60,8 @@ def place(names: Sequence[str], chosen: Any) -> int:
     return index % n
 
 
-def places(names: Sequence[str], chosen: Any) -> list[int]:
-    """Give the places of the tasks of a sequence of indices or names, or of a mask.
-
-    Raises
-    ------
-    ValueError
-        If a task is not there, or a mask has another length than the suite.
-    TypeError
-        If it is no such sequence.
-    """
+def _places(names: Sequence[str], chosen: Any) -> list[int]:
+    """Give the places of the tasks of a sequence of indices or names, or of a mask."""
     n = len(names)
     if isinstance(chosen, Set | Mapping | bytes) or not hasattr(chosen, "__iter__"):
         raise TypeError(f"{_short(chosen)} chooses no tasks: {_REMEDY}")
@@ -57,10 +72,10 @@ def places(names: Sequence[str], chosen: Any) -> list[int]:
                 f"a mask of {len(wanted)} does not fit a suite of {n}: give one truth value per task"
             )
         return [index for index, kept in enumerate(wanted) if kept]
-    if not isinstance(wanted, list) or not all(isinstance(each, str) or is_index(each) for each in wanted):
+    if not isinstance(wanted, list) or not all(isinstance(each, str) or _is_index(each) for each in wanted):
         raise TypeError(f"{_short(chosen)} chooses no tasks: {_REMEDY}")
     try:
-        return [place(names, each) for each in wanted]
+        return [_place(names, each) for each in wanted]
     except (IndexError, KeyError) as error:
         raise ValueError(error.args[0]) from None
 

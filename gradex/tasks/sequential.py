@@ -8,9 +8,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from jaxtyping import Int
 
-from gradex.tasks.simulator import Reset, Step, environment_seeds
+from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 
 
 class SequentialSimulator(SyncVectorEnv):
@@ -24,9 +23,7 @@ class SequentialSimulator(SyncVectorEnv):
         The first episode of environment i is that of `reset(seed=seeds[i])` in the scalar environment.
     """
 
-    def __init__(
-        self, factories: Sequence[Callable[[], gymnasium.Env]], seeds: Int[np.ndarray, " environments"]
-    ) -> None:
+    def __init__(self, factories: Sequence[Callable[[], gymnasium.Env]], seeds: Seeds) -> None:
         self._seeds = seeds
         made: list[gymnasium.Env] = []
         wrapped = [functools.partial(_with_episode_seeds, make, made) for make in factories]

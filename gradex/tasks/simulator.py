@@ -5,6 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+#: One for each environment.
+Seeds = Int[np.ndarray, " environments"]
 #: Observations and info.
 Reset = tuple[np.ndarray, dict[str, Any]]
 #: Observations, rewards, terminated, truncated and info.
@@ -22,7 +24,7 @@ class StepsAhead(Protocol):
         """Give the result of the step that was begun."""
 
 
-def environment_seeds(seed: Any, environments: int) -> Int[np.ndarray, " environments"]:
+def environment_seeds(seed: Any, environments: int) -> Seeds:
     """Read the `seed` of a `reset` as Gymnasium does.
 
     An integer stands for seed, seed + 1, ..., and a sequence for itself.

@@ -1,35 +1,47 @@
 """Suites of tasks: what shares a state space, an action space, a horizon and a discount."""
 
-import difflib
-import inspect
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar, overload
+from operator import attrgetter
+from typing import Any, TypeVar, overload
 
 import gymnasium
 import numpy as np
 import pandas as pd
+from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
-from gradex.tasks.options import MOST_ENVIRONMENTS, check_task_count, plain, read, seed_of, whole
-from gradex.tasks.selection import is_index, place, places
+from gradex.tasks.custom import Custom
+from gradex.tasks.families import FAMILIES, family_named
+from gradex.tasks.family import Family, Recommended, Scale
+from gradex.tasks.options import MOST_ENVIRONMENTS, plain, task_count, whole
+from gradex.tasks.options import seed as read_seed
+from gradex.tasks.selection import select
+from gradex.tasks.simulator import Seeds
 from gradex.tasks.task import Task
 
-Family = TypeVar("Family", bound="TaskSuite")
+Registered = TypeVar("Registered", bound=type[Family])
 
 
-class TaskSuite(ABC):
+def _told(name: str) -> Any:
+    """Make a property of a suite that its family tells."""
+    return property(attrgetter(f"_family.{name}"))
+
+
+class TaskSuite:
     """n tasks that could share one policy (PolicyGradEx, Sec. 2).
 
-    A suite only describes; `simulator` builds something that runs. Every family is a final subclass in a
-    module of its own.
+    A suite only describes; `simulator` builds something that runs.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    family : Family
+        What they have in common.
 
     Attributes
     ----------
     tasks : tuple of Task
-    options : dict
-        What all tasks have in common, as given to `TaskSuite.make`.
 
     Examples
     --------
@@ -43,52 +55,50 @@ class TaskSuite(ABC):
     50
     """
 
-    family: ClassVar[str]
-    #: Discount of the Markov decision process, shared by all tasks.
-    discount: ClassVar[float] = 0.99
-    #: Environments that fit into a laptop's memory at the same time, where each takes much of it.
-    most_environments: ClassVar[int | None] = None
-    #: Whether all episodes end at the horizon, in step with each other, and take long to reset: learners then
-    #: let simulators reset between rollouts, while they learn.
-    resets_together: ClassVar[bool] = False
+    #: Name of the family, and what it keeps of the options that were given to `TaskSuite.make`.
+    family: str = _told("name")
+    options: dict[str, Any] = _told("settings")
+    #: Of one environment.
+    observation_space: Box = _told("observation_space")
+    action_space: Discrete | Box = _told("action_space")
+    #: Centre and spread of each number of an observation, or None where they are of order one.
+    typical_observation: Scale | None = _told("observation_scale")
+    #: Steps after which an episode is truncated, or None if a custom environment does not tell.
+    horizon: int | None = _told("horizon")
+    #: Of the Markov decision process, shared by all tasks.
+    discount: float = _told("discount")
+    #: How much to train on such tasks, and how.
+    recommended: Recommended = _told("recommended")
     #: Whether tasks differ in reward only, so that one set of transitions serves all of them.
-    shared_dynamics: bool = False
+    shared_dynamics: bool = _told("shared_dynamics")
+    #: See `Family`.
+    most_environments: int | None = _told("most_environments")
+    resets_together: bool = _told("resets_together")
 
-    _families: ClassVar[dict[str, type["TaskSuite"]]] = {}
-
-    def __init__(self, tasks: Sequence[Task], **options: Any) -> None:
+    def __init__(self, tasks: Sequence[Task], family: Family) -> None:
         if not tasks:
             raise ValueError("a suite needs at least one task, got none; ask for n >= 1")
+        if not isinstance(family, Family):
+            raise TypeError(f"family is {family!r}: give a Family, or use TaskSuite.make with its name")
         self.tasks = tuple(tasks)
-        self.options = options
+        self._family = family
 
     # ------------------------------------------------------------------ construction
     @staticmethod
-    def register(family: type[Family]) -> type[Family]:
-        """Let `TaskSuite.make` find a family: a subclass with a classmethod `create`."""
-        TaskSuite._families[family.family] = family
+    def register(family: Registered) -> Registered:
+        """Let `TaskSuite.make` find a family of your own."""
+        FAMILIES[family.name] = family
         return family
-
-    @classmethod
-    @abstractmethod
-    def create(cls: type[Family], *args: Any, **options: Any) -> Family:
-        """Make the suite of this family that the options describe."""
 
     @staticmethod
     def names() -> tuple[str, ...]:
         """Names that `TaskSuite.make` knows."""
-        return tuple(sorted(TaskSuite._families))
+        return tuple(sorted(FAMILIES))
 
     @staticmethod
     def summary(name: str) -> str:
         """Say in a line what the family of this name is and which options it takes."""
-        family = TaskSuite._families[name]
-        about = (inspect.getdoc(family) or "").partition("\n")[0]
-        options = ", ".join(
-            f"{option.name}={option.default!r}"
-            for option in inspect.signature(family.create).parameters.values()
-        )
-        return f"{about} Options: {options}"
+        return family_named(name).summary()
 
     @staticmethod
     def make(name: str, **options: Any) -> "TaskSuite":
@@ -99,64 +109,77 @@ class TaskSuite(ABC):
         name : str
             One of `TaskSuite.names()`.
         **options
-            `n`, at most 100,000, `seed` and whatever the family's `create` takes; NumPy's numbers are as good
-            as Python's.
+            `n`, at most 100,000, `seed` and whatever else the family takes, see `TaskSuite.summary(name)`;
+            NumPy's numbers are as good as Python's.
 
         Raises
         ------
         ValueError
             If the name or an option is unknown, or a value is out of range.
         """
-        if not isinstance(name, str):
-            raise ValueError(f"{name!r} is no name of a suite: choose {', '.join(TaskSuite.names())}")
-        family = TaskSuite._families.get(name)
-        if family is None:
-            near = difflib.get_close_matches(name, TaskSuite.names(), n=1, cutoff=0.3)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"unknown suite {name!r}: {hint}known are {', '.join(TaskSuite.names())}")
-        known = inspect.signature(family.create).parameters
-        for option, value in options.items():
-            if option not in known:
-                raise ValueError(f"suite {name!r} has no option {option!r}: it takes {', '.join(known)}")
-            options[option] = read(option, value, known[option].annotation)
-        check_task_count("n", options.get("n") or 0)
-        return family.create(**options)
+        family = family_named(name)
+        return TaskSuite(*family.create(**family.read(options)))
 
     @staticmethod
     def from_gymnasium(
-        environments: Mapping[Any, Callable[[], gymnasium.Env] | str], groups: Sequence[int] | None = None
+        environments: Mapping[Any, Callable[[], gymnasium.Env] | str] | Sequence[str],
+        groups: Sequence[int] | None = None,
+        discount: float = Family.discount,
     ) -> "TaskSuite":
-        """Build a suite from functions that make your own Gymnasium environments, or from their ids.
+        """Build a suite of your own Gymnasium environments, stepped one after the other in this process.
 
-        See `gradex.tasks.custom` for what is asked of them and how their observations are scaled.
+        `horizon` is the longest of their time limits, or None if one of them does not state it. Of an `info`
+        only `success` is read. Observations may have any scale: it is measured once, before the first policy
+        is made (see `gradex.tasks.scale`), and kept with policies. To a policy, actions of a Box that ends on
+        both sides are shares of its range.
+
+        Parameters
+        ----------
+        environments : mapping of str to callable or str, or sequence of str
+            Name of each task, and a function without arguments that makes a new environment, a class, or an
+            id for `gymnasium.make`. Names that are not text, such as numbers, become it. A sequence of ids is
+            named by them.
+        groups : sequence of int, optional
+            A group for each task, if you know one: the planted `labels`.
+        discount : float
+            Above 0 and up to 1.
+
+        Raises
+        ------
+        ValueError
+            If this is no mapping or empty, if an environment cannot be made or stands where a function
+            should, if spaces differ or are of a kind that no policy here can serve, if an environment breaks
+            Gymnasium's interface, if two names are equal, or if `groups` does not have a whole number for
+            each task.
+
+        Examples
+        --------
+        >>> from gradex import TaskSuite
+        >>> ids = {"one": "CartPole-v1", "two": "CartPole-v1"}
+        >>> suite = TaskSuite.from_gymnasium(ids, groups=[0, 1], discount=0.98)
+        >>> suite.horizon, suite.discount, suite.labels.tolist()
+        (500, 0.98, [0, 1])
         """
-        from gradex.tasks.custom import Custom
-
-        return Custom.create(environments, groups)
-
-    @property
-    def kind(self) -> str:
-        """The family, refined where an option makes its tasks another matter to learn."""
-        return self.family
+        return TaskSuite(*Custom.create(environments, groups, discount))
 
     @property
     def config(self) -> dict[str, Any]:
         """Everything `TaskSuite.from_config` needs, ready for JSON."""
         tasks = [task.config for task in self.tasks]
-        return {"family": self.family, "options": self.options, "tasks": tasks}
+        return {"family": self.family, "options": self.options, "tasks": tasks, **self._family.measured}
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> "TaskSuite":
         """Rebuild a suite from its `config`."""
-        family = TaskSuite._families.get(config["family"])
-        if family is None:
-            name = config["family"]
+        name = config["family"]
+        if name not in FAMILIES:
             raise ValueError(f"a {name!r} suite cannot be rebuilt from its config: pass the suite itself")
-        return family([Task(**task) for task in config["tasks"]], **config["options"])
+        family = FAMILIES[name](**config["options"])
+        return TaskSuite([Task(**task) for task in config["tasks"]], family)
 
-    def on_scale_of(self: Family, config: Mapping[str, Any]) -> Family:
+    def on_scale_of(self, config: Mapping[str, Any]) -> "TaskSuite":
         """Give this suite with the scale of observations that another had, by its `config`."""
-        return self
+        return TaskSuite(self.tasks, self._family.as_measured(config))
 
     # ------------------------------------------------------------------ a suite as a sequence of tasks
     def __len__(self) -> int:
@@ -173,39 +196,12 @@ class TaskSuite(ABC):
     def __getitem__(self, chosen: int | np.integer | str) -> Task: ...  # type: ignore[overload-overlap]
 
     @overload
-    def __getitem__(self: Family, chosen: slice | Sequence[int] | Sequence[str] | np.ndarray) -> Family: ...
+    def __getitem__(self, chosen: slice | Sequence[int] | Sequence[str] | np.ndarray) -> "TaskSuite": ...
 
-    def __getitem__(self: Family, chosen: Any) -> Task | Family:
-        """Give a task, or a sub-suite.
-
-        Parameters
-        ----------
-        chosen : int, str, slice, sequence or array
-            An index or a name gives that `Task`; indices count from the end where they are negative. A slice,
-            a sequence of indices or of names, and a mask with a truth value for each task give the sub-suite
-            of these tasks, in this order; a task may come more than once.
-
-        Raises
-        ------
-        IndexError, KeyError
-            If there is no task with this one index, or of this one name.
-        ValueError
-            If a sequence asks for a task that is not there or for none, or a mask has another length.
-        TypeError
-            If it is none of these.
-        """
-        if isinstance(chosen, slice):
-            return self._with_tasks(self.tasks[chosen])
-        if isinstance(chosen, str) or is_index(chosen):
-            return self.tasks[place(self._names, chosen)]
-        return self._with_tasks([self.tasks[index] for index in places(self._names, chosen)])
-
-    @property
-    def _names(self) -> list[str]:
-        return [task.name for task in self.tasks]
-
-    def _with_tasks(self: Family, tasks: Sequence[Task]) -> Family:
-        return type(self)(tasks, **self.options)
+    def __getitem__(self, chosen: Any) -> "Task | TaskSuite":
+        """Give a task, or a sub-suite: what may stand for them says `gradex.tasks.selection.select`."""
+        found = select(self.tasks, chosen)
+        return found if isinstance(found, Task) else TaskSuite(found, self._family)
 
     @property
     def labels(self) -> Int[np.ndarray, " n"] | None:
@@ -213,7 +209,7 @@ class TaskSuite(ABC):
         groups = [task.group for task in self.tasks]
         return None if any(group is None for group in groups) else np.array(groups, dtype=np.int64)
 
-    def unseen(self: Family, n: int, seed: int) -> Family:
+    def unseen(self, n: int, seed: int) -> "TaskSuite":
         """Draw n target tasks from the law that this suite's tasks stand for.
 
         Parameters
@@ -223,11 +219,14 @@ class TaskSuite(ABC):
         seed : int
             The same seed draws the same tasks.
         """
-        n, seed = whole("n", n), seed_of(seed)
+        n, rng = task_count("n", n, least=0), np.random.default_rng([read_seed("seed", seed), 1])
         if n < 1:
             raise ValueError(f"cannot draw {n} tasks: ask for at least 1")
-        check_task_count("n", n)
-        return self._with_tasks(self.draw(n, np.random.default_rng([seed, 1])))
+        return TaskSuite(self._family.draw(n, rng, self.tasks), self._family)
+
+    def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
+        """Draw n target tasks, see `unseen`, with a generator."""
+        return self._family.draw(n, rng, self.tasks)
 
     # ------------------------------------------------------------------ simulation
     def simulator(self, copies: int = 8, seed: int | Sequence[int] = 0, first: int = 0) -> VectorEnv:
@@ -267,41 +266,16 @@ class TaskSuite(ABC):
     def _seeds(self, seed: int | Sequence[int]) -> list[int]:
         """Give the seed of each task."""
         given = plain(seed)
-        if not isinstance(given, Sequence) or isinstance(given, str):
-            return [seed_of(given)] * len(self)
-        if len(given) != len(self):
+        each = [given] * len(self) if isinstance(given, str) or not isinstance(given, Sequence) else given
+        if len(each) != len(self):
             raise ValueError(
-                f"seed has {len(given)} entries for {len(self)} tasks: give one integer, or one for each"
+                f"seed has {len(each)} entries for {len(self)} tasks: give one integer, or one for each"
             )
-        return [seed_of(each) for each in given]
+        return [read_seed("seed", one) for one in each]
 
-    @property
-    @abstractmethod
-    def observation_space(self) -> gymnasium.spaces.Box:
-        """Observation space of one environment."""
-
-    @property
-    @abstractmethod
-    def action_space(self) -> gymnasium.spaces.Discrete | gymnasium.spaces.Box:
-        """Action space of one environment."""
-
-    @property
-    def typical_observation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Centre and spread of each number of an observation, or None where they are of order one."""
-        return None
-
-    @property
-    @abstractmethod
-    def horizon(self) -> int | None:
-        """Steps after which an episode is truncated, or None if a custom environment does not tell."""
-
-    @abstractmethod
-    def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
-        """Draw n tasks of this family."""
-
-    @abstractmethod
-    def build(self, tasks: Sequence[Task], seeds: Int[np.ndarray, " environments"]) -> VectorEnv:
+    def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         """Make a simulator with one environment per entry of `tasks`, each with its own seed."""
+        return self._family.build(tasks, seeds)
 
     def fitting(self, environments: int) -> int | None:
         """Give how many times so many environments fit into memory, at least 1; None where all do."""
@@ -310,8 +284,7 @@ class TaskSuite(ABC):
     # ------------------------------------------------------------------ looks
     def to_frame(self) -> pd.DataFrame:
         """Give a table of the tasks: name, parameters, planted group."""
-        rows = [{"task": task.name, **task.parameters} for task in self.tasks]
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame([{"task": task.name, **task.parameters} for task in self.tasks])
         if self.labels is not None:
             table["group"] = self.labels
         return table

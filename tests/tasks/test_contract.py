@@ -47,6 +47,14 @@ def test_shapes_and_types(suite: TaskSuite) -> None:
     simulator.close()
 
 
+def test_spaces_share_no_generator_with_other_simulators(suite: TaskSuite) -> None:
+    one, other = suite.simulator(COPIES), suite.simulator(COPIES)
+    drawn = [[simulator.action_space.sample() for _ in range(40)] for simulator in (one, other)]
+    assert not np.array_equal(*drawn)
+    one.close()
+    other.close()
+
+
 def test_the_step_after_an_end_only_resets(case: Case, suite: TaskSuite) -> None:
     plan = actions(suite, case.steps, len(suite) * COPIES)
     run = roll(suite.simulator(COPIES, seed=3), plan)

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
+from gradex import PPO, MetaPolicy
 from gradex.tasks import TaskSuite
 
 from .families import Drift, drift, roll
@@ -87,6 +89,13 @@ SHARED = Drift()
         ),
         ({"a": lambda: None}, None, "task 'a' makes nothing: it must make a gymnasium.Env"),
         ({1: Drift, "1": Drift}, None, "two tasks are named '1': names become text, give each its own"),
+        (
+            ["CartPole-v1"] * 2,
+            None,
+            "environments has an id twice: give a mapping, with a name for each task",
+        ),
+        ([], None, "environments is empty: a suite needs at least one task"),
+        (["Drift-v9"], None, "task 'Drift-v9' cannot be made, NameNotFound"),
         ({"a": Drift}, "a", "groups is 'a': give a list with a whole number for each task"),
         ({"a": Drift}, 1, "groups is 1: give a list with a whole number for each task"),
         ({"a": Drift}, [0.5], r"groups is \[0.5\]: give a list with a whole number for each task"),
@@ -161,6 +170,33 @@ def test_a_suite_of_ones_own() -> None:
     assert suite.horizon == 25
     assert not suite.shared_dynamics
     assert TaskSuite.from_gymnasium({"a": Drift}).labels is None
+
+
+def test_ids_name_their_tasks() -> None:
+    suite = TaskSuite.from_gymnasium(["MountainCar-v0"])
+    assert [task.name for task in suite] == ["MountainCar-v0"]
+    assert TaskSuite.from_gymnasium({"MountainCar-v0": "MountainCar-v0"}).config == suite.config
+
+
+@pytest.mark.parametrize("value", [0, 1.01, -0.5, float("nan"), "0.9", True])
+@pytest.mark.usefixtures("without_shape_checks")
+def test_what_is_no_discount_is_named(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^discount is \S+: (choose|give) a (finite )?number"):
+        TaskSuite.from_gymnasium({"a": Drift}, discount=value)
+
+
+def test_a_discount_is_that_of_the_policy(tmp_path: Path) -> None:
+    suite = TaskSuite.from_gymnasium({"a": drift(0.2), "b": drift(0.5)}, discount=np.float64(0.9))
+    usual = TaskSuite.from_gymnasium({"a": drift(0.2), "b": drift(0.5)})
+    assert (suite.discount, suite[[0]].discount, usual.discount) == (0.9, 0.9, 0.99)
+    assert (suite.options, usual.options) == ({"discount": 0.9}, {})
+    learner = PPO(steps=16, copies=1)
+    policy, other = (MetaPolicy(each, layers=2, width=4, learner=learner).fit(64) for each in (suite, usual))
+    assert not np.array_equal(policy.parameters, other.parameters)
+    policy.save(tmp_path / "policy")
+    assert MetaPolicy.load(tmp_path / "policy", suite).suite.discount == 0.9
+    with pytest.raises(ValueError, match="holds a policy for other tasks, with options"):
+        MetaPolicy.load(tmp_path / "policy", usual)
 
 
 @pytest.mark.parametrize("limits", [(25, 40), (25, None)])

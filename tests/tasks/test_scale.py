@@ -113,7 +113,7 @@ def test_copies_of_a_suite_keep_its_scale(again: Callable[[Any], Any]) -> None:
     scale = suite.typical_observation
     assert scale is not None and scale[1][2] > 2
     same = again(suite)
-    assert vars(same._scale)["typical"] == scale
+    assert vars(same._family)["observation_scale"] == scale  # not measured again
     assert same.config == suite.config and same[0] == suite[0] and same.horizon == 200
     assert same.simulator(1).num_envs == 2
     policy = MetaPolicy(suite, layers=2, width=4, learner=PPO(steps=16, copies=1)).fit(32)

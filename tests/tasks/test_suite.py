@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import json
 import pickle
 from collections.abc import Callable
@@ -11,12 +12,38 @@ import numpy as np
 import pytest
 
 from gradex.tasks import Task, TaskSuite
+from gradex.tasks.cartpole import CartPole
+from gradex.tasks.families import FAMILIES
 from gradex.tasks.simulator import environment_seeds
 
 
 def test_names_are_known() -> None:
     assert {"cartpole", "highway", "lunarlander", "navigation"} <= set(TaskSuite.names())
     assert "custom" not in TaskSuite.names()
+
+
+@pytest.mark.filterwarnings("ignore:EnvPool's .* not quite Meta-World's")
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize("name", TaskSuite.names())
+def test_what_is_declared_of_options(name: str) -> None:
+    options = FAMILIES[name].options
+    given = {option: known.default for option, known in options.items()}
+    assert TaskSuite.make(name, **given).config == TaskSuite.make(name).config
+    assert inspect.signature(TaskSuite.make(name)._family.create).parameters.keys() >= {"n", "seed"}
+    for option, known in options.items():
+        with pytest.raises(ValueError, match=rf"^{option} is <object object at .*>: "):
+            known.read(option, object())
+        assert f"{option}={known.default!r}" in TaskSuite.summary(name)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_a_suite_is_made_of_tasks_and_a_family() -> None:
+    tasks, family = CartPole.create(n=2, seed=0, reversed="none", half_length=(0.5, 1.0))
+    suite = TaskSuite(tasks, family)
+    assert (suite.tasks, suite.family, suite.horizon) == (tuple(tasks), "cartpole", 500)
+    assert suite.options == {"ranges": {"half_length": [0.5, 1.0]}, "reversed": "none"}
+    with pytest.raises(TypeError, match=r"family is 'cartpole': give a Family, or use TaskSuite\.make"):
+        TaskSuite(tasks, "cartpole")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
