@@ -6,24 +6,23 @@ draw the same noise (common random numbers). They train in stacks, each of which
 run side by side as joblib is configured, and each is written down when it is finished.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from gradex.estimator import Estimator
-from gradex.files import writing_to, written_whole
-from gradex.learners import checkpoint, evaluate
+from gradex.learners import evaluate
 from gradex.meta_policy import MetaPolicy
 from gradex.settings import as_kind, check_subset, whole
 from gradex.settings import seed as plain_seed
+from gradex.store import Store
 from gradex.surrogate import SubsetScores
 from gradex.surrogate.estimator import Subsets
 from gradex.threads import one_thread
@@ -148,7 +147,7 @@ class GroundTruth(Estimator):
         units = list(own._units(chosen, meta))
         store = None
         if folder is not None:
-            store = _Store.open(Path(folder), own._configuration(meta, chosen, units))
+            store = Store.open(folder, "ground truth", own._configuration(meta, chosen, units))
         finished = own._finished(meta, chosen, units, store)
         self.subsets_, self.returns_ = tuple(chosen), np.stack(finished)
         self.steps_ = len(finished) * sum(own._unit_steps(meta, chosen, rows) for rows in units)
@@ -159,7 +158,7 @@ class GroundTruth(Estimator):
         meta: MetaPolicy,
         subsets: Sequence[Sequence[int]],
         units: Sequence[Int[np.ndarray, " _"]],
-        store: "_Store | None",
+        store: Store | None,
     ) -> list[Float[np.ndarray, "m n"]]:
         """Train all replicates, or as many as it takes."""
         finished: list[Float[np.ndarray, "m n"]] = []
@@ -201,17 +200,17 @@ class GroundTruth(Estimator):
         subsets: Sequence[Sequence[int]],
         units: Sequence[Int[np.ndarray, " _"]],
         replicates: Sequence[int],
-        store: "_Store | None",
+        store: Store | None,
     ) -> list[Float[np.ndarray, "m n"]]:
         """Do what the store does not hold yet of some replicates."""
         results: dict[tuple[int, int], Float[np.ndarray, "unit n"]] = {}
         wanted = []
         for key in ((replicate, number) for replicate in replicates for number in range(len(units))):
-            kept = None if store is None else store.read(key)
+            kept = None if store is None else store.read(_name(key), "remove it, and it comes again")
             if kept is None:
                 wanted.append(key)
             else:
-                results[key] = kept
+                results[key] = kept[0]["returns"].numpy()
         work = (
             delayed(_train_unit)(
                 key,
@@ -231,7 +230,7 @@ class GroundTruth(Estimator):
         ):
             results[key] = returns
             if store is not None:
-                store.write(key, returns)
+                store.write(_name(key), {"returns": torch.from_numpy(returns)})
         everything = np.full((len(replicates), len(subsets), len(meta.suite)), np.nan)
         for (replicate, number), returns in results.items():
             everything[replicate - replicates[0], units[number]] = returns
@@ -247,7 +246,7 @@ class GroundTruth(Estimator):
         return {
             **{name: getattr(self, name) for name in names},
             "meta": meta.config,
-            "parameters": checkpoint.agent_fingerprint(meta.agent_),
+            "parameters": meta.agent_.fingerprint,
             "subsets": [list(subset) for subset in subsets],
             # What the number of a file means.
             "units": [rows.tolist() for rows in units],
@@ -295,6 +294,11 @@ class GroundTruth(Estimator):
         return self.returns_
 
 
+def _name(unit: tuple[int, int]) -> str:
+    """Name the file of a unit, by its replicate and its number."""
+    return "{}-{}".format(*unit)
+
+
 def _train_unit(
     key: tuple[int, int],
     meta: MetaPolicy,
@@ -318,48 +322,3 @@ def _train_unit(
     returns = np.full((len(subsets), len(meta.suite)), np.nan)
     returns[table.policy, np.concatenate([np.asarray(subset) for subset in subsets])] = table[column]
     return key, returns
-
-
-@dataclass(frozen=True)
-class _Store:
-    """Finished units on disk: one file each, which appears whole or not at all.
-
-    Attributes
-    ----------
-    path : Path
-    """
-
-    path: Path
-
-    @classmethod
-    def open(cls, path: Path, configuration: dict[str, Any]) -> "_Store":
-        text = json.dumps(configuration, indent=1, default=repr) + "\n"
-        ours = path / "ground_truth.json"
-        with writing_to(path):
-            if ours.exists() and ours.read_text() != text:
-                raise ValueError(
-                    f"{str(path)!r} holds another ground truth: choose another folder, or remove it"
-                )
-            path.mkdir(parents=True, exist_ok=True)
-            with written_whole(ours) as temporary:
-                temporary.write_text(text)
-        return cls(path)
-
-    def _file(self, unit: tuple[int, int]) -> Path:
-        replicate, number = unit
-        return self.path / f"{replicate}-{number}.npy"
-
-    def read(self, unit: tuple[int, int]) -> Float[np.ndarray, "unit n"] | None:
-        file = self._file(unit)
-        if not file.exists():
-            return None
-        try:
-            return np.load(file)
-        except (OSError, EOFError, ValueError) as error:
-            raise ValueError(
-                f"cannot read {str(file)!r} ({' '.join(str(error).split())}): remove it, and it comes again"
-            ) from None
-
-    def write(self, unit: tuple[int, int], returns: Float[np.ndarray, "unit n"]) -> None:
-        with written_whole(self._file(unit)) as temporary:
-            np.save(temporary, returns)

@@ -1,6 +1,5 @@
 """PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +23,12 @@ from gradex.affinity import (
     sample_subsets,
 )
 from gradex.estimator import Estimator
-from gradex.files import UNFINISHED
 from gradex.learners import Learner
 from gradex.learners.recipes import recipe
 from gradex.meta_policy import MetaPolicy
-from gradex.policy_file import difference, tasks_of
+from gradex.policy_file import tasks_of
 from gradex.settings import as_kind, described
+from gradex.store import difference, scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
@@ -246,7 +245,7 @@ class PolicyGradEx(Estimator):
             self._resample(own.bootstrap, own.seed)
         with self._stage("group policies"):
             steps = recipe(suite.kind).group_steps if own.group_steps is None else own.group_steps
-            with _kept_meanwhile(checkpoint, "groups") as folder:
+            with scratch(checkpoint, "groups") as folder:
                 policies = self.meta_.adapt_each(self.groups_, steps, folder=folder) if steps else []
             self.policies_ = policies
         return self
@@ -283,7 +282,7 @@ class PolicyGradEx(Estimator):
                     "choose another file, or remove it"
                 )
             return found
-        with _kept_meanwhile(checkpoint, "meta") as folder:
+        with scratch(checkpoint, "meta") as folder:
             meta = fresh.fit(steps, folder)
             if checkpoint is not None:
                 meta.save(checkpoint)
@@ -377,16 +376,3 @@ def _check_meta(meta: MetaPolicy, suite: TaskSuite) -> None:
         raise ValueError(
             f"the meta-policy is one for other tasks, with {other}: give one that was fitted on this suite"
         )
-
-
-@contextmanager
-def _kept_meanwhile(checkpoint: str | Path | None, what: str) -> Iterator[Path | None]:
-    """Give a folder beside the checkpoint for a training, which is gone when the training has ended well.
-
-    It is named after the checkpoint: another one beside it has its own.
-    """
-    place = None if checkpoint is None else Path(checkpoint)
-    folder = None if place is None else place.with_name(f"{UNFINISHED}{place.name}-{what}")
-    yield folder
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,6 @@ from gradex.learners import (
     ActorCritic,
     Learner,
     Transitions,
-    checkpoint,
     collect_transitions,
     evaluate,
     train_each,
@@ -27,6 +26,7 @@ from gradex.policies.gradients import PolicyGradients
 from gradex.policy_file import Description, check_tasks, spaces_of
 from gradex.settings import check_subset, plain, shown, whole
 from gradex.settings import seeds as plain_seeds
+from gradex.store import not_finite, read_tensors, write_tensors
 from gradex.surrogate.gradients import FactoredGradients
 from gradex.tasks import TaskSuite
 
@@ -429,13 +429,21 @@ class MetaPolicy(Fitted):
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the policy to one safetensors file, described by JSON in its header."""
-        agent = self._fitted()
-        trained = {
-            "steps": self.steps,
-            "history": self.history_.to_dict(orient="list"),
-        }
-        checkpoint.save(path, agent, {**self.config, **trained})
+        """Write the policy to one safetensors file, described by JSON in its header.
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite, or the file cannot be written.
+        """
+        tensors = self._fitted().tensors()
+        if (name := not_finite(tensors)) is not None:
+            raise ValueError(
+                f"{name} is not finite, so nothing was written to {str(path)!r}: "
+                "train anew with a smaller learning rate"
+            )
+        trained = {"steps": self.steps, "history": self.history_.to_dict(orient="list")}
+        write_tensors(path, "policy", tensors, {**self.config, **trained})
 
     @classmethod
     def load(cls, path: str | Path, suite: TaskSuite | None = None) -> "MetaPolicy":
@@ -453,13 +461,13 @@ class MetaPolicy(Fitted):
         ValueError
             If the file is missing, damaged, or not one of ours, or the suite has other tasks than the policy.
         """
-        tensors, description = checkpoint.load(path)
+        tensors, description = read_tensors(path, "policy", "give a file that MetaPolicy.save wrote")
         found = Description.of(description, path)
         suite = found.rebuilt(path) if suite is None else suite.on_scale_of(found.suite)
         check_tasks(path, found, suite)
         try:
             meta = cls(suite, found.network, found.learner, found.seed, found.layers, found.width)
-            agent = checkpoint.restore(meta.initial([found.start]), tensors)
+            agent = meta.initial([found.start]).restored(tensors)
         except ValueError as error:
             raise ValueError(f"cannot read a policy from {str(path)!r}: {error}") from None
         return meta._take(agent, found.history, found.start, found.steps)

@@ -1,6 +1,5 @@
 """The description in a policy's file, and whether what is kept belongs to what it is wanted for."""
 
-import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, fields
 from math import isfinite
@@ -14,6 +13,7 @@ import pandas as pd
 from gradex.learners import Learner
 from gradex.learners.recipes import learner_from
 from gradex.settings import seed, whole
+from gradex.store import difference, in_json
 from gradex.tasks import TaskSuite
 
 #: Columns of a learning curve.
@@ -180,24 +180,8 @@ def check_tasks(path: str | Path, description: Description, suite: TaskSuite) ->
         )
 
 
-def difference(kept: Any, wanted: Any, name: str = "") -> str | None:
-    """Say in a few words what first sets two configurations apart, or None where nothing does.
-
-    Parameters
-    ----------
-    kept, wanted
-        In JSON types; mappings are compared entry by entry.
-    name : str
-        Of what is compared.
-    """
-    if isinstance(kept, Mapping) and isinstance(wanted, Mapping) and kept.keys() == wanted.keys():
-        inside = (difference(kept[each], wanted[each], f"{name} {each}".strip()) for each in wanted)
-        return next((found for found in inside if found is not None), None)
-    return None if kept == wanted else f"{name} {_short(kept)} instead of {_short(wanted)}"
-
-
 def _belonging(config: Mapping[str, Any], spaces: list[str]) -> dict[str, Any]:
-    plain = json.loads(json.dumps(config, default=repr))
+    plain = in_json(config)
     return {
         "family": plain["family"],
         "names": [task["name"] for task in plain["tasks"]],
@@ -205,8 +189,3 @@ def _belonging(config: Mapping[str, Any], spaces: list[str]) -> dict[str, Any]:
         "parameters": {task["name"]: task["parameters"] for task in plain["tasks"]},
         "spaces": spaces,
     }
-
-
-def _short(value: Any) -> str:
-    text = " ".join(json.dumps(value, ensure_ascii=False).split())
-    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -367,7 +367,7 @@ def foreign(path: Path) -> None:
 
 def another_run(path: Path) -> None:
     path.mkdir()
-    (path / "config.json").write_text("{}\n")
+    (path / "config.json").write_text(json.dumps({"kind": "ground truth"}))
 
 
 @pytest.mark.parametrize(
@@ -375,10 +375,14 @@ def another_run(path: Path) -> None:
     [
         (finished, "'place' already holds a finished run: choose another folder with --out"),
         (foreign, "'place' already holds something else: choose another folder with --out"),
-        (another_run, "'place' already holds something else: choose another folder with --out"),
+        (
+            another_run,
+            '\'place\' holds another run, with kind "ground truth" instead of "run": '
+            "choose another folder with --out",
+        ),
         (
             lambda path: path.write_text(""),
-            "cannot write to 'place' (Not a directory): choose another folder with --out",
+            "cannot write to 'place' (File exists): choose another folder with --out",
         ),
     ],
 )

@@ -287,7 +287,7 @@ def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> Non
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PPO, "_improve", stop_after_a_round)
-        patch.setattr("gradex.learners.training_folder.Continuation.due", lambda *_: True)
+        patch.setattr("gradex.learners.continuation.Continuation.due", lambda *_: True)
         for seed, path in enumerate(paths):
             with pytest.raises(CutOffError):
                 small(seed=seed, **tiny).fit(suite, checkpoint=path)

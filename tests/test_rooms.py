@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("streams", "files", "settings", "threads"), ("estimator", "affinity", "tasks"), ("surrogate",),
+    ("streams", "store", "settings", "threads"), ("estimator", "affinity", "tasks"), ("surrogate",),
     ("policies",), ("learners",), ("policy_file",), ("meta_policy",), ("generalization", "ground_truth"),
     ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
@@ -24,6 +24,10 @@ GROUND, PLAIN = "surrogate", {"settings", "threads", "estimator"}
 
 #: What a user runs in a shell may print.
 COMMANDS = (ROOT / "gradex" / "cli.py", ROOT / "analysis" / "__main__.py")
+
+#: What writes files, and the module that may; pictures are drawn into files that it gives.
+WRITING = {"mkdir", "write_text", "write_bytes", "to_csv", "to_json", "savetxt", "savez", "unlink", "rmtree"}
+WRITER = "store.py"
 
 #: Names of numpy.random that do not touch its global generator.
 SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64"}
@@ -79,6 +83,9 @@ def offences(path: Path) -> Iterator[str]:
             yield f"{where} asserts"
         if isinstance(node, ast.Call) and dotted(node.func) == "print" and path not in COMMANDS:
             yield f"{where} prints"
+        writes = isinstance(node, ast.Attribute) and node.attr in WRITING
+        if writes and path.relative_to(ROOT).parts[0] != "analysis" and path.name != WRITER:
+            yield f"{where} writes by {node.attr}"
         name = dotted(node)
         if name.startswith(("np.random.", "numpy.random.")) and name.split(".")[2] not in SEEDED:
             yield f"{where} uses {name}"
@@ -118,11 +125,12 @@ def test_the_reader_of_offences_sees_them(tmp_path: Path) -> None:
     path.write_text(
         "import random\nassert x\nprint(1)\nnp.random.seed(0)\ny = np.random.normal\ntorch.manual_seed(0)\n"
         "assert x  # for the type checker\nnp.random.default_rng(0)\ntorch.Generator().manual_seed(0)\n"
+        "path.write_text('')\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(globals(), "ROOT", tmp_path)
         found = sorted(offence.partition(" ")[2] for offence in offences(path))
     assert found == [
         "asserts", "imports random", "prints", "uses np.random.normal", "uses np.random.seed",
-        "uses torch.manual_seed",
+        "uses torch.manual_seed", "writes by write_text",
     ]  # fmt: skip
