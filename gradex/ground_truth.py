@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from gradex.estimator import Estimator
 from gradex.learners import evaluate
 from gradex.meta_policy import MetaPolicy
+from gradex.seeds import child, generator_for
 from gradex.settings import as_kind, check_subset, whole
 from gradex.settings import seed as plain_seed
 from gradex.store import Store
@@ -29,11 +30,6 @@ from gradex.threads import one_thread
 
 #: Environment steps of a unit, about: enough for a stack to pay, few enough to lose little when one is lost.
 _UNIT_STEPS = 400_000
-#: Seeds of training and of evaluation lie apart from those of the meta-policy, and a seed's replicates side
-#: by side.
-_TRAINING, _EVALUATION, _REPLICATES = 30_000_001, 60_000_011, 10_000
-#: The largest seed whose replicates are still seeds.
-_LARGEST_SEED = 2**48
 #: Resampled scores that `GroundTruth.scores` adds to tell how sure they are.
 _DRAWS = 20
 
@@ -106,9 +102,9 @@ class GroundTruth(Estimator):
 
     def _check(self) -> None:
         whole("steps_per_task", self.steps_per_task, 1)
-        whole("replicates", self.replicates, 1, _REPLICATES)
+        whole("replicates", self.replicates, 1)
         whole("episodes", self.episodes, 2)
-        plain_seed(self.seed, most=_LARGEST_SEED)
+        plain_seed(self.seed)
         if self.measure not in ("return", "success"):
             raise ValueError(f"unknown measure {self.measure!r}: choose 'return' or 'success'")
         if self.target_stderr is not None and not self.target_stderr > 0:
@@ -219,8 +215,8 @@ class GroundTruth(Estimator):
                 self.steps_per_task,
                 self.episodes,
                 "return_mean" if self.measure == "return" else "success",
-                _TRAINING + _REPLICATES * self.seed + key[0],
-                _EVALUATION + _REPLICATES * self.seed + key[0],
+                child(self.seed, "training on subsets", key[0]),
+                child(self.seed, "evaluation on subsets", key[0]),
             )
             for key in wanted
         )
@@ -271,7 +267,7 @@ class GroundTruth(Estimator):
         if len(returns) > 1:
             # Trainings are drawn again subset by subset, all tasks of one together. Of R, R drawn with
             # replacement spread by (R - 1) / R too little.
-            rng = np.random.default_rng(self._plain().seed)
+            rng = generator_for(self._plain().seed, "bootstrap of trainings")
             chosen = rng.integers(len(returns), size=(_DRAWS, *returns.shape[:2], 1))
             drawn = np.take_along_axis(returns[None], chosen, axis=1).mean(axis=1)
             draws = per_task + np.sqrt(len(returns) / (len(returns) - 1)) * (drawn - per_task)

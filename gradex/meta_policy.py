@@ -24,6 +24,7 @@ from gradex.learners.recipes import learner_named, recipe
 from gradex.policies import ARCHITECTURES
 from gradex.policies.gradients import PolicyGradients
 from gradex.policy_file import Description, check_tasks, spaces_of
+from gradex.seeds import child
 from gradex.settings import check_subset, plain, shown, whole
 from gradex.settings import seeds as plain_seeds
 from gradex.store import not_finite, read_tensors, write_tensors
@@ -32,9 +33,6 @@ from gradex.tasks import TaskSuite
 
 #: λ of the advantages of transitions.
 GAE_LAMBDA = 0.95
-#: Policies are judged, their transitions collected, and they are trained on, on other random numbers than
-#: those of their first training.
-_EVALUATION, _COLLECTION, _ADAPTATION = 10_000_019, 20_000_003, 40_000_007
 
 
 class MetaPolicy(Fitted):
@@ -202,7 +200,11 @@ class MetaPolicy(Fitted):
             As for `fit`.
         """
         start = self._fitted()
-        own = [self.seed + _ADAPTATION] * len(subsets) if seeds is None else plain_seeds(seeds)
+        own = (
+            [child(self.seed, "adaptation", self.steps)] * len(subsets)
+            if seeds is None
+            else plain_seeds(seeds)
+        )
         trained = self._train_each(start, subsets, steps, own, folder=folder)
         policies = [policy for (policy,) in trained]
         if seeds is not None:
@@ -336,7 +338,7 @@ class MetaPolicy(Fitted):
                 f"a {self.network!r} network knows the tasks it was fitted on and no others: evaluate it on "
                 "these, or fit an 'mlp'"
             )
-        [seed] = [self.seed + _EVALUATION] if seed is None else plain_seeds([seed], "seed")
+        [seed] = [child(self.seed, "evaluation")] if seed is None else plain_seeds([seed], "seed")
         chosen = range(len(suite)) if subset is None else subset
         check_subset(chosen, len(suite))
         return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
@@ -368,7 +370,7 @@ class MetaPolicy(Fitted):
             λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and
             the noise of what comes late counts less.
         """
-        [seed] = [self.seed + _COLLECTION] if seed is None else plain_seeds([seed], "seed")
+        [seed] = [child(self.seed, "collection")] if seed is None else plain_seeds([seed], "seed")
         steps_per_task = whole("steps_per_task", steps_per_task)
         copies = None if copies is None else whole("copies", copies)
         return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda)

@@ -142,7 +142,7 @@ def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str
         "6 navigation tasks in 2 groups",
         "group 0: ",
         "group 1: ",
-        " resamplings",
+        " resampl",
         "first-order error at 1 % distance: ",
         "coverage: 15 subsets, every pair in 1 to 1 of them",
         "clustering: objective ",

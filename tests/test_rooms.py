@@ -10,17 +10,17 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("streams", "store", "settings", "threads"), ("estimator", "affinity", "tasks"), ("surrogate",),
+    ("seeds", "store", "settings", "threads"), ("estimator", "affinity", "tasks"), ("surrogate",),
     ("policies",), ("learners",), ("policy_file",), ("meta_policy",), ("generalization", "ground_truth"),
     ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
-#: Matrices in, groups out: useful to anybody who clusters, so it imports no other room, and nothing of
+#: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds, and nothing of
 #: reinforcement learning knows that results will be clustered.
 APART, JOINED = "affinity", "grouping"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
-GROUND, PLAIN = "surrogate", {"settings", "threads", "estimator"}
+GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "estimator"}
 
 #: What a user runs in a shell may print.
 COMMANDS = (ROOT / "gradex" / "cli.py", ROOT / "analysis" / "__main__.py")
@@ -48,7 +48,7 @@ def floor(name: str) -> int:
 def may_import(name: str) -> set[str]:
     """Give the rooms above this one."""
     if name == APART:
-        return set()
+        return {"seeds"}
     if name == GROUND:
         return PLAIN
     above = {other for rooms in FLOORS[: floor(name)] for other in rooms}

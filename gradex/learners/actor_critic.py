@@ -16,8 +16,8 @@ from gradex.policies import (
     action_distribution,
     network,
 )
+from gradex.seeds import Streams
 from gradex.store import fingerprint, not_finite
-from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
 

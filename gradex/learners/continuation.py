@@ -4,15 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.learner import Learner
+from gradex.seeds import child
 from gradex.store import Store, not_finite, write_table
-from gradex.streams import derive
 from gradex.tasks import TaskSuite
 
 #: How the learning curve's columns are named among the tensors.
@@ -83,7 +82,7 @@ class Continuation:
         """Give seeds for what begins anew: simulators, actions, minibatches."""
         if self.begun == 0:
             return list(seeds)
-        return (derive(np.asarray(seeds, dtype=np.int64), self.begun) % 2**31).tolist()
+        return [child(seed, "going on", self.begun) for seed in seeds]
 
     def due(self, done: int) -> bool:
         """Tell whether to keep everything after `done` rounds."""

@@ -20,7 +20,7 @@ from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns, TaskReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.policies import ActionDistribution, Memory
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
 

@@ -20,7 +20,7 @@ from gradex.learners.returns import EpisodeReturns, RunningReturns
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.learners.soft_updates import SoftUpdates, squashed_gaussian
 from gradex.policies import Policy, SquashedGaussian, Twin
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
 

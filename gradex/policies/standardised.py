@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradex.policies.bound import Around, Bound, Memory, Pullback
 from gradex.policies.stack import Network, Tape
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gradex.seeds import generator_for
 from gradex.surrogate.gradients import FactoredGradients
 
 #: Rows of P that are drawn together; another number would be another matrix.
@@ -128,7 +129,7 @@ class UnstructuredProjection(Projection):
         return matrix
 
     def _draw(self, start: int, stop: int) -> Float[Tensor, "rows d"]:
-        entries = self._entries(np.random.default_rng([self.seed, start // _ROWS]), stop - start)
+        entries = self._entries(generator_for(self.seed, "projection", start // _ROWS), stop - start)
         entries *= np.float32(self.dimension**-0.5)
         return torch.from_numpy(entries)
 

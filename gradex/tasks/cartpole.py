@@ -9,7 +9,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
-from gradex.streams import derive, uniforms
+from gradex.seeds import derive, uniforms
 from gradex.tasks.ranges import as_range, draw_ranges, draw_reversed, latin_grid
 from gradex.tasks.simulator import Reset, Step, environment_seeds
 from gradex.tasks.suite import Task, TaskSuite

@@ -12,6 +12,7 @@ import pandas as pd
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
+from gradex.seeds import generator_for
 from gradex.tasks.options import MOST_ENVIRONMENTS, check_task_count, plain, read, seed_of, whole
 from gradex.tasks.selection import is_index, place, places
 from gradex.tasks.task import Task
@@ -227,7 +228,7 @@ class TaskSuite(ABC):
         if n < 1:
             raise ValueError(f"cannot draw {n} tasks: ask for at least 1")
         check_task_count("n", n)
-        return self._with_tasks(self.draw(n, np.random.default_rng([seed, 1])))
+        return self._with_tasks(self.draw(n, generator_for(seed, "unseen tasks")))
 
     # ------------------------------------------------------------------ simulation
     def simulator(self, copies: int = 8, seed: int | Sequence[int] = 0, first: int = 0) -> VectorEnv:

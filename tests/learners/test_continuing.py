@@ -15,8 +15,8 @@ from gradex import MetaPolicy
 from gradex.learners import MAML, PPO, SAC, ActorCritic, Learner, train_each
 from gradex.learners import subsets as training_on_subsets
 from gradex.learners.continuation import Continuation
+from gradex.seeds import Streams
 from gradex.store import Store, write_tensors
-from gradex.streams import Streams
 from gradex.tasks import TaskSuite
 
 LEARNERS = {

@@ -15,7 +15,7 @@ from gradex.policies import (
     Twin,
     kernels,
 )
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 FEATURES, TASKS = 5, 3
 SCALE = {"centre": (0.1,) * FEATURES, "spread": (2.0,) * FEATURES}
