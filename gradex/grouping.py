@@ -25,8 +25,8 @@ from gradex.affinity import (
 from gradex.estimator import Estimator
 from gradex.learners import Learner
 from gradex.learners.recipes import recipe
+from gradex.lineage import other_tasks
 from gradex.meta_policy import MetaPolicy
-from gradex.policy_file import tasks_of
 from gradex.settings import as_kind, described
 from gradex.store import difference, scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
@@ -269,13 +269,11 @@ class PolicyGradEx(Estimator):
         fresh = self._untrained(suite)
         steps = recipe(suite.kind).meta_steps if self.meta_steps is None else self.meta_steps
         if checkpoint is not None and Path(checkpoint).exists():
-            found, learner, everything = (
-                MetaPolicy.load(checkpoint, suite),
-                fresh.learner,
-                [range(len(suite))],
-            )
+            found, learner = MetaPolicy.load(checkpoint, suite), fresh.learner
+            everything = [range(len(suite))]
             taken = learner.rounds(suite, everything, steps) * learner.round_steps(suite, everything)
-            other = difference({**found.config, "steps": found.steps}, {**fresh.config, "steps": taken})
+            fresh.lineage = replace(fresh.lineage, steps=taken)
+            other = difference(found.config, fresh.config)
             if other is not None:
                 raise ValueError(
                     f"{str(checkpoint)!r} holds a meta-policy of other settings, with {other}: "
@@ -371,7 +369,7 @@ class PolicyGradEx(Estimator):
 
 def _check_meta(meta: MetaPolicy, suite: TaskSuite) -> None:
     """Refuse a meta-policy for other tasks: its critic knows them by their numbers."""
-    other = difference(tasks_of(as_kind("meta", meta, MetaPolicy).suite), tasks_of(suite))
+    other = other_tasks(as_kind("meta", meta, MetaPolicy).suite, suite)
     if other is not None:
         raise ValueError(
             f"the meta-policy is one for other tasks, with {other}: give one that was fitted on this suite"

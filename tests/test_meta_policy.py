@@ -205,7 +205,7 @@ def test_seeds_of_adaptation(meta: MetaPolicy) -> None:
     np.testing.assert_allclose(one.parameters, meta.adapt([1], ROLLOUT, seed=3).parameters, atol=1e-5)
     np.testing.assert_allclose(other.parameters, meta.adapt([1], ROLLOUT, seed=5).parameters, atol=1e-5)
     assert not np.allclose(one.parameters, other.parameters, atol=1e-4)
-    assert (one.seed, other.config["seed"]) == (3, 5)
+    assert (one.seed, other.config["lineage"]["seed"]) == (3, 5)
 
 
 def test_what_trains_on_meets_no_random_number_again(meta: MetaPolicy) -> None:
@@ -477,28 +477,33 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         (with_a_list_for_a_description, "it has a damaged description"),
         (
             with_an_empty_description,
-            r"does not describe a policy of this version \('network' is missing\): save it again",
+            r"cannot read a policy from '.*': 'network' is missing",
         ),
-        (told("network", ["mlp"]), r"\(network is \['mlp'\]\): save it again"),
+        (told("network", ["mlp"]), r"network is \['mlp'\]$"),
         (told("network", "lstm"), "unknown network 'lstm'"),
         (told("layers", "3"), "layers is '3': give a whole number"),
         (told("layers", 0), "layers is 0: choose at least 1"),
-        (told("seed", -1), "seed is -1: choose at least 0"),
-        (told("start", 0.5), "start is 0.5: give a whole number"),
-        (told("learner", "ppo"), "does not describe a policy of this version"),
+        (told("lineage/seed", -1), "seed is -1: choose at least 0"),
+        (told("lineage/start", 0.5), "start is 0.5: give a whole number"),
+        (told("learner", "ppo"), "cannot read a policy from"),
         (told("learner/learning_rate", "fast"), "learning_rate is 'fast': give a number"),
-        (told("learner/momentum", 1), "does not describe a policy of this version .*momentum"),
-        (told("steps", None), "'steps' is missing"),
+        (told("learner/momentum", 1), r"cannot read a policy from .*momentum"),
+        (told("lineage/steps", None), "'steps' is missing"),
+        (told("lineage/parent", 3), "the parent is no fingerprint"),
+        (told("lineage/subset", [0, 4]), r"\[0, 4\] is not a subset of 4 tasks"),
         (told("author", "me"), "'author' is unknown"),
-        (told("spaces", 3), "the spaces are no texts"),
-        (told("suite", []), "does not describe a policy of this version"),
-        (told("suite/tasks/0/parameters", None), "a task is not described by its name, parameters and group"),
+        (told("lineage/suite/spaces", 3), "the spaces are no texts"),
+        (told("lineage/suite", []), "cannot read a policy from .*: list indices"),
         (
-            told("suite/tasks/0/parameters", {}),
-            r"describes no suite of this version .* other parameters than angle\)",
+            told("lineage/suite/tasks/0/parameters", None),
+            "a task is not described by its name, parameters and group",
         ),
-        (told("suite/tasks/0/parameters/angle", "left"), "angle of task .* is 'left'"),
-        (told("suite/options/goals", None), "describes no suite of this version"),
+        (
+            told("lineage/suite/tasks/0/parameters", {}),
+            "its suite is none of this version, task .* other parameters than angle: give the suite",
+        ),
+        (told("lineage/suite/tasks/0/parameters/angle", "left"), "angle of task .* is 'left'"),
+        (told("lineage/suite/options/goals", None), "its suite is none of this version"),
         (told("history", [1]), "the history is no learning curve"),
         (told("history/steps", ["many"]), "steps of the history is no list of numbers"),
     ],
@@ -527,7 +532,7 @@ def test_a_policy_of_another_suite_does_not_fit(meta: MetaPolicy, tmp_path: Path
         (TaskSuite.make("navigation", n=4, horizon=11), "options horizon 10 instead of 11"),
         (meta.suite[[1, 0, 2, 3]], r"names \["),
     ):
-        with pytest.raises(ValueError, match=f"holds a policy for other tasks, with {difference}") as caught:
+        with pytest.raises(ValueError, match=f"it is one for other tasks, with {difference}") as caught:
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
         assert "\n" not in str(caught.value)
     MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("navigation", n=4, horizon=10))
@@ -546,7 +551,7 @@ def test_tasks_of_your_own_are_told_apart_by_names_and_spaces(custom: MetaPolicy
             r"spaces .*Discrete\(2\).* instead of .*Discrete\(3\)",
         ),
     ):
-        with pytest.raises(ValueError, match=f"holds a policy for other tasks, with {difference}"):
+        with pytest.raises(ValueError, match=f"it is one for other tasks, with {difference}"):
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
 
 

@@ -142,7 +142,7 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
         (lambda s, m: PolicyGradEx(affinity=3).fit(s), "affinity is 3: give a name, or an Affinity"),
         (lambda s, m: SurrogateEstimator("many"), "projection_dim is 'many': give a whole number"),
         (lambda s, m: SurrogateEstimator(regularization=None), "regularization is None: give a number, or"),
-        (lambda s, m: SurrogateEstimator().fit(s), "meta is a Navigation: give a MetaPolicy"),
+        (lambda s, m: SurrogateEstimator().fit(s), "model is a Navigation: give a MetaPolicy"),
         (lambda s, m: SurrogateEstimator().set_params(folds=0).fit(m), "folds is 0: choose 2 or more"),
         (lambda s, m: GroundTruth(seed=2**63), f"seed is {2**63}: choose at most {2**62}"),
         (lambda s, m: GroundTruth(episodes="few"), "episodes is 'few': give a whole number"),
@@ -180,7 +180,7 @@ def test_a_value_that_is_plain_already_stays_the_same_object() -> None:
         ),
         (
             lambda s: SurrogateEstimator(),
-            ("features", "weights", "projection_", "regularization_"),
+            ("features", "projection_", "regularization_"),
             r"fit\(meta\)",
         ),
         (lambda s: GroundTruth(), ("returns_", "subsets_", "steps_"), r"fit\(meta, subsets\)"),
