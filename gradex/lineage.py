@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -74,7 +72,6 @@ class Lineage:
         ValueError, TypeError, KeyError, AttributeError
             If something is missing or not of its kind, or the tasks are others.
         """
-        _check_suite(config["suite"])
         suite = _rebuilt(config["suite"]) if suite is None else suite.on_scale_of(config["suite"])
         if (other := other_tasks(config["suite"], suite)) is not None:
             raise ValueError(
@@ -144,22 +141,3 @@ def _parameters(suite: TaskSuite) -> Set[str] | None:
     except ValueError:
         return None
     return task.parameters.keys()
-
-
-def _check_suite(config: Any) -> None:
-    """Refuse what no lineage gives as its suite."""
-    if not isinstance(config["family"], str) or not isinstance(config["options"], dict):
-        raise TypeError("the suite has no family or no options")
-    spaces = config["spaces"]
-    if not (isinstance(spaces, list) and all(isinstance(each, str) for each in spaces)):
-        raise TypeError("the spaces are no texts")
-    for task in config["tasks"]:
-        if task.keys() != {"name", "parameters", "group"}:
-            raise ValueError("a task is not described by its name, parameters and group")
-        if not isinstance(task["parameters"], dict):
-            raise TypeError(f"the parameters of task {task['name']!r} are no numbers by name")
-        for name, value in task["parameters"].items():
-            if not isinstance(value, Real) or not isfinite(value):
-                raise ValueError(f"{name} of task {task['name']!r} is {value!r}")
-        if task["group"] is not None:
-            whole("group", task["group"])

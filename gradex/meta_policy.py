@@ -21,11 +21,10 @@ from gradex.learners import (
     evaluate,
     train_each,
 )
-from gradex.learners.recipes import learner_named, recipe
+from gradex.learners.recipes import learner_from, learner_named, recipe
 from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
 from gradex.policies.gradients import PolicyGradients
-from gradex.policy_file import Description
 from gradex.seeds import child
 from gradex.settings import check_subset, plain, shown, whole
 from gradex.settings import seeds as plain_seeds
@@ -461,17 +460,15 @@ class MetaPolicy(Fitted):
         ValueError
             If the file is missing, damaged, or not one of ours, or the suite has other tasks than the policy.
         """
-        tensors, description = read_tensors(path, "policy", "give a file that MetaPolicy.save wrote")
+        tensors, told = read_tensors(path, "policy", "give a file that MetaPolicy.save wrote")
         try:
-            found = Description.of(description, suite)
-            past = found.lineage
-            meta = cls(past.suite, found.network, found.learner, past.seed, found.layers, found.width)
+            past, learner = Lineage.of(told["lineage"], suite), learner_from(told["learner"])
+            meta = cls(past.suite, told["network"], learner, past.seed, told["layers"], told["width"])
             agent = meta.initial([past.start]).restored(tensors)
+            return meta._take(agent, pd.DataFrame(dict(told["history"])), past)
         except KeyError as error:
             reason = f"{error} is missing"
         # Whatever the constructors of learners, suites and tables say about values that are not theirs.
         except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             reason = " ".join(str(error).split())
-        else:
-            return meta._take(agent, found.history, past)
         raise ValueError(f"cannot read a policy from {str(path)!r}: {reason}")

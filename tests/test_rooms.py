@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
     ("seeds", "store", "settings", "threads"), ("estimator", "affinity", "tasks"), ("surrogate", "lineage"),
-    ("policies",), ("learners",), ("policy_file",), ("meta_policy",), ("generalization", "ground_truth"),
+    ("policies",), ("learners",), ("meta_policy",), ("generalization", "ground_truth"),
     ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
