@@ -24,13 +24,12 @@ from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
 from gradex.affinity import sample_subsets
 from gradex.learners import Transitions
 from gradex.meta_policy import GAE_LAMBDA
+from gradex.seeds import child
 from gradex.surrogate import AUTO_REGULARIZATION
 
 SEEDS = {"smoke": 1, "laptop": 2, "paper": 5}
 #: Estimates that are compared with each other, and how many times more transitions the unbiased one has.
 _REPEATS, _LARGER = 4, 8
-#: Seeds of the episodes, apart from those of everything else.
-_EPISODES, _OTHERS = 50_000_017, 1_000
 #: What a panel's axis says.
 _CHOICES = {"lambda": "λ of the advantages", "share": "λ of the ridge / mean eigenvalue"}
 
@@ -86,7 +85,7 @@ def _rows(meta: MetaPolicy, setting: _Setting, count: int, seed: int) -> Iterato
     subsets = sample_subsets(len(meta.suite), setting.subsets, 3, seed)
 
     def collect(number: int, steps: int = count, gae_lambda: float = GAE_LAMBDA) -> Transitions:
-        return meta.transitions(steps, seed=_EPISODES + _OTHERS * seed + number, gae_lambda=gae_lambda)
+        return meta.transitions(steps, seed=child(seed, "samples", number), gae_lambda=gae_lambda)
 
     def interactions(samples: Transitions, share: float = AUTO_REGULARIZATION) -> np.ndarray:
         """Give the interaction of every pair of tasks."""

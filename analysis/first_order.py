@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.study import confidence_interval
 from gradex import PolicyGradEx, TaskSuite
+from gradex.seeds import generator_for
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
 #: Name here, family, its options, and the paper's residuals at 0.1, 0.5 and 1 %.
@@ -57,7 +58,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             bootstrap=0,
             seed=seed,
         ).fit(suite)
-        meta, rng = run.meta_, np.random.default_rng(seed)
+        meta, rng = run.meta_, generator_for(seed, "directions")
         subsets = [rng.choice(len(suite), _SIZE, replace=False).tolist() for _ in range(_SUBSETS[scale])]
         trained = meta.adapt_each(subsets, meta.learner.round_steps(meta.suite, subsets))
         table = run.surrogate_.first_order_error(_DISTANCES, subsets, trained=trained)

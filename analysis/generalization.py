@@ -32,6 +32,7 @@ from analysis.generalization_scales import AMOUNTS, Amount, Setting
 from analysis.study import confidence_interval
 from gradex import Generalization, MetaPolicy, TaskSuite
 from gradex.generalization import Measurement
+from gradex.seeds import child, generator_for
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
 _LAYERS = 3
@@ -89,11 +90,11 @@ class _Run:
 def _rows(setting: Setting, amount: Amount, seed: int) -> list[dict[str, Any]]:
     """Train all policies of a suite together, and measure them."""
     suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
-    rng = np.random.default_rng(seed)
+    rng = generator_for(seed, "chains")
     orders = [rng.permutation(len(suite)).tolist() for _ in range(setting.chains or amount.chains)]
     chains = [(chain, number) for chain in range(len(orders)) for number in amount.numbers]
     subsets = [orders[chain][:number] for chain, number in chains] + [_group(suite, orders[0][0])]
-    seeds = [seed + 1_000 * chain for chain, _ in chains] + [seed]
+    seeds = [child(seed, "chain", chain) for chain, _ in chains] + [seed]
     trained = MetaPolicy(suite, seed=seed, layers=_LAYERS).fit_each(
         subsets, setting.steps_per_task * sum(map(len, subsets)), amount.snapshots, seeds
     )

@@ -28,6 +28,7 @@ from analysis.provenance import noted
 from analysis.study import kept_table, plain
 from gradex import PPO, AffinityGraph, MetaPolicy, PolicyGradEx, SurrogateEstimator, TaskSuite
 from gradex.affinity import RandomGrouping
+from gradex.seeds import child
 
 SEEDS = {"smoke": 1, "laptop": 1, "paper": 5}
 
@@ -81,8 +82,6 @@ _AMOUNTS = {
 }
 _TOGETHER, _OURS, _RANDOM = COMPANIES = ("all tasks together", "PolicyGradEx groups", "random groups")
 _HINDSIGHT = "best in hindsight"
-#: Seeds of the estimates' episodes begin here, far from those of training and evaluation.
-_EPISODES = 50_000
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
@@ -153,7 +152,7 @@ class _Runs:
     def _affinities(self, meta: MetaPolicy, seed: int) -> AffinityGraph:
         """Estimate from episodes and subsets of this seed."""
         subsets = PolicyGradEx(self.amount.k, seed=seed).check(meta.suite)
-        transitions = meta.transitions(self.amount.transitions, seed=_EPISODES + seed)
+        transitions = meta.transitions(self.amount.transitions, seed=child(seed, "estimate"))
         surrogate = SurrogateEstimator(projection="khatri-rao", seed=seed).fit(meta, transitions)
         return AffinityGraph.from_scores(surrogate.scores(subsets))
 

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from analysis.study import confidence_interval
 from gradex import TaskSuite
 from gradex.learners import MAML, ActorCritic
+from gradex.seeds import child
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
 _SOURCES = ("uniform", "partial", "biased")
@@ -34,8 +35,6 @@ _AMOUNTS = {"smoke": (2, 12, 1), "laptop": (180, 36, 4), "paper": (400, 36, 10)}
 #: on the partial source was less stable.
 _LEARNER = MAML(inner_rate=0.3, trajectories=40, tasks=10, learning_rate=6e-3, trace=0.9, max_norm=0.1)
 _LAYERS, _WIDTH = 3, 64
-#: Adaptation is measured on other random numbers than meta-training.
-_EVALUATION = 10_000_019
 #: Points of a training curve; directions whose trajectories are kept.
 _POINTS, _SHOWN = 25, 9
 _COLUMNS = (
@@ -99,7 +98,7 @@ def _around(agent: ActorCritic, circle: TaskSuite, repetitions: int, seed: int) 
     """Adapt one meta-policy to every goal of a circle, and look at it before and after."""
     tasks = [*range(len(circle))] * repetitions
     # Every adaptation has random numbers of its own.
-    seeds = range((seed + 1) * _EVALUATION, (seed + 1) * _EVALUATION + len(tasks))
+    seeds = [child(seed, "adaptation", number) for number in range(len(tasks))]
     _, rollouts = _LEARNER.adapt(agent, circle, tasks, seeds)
     degrees = np.arange(len(circle)) * 360 / len(circle)
     tables = []

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.study import confidence_interval, dots_by_method
 from gradex import GroundTruth, MetaPolicy, TaskSuite
+from gradex.seeds import generator_for
 
 SEEDS = {"smoke": 2, "laptop": 5, "paper": 10}
 _SUITES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -32,7 +33,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     for title, (family, options) in _SUITES.items():
         suite = TaskSuite.make(family, seed=seed, **options)
         meta = MetaPolicy(suite, seed=seed).fit(meta_steps)
-        pairs = _pairs(suite, np.random.default_rng(seed))
+        pairs = _pairs(suite, generator_for(seed, "pairs"))
         subsets = list(dict.fromkeys(pair for chosen in pairs.values() for pair in chosen))
         truth = GroundTruth(steps, replicates=1, episodes=_EPISODES, seed=seed).fit(meta, subsets)
         scores = truth.scores().per_task

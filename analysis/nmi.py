@@ -30,6 +30,7 @@ from analysis.study import confidence_interval
 from analysis.trained import SETTINGS, Trained, train
 from gradex import AffinityGraph, SurrogateEstimator
 from gradex.affinity import Affinity, MeanAffinity, Partition, RandomGrouping
+from gradex.seeds import child
 from gradex.surrogate import SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
@@ -46,8 +47,6 @@ _AFFINITIES: dict[str, str | Affinity] = {
 #: The same by Eq. (5), but from scores by Algorithm 1 to the letter.
 _LETTER = "to the letter"
 _RANDOM_DRAWS = 100
-#: Apart from the seeds of transitions that estimates are made from.
-_REPEAT = 30_000_001
 
 
 def compute(
@@ -184,7 +183,7 @@ def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
     subsets = truth.subsets_
     tasks = sum(map(len, subsets))
     step = flops.training_step(meta)
-    transitions = meta.transitions(grouping.steps_per_task, seed=grouping.seed + _REPEAT)
+    transitions = meta.transitions(grouping.steps_per_task, seed=child(grouping.seed, "repetition"))
     estimator = SurrogateEstimator(grouping.projection_dim, seed=grouping.seed)
     estimator.fit(meta, transitions)
     features, fewer = (

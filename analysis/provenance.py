@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gradex.files import written_whole
+from gradex.store import write_json
 
 _PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "cvxpy", "scikit-learn")
 _ENDING = ".provenance.json"
@@ -55,9 +55,7 @@ def noted(path: Path, parts: Path | None = None) -> Iterator[None]:
     def note() -> None:
         seconds = before.seconds + time.perf_counter() - start
         commits = sorted({*before.commits, *spent(parts).commits, code})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path.with_suffix(_ENDING)) as temporary:
-            temporary.write_text(json.dumps({"seconds": round(seconds, 1), "commits": commits}) + "\n")
+        write_json(path.with_suffix(_ENDING), {"seconds": round(seconds, 1), "commits": commits})
 
     stands = path.exists()  # with its own note, until it is replaced
     if not stands:

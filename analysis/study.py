@@ -1,7 +1,6 @@
 """What every study has in common: seeds that resume, a tidy table, a figure, and its provenance."""
 
 import importlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 
 from analysis.parts import parts_of, rendered_before
 from analysis.provenance import Spent, note_of, noted, provenance, total
-from gradex.files import written_whole
+from gradex.store import write_json, write_table, written_whole
 
 SCALES = ("smoke", "laptop", "paper")
 
@@ -127,11 +126,13 @@ class _Asked:
 
 
 def _render(figure: Figure, table: pd.DataFrame, told: dict[str, Any], stem: Path) -> None:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(stem.with_suffix(".csv"), index=False, float_format="%.6g")
-    figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
-    _save_small(figure, stem.with_suffix(".png"))
-    stem.with_suffix(".json").write_text(json.dumps(told, indent=2) + "\n")
+    with written_whole(stem.with_suffix(".csv")) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    with written_whole(stem.with_suffix(".pdf")) as temporary:
+        figure.savefig(temporary, metadata={"CreationDate": None})
+    with written_whole(stem.with_suffix(".png")) as temporary:
+        _save_small(figure, temporary)
+    write_json(stem.with_suffix(".json"), told)
 
 
 def _save_small(figure: Figure, path: Path) -> None:
@@ -148,7 +149,7 @@ def _seeds(
         path = kept / f"{seed}.csv"
         if not (resume and path.exists()):
             with noted(path, parts=kept / f"seed-{seed}"):
-                _write_whole(path, compute(seed, scale))
+                write_table(path, compute(seed, scale))
         yield pd.read_csv(path).assign(seconds=note_of(path).seconds)
 
 
@@ -156,14 +157,8 @@ def kept_table(path: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Compute a table and keep it, whole or not at all, or take over the one that is kept."""
     if not path.exists():
         with noted(path):
-            _write_whole(path, compute())
+            write_table(path, compute())
     return pd.read_csv(path)
-
-
-def _write_whole(path: Path, table: pd.DataFrame) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def plain(ax: Axes) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from analysis.provenance import noted
 from gradex import GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
+from gradex.store import difference
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,11 @@ def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy, Path], Met
     """
     if path.exists():
         found = MetaPolicy.load(path)
-        if found.config != policy.config:
-            raise ValueError(f"{str(path)!r} was trained with other settings: remove its folder")
+        parent = policy.agent_.fingerprint if hasattr(policy, "agent_") else None
+        past = replace(found.lineage, seed=policy.seed, start=policy.start, parent=parent)
+        other = difference(found.config, {**policy.config, "lineage": past.config})
+        if other is not None:
+            raise ValueError(f"{str(path)!r} was trained with other settings, {other}: remove its folder")
         return found
     folder = path.with_suffix("")
     with noted(path):

@@ -12,7 +12,7 @@ from gradex.affinity import Agreement
 from gradex.grouping import PolicyGradEx
 from gradex.learners.named import LEARNERS
 from gradex.policies import ARCHITECTURES
-from gradex.run_folder import RunFolder
+from gradex.run_folder import open_run, write_results
 from gradex.tasks import TaskSuite
 from gradex.user_code import called, imported, of_the_user, running
 
@@ -183,12 +183,12 @@ def _group(options: argparse.Namespace) -> None:
     stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
     path = options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
     grouping.check(suite)
-    folder = RunFolder.open(path, {"suite": suite.config, **grouping.config})
+    checkpoint = open_run(path, {"suite": suite.config, **grouping.config})
     with running(options.suite):
-        grouping.fit(suite, checkpoint=folder.checkpoint)
+        grouping.fit(suite, checkpoint=checkpoint)
         evaluation = grouping.evaluate(_EPISODES)
     report = {**grouping.report(), "returns": evaluation.groupby("policy").return_mean.mean().to_dict()}
-    folder.finish(grouping, report, evaluation)
+    write_results(path, grouping, report, evaluation)
     if options.json:
         print(json.dumps(report))
     else:

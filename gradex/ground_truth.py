@@ -6,35 +6,30 @@ draw the same noise (common random numbers). They train in stacks, each of which
 run side by side as joblib is configured, and each is written down when it is finished.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from gradex.estimator import Estimator
-from gradex.files import writing_to, written_whole
-from gradex.learners import checkpoint, evaluate
+from gradex.learners import evaluate
 from gradex.meta_policy import MetaPolicy
+from gradex.seeds import child, generator_for
 from gradex.settings import as_kind, check_subset, whole
 from gradex.settings import seed as plain_seed
+from gradex.store import Store
 from gradex.surrogate import SubsetScores
 from gradex.surrogate.estimator import Subsets
 from gradex.threads import one_thread
 
 #: Environment steps of a unit, about: enough for a stack to pay, few enough to lose little when one is lost.
 _UNIT_STEPS = 400_000
-#: Seeds of training and of evaluation lie apart from those of the meta-policy, and a seed's replicates side
-#: by side.
-_TRAINING, _EVALUATION, _REPLICATES = 30_000_001, 60_000_011, 10_000
-#: The largest seed whose replicates are still seeds.
-_LARGEST_SEED = 2**48
 #: Resampled scores that `GroundTruth.scores` adds to tell how sure they are.
 _DRAWS = 20
 
@@ -107,9 +102,9 @@ class GroundTruth(Estimator):
 
     def _check(self) -> None:
         whole("steps_per_task", self.steps_per_task, 1)
-        whole("replicates", self.replicates, 1, _REPLICATES)
+        whole("replicates", self.replicates, 1)
         whole("episodes", self.episodes, 2)
-        plain_seed(self.seed, most=_LARGEST_SEED)
+        plain_seed(self.seed)
         if self.measure not in ("return", "success"):
             raise ValueError(f"unknown measure {self.measure!r}: choose 'return' or 'success'")
         if self.target_stderr is not None and not self.target_stderr > 0:
@@ -148,7 +143,7 @@ class GroundTruth(Estimator):
         units = list(own._units(chosen, meta))
         store = None
         if folder is not None:
-            store = _Store.open(Path(folder), own._configuration(meta, chosen, units))
+            store = Store.open(folder, "ground truth", own._configuration(meta, chosen, units))
         finished = own._finished(meta, chosen, units, store)
         self.subsets_, self.returns_ = tuple(chosen), np.stack(finished)
         self.steps_ = len(finished) * sum(own._unit_steps(meta, chosen, rows) for rows in units)
@@ -159,7 +154,7 @@ class GroundTruth(Estimator):
         meta: MetaPolicy,
         subsets: Sequence[Sequence[int]],
         units: Sequence[Int[np.ndarray, " _"]],
-        store: "_Store | None",
+        store: Store | None,
     ) -> list[Float[np.ndarray, "m n"]]:
         """Train all replicates, or as many as it takes."""
         finished: list[Float[np.ndarray, "m n"]] = []
@@ -201,17 +196,17 @@ class GroundTruth(Estimator):
         subsets: Sequence[Sequence[int]],
         units: Sequence[Int[np.ndarray, " _"]],
         replicates: Sequence[int],
-        store: "_Store | None",
+        store: Store | None,
     ) -> list[Float[np.ndarray, "m n"]]:
         """Do what the store does not hold yet of some replicates."""
         results: dict[tuple[int, int], Float[np.ndarray, "unit n"]] = {}
         wanted = []
         for key in ((replicate, number) for replicate in replicates for number in range(len(units))):
-            kept = None if store is None else store.read(key)
+            kept = None if store is None else store.read(_name(key), "remove it, and it comes again")
             if kept is None:
                 wanted.append(key)
             else:
-                results[key] = kept
+                results[key] = kept[0]["returns"].numpy()
         work = (
             delayed(_train_unit)(
                 key,
@@ -220,8 +215,8 @@ class GroundTruth(Estimator):
                 self.steps_per_task,
                 self.episodes,
                 "return_mean" if self.measure == "return" else "success",
-                _TRAINING + _REPLICATES * self.seed + key[0],
-                _EVALUATION + _REPLICATES * self.seed + key[0],
+                child(self.seed, "training on subsets", key[0]),
+                child(self.seed, "evaluation on subsets", key[0]),
             )
             for key in wanted
         )
@@ -231,7 +226,7 @@ class GroundTruth(Estimator):
         ):
             results[key] = returns
             if store is not None:
-                store.write(key, returns)
+                store.write(_name(key), {"returns": torch.from_numpy(returns)})
         everything = np.full((len(replicates), len(subsets), len(meta.suite)), np.nan)
         for (replicate, number), returns in results.items():
             everything[replicate - replicates[0], units[number]] = returns
@@ -247,7 +242,7 @@ class GroundTruth(Estimator):
         return {
             **{name: getattr(self, name) for name in names},
             "meta": meta.config,
-            "parameters": checkpoint.agent_fingerprint(meta.agent_),
+            "parameters": meta.agent_.fingerprint,
             "subsets": [list(subset) for subset in subsets],
             # What the number of a file means.
             "units": [rows.tolist() for rows in units],
@@ -272,7 +267,7 @@ class GroundTruth(Estimator):
         if len(returns) > 1:
             # Trainings are drawn again subset by subset, all tasks of one together. Of R, R drawn with
             # replacement spread by (R - 1) / R too little.
-            rng = np.random.default_rng(self._plain().seed)
+            rng = generator_for(self._plain().seed, "bootstrap of trainings")
             chosen = rng.integers(len(returns), size=(_DRAWS, *returns.shape[:2], 1))
             drawn = np.take_along_axis(returns[None], chosen, axis=1).mean(axis=1)
             draws = per_task + np.sqrt(len(returns) / (len(returns) - 1)) * (drawn - per_task)
@@ -293,6 +288,11 @@ class GroundTruth(Estimator):
 
     def _fitted(self) -> Float[np.ndarray, "replicates m n"]:
         return self.returns_
+
+
+def _name(unit: tuple[int, int]) -> str:
+    """Name the file of a unit, by its replicate and its number."""
+    return "{}-{}".format(*unit)
 
 
 def _train_unit(
@@ -318,48 +318,3 @@ def _train_unit(
     returns = np.full((len(subsets), len(meta.suite)), np.nan)
     returns[table.policy, np.concatenate([np.asarray(subset) for subset in subsets])] = table[column]
     return key, returns
-
-
-@dataclass(frozen=True)
-class _Store:
-    """Finished units on disk: one file each, which appears whole or not at all.
-
-    Attributes
-    ----------
-    path : Path
-    """
-
-    path: Path
-
-    @classmethod
-    def open(cls, path: Path, configuration: dict[str, Any]) -> "_Store":
-        text = json.dumps(configuration, indent=1, default=repr) + "\n"
-        ours = path / "ground_truth.json"
-        with writing_to(path):
-            if ours.exists() and ours.read_text() != text:
-                raise ValueError(
-                    f"{str(path)!r} holds another ground truth: choose another folder, or remove it"
-                )
-            path.mkdir(parents=True, exist_ok=True)
-            with written_whole(ours) as temporary:
-                temporary.write_text(text)
-        return cls(path)
-
-    def _file(self, unit: tuple[int, int]) -> Path:
-        replicate, number = unit
-        return self.path / f"{replicate}-{number}.npy"
-
-    def read(self, unit: tuple[int, int]) -> Float[np.ndarray, "unit n"] | None:
-        file = self._file(unit)
-        if not file.exists():
-            return None
-        try:
-            return np.load(file)
-        except (OSError, EOFError, ValueError) as error:
-            raise ValueError(
-                f"cannot read {str(file)!r} ({' '.join(str(error).split())}): remove it, and it comes again"
-            ) from None
-
-    def write(self, unit: tuple[int, int], returns: Float[np.ndarray, "unit n"]) -> None:
-        with written_whole(self._file(unit)) as temporary:
-            np.save(temporary, returns)

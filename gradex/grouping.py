@@ -1,6 +1,5 @@
 """PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +23,11 @@ from gradex.affinity import (
     sample_subsets,
 )
 from gradex.estimator import Estimator
-from gradex.files import UNFINISHED
 from gradex.learners import Learner
+from gradex.lineage import other_tasks
 from gradex.meta_policy import MetaPolicy
-from gradex.policy_file import difference, tasks_of
 from gradex.settings import as_kind, described
+from gradex.store import difference, scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
@@ -245,7 +244,7 @@ class PolicyGradEx(Estimator):
             self._resample(own.bootstrap, own.seed)
         with self._stage("group policies"):
             steps = suite.recommended.group_steps if own.group_steps is None else own.group_steps
-            with _kept_meanwhile(checkpoint, "groups") as folder:
+            with scratch(checkpoint, "groups") as folder:
                 policies = self.meta_.adapt_each(self.groups_, steps, folder=folder) if steps else []
             self.policies_ = policies
         return self
@@ -269,20 +268,18 @@ class PolicyGradEx(Estimator):
         fresh = self._untrained(suite)
         steps = suite.recommended.meta_steps if self.meta_steps is None else self.meta_steps
         if checkpoint is not None and Path(checkpoint).exists():
-            found, learner, everything = (
-                MetaPolicy.load(checkpoint, suite),
-                fresh.learner,
-                [range(len(suite))],
-            )
+            found, learner = MetaPolicy.load(checkpoint, suite), fresh.learner
+            everything = [range(len(suite))]
             taken = learner.rounds(suite, everything, steps) * learner.round_steps(suite, everything)
-            other = difference({**found.config, "steps": found.steps}, {**fresh.config, "steps": taken})
+            fresh.lineage = replace(fresh.lineage, steps=taken)
+            other = difference(found.config, fresh.config)
             if other is not None:
                 raise ValueError(
                     f"{str(checkpoint)!r} holds a meta-policy of other settings, with {other}: "
                     "choose another file, or remove it"
                 )
             return found
-        with _kept_meanwhile(checkpoint, "meta") as folder:
+        with scratch(checkpoint, "meta") as folder:
             meta = fresh.fit(steps, folder)
             if checkpoint is not None:
                 meta.save(checkpoint)
@@ -371,21 +368,8 @@ class PolicyGradEx(Estimator):
 
 def _check_meta(meta: MetaPolicy, suite: TaskSuite) -> None:
     """Refuse a meta-policy for other tasks: its critic knows them by their numbers."""
-    other = difference(tasks_of(as_kind("meta", meta, MetaPolicy).suite), tasks_of(suite))
+    other = other_tasks(as_kind("meta", meta, MetaPolicy).suite, suite)
     if other is not None:
         raise ValueError(
             f"the meta-policy is one for other tasks, with {other}: give one that was fitted on this suite"
         )
-
-
-@contextmanager
-def _kept_meanwhile(checkpoint: str | Path | None, what: str) -> Iterator[Path | None]:
-    """Give a folder beside the checkpoint for a training, which is gone when the training has ended well.
-
-    It is named after the checkpoint: another one beside it has its own.
-    """
-    place = None if checkpoint is None else Path(checkpoint)
-    folder = None if place is None else place.with_name(f"{UNFINISHED}{place.name}-{what}")
-    yield folder
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,23 @@ from gradex.learners import (
     ActorCritic,
     Learner,
     Transitions,
-    checkpoint,
     collect_transitions,
     evaluate,
     train_each,
 )
-from gradex.learners.named import learner_named
+from gradex.learners.named import learner_from, learner_named
+from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
 from gradex.policies.gradients import PolicyGradients
-from gradex.policy_file import Description, check_tasks, spaces_of
+from gradex.seeds import child
 from gradex.settings import check_subset, plain, shown, whole
 from gradex.settings import seeds as plain_seeds
+from gradex.store import not_finite, read_tensors, write_tensors
 from gradex.surrogate.gradients import FactoredGradients
 from gradex.tasks import TaskSuite
 
 #: λ of the advantages of transitions.
 GAE_LAMBDA = 0.95
-#: Policies are judged, their transitions collected, and they are trained on, on other random numbers than
-#: those of their first training.
-_EVALUATION, _COLLECTION, _ADAPTATION = 10_000_019, 20_000_003, 40_000_007
 
 
 class MetaPolicy(Fitted):
@@ -61,10 +60,8 @@ class MetaPolicy(Fitted):
     history_ : pandas.DataFrame
         Learning curves: steps, policy, task, return_mean, episodes, success where the suite reports it, and
         explained_variance where a critic was trained.
-    start : int
-        Seed of the weights with which the first training began, also where `adapt` trained on with another.
-    steps : int
-        Environment steps of all trainings that led here.
+    lineage : Lineage
+        Where it comes from: suite, seed, start, parent, subset and steps; it is kept on disk too.
 
     Examples
     --------
@@ -101,10 +98,24 @@ class MetaPolicy(Fitted):
         self.suite = suite
         self.network = network
         self.learner = learner_named(learner, suite) if isinstance(learner, str) else learner
-        self.seed: int = settings["seed"]
         self.layers = whole("layers", settings["layers"], 1)
         self.width = whole("width", settings["width"], 1)
-        self.start, self.steps = self.seed, 0
+        self.lineage = Lineage(suite, settings["seed"], settings["seed"])
+
+    @property
+    def seed(self) -> int:
+        """Seed of the last training that was given one, or of the first to come."""
+        return self.lineage.seed
+
+    @property
+    def start(self) -> int:
+        """Seed of the weights with which the first training began, wherever `adapt` has led since."""
+        return self.lineage.start
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of all trainings that led here."""
+        return self.lineage.steps
 
     # ------------------------------------------------------------------ training
     def fit(self, steps: int | None = 200_000, folder: str | Path | None = None) -> "MetaPolicy":
@@ -120,8 +131,7 @@ class MetaPolicy(Fitted):
         steps = self.suite.recommended.meta_steps if steps is None else steps
         everything = [range(len(self.suite))]
         [[fitted]] = self._train_each(None, everything, steps, [self.seed], folder=folder)
-        self._take(fitted.agent_, fitted.history_, fitted.start, fitted.steps)
-        return self
+        return self._take(fitted.agent_, fitted.history_, fitted.lineage)
 
     def fit_each(
         self,
@@ -154,11 +164,7 @@ class MetaPolicy(Fitted):
             For each subset its snapshots, from early to late. Each knows the seed that it was trained with.
         """
         own = [self.seed] * len(subsets) if seeds is None else plain_seeds(seeds)
-        trained = self._train_each(None, subsets, steps, own, snapshots, folder)
-        for policies, seed in zip(trained, own, strict=True):
-            for policy in policies:
-                policy.seed = seed
-        return trained
+        return self._train_each(None, subsets, steps, own, snapshots, folder)
 
     def initial(self, seeds: Sequence[int]) -> ActorCritic:
         """Give the stack of fresh policies with which training begins, one for each seed."""
@@ -202,13 +208,15 @@ class MetaPolicy(Fitted):
             As for `fit`.
         """
         start = self._fitted()
-        own = [self.seed + _ADAPTATION] * len(subsets) if seeds is None else plain_seeds(seeds)
+        own = (
+            [child(self.seed, "adaptation", self.steps)] * len(subsets)
+            if seeds is None
+            else plain_seeds(seeds)
+        )
         trained = self._train_each(start, subsets, steps, own, folder=folder)
-        policies = [policy for (policy,) in trained]
-        if seeds is not None:
-            for policy, seed in zip(policies, own, strict=True):
-                policy.seed = seed
-        return policies
+        for (policy,) in trained if seeds is None else ():
+            policy.lineage = replace(policy.lineage, seed=self.seed)
+        return [policy for (policy,) in trained]
 
     def _train_each(
         self,
@@ -229,36 +237,34 @@ class MetaPolicy(Fitted):
             raise ValueError(f"{len(subsets)} subsets have {len(seeds)} seeds: give one for each")
         begin = self.initial if start is None else (lambda each: start.repeat(len(each)))
         trained = train_each(self.learner, begin, self.suite, subsets, steps, seeds, snapshots, folder)
-        rounds, before = self.learner.rounds(self.suite, subsets, steps), 0 if start is None else self.steps
-        each = [self.learner.round_steps(self.suite, [subset]) for subset in subsets]
-        return [
-            [
-                self._with(
-                    *snapshot,
-                    seed if start is None else self.start,
-                    before + rounds * (number + 1) // snapshots * per_round,
-                )
-                for number, snapshot in enumerate(policies)
-            ]
-            for policies, seed, per_round in zip(trained, seeds, each, strict=True)
-        ]
+        rounds = self.learner.rounds(self.suite, subsets, steps)
+        parent = None if start is None else start.fingerprint
+        fitted = []
+        for subset, seed, policies in zip(subsets, seeds, trained, strict=True):
+            past = Lineage(self.suite, seed, seed) if start is None else replace(self.lineage, seed=seed)
+            past = replace(past, parent=parent, subset=tuple(map(index, subset)))
+            each = self.learner.round_steps(self.suite, [subset])
+            taken = [rounds * (number + 1) // snapshots * each for number in range(snapshots)]
+            lineages = [replace(past, steps=past.steps + own) for own in taken]
+            fitted.append([self._with(*policy, own) for policy, own in zip(policies, lineages, strict=True)])
+        return fitted
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
         """Give this policy with other parameters; the critic stays, and so does where training began."""
         actors = torch.from_numpy(np.asarray(parameters, dtype=np.float32)).unsqueeze(0)
-        return self._with(replace(self._fitted(), actors=actors), self.history_, self.start, self.steps)
+        return self._with(replace(self._fitted(), actors=actors), self.history_, self.lineage)
 
     @property
     def parameters(self) -> Float[np.ndarray, " p"]:
         """The policy's parameters as one vector, θ* after `fit`."""
         return self._fitted().actors[0].cpu().numpy().copy()
 
-    def _with(self, agent: ActorCritic, history: pd.DataFrame, start: int, steps: int) -> "MetaPolicy":
+    def _with(self, agent: ActorCritic, history: pd.DataFrame, lineage: Lineage) -> "MetaPolicy":
         other = MetaPolicy(self.suite, self.network, self.learner, self.seed, self.layers, self.width)
-        return other._take(agent, history, start, steps)
+        return other._take(agent, history, lineage)
 
-    def _take(self, agent: ActorCritic, history: pd.DataFrame, start: int, steps: int) -> "MetaPolicy":
-        self.agent_, self.history_, self.start, self.steps = agent, history, start, steps
+    def _take(self, agent: ActorCritic, history: pd.DataFrame, lineage: Lineage) -> "MetaPolicy":
+        self.agent_, self.history_, self.lineage = agent, history, lineage
         return self
 
     def _fitted(self) -> ActorCritic:
@@ -336,7 +342,7 @@ class MetaPolicy(Fitted):
                 f"a {self.network!r} network knows the tasks it was fitted on and no others: evaluate it on "
                 "these, or fit an 'mlp'"
             )
-        [seed] = [self.seed + _EVALUATION] if seed is None else plain_seeds([seed], "seed")
+        [seed] = [child(self.seed, "evaluation")] if seed is None else plain_seeds([seed], "seed")
         chosen = range(len(suite)) if subset is None else subset
         check_subset(chosen, len(suite))
         return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
@@ -368,7 +374,7 @@ class MetaPolicy(Fitted):
             λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and
             the noise of what comes late counts less.
         """
-        [seed] = [self.seed + _COLLECTION] if seed is None else plain_seeds([seed], "seed")
+        [seed] = [child(self.seed, "collection")] if seed is None else plain_seeds([seed], "seed")
         steps_per_task = whole("steps_per_task", steps_per_task)
         copies = None if copies is None else whole("copies", copies)
         return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda)
@@ -417,25 +423,26 @@ class MetaPolicy(Fitted):
     @property
     def config(self) -> dict[str, Any]:
         """How this policy was made, in plain JSON types."""
-        return {
-            "network": self.network,
-            "learner": self.learner.config,
-            "seed": self.seed,
-            "start": self.start,
-            "layers": self.layers,
-            "width": self.width,
-            "suite": self.suite.config,
-            "spaces": spaces_of(self.suite),
-        }
+        made = {"network": self.network, "learner": self.learner.config}
+        return {**made, "layers": self.layers, "width": self.width, "lineage": self.lineage.config}
 
     def save(self, path: str | Path) -> None:
-        """Write the policy to one safetensors file, described by JSON in its header."""
-        agent = self._fitted()
-        trained = {
-            "steps": self.steps,
-            "history": self.history_.to_dict(orient="list"),
-        }
-        checkpoint.save(path, agent, {**self.config, **trained})
+        """Write the policy to one safetensors file, described by JSON in its header.
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite, or the file cannot be written.
+        """
+        tensors = self._fitted().tensors()
+        if (name := not_finite(tensors)) is not None:
+            raise ValueError(
+                f"{name} is not finite, so nothing was written to {str(path)!r}: "
+                "train anew with a smaller learning rate"
+            )
+        write_tensors(
+            path, "policy", tensors, {**self.config, "history": self.history_.to_dict(orient="list")}
+        )
 
     @classmethod
     def load(cls, path: str | Path, suite: TaskSuite | None = None) -> "MetaPolicy":
@@ -453,13 +460,15 @@ class MetaPolicy(Fitted):
         ValueError
             If the file is missing, damaged, or not one of ours, or the suite has other tasks than the policy.
         """
-        tensors, description = checkpoint.load(path)
-        found = Description.of(description, path)
-        suite = found.rebuilt(path) if suite is None else suite.on_scale_of(found.suite)
-        check_tasks(path, found, suite)
+        tensors, told = read_tensors(path, "policy", "give a file that MetaPolicy.save wrote")
         try:
-            meta = cls(suite, found.network, found.learner, found.seed, found.layers, found.width)
-            agent = checkpoint.restore(meta.initial([found.start]), tensors)
-        except ValueError as error:
-            raise ValueError(f"cannot read a policy from {str(path)!r}: {error}") from None
-        return meta._take(agent, found.history, found.start, found.steps)
+            past, learner = Lineage.of(told["lineage"], suite), learner_from(told["learner"])
+            meta = cls(past.suite, told["network"], learner, past.seed, told["layers"], told["width"])
+            agent = meta.initial([past.start]).restored(tensors)
+            return meta._take(agent, pd.DataFrame(dict(told["history"])), past)
+        except KeyError as error:
+            reason = f"{error} is missing"
+        # Whatever the constructors of learners, suites and tables say about values that are not theirs.
+        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            reason = " ".join(str(error).split())
+        raise ValueError(f"cannot read a policy from {str(path)!r}: {reason}")

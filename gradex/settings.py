@@ -8,7 +8,7 @@ from operator import index
 from types import NoneType, UnionType
 from typing import Any, SupportsIndex, Union, get_args, get_origin
 
-#: The largest seed: purposes that one seed serves lie some millions above it, and all fit into 64 bits.
+#: The largest seed; those of `gradex.seeds.child` lie below it, and a little more fits into 64 bits.
 LARGEST_SEED = 2**62
 
 #: How long a value may be in a message.

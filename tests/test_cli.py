@@ -142,7 +142,7 @@ def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str
         "6 navigation tasks in 2 groups",
         "group 0: ",
         "group 1: ",
-        " resamplings",
+        " resampl",
         "first-order error at 1 % distance: ",
         "coverage: 15 subsets, every pair in 1 to 1 of them",
         "clustering: objective ",
@@ -367,7 +367,7 @@ def foreign(path: Path) -> None:
 
 def another_run(path: Path) -> None:
     path.mkdir()
-    (path / "config.json").write_text("{}\n")
+    (path / "config.json").write_text(json.dumps({"kind": "ground truth"}))
 
 
 @pytest.mark.parametrize(
@@ -375,10 +375,14 @@ def another_run(path: Path) -> None:
     [
         (finished, "'place' already holds a finished run: choose another folder with --out"),
         (foreign, "'place' already holds something else: choose another folder with --out"),
-        (another_run, "'place' already holds something else: choose another folder with --out"),
+        (
+            another_run,
+            '\'place\' holds another run, with kind "ground truth" instead of "run": '
+            "choose another folder with --out",
+        ),
         (
             lambda path: path.write_text(""),
-            "cannot write to 'place' (Not a directory): choose another folder with --out",
+            "cannot write to 'place' (File exists): choose another folder with --out",
         ),
     ],
 )

@@ -238,11 +238,11 @@ def test_a_meta_policy_can_be_given(suite: TaskSuite, fitted: PolicyGradEx) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"seed": 1}, "seed 0 instead of 1"),
+        ({"seed": 1}, "lineage seed 0 instead of 1"),
         ({"network": "multi_head"}, 'network "mlp" instead of "multi_head"'),
         ({"learner": PPO(learning_rate=0.01)}, "learner learning_rate 0.001 instead of 0.01"),
-        ({"meta_steps": 40_000}, "steps 24576 instead of 43008"),
-        ({"meta_steps": None}, "steps 24576 instead of 202752"),
+        ({"meta_steps": 40_000}, "lineage steps 24576 instead of 43008"),
+        ({"meta_steps": None}, "lineage steps 24576 instead of 202752"),
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused(
@@ -255,6 +255,18 @@ def test_a_checkpoint_of_other_settings_is_refused(
     ) as caught:
         small(**settings).fit(suite, checkpoint=path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_was_trained_on_is_refused(
+    suite: TaskSuite, fitted: PolicyGradEx, tmp_path: Path
+) -> None:
+    path = tmp_path / "meta.safetensors"
+    half = small(meta_steps=10_000).fit(suite).meta_
+    half.adapt(range(N), 10_000).save(path)
+    found = MetaPolicy.load(path).lineage
+    assert (found.seed, found.steps) == (fitted.meta_.seed, fitted.meta_.steps)
+    with pytest.raises(ValueError, match=f'lineage parent "{half.agent_.fingerprint[:50]}.* instead of null'):
+        small().fit(suite, checkpoint=path)
 
 
 @pytest.mark.usefixtures("no_training")
@@ -287,7 +299,7 @@ def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> Non
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PPO, "_improve", stop_after_a_round)
-        patch.setattr("gradex.learners.training_folder.Continuation.due", lambda *_: True)
+        patch.setattr("gradex.learners.continuation.Continuation.due", lambda *_: True)
         for seed, path in enumerate(paths):
             with pytest.raises(CutOffError):
                 small(seed=seed, **tiny).fit(suite, checkpoint=path)

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
 
 from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite
-from gradex.learners import MAML, ActorCritic, checkpoint, evaluate
+from gradex.learners import MAML, ActorCritic, evaluate
+from gradex.store import fingerprint
 from tests.environments import Scripted, scripted, scripted_suite
 
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
@@ -204,7 +205,7 @@ def test_seeds_of_adaptation(meta: MetaPolicy) -> None:
     np.testing.assert_allclose(one.parameters, meta.adapt([1], ROLLOUT, seed=3).parameters, atol=1e-5)
     np.testing.assert_allclose(other.parameters, meta.adapt([1], ROLLOUT, seed=5).parameters, atol=1e-5)
     assert not np.allclose(one.parameters, other.parameters, atol=1e-4)
-    assert (one.seed, other.config["seed"]) == (3, 5)
+    assert (one.seed, other.config["lineage"]["seed"]) == (3, 5)
 
 
 def test_what_trains_on_meets_no_random_number_again(meta: MetaPolicy) -> None:
@@ -413,7 +414,7 @@ def with_an_unchecked_change(path: Path) -> None:
 
 def of_the_format_before(path: Path) -> None:
     header = header_of(path)
-    save_file(load_file(path), path, metadata={**header, "format": "gradex.ActorCritic/1"})
+    save_file(load_file(path), path, metadata={**header, "format": "gradex.policy/1"})
 
 
 def told(name: str, value: object) -> Callable[[Path], None]:
@@ -442,7 +443,7 @@ def header_of(path: Path) -> dict[str, str]:
 def redescribe(path: Path, text: str) -> None:
     """Write another description, with its checksum."""
     tensors = load_file(path)
-    header = {**header_of(path), "description": text, "sha256": checkpoint.fingerprint(tensors, text)}
+    header = {**header_of(path), "description": text, "sha256": fingerprint(tensors, text)}
     save_file(tensors, path, metadata=header)
 
 
@@ -450,7 +451,7 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
     """Write other tensors, with their checksum."""
     header, tensors = header_of(path), load_file(path)
     change(tensors)
-    header["sha256"] = checkpoint.fingerprint(tensors, header["description"])
+    header["sha256"] = fingerprint(tensors, header["description"])
     save_file(tensors, path, metadata=header)
 
 
@@ -461,45 +462,42 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         (lambda path: path.unlink(), "cannot read a policy from"),
         (lambda path: path.write_text(""), "cannot read a policy from"),
         (damaged, "cannot read a policy from"),
-        (foreign, "was not written by gradex"),
+        (foreign, "its format is None, so it is no policy of gradex"),
         (without_a_tensor, "policy.1.bias is missing"),
         (without_a_scale, "return_scale is missing"),
         (of_another_shape, r"policy.0.weight is of shape \(3, 9\), expected \(3, 8\)"),
         (of_two_policies, "return_scale holds 2 policies, expected 1"),
         (of_whole_numbers, "return_scale is of type torch.int64, expected torch.float32"),
         (with_a_foreign_tensor, "policy.9.bias is no part of this architecture"),
-        (with_a_weight_that_is_not_finite, "policy.1.bias in .* is not finite: train the policy again"),
+        (with_a_weight_that_is_not_finite, "policy.1.bias is not finite, so it must be trained again"),
         (with_an_unchecked_change, "it is damaged, its checksum is another"),
-        (of_the_format_before, "was written by another version of gradex .*: train it again"),
+        (of_the_format_before, "another version of gradex wrote it, as .gradex.policy/1"),
         (with_a_text_that_is_no_json, "it has a damaged description"),
         (with_a_deep_description, "it has a damaged description"),
         (with_a_list_for_a_description, "it has a damaged description"),
-        (
-            with_an_empty_description,
-            r"does not describe a policy of this version \('network' is missing\): save it again",
-        ),
-        (told("network", ["mlp"]), r"\(network is \['mlp'\]\): save it again"),
+        (with_an_empty_description, r"cannot read a policy from '.*': 'lineage' is missing"),
+        (told("network", ["mlp"]), "network is a list: give a name"),
         (told("network", "lstm"), "unknown network 'lstm'"),
         (told("layers", "3"), "layers is '3': give a whole number"),
         (told("layers", 0), "layers is 0: choose at least 1"),
-        (told("seed", -1), "seed is -1: choose at least 0"),
-        (told("start", 0.5), "start is 0.5: give a whole number"),
-        (told("learner", "ppo"), "does not describe a policy of this version"),
+        (told("lineage/seed", -1), "seed is -1: choose at least 0"),
+        (told("lineage/start", 0.5), "start is 0.5: give a whole number"),
+        (told("learner", "ppo"), "cannot read a policy from"),
         (told("learner/learning_rate", "fast"), "learning_rate is 'fast': give a number"),
-        (told("learner/momentum", 1), "does not describe a policy of this version .*momentum"),
-        (told("steps", None), "'steps' is missing"),
-        (told("author", "me"), "'author' is unknown"),
-        (told("spaces", 3), "the spaces are no texts"),
-        (told("suite", []), "does not describe a policy of this version"),
-        (told("suite/tasks/0/parameters", None), "a task is not described by its name, parameters and group"),
+        (told("learner/momentum", 1), r"cannot read a policy from .*momentum"),
+        (told("lineage/steps", None), "'steps' is missing"),
+        (told("lineage/parent", 3), "the parent is no fingerprint"),
+        (told("lineage/subset", [0, 4]), r"\[0, 4\] is not a subset of 4 tasks"),
+        (told("lineage/suite/spaces", 3), "it is one for other tasks, with spaces 3 instead of"),
+        (told("lineage/suite", []), "its suite is none of this version, list indices"),
+        (told("lineage/suite/tasks/0/parameters", None), "its suite is none of this version, .*'parameters'"),
         (
-            told("suite/tasks/0/parameters", {}),
-            r"describes no suite of this version .* other parameters than angle\)",
+            told("lineage/suite/tasks/0/parameters", {}),
+            "its suite is none of this version, task .* other parameters than angle: give the suite",
         ),
-        (told("suite/tasks/0/parameters/angle", "left"), "angle of task .* is 'left'"),
-        (told("suite/options/goals", None), "describes no suite of this version"),
-        (told("history", [1]), "the history is no learning curve"),
-        (told("history/steps", ["many"]), "steps of the history is no list of numbers"),
+        (told("lineage/suite/options/goals", None), "its suite is none of this version"),
+        (told("history", [1]), "cannot read a policy from"),
+        (told("history/steps", ["many"]), "All arrays must be of the same length"),
     ],
 )
 def test_a_file_that_is_not_ours_is_refused_in_one_line(
@@ -526,7 +524,7 @@ def test_a_policy_of_another_suite_does_not_fit(meta: MetaPolicy, tmp_path: Path
         (TaskSuite.make("navigation", n=4, horizon=11), "options horizon 10 instead of 11"),
         (meta.suite[[1, 0, 2, 3]], r"names \["),
     ):
-        with pytest.raises(ValueError, match=f"holds a policy for other tasks, with {difference}") as caught:
+        with pytest.raises(ValueError, match=f"it is one for other tasks, with {difference}") as caught:
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
         assert "\n" not in str(caught.value)
     MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("navigation", n=4, horizon=10))
@@ -545,7 +543,7 @@ def test_tasks_of_your_own_are_told_apart_by_names_and_spaces(custom: MetaPolicy
             r"spaces .*Discrete\(2\).* instead of .*Discrete\(3\)",
         ),
     ):
-        with pytest.raises(ValueError, match=f"holds a policy for other tasks, with {difference}"):
+        with pytest.raises(ValueError, match=f"it is one for other tasks, with {difference}"):
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
 
 

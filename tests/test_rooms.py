@@ -11,17 +11,17 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("streams", "files", "settings", "threads"), ("estimator", "affinity", "tasks"), ("surrogate",),
-    ("policies",), ("learners",), ("policy_file",), ("meta_policy",), ("generalization", "ground_truth"),
+    ("seeds", "store", "settings", "threads"), ("estimator", "affinity", "tasks"), ("surrogate", "lineage"),
+    ("policies",), ("learners",), ("meta_policy",), ("generalization", "ground_truth"),
     ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
-#: Matrices in, groups out: useful to anybody who clusters, so it imports no other room, and nothing of
+#: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds, and nothing of
 #: reinforcement learning knows that results will be clustered.
 APART, JOINED = "affinity", "grouping"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
-GROUND, PLAIN = "surrogate", {"settings", "threads", "estimator"}
+GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "estimator"}
 
 #: What a release of torch may take away without a word, and what tells processors apart.
 UNSTABLE = ("torch._", "torch.ops", "torch.cpu.get_capabilities")
@@ -31,6 +31,10 @@ THREADS = ROOT / "gradex" / "threads.py"
 
 #: What a user runs in a shell may print.
 COMMANDS = (ROOT / "gradex" / "cli.py", ROOT / "analysis" / "__main__.py")
+
+#: What writes files, and the module that may; pictures are drawn into files that it gives.
+WRITING = {"mkdir", "write_text", "write_bytes", "to_csv", "to_json", "savetxt", "savez", "unlink", "rmtree"}
+WRITER = "store.py"
 
 #: Names of numpy.random that do not touch its global generator.
 SEEDED = {"default_rng", "Generator", "SeedSequence", "BitGenerator", "PCG64"}
@@ -51,7 +55,7 @@ def floor(name: str) -> int:
 def may_import(name: str) -> set[str]:
     """Give the rooms above this one."""
     if name == APART:
-        return set()
+        return {"seeds"}
     if name == GROUND:
         return PLAIN
     above = {other for rooms in FLOORS[: floor(name)] for other in rooms}
@@ -86,6 +90,9 @@ def offences(path: Path) -> Iterator[str]:
             yield f"{where} asserts"
         if isinstance(node, ast.Call) and dotted(node.func) == "print" and path not in COMMANDS:
             yield f"{where} prints"
+        writes = isinstance(node, ast.Attribute) and node.attr in WRITING
+        if writes and path.relative_to(ROOT).parts[0] != "analysis" and path.name != WRITER:
+            yield f"{where} writes by {node.attr}"
         name = dotted(node)
         if name.startswith(("np.random.", "numpy.random.")) and name.split(".")[2] not in SEEDED:
             yield f"{where} uses {name}"
@@ -146,13 +153,14 @@ def test_the_reader_of_offences_sees_them(tmp_path: Path) -> None:
     path.write_text(
         "import random\nassert x\nprint(1)\nnp.random.seed(0)\ny = np.random.normal\ntorch.manual_seed(0)\n"
         "assert x  # for the type checker\nnp.random.default_rng(0)\ntorch.Generator().manual_seed(0)\n"
+        "path.write_text('')\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(globals(), "ROOT", tmp_path)
         found = sorted(offence.partition(" ")[2] for offence in offences(path))
     assert found == [
         "asserts", "imports random", "prints", "uses np.random.normal", "uses np.random.seed",
-        "uses torch.manual_seed",
+        "uses torch.manual_seed", "writes by write_text",
     ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from analysis.speed.timing import fastest
 from gradex.learners import Transitions
 from gradex.policies import MLP, Categorical, Policy
 from gradex.policies.gradients import PolicyGradients, gradient_layout
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.surrogate import GaussianProjection, KhatriRaoProjection, Projection
 from gradex.surrogate.features import gradient_features
 

@@ -28,7 +28,7 @@ from gradex.generalization import (
     XTrace,
 )
 from gradex.policies import MLP, Categorical, Policy
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 #: What is left out without a package.
 WITHOUT = {"curvlinops": "trace against curvlinops"}

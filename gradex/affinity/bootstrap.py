@@ -16,6 +16,7 @@ from gradex.affinity.affinity import Affinity
 from gradex.affinity.rivals import Grouping
 from gradex.affinity.rounding import propose_groups
 from gradex.affinity.subsets import membership
+from gradex.seeds import generator_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,7 @@ def bootstrap(
             " give scores with draws, such as SurrogateEstimator.scores(subsets, draws=20)"
         )
     variants = np.asarray(score_draws if len(score_draws) else score[None], dtype=np.float64)
-    rng = np.random.default_rng(seed)
+    rng = generator_for(seed, "bootstrap of affinities")
     matrices = np.empty((draws, n, n))
     for draw in range(draws):
         chosen = _drawn(subsets, n, free, rng)

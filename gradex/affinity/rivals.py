@@ -10,6 +10,7 @@ from gradex.affinity.bound import certified_upper_bound, check_group_count
 from gradex.affinity.partition import Partition
 from gradex.affinity.relaxation import solve_relaxation
 from gradex.affinity.rounding import round_relaxation
+from gradex.seeds import generator_for
 
 _TASKS_ALL_COUNTS = 12
 
@@ -140,6 +141,5 @@ class RandomGrouping(Grouping):
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
         n = len(matrix)
         check_group_count(n, k, None)
-        # A branch of its own: the same seed may have planted the groups by the same permutation.
-        labels = np.random.default_rng([self.seed, 1]).permutation(np.arange(n) % k)
+        labels = generator_for(self.seed, "random grouping").permutation(np.arange(n) % k)
         return Partition.of(matrix, labels, upper_bound=certified_upper_bound(matrix, k), status="random")

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Int
 from scipy.sparse import csr_array
 
+from gradex.seeds import generator_for
+
 Subsets = Collection[Collection[SupportsIndex]]
 
 # Small subsets are few numbers a meeting: below this the groups of a suite are not told apart reliably.
@@ -83,7 +85,7 @@ def sample_subsets(
             f"count={count} subsets of size {size} cannot cover all {comb(n, 2)} pairs of {n} tasks;"
             f" every design needs at least {needed} (Schönheim's bound)"
         )
-    draw = _balanced_subsets(n, size, np.random.default_rng(seed))
+    draw = _balanced_subsets(n, size, generator_for(seed, "subsets"))
     if 2 * count > total:
         # All subsets together are perfectly balanced: leaving out a balanced few keeps the balance.
         left_out = list(islice(draw, total - count))
@@ -108,7 +110,7 @@ def _until_met(n: int, size: int, meetings: int, seed: int) -> list[tuple[int, .
     np.fill_diagonal(met, meetings)
     missing = n * (n - 1)
     subsets = []
-    draw = _balanced_subsets(n, size, np.random.default_rng(seed))
+    draw = _balanced_subsets(n, size, generator_for(seed, "subsets"))
     while missing:
         subsets.append(next(draw))
         pairs = np.ix_(subsets[-1], subsets[-1])

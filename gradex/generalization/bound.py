@@ -12,7 +12,7 @@ from torch import Tensor
 from gradex.generalization.loss import LossRange, PolicyGradientLoss
 from gradex.generalization.samples import StackedSamples
 from gradex.policies import Policy
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 #: ε that a bound is taken over, and standard deviations σ of the isotropic perturbation.
 EPSILONS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -244,7 +244,7 @@ def perturbed_loss(
     >>> import torch
     >>> from gradex.generalization import PolicyGradientLoss, StackedSamples, perturbed_loss
     >>> from gradex.policies import MLP, Categorical, Policy
-    >>> from gradex.streams import Streams
+    >>> from gradex.seeds import Streams
     >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
     >>> parameters = policy.initial(Streams(seeds=[0])).double()
     >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from gradex.learners import ActorCritic, Collector, Rollout, Transitions, discounted_advantages
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
 

@@ -20,13 +20,14 @@ from gradex.generalization.spectrum import lanczos
 from gradex.generalization.trace import TraceEstimator, generator, random_signs
 from gradex.learners import ActorCritic, Transitions
 from gradex.meta_policy import MetaPolicy
+from gradex.seeds import child
 from gradex.settings import check_subset, whole
 from gradex.tasks import TaskSuite
 
 #: Policies that are measured together; more take memory and save no time.
 _STACK = 8
-#: Seeds of training tasks and of target tasks lie apart from each other and from those of other purposes.
-_TRAIN, _TEST = 80_000_023, 90_000_049
+#: Purposes of seeds.
+_TRAIN, _TEST = "training episodes", "test episodes"
 
 
 class Generalization(Estimator):
@@ -186,7 +187,7 @@ class Generalization(Estimator):
 
         hessian = Hessian(policy, loss, theta, samples)
         trace = estimator.estimate(hessian)
-        random = random_signs(hessian, 1, generator(self.seed))
+        random = random_signs(hessian, 1, generator(child(self.seed, "Lanczos vector")))
         starts = torch.cat([random, distance_vector.unsqueeze(2)], dim=2)
         quadrature = lanczos(hessian, starts, self.lanczos_steps)
         top, residual = quadrature.largest
@@ -207,7 +208,7 @@ class Generalization(Estimator):
             )
         sigmas = np.array([isotropic.sigma for isotropic, _, _ in bounds])
         perturbed = perturbed_loss(
-            loss, policy, theta, samples, sigmas, self.perturbations, self.seed + _TRAIN
+            loss, policy, theta, samples, sigmas, self.perturbations, child(self.seed, "perturbations")
         )
         return [
             Measurement(
@@ -226,9 +227,9 @@ class Generalization(Estimator):
         ]
 
     def _collect(
-        self, agents: ActorCritic, suite: TaskSuite, subsets: Sequence[Sequence[int]], seed: int
+        self, agents: ActorCritic, suite: TaskSuite, subsets: Sequence[Sequence[int]], purpose: str
     ) -> list[Transitions]:
-        seeds = [self.seed + seed] * len(subsets)
+        seeds = [child(self.seed, purpose)] * len(subsets)
         return collect_episodes(agents, suite, subsets, self.steps_per_task, self.copies, seeds)
 
 

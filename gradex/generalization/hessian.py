@@ -38,7 +38,7 @@ class Hessian(SymmetricOperator):
     >>> import torch
     >>> from gradex.generalization import Hessian, PolicyGradientLoss, StackedSamples
     >>> from gradex.policies import MLP, Categorical, Policy
-    >>> from gradex.streams import Streams
+    >>> from gradex.seeds import Streams
     >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
     >>> parameters = policy.initial(Streams(seeds=[0])).double()
     >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -16,7 +16,8 @@ from gradex.policies import (
     action_distribution,
     network,
 )
-from gradex.streams import Streams
+from gradex.seeds import Streams
+from gradex.store import fingerprint, not_finite
 from gradex.tasks import TaskSuite
 
 
@@ -122,6 +123,56 @@ class ActorCritic:
             estimates = self.critic.forward(self.critics, observations, tasks).squeeze(-1)
         return self.return_mean.gather(1, tasks) + self.return_scale.gather(1, tasks) * estimates
 
+    # ------------------------------------------------------------------ by name
+    def tensors(self) -> dict[str, Tensor]:
+        """Give everything that was trained by name ("policy.0.weight"), shaped as the networks use it."""
+        tensors = {f"policy.{name}": rows for name, rows in _named(self.policy, self.actors).items()}
+        tensors |= {f"critic.{name}": rows for name, rows in _named(self.critic, self.critics).items()}
+        tensors |= {f"more.{name}": rows for name, rows in self.more.items()}
+        return tensors | {"return_mean": self.return_mean, "return_scale": self.return_scale}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that was trained."""
+        return fingerprint(self.tensors())
+
+    def restored(self, tensors: Mapping[str, Tensor]) -> "ActorCritic":
+        """Give a stack of this architecture and size whose `tensors` are these.
+
+        Raises
+        ------
+        ValueError
+            If a tensor is missing, unknown, not finite, or of another shape or type than the architecture
+            asks for.
+        """
+        expected = self.tensors()
+        for name, wanted in expected.items():
+            tensor = tensors.get(name)
+            if tensor is None or tensor.shape[1:] != wanted.shape[1:]:
+                found = "missing" if tensor is None else f"of shape {tuple(tensor.shape[1:])}"
+                raise ValueError(f"{name} is {found}, expected {tuple(wanted.shape[1:])}")
+            count = len(tensor) if tensor.dim() else 0
+            if count != len(wanted):
+                raise ValueError(f"{name} holds {count} policies, expected {len(wanted)}")
+            if tensor.dtype != wanted.dtype:
+                raise ValueError(f"{name} is of type {tensor.dtype}, expected {wanted.dtype}")
+        if unknown := sorted(tensors.keys() - expected.keys()):
+            raise ValueError(f"{unknown[0]} is no part of this architecture")
+        if (broken := not_finite(tensors)) is not None:
+            raise ValueError(f"{broken} is not finite, so it must be trained again")
+
+        def rows(part: Network | Policy, prefix: str) -> Tensor:
+            return torch.cat([tensors[f"{prefix}.{name}"].flatten(1) for name in part.shapes], dim=1)
+
+        return replace(
+            self,
+            actors=rows(self.policy, "policy"),
+            critics=rows(self.critic, "critic"),
+            return_mean=tensors["return_mean"],
+            return_scale=tensors["return_scale"],
+            more={name: tensors[f"more.{name}"] for name in self.more},
+        )
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> "ActorCritic":
         """Change every tensor."""
         return replace(
@@ -132,6 +183,16 @@ class ActorCritic:
             return_scale=change(self.return_scale),
             more={name: change(rows) for name, rows in self.more.items()},
         )
+
+
+def _named(part: Network | Policy, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:
+    """Cut rows of parameters into named tensors."""
+    sizes = [torch.Size(shape).numel() for shape in part.shapes.values()]
+    pieces = parameters.split(sizes, dim=1)
+    return {
+        name: piece.unflatten(1, shape)
+        for (name, shape), piece in zip(part.shapes.items(), pieces, strict=True)
+    }
 
 
 def built(

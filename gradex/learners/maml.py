@@ -12,14 +12,14 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
+from gradex.learners.continuation import Continuation, configuration
 from gradex.learners.experience import Experience
 from gradex.learners.learner import Learner
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
-from gradex.learners.training_folder import Continuation, configuration
 from gradex.policies import Policy
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import one_thread
 

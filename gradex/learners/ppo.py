@@ -13,13 +13,13 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
 from gradex.learners.batch import Batch, critic_estimates, task_returns
+from gradex.learners.continuation import Continuation, configuration
 from gradex.learners.devices import update_device
 from gradex.learners.learner import Learner, check_positive
 from gradex.learners.progress import steps_bar
 from gradex.learners.returns import EpisodeReturns, TaskReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
-from gradex.learners.training_folder import Continuation, configuration
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.streams import Streams, derive
+from gradex.seeds import Streams, derive
 from gradex.tasks import TaskSuite
 from gradex.tasks.simulator import Step, StepsAhead
 

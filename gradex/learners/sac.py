@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic, built, seeing
+from gradex.learners.continuation import Continuation, configuration
 from gradex.learners.devices import update_device
 from gradex.learners.learner import Learner, check_positive
 from gradex.learners.progress import steps_bar
@@ -18,9 +19,8 @@ from gradex.learners.replay import Replay, Steps
 from gradex.learners.returns import EpisodeReturns, RunningReturns
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.learners.soft_updates import SoftUpdates, squashed_gaussian
-from gradex.learners.training_folder import Continuation, configuration
 from gradex.policies import Policy, SquashedGaussian, Twin
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradex.learners import checkpoint
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.learner import Learner
+from gradex.store import read_tensors, write_tensors
 from gradex.tasks import TaskSuite
 
 
@@ -107,7 +107,7 @@ def _train_stack(
         if steps in between:
             kept[steps] = now
             if folder is not None:
-                checkpoint.save(_snapshot(folder, steps), now, {})
+                write_tensors(_snapshot(folder, steps), "snapshot", now.tensors(), {})
 
     last, history = learner.train(
         agents,
@@ -145,7 +145,7 @@ def _found(folder: Path | None, steps: int, shape: ActorCritic) -> ActorCritic:
         raise ValueError(
             f"{str(folder)!r} holds a training without a snapshot after {steps} steps: choose another folder"
         )
-    return checkpoint.restore(shape, checkpoint.load(path)[0])
+    return shape.restored(read_tensors(path, "snapshot", "choose another folder")[0])
 
 
 def _title(policies: int, tasks: int) -> str:

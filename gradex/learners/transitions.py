@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.cross_fitting import cross_fitted_advantages
 from gradex.learners.rollouts import Collector, Rollout
-from gradex.streams import derive
+from gradex.seeds import child
 from gradex.surrogate.samples import Samples
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
@@ -106,7 +106,7 @@ def collect_transitions(
     pieces: list[Transitions] = []
     for first in tasks[::together]:
         # Where not all tasks fit into memory, further ones have random numbers of their own.
-        own = int(derive(np.array([seed]), first)[0]) % 2**31 if first else seed
+        own = child(seed, "further tasks", first) if first else seed
         chosen = tasks[first : first + together]
         pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, trace))
     numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])

@@ -57,7 +57,7 @@ class CARE(LayeredNetwork):
     --------
     >>> import torch
     >>> from gradex.policies import CARE
-    >>> from gradex.streams import Streams
+    >>> from gradex.seeds import Streams
     >>> net = CARE(features=4, outputs=2, tasks=10, width=8, encoders=3)
     >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
     >>> tuple(parameters.shape)

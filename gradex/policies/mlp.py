@@ -37,7 +37,7 @@ class MLP(LayeredNetwork):
     --------
     >>> import torch
     >>> from gradex.policies import MLP
-    >>> from gradex.streams import Streams
+    >>> from gradex.seeds import Streams
     >>> net = MLP(features=4, outputs=2, layers=3, width=8)
     >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
     >>> tuple(parameters.shape)

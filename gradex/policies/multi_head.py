@@ -46,7 +46,7 @@ class MultiHead(LayeredNetwork):
     --------
     >>> import torch
     >>> from gradex.policies import MultiHead
-    >>> from gradex.streams import Streams
+    >>> from gradex.seeds import Streams
     >>> net = MultiHead(features=4, outputs=2, tasks=10, layers=3, width=8)
     >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
     >>> tuple(parameters.shape)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, mix
 from gradex.policies.stack import Tape, affine
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PaCo(LayeredNetwork):
     --------
     >>> import torch
     >>> from gradex.policies import PaCo
-    >>> from gradex.streams import Streams
+    >>> from gradex.seeds import Streams
     >>> net = PaCo(features=4, outputs=2, tasks=10, width=8, sets=3)
     >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
     >>> tuple(parameters.shape)

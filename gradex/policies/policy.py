@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian
 from gradex.policies.stack import Network, Tape
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 
 def action_distribution(space: gymnasium.Space) -> ActionDistribution:

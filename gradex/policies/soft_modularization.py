@@ -66,7 +66,7 @@ class SoftModularization(LayeredNetwork):
     --------
     >>> import torch
     >>> from gradex.policies import SoftModularization
-    >>> from gradex.streams import Streams
+    >>> from gradex.seeds import Streams
     >>> net = SoftModularization(features=4, outputs=2, tasks=10, width=8)
     >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
     >>> tuple(parameters.shape)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Tape:
     --------
     >>> import torch
     >>> from gradex.policies import MLP, Tape
-    >>> from gradex.streams import Streams
+    >>> from gradex.seeds import Streams
     >>> net, tape = MLP(features=4, outputs=2, layers=2, width=8), Tape()
     >>> tasks = torch.zeros(1, 5, dtype=torch.int64)
     >>> _ = net.forward(net.initial(Streams([0])), torch.zeros(1, 5, 4), tasks, tape)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.policies.stack import Network, Tape
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from tqdm.auto import trange
 
 from gradex.estimator import Estimator
+from gradex.seeds import generator_for
 from gradex.settings import check_subset, shown, whole
 from gradex.settings import seed as plain_seed
 from gradex.surrogate.closed_form import natural_gradient_affinity
@@ -367,7 +368,7 @@ class SurrogateEstimator(Estimator):
             The scores of each task in each draw; nan where it is not in the subset.
         """
         members, draws = self._members(subsets), whole("draws", draws, 0)
-        rng = np.random.default_rng(plain_seed(seed))
+        rng = generator_for(plain_seed(seed), "bootstrap of episodes")
         scores = [
             self._score(members, tolerance, draw_episodes(self._owner, self._episodes, rng)).per_task
             for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
@@ -477,7 +478,7 @@ class SurrogateEstimator(Estimator):
         model = self._of_a_model()
         if not (np.isfinite(distances).all() and np.min(distances, initial=np.inf) > 0):
             raise ValueError(f"distances are {list(distances)}: give positive numbers")
-        rng = np.random.default_rng([self._plain().seed, 1])
+        rng = generator_for(self._plain().seed, "first-order error")
         n = self.samples_.n
         if subsets is None:
             subsets = [rng.choice(n, min(3, n), replace=False).tolist() for _ in range(8)]

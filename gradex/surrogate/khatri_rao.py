@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gradex.seeds import generator_for
 from gradex.surrogate.gradients import FactoredGradients
 from gradex.surrogate.projection import Projection, random_signs
 
@@ -75,7 +76,7 @@ class KhatriRaoProjection(Projection):
 
     @cached_property
     def _factors(self) -> list[tuple[Float[Tensor, "rows d"], Float[Tensor, "columns d"]]]:
-        rng = np.random.default_rng(self.seed)
+        rng = generator_for(self.seed, "projection")
         scale = np.float32(self.dimension**-0.5)
         return [
             (

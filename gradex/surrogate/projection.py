@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gradex.seeds import generator_for
 from gradex.surrogate.gradients import FactoredGradients
 
 #: Rows of P that are drawn together; another number would be another matrix.
@@ -131,7 +132,7 @@ class GaussianProjection(Projection):
         return matrix
 
     def _draw(self, start: int, stop: int) -> Float[Tensor, "rows d"]:
-        rng = np.random.default_rng([self.seed, start // _ROWS])
+        rng = generator_for(self.seed, "projection", start // _ROWS)
         entries = rng.standard_normal((stop - start, self.dimension), dtype=np.float32)
         entries *= np.float32(self.dimension**-0.5)
         return torch.from_numpy(entries)

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import VectorEnv
 
-from gradex.streams import derive, uniforms
+from gradex.seeds import derive, uniforms
 from gradex.tasks.family import Recommended
 from gradex.tasks.options import Option, one_of, seed, task_count
 from gradex.tasks.ranges import RangedFamily, as_range

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
+from gradex.seeds import generator_for
 from gradex.tasks.custom import Custom
 from gradex.tasks.families import FAMILIES, family_named
 from gradex.tasks.family import Family, Recommended, Scale
@@ -219,7 +220,7 @@ class TaskSuite:
         seed : int
             The same seed draws the same tasks.
         """
-        n, rng = task_count("n", n, least=0), np.random.default_rng([read_seed("seed", seed), 1])
+        n, rng = task_count("n", n, least=0), generator_for(read_seed("seed", seed), "unseen tasks")
         if n < 1:
             raise ValueError(f"cannot draw {n} tasks: ask for at least 1")
         return TaskSuite(self._family.draw(n, rng, self.tasks), self._family)

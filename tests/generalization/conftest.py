@@ -5,7 +5,7 @@ import torch
 
 from gradex.generalization import Hessian, PolicyGradientLoss, StackedSamples
 from gradex.policies import Categorical, Gaussian, Policy, network
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 
 def small_hessian(

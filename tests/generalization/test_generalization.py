@@ -16,6 +16,7 @@ from gradex.generalization import (
 )
 from gradex.generalization.generalization import _by_task
 from gradex.learners import ActorCritic
+from gradex.seeds import child
 from tests.oracles import hessian as oracle
 
 SETTINGS = {"steps_per_task": 64, "copies": 4, "lanczos_steps": 30, "perturbations": 2}
@@ -40,7 +41,7 @@ def test_measures_what_the_dense_hessian_says(metas, suite: TaskSuite, targets: 
     meta = metas[0]
     settings = {**SETTINGS, "steps_per_task": 20}
     found = Generalization(meta, train=suite, test=targets, **settings).measure()
-    transitions = collect_episodes(meta.agent_, suite, [range(3)], 20, 4, [80_000_023])
+    transitions = collect_episodes(meta.agent_, suite, [range(3)], 20, 4, [child(0, "training episodes")])
     samples, theta = StackedSamples.of(transitions), torch.from_numpy(meta.parameters).double()
     loss = PolicyGradientLoss()
     matrix = oracle.hessians(loss, meta.agent_.policy, theta[None], samples)[0]

@@ -1,6 +1,7 @@
 """Trainings that were cut off and go on, by every learner; replay and temperatures are with SAC's tests."""
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from gradex import MetaPolicy
-from gradex.learners import MAML, PPO, SAC, ActorCritic, Learner, checkpoint, train_each
-from gradex.learners.training_folder import Continuation
-from gradex.streams import Streams
+from gradex.learners import MAML, PPO, SAC, ActorCritic, Learner, train_each
+from gradex.learners import subsets as training_on_subsets
+from gradex.learners.continuation import Continuation
+from gradex.seeds import Streams
+from gradex.store import Store, write_tensors
 from gradex.tasks import TaskSuite
 
 LEARNERS = {
@@ -137,8 +140,19 @@ def test_a_longer_training_is_not_taken_for_a_shorter_one(
     learner: Learner, suite: TaskSuite, tmp_path: Path
 ) -> None:
     go_on(learner, suite, 3, tmp_path)
-    with pytest.raises(ValueError, match=r"(holds another training, its steps differ|more than the).*folder"):
+    with pytest.raises(
+        ValueError, match=r"(holds another training, with steps \d+ instead of \d+:|more than the).*folder"
+    ):
         go_on(learner, suite, 2, tmp_path)
+
+
+def test_a_training_that_cannot_go_on_is_refused(suite: TaskSuite, tmp_path: Path) -> None:
+    go_on(LEARNERS["ppo"], suite, 2, tmp_path)
+    store = Store(tmp_path, "training", json.loads((tmp_path / "config.json").read_text()))
+    state, told = store.read("training")
+    store.write("training", {**state, "mean": torch.full_like(state["mean"], torch.nan)}, told)
+    with pytest.raises(ValueError, match=r"cannot go on from .*, its mean is not finite: choose another"):
+        go_on(LEARNERS["ppo"], suite, 2, tmp_path)
 
 
 def test_a_meta_policy_goes_on(suite: TaskSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +196,7 @@ def test_snapshots_stay_where_a_training_goes_on(
 
     whole = train(None)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", failing(checkpoint.save, 2))
+        patch.setattr(training_on_subsets, "write_tensors", failing(write_tensors, 2))
         patch.setattr(Continuation, "due", lambda *_: True)
         with pytest.raises(CutOffError):
             train(tmp_path)

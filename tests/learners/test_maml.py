@@ -12,7 +12,7 @@ from gradex.learners import ActorCritic
 from gradex.learners.experience import Experience
 from gradex.learners.maml import MAML
 from gradex.policies import MLP, Categorical, Policy
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from tests.oracles.maml import OnePolicyMAML
 from tests.tasks.families import drift

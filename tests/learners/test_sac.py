@@ -287,7 +287,7 @@ def test_a_training_that_was_cut_off_goes_on(
     with pytest.raises(CutOffError):
         SETTINGS.train(start, suite, subsets, 240, seeds, observe=stop, **keywords)
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert files == {"training.safetensors", "curve.csv"}
+    assert files == {"config.json", "training.safetensors", "curve.csv"}
     # What was saved last is what there was after 96 steps.
     unmoved, curve = SETTINGS.train(start, suite, subsets, 96, seeds, **keywords)
     close(rows(unmoved, 1), rows(kept[96], 1), 0)
@@ -342,7 +342,7 @@ def test_another_training_is_refused(tmp_path: Path) -> None:
         (SETTINGS, start, [0], 1, "seeds"),
         (SETTINGS, replace(start, actors=2 * start.actors), [0], 0, "start"),
     ):
-        with pytest.raises(ValueError, match=f"holds another training, its {differs} differ: choose another"):
+        with pytest.raises(ValueError, match=f"another training, with {differs} .*: choose another folder"):
             settings.train(agent, suite, [subset], 12, [seed], folder=tmp_path)
 
 
@@ -353,7 +353,7 @@ def test_folders_that_do_not_serve_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot write to .*file.*: choose another folder"):
         SETTINGS.train(start, suite, [[0]], 6, [0], folder=tmp_path / "file")
     (tmp_path / "training.safetensors").write_text("not tensors")
-    with pytest.raises(ValueError, match=r"cannot go on from .*; choose another folder"):
+    with pytest.raises(ValueError, match=r"cannot read a training from .*: choose another folder"):
         SETTINGS.train(start, suite, [[0]], 6, [0], folder=tmp_path)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gradex.learners import ActorCritic
 from gradex.learners.maml import MAML
 from gradex.policies import Policy
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from tests.oracles import gae
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gradex.learners import PPO, ActorCritic
 from gradex.policies import MLP, Network
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from tests.oracles import gae
 

@@ -13,7 +13,7 @@ from torch.distributions import Normal, TanhTransform
 
 from gradex.learners import SAC, ActorCritic
 from gradex.policies import Twin
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from tests.oracles.ppo import module, row
 

@@ -15,7 +15,7 @@ from gradex.policies import (
     matched_width,
     network,
 )
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 
 @pytest.mark.parametrize(

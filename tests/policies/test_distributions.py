@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from gradex.policies import ActionDistribution, Categorical, Gaussian
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 POLICIES, BATCH = 3, 5
 #: Acts in shares of [100, 200] and of [-3, 0].

@@ -8,7 +8,7 @@ import torch
 
 from gradex.policies import MLP, Categorical, Gaussian, MultiHead, Network, Policy, SoftModularization, Tape
 from gradex.policies.gradients import gradient_layout, log_prob_gradients
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.surrogate import KhatriRaoProjection
 from tests.oracles import networks as oracle
 from tests.oracles import surrogate as surrogate_oracle

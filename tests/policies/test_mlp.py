@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gradex.policies import MLP, Tape
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from tests.oracles.ppo import module
 
 POLICIES, BATCH = 3, 6

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from gradex import PPO, MetaPolicy
 from gradex.policies import MLP, Categorical, Gaussian, Policy, action_distribution
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from tests.oracles.ppo import module
 

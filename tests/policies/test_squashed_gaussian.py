@@ -9,7 +9,7 @@ from gymnasium import spaces
 from torch.distributions import AffineTransform, Independent, Normal, TanhTransform, TransformedDistribution
 
 from gradex.policies import SquashedGaussian
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 POLICIES, BATCH = 3, 5
 CASES = [SquashedGaussian(1), SquashedGaussian(3), SquashedGaussian(2, (-2.0, 0.0), (1.0, 5.0))]

@@ -7,7 +7,7 @@ import torch
 from gradex import TaskSuite
 from gradex.learners import ActorCritic
 from gradex.policies import MLP, Standardised, Tape
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 INNER = MLP(features=3, outputs=2, layers=3, width=5, tasks=2, gain=1.0)
 OUTER = Standardised(INNER, centre=(1.0, -2.0, 0.5), spread=(0.1, 3.0, 1.0))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gradex.policies import MLP, Tape, Twin
-from gradex.streams import Streams
+from gradex.seeds import Streams
 
 NETWORK = MLP(features=4, outputs=2, layers=3, width=5, tasks=3, gain=1.0)
 

@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from gradex.affinity import AffinityGraph
 from gradex.learners import PPO, Transitions
 from gradex.meta_policy import MetaPolicy
+from gradex.seeds import generator_for
 from gradex.surrogate import NoProjection, SurrogateEstimator
 from gradex.surrogate.closed_form import natural_gradient_affinity
 from gradex.surrogate.folds import draw_episodes
@@ -273,7 +274,7 @@ def test_subsets_may_be_arrays_in_any_order(surrogate) -> None:
 def test_draws_equal_scoring_samples_that_were_repeated(meta, transitions) -> None:
     surrogate = SurrogateEstimator(projection_dim=12, folds=3, dtype="float64").fit(meta, transitions)
     found = surrogate.score_draws(SUBSETS, 2, seed=4, tolerance=1e-10)
-    rng = np.random.default_rng(4)
+    rng = generator_for(4, "bootstrap of episodes")
     for scores in found:
         times = draw_episodes(transitions.tasks, transitions.episodes, rng).astype(int)
         repeated = (np.repeat(x, times, axis=0) for x in signed_and_weights(surrogate))

@@ -5,7 +5,7 @@ import torch
 
 from gradex.policies import MLP, Categorical, Gaussian, Policy
 from gradex.policies.gradients import PolicyGradients
-from gradex.streams import Streams
+from gradex.seeds import Streams
 from gradex.surrogate.first_order import first_order_error
 from tests.oracles import surrogate as oracle
 

@@ -1,11 +1,16 @@
-"""Random numbers for many environments or policies at once, each with a stream of its own.
+"""Random numbers: a seed for every purpose, and a stream for each of many environments or policies.
 
-A shared generator hands out numbers in the order in which they are asked for, so what one environment sees
-would depend on its neighbours. Here the numbers of a stream are a function of its key and a counter alone: a
-policy meets the same starts and draws the same noise in any company, which is what makes a stack of policies
-equal to separate runs, and common random numbers exact.
+No two purposes share a generator: whatever takes a seed names what it needs numbers for, and gets the child
+of the seed with this name. NumPy alone does not keep them apart: `default_rng(7)` and `default_rng([7, 0])`
+are the same.
+
+A generator that environments share hands out numbers in the order in which they are asked for, so what one of
+them sees would depend on its neighbours. Here the numbers of a stream are a function of its key and a counter
+alone: a policy meets the same starts and draws the same noise in any company, which is what makes a stack of
+policies equal to separate runs, and common random numbers exact.
 """
 
+import hashlib
 from collections.abc import Sequence
 from math import prod
 
@@ -45,6 +50,39 @@ def uniforms(keys: Int[np.ndarray, " streams"], size: int) -> Float64[np.ndarray
         counter = np.arange(1, size + 1, dtype=np.uint64) * _GOLDEN
         bits = _mix(keys.astype(np.uint64)[:, None] + counter)
     return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+
+
+def child(seed: int, purpose: str, number: int = 0) -> int:
+    """Give the seed that a seed has for one purpose.
+
+    Parameters
+    ----------
+    seed : int
+    purpose : str
+        Different purposes have independent seeds.
+    number : int
+        Tells repetitions with one purpose apart.
+
+    Returns
+    -------
+    int
+        From 0 to 2**62 - 1.
+
+    Examples
+    --------
+    >>> from gradex.seeds import child
+    >>> child(0, "evaluation")
+    4557168052262152164
+    >>> child(0, "evaluation") == child(0, "evaluation", 1)
+    False
+    """
+    named = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little", signed=True)
+    return int(derive(derive(np.array([seed]), np.array([named])), number)[0]) % 2**62
+
+
+def generator_for(seed: int, purpose: str, number: int = 0) -> np.random.Generator:
+    """Give NumPy's generator with the `child` of a seed."""
+    return np.random.default_rng(child(seed, purpose, number))
 
 
 class Streams:

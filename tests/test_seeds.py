@@ -1,4 +1,6 @@
-"""Counter-based random streams."""
+"""Child seeds and counter-based random streams."""
+
+import hashlib
 
 import numpy as np
 import pytest
@@ -6,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from gradex.streams import Streams, derive, uniforms
+from gradex.seeds import Streams, child, derive, generator_for, uniforms
+from gradex.settings import LARGEST_SEED
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -17,6 +20,12 @@ def mix(z: int) -> int:
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
     return z ^ (z >> 31)
+
+
+def slow_child(seed: int, purpose: str, number: int) -> int:
+    named = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+    key = mix((mix(seed * GOLDEN & MASK) + named * GOLDEN) & MASK)
+    return mix((mix(key * GOLDEN & MASK) + number * GOLDEN) & MASK) % 2**62
 
 
 def slow_uniforms(seed: int, branch: int, size: int) -> list[float]:
@@ -58,6 +67,22 @@ def test_streams_of_policies() -> None:
     assert stats.kstest(second[1], "norm").pvalue > 0.01
     assert not np.array_equal(Streams([4], branch=1).uniforms(3), Streams([4], branch=2).uniforms(3))
     assert len(together) == 3
+
+
+@given(seed=st.integers(0, 2**62), purpose=st.text(), number=st.integers(0, 2**62))
+def test_children_are_those_of_the_slow_version(seed: int, purpose: str, number: int) -> None:
+    assert child(seed, purpose, number) == slow_child(seed, purpose, number) <= LARGEST_SEED
+
+
+def test_no_two_purposes_share_a_generator() -> None:
+    keys = [(seed, purpose, number) for seed in range(50) for purpose in "abcde" for number in range(50)]
+    assert len({child(*key) for key in keys}) == len(keys)
+    numbers = np.stack(
+        [generator_for(7, purpose, n).standard_normal(5_000) for purpose in "abc" for n in (0, 1)]
+    )
+    correlation = np.corrcoef(numbers)[np.triu_indices(len(numbers), 1)]
+    assert np.abs(correlation).max() < 4.5 / np.sqrt(5_000)
+    np.testing.assert_array_equal(generator_for(7, "a").random(3), generator_for(7, "a").random(3))
 
 
 @pytest.mark.parametrize("length", [1, 4])
