@@ -126,16 +126,21 @@ class MAML(Learner):
             per_batch,
             checkpoint_steps,
         )
-        streams = Streams(kept.seeds(seeds), branch=2)
+        streams = Streams(seeds, branch=2)
         parameters = agent.actors.clone()
         optimiser = Adam(parameters)
         if kept.state is not None:
             parameters.copy_(kept.state["parameters"])
             optimiser.restore(kept.state)
+            # Simulators begin anew with every meta-batch, so nothing else is lost.
+            streams.draws = int(kept.state["draws"])
         history: list[pd.DataFrame] = []
 
         def curve() -> pd.DataFrame:
             return pd.concat(history, ignore_index=True)
+
+        def state() -> dict[str, Tensor]:
+            return {"parameters": parameters, "draws": torch.tensor(streams.draws)} | optimiser.state()
 
         bar = steps_bar(batches * per_batch, description)
         # On a busy machine a second thread made these batches thirty times slower.
@@ -157,7 +162,7 @@ class MAML(Learner):
                 bar.update(per_batch)
                 if observe is not None:
                     observe((iteration + 1) * per_batch, replace(agent, actors=parameters).clone())
-                kept.visit(iteration + 1, lambda: {"parameters": parameters} | optimiser.state(), curve)
+                kept.visit(iteration + 1, state, curve)
         return replace(agent, actors=parameters), kept.whole(curve() if history else None)
 
     def adapt(
