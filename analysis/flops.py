@@ -76,7 +76,9 @@ def scores(
     """
     count, dimension = estimator.features.shape
     iterations = estimator.solve(subsets, tolerance).iterations
-    of_task = np.bincount(estimator.tasks)
+    tasks = estimator.samples_.tasks
+    assert tasks is not None  # for the type checker; transitions have tasks
+    of_task = np.bincount(tasks)
     samples = np.array([of_task[list(subset)].sum() for subset in subsets], dtype=float)
     before = 2.0 * count * dimension * (dimension + estimator.folds)
     fits = estimator.folds * (iterations * (4.0 * samples * dimension + 4.0 * dimension**2)).sum()

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from analysis.provenance import noted
-from analysis.study import kept_table, plain
+from analysis.study import kept_for, kept_table, plain
 from gradex import PPO, AffinityGraph, MetaPolicy, PolicyGradEx, SurrogateEstimator, TaskSuite
 from gradex.affinity import RandomGrouping
 from gradex.seeds import child
@@ -95,7 +95,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         Rows `what="estimates"`: how much two estimates at that point agree, as adjusted mutual information of
         their groups (`agreement`) and rank correlation of their affinities (`rank`).
     """
-    runs = _Runs(_AMOUNTS[scale], seed, Path("runs") / f"limits-{scale}" / f"seed-{seed}")
+    folder = kept_for(Path("runs") / f"limits-{scale}" / f"seed-{seed}", _AMOUNTS[scale])
+    runs = _Runs(_AMOUNTS[scale], seed, folder)
     return pd.concat(map(runs.told, runs.amount.points), ignore_index=True).assign(seed=seed)
 
 

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.provenance import note_of
-from analysis.study import confidence_interval, kept_table, plain
+from analysis.study import confidence_interval, kept_for, kept_table, plain
 from gradex import PPO, SAC, MetaPolicy, TaskSuite
 from gradex.learners import Learner
 
@@ -127,7 +127,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     this learner together, without measuring, as if all steps took equally long), success, return_mean,
     episodes, seed.
     """
-    folder = Path("runs") / f"metaworld-{scale}" / f"seed-{seed}"
+    folder = kept_for(Path("runs") / f"metaworld-{scale}" / f"seed-{seed}", _TRAININGS[scale])
     tables = []
     for learner, training in _TRAININGS[scale].items():
         name = learner.split(",")[0].lower()

@@ -21,7 +21,8 @@ from tqdm.auto import tqdm
 
 from analysis.parts import parts_of, rendered_before
 from analysis.provenance import Spent, note_of, noted, provenance, total
-from gradex.store import write_json, write_table, written_whole
+from gradex.settings import described
+from gradex.store import Store, write_json, write_table, written_whole
 
 SCALES = ("smoke", "laptop", "paper")
 
@@ -151,6 +152,17 @@ def _seeds(
             with noted(path, parts=kept / f"seed-{seed}"):
                 write_table(path, compute(seed, scale))
         yield pd.read_csv(path).assign(seconds=note_of(path).seconds)
+
+
+def kept_for(folder: Path, settings: Any) -> Path:
+    """Give a folder in which a study keeps what it has finished, and refuse one of other settings.
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    """
+    return Store.open(folder, "study", {"settings": described(settings)}, "remove it").path
 
 
 def kept_table(path: Path, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:

@@ -94,11 +94,16 @@ class Streams:
         One for each policy. Policies with equal seeds draw equal numbers.
     branch : int
         Separates the purposes that one seed serves: weights, actions, minibatches.
+
+    Attributes
+    ----------
+    draws : int
+        How often was drawn: all that there is to keep of it, and to set where a work goes on.
     """
 
     def __init__(self, seeds: Sequence[int], branch: int = 0) -> None:
         self._keys = derive(np.asarray(seeds, dtype=np.int64), branch)
-        self._draws = 0
+        self.draws = 0
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -110,8 +115,8 @@ class Streams:
         """
         # Every draw is a branch of its own: a longer draw begins with the numbers of a shorter one, and what
         # follows is the same.
-        numbers = uniforms(derive(self._keys, self._draws), prod(shape))
-        self._draws += 1
+        numbers = uniforms(derive(self._keys, self.draws), prod(shape))
+        self.draws += 1
         return numbers.reshape(len(self), *shape)
 
     def normals(self, *shape: int) -> Float[np.ndarray, "policies ..."]:

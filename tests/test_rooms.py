@@ -93,6 +93,10 @@ def offences(path: Path) -> Iterator[str]:
         writes = isinstance(node, ast.Attribute) and node.attr in WRITING
         if writes and path.relative_to(ROOT).parts[0] != "analysis" and path.name != WRITER:
             yield f"{where} writes by {node.attr}"
+        if isinstance(node, ast.Call) and dotted(node.func) == "np.random.default_rng":
+            fixed = all(isinstance(argument, ast.Constant) for argument in node.args)
+            if not fixed and path.name != "seeds.py" and path.parent.name != "tasks":
+                yield f"{where} draws for no purpose"
         name = dotted(node)
         if name.startswith(("np.random.", "numpy.random.")) and name.split(".")[2] not in SEEDED:
             yield f"{where} uses {name}"
@@ -153,14 +157,14 @@ def test_the_reader_of_offences_sees_them(tmp_path: Path) -> None:
     path.write_text(
         "import random\nassert x\nprint(1)\nnp.random.seed(0)\ny = np.random.normal\ntorch.manual_seed(0)\n"
         "assert x  # for the type checker\nnp.random.default_rng(0)\ntorch.Generator().manual_seed(0)\n"
-        "path.write_text('')\n"
+        "path.write_text('')\nnp.random.default_rng([seed, 1])\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(globals(), "ROOT", tmp_path)
         found = sorted(offence.partition(" ")[2] for offence in offences(path))
     assert found == [
-        "asserts", "imports random", "prints", "uses np.random.normal", "uses np.random.seed",
-        "uses torch.manual_seed", "writes by write_text",
+        "asserts", "draws for no purpose", "imports random", "prints", "uses np.random.normal",
+        "uses np.random.seed", "uses torch.manual_seed", "writes by write_text",
     ]  # fmt: skip
 
 

@@ -84,9 +84,10 @@ class Learner(ABC):
             Called after every round with the environment steps taken so far and the stack, which is its to
             keep.
         folder : path, optional
-            Where to keep the training. A later call with the same arguments goes on from there. Simulators
-            then begin new episodes with new random numbers, so a training that was cut off ends elsewhere
-            than one that was not.
+            Where to keep the training. A later call with the same arguments goes on from there. MAML, whose
+            simulators begin anew with every meta-batch, then ends with the same bits as if it had not been
+            cut off. PPO and SAC act in simulators whose state is not kept: these begin new episodes with new
+            random numbers, and the training ends elsewhere.
         checkpoint_steps : int
             Environment steps between two visits to the folder.
 

@@ -123,15 +123,20 @@ class MAML(Learner):
             per_batch,
             checkpoint_steps,
         )
-        streams = Streams(kept.seeds(seeds), branch=2)
+        streams = Streams(seeds, branch=2)
         optimiser = Adam(agent.actors, max_norm=self.max_norm)
         agent = replace(agent, actors=optimiser.rows)
         if kept.state is not None:
             optimiser.restore(kept.state)
+            # Simulators begin anew with every meta-batch, so nothing else is lost.
+            streams.draws = int(kept.state["draws"])
         history: list[pd.DataFrame] = []
 
         def curve() -> pd.DataFrame:
             return pd.concat(history, ignore_index=True)
+
+        def state() -> dict[str, Tensor]:
+            return optimiser.state() | {"draws": torch.tensor(streams.draws)}
 
         bar = steps_bar(batches * per_batch, description)
         # On a busy machine a second thread made these batches thirty times slower.
@@ -149,7 +154,7 @@ class MAML(Learner):
                 bar.update(per_batch)
                 if observe is not None:
                     observe((iteration + 1) * per_batch, agent.clone())
-                kept.visit(iteration + 1, optimiser.state, curve)
+                kept.visit(iteration + 1, state, curve)
         return agent, kept.whole(curve() if history else None)
 
     def adapt(

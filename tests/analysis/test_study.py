@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis import __main__ as command
 from analysis import provenance, study
+from gradex import PPO
 
 
 @pytest.fixture
@@ -85,6 +86,15 @@ def test_a_seed_that_fails_leaves_the_others(toy, tmp_path, monkeypatch: pytest.
     monkeypatch.setattr(toy, "compute", good)
     study.run("toy", "smoke", 3, tmp_path / "figures", resume=True)
     assert toy.computed == [0, 1, 2]
+
+
+def test_what_is_kept_for_other_settings_is_refused(tmp_path) -> None:
+    for _ in range(2):
+        assert study.kept_for(tmp_path / "runs", {"steps": 3, "learner": PPO()}) == tmp_path / "runs"
+    with pytest.raises(
+        ValueError, match=r"another study, with settings learner clip 0.2 instead of 0.1: remove it"
+    ):
+        study.kept_for(tmp_path / "runs", {"steps": 3, "learner": PPO(clip=0.1)})
 
 
 def test_bad_input_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path) -> None:

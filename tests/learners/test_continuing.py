@@ -136,6 +136,14 @@ def test_two_pieces_make_the_whole(
     pd.testing.assert_frame_equal(history, told, check_dtype=False)
 
 
+def test_maml_goes_on_with_the_same_bits(suite: TaskSuite, tmp_path: Path) -> None:
+    cut_off(LEARNERS["maml"], suite, 5, 3, tmp_path)
+    pieces, history = go_on(LEARNERS["maml"], suite, 5, tmp_path)
+    whole, told = go_on(LEARNERS["maml"], suite, 5, None)
+    assert same(pieces, whole)
+    pd.testing.assert_frame_equal(history, told, check_dtype=False)
+
+
 def test_a_longer_training_is_not_taken_for_a_shorter_one(
     learner: Learner, suite: TaskSuite, tmp_path: Path
 ) -> None:
