@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from tqdm.auto import trange
 
 from gradex.estimator import Estimator
@@ -81,7 +81,12 @@ class SurrogateEstimator(Estimator):
     features : float array [N, d]
         g̃ = Pᵀ ∇ log π_θ*(a | s).
     samples_ : Samples
-        What was fitted: `samples_.advantages` [N] or [n, N], `tasks`, `episodes` and `offsets`.
+        What was fitted.
+    labels, weights : float array [N] or [n, N]
+        Sign of the advantage, +1 where it is 0, and its absolute value.
+    tasks : int array [N] or None
+        None where samples serve all tasks.
+    episodes : int array [N]
     projection_ : Projection
     regularization_ : float
         λ as used.
@@ -275,6 +280,22 @@ class SurrogateEstimator(Estimator):
         if model is None:
             raise ValueError("these features came without a model: fit(model, samples) for what needs one")
         return model
+
+    @property
+    def labels(self) -> Float[np.ndarray, "*n N"]:
+        return np.where(self.samples_.advantages < 0, -1.0, 1.0)
+
+    @property
+    def weights(self) -> Float[np.ndarray, "*n N"]:
+        return np.abs(self.samples_.advantages)
+
+    @property
+    def tasks(self) -> Int[np.ndarray, " N"] | None:
+        return self.samples_.tasks
+
+    @property
+    def episodes(self) -> Int[np.ndarray, " N"]:
+        return self._episodes
 
     # ------------------------------------------------------------------ subsets
     def solve(self, subsets: Subsets, tolerance: float = 1e-6) -> Solution:

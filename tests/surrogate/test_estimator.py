@@ -57,6 +57,9 @@ def test_features_are_projected_gradients_of_the_samples(meta, transitions, surr
     expected = true_gradients(meta, transitions) @ matrix
     np.testing.assert_allclose(surrogate.features, expected, rtol=1e-3, atol=1e-4)
     assert surrogate.samples_ is transitions
+    np.testing.assert_array_equal(surrogate.labels * surrogate.weights, transitions.advantages)
+    np.testing.assert_array_equal(surrogate.tasks, transitions.tasks)
+    np.testing.assert_array_equal(surrogate.episodes, transitions.episodes)
 
 
 @pytest.mark.parametrize("projection", ["gaussian", "khatri-rao"])
