@@ -1,14 +1,13 @@
-"""Which advantages, and how strong a ridge: whether estimates from other episodes agree.
+"""From how many beginnings, which advantages, and how strong a ridge: whether estimates agree.
 
 Two estimates of the same affinities, from other episodes of one meta-policy, should agree; but so they would
 if both were wrong in the same way. So each is compared as well with a larger one whose advantages are
-unbiased: λ = 1, against a baseline that was fitted to other episodes. No policy is trained but the
-meta-policy. The default λ was
-chosen on seed 100; the ridge is the one from before.
+unbiased: λ = 1, against a baseline that was fitted to other episodes, which go as far as four times as many
+transitions allow. No policy is trained but the meta-policy. The defaults were chosen on seed 100.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -29,9 +28,14 @@ from gradex.surrogate import AUTO_REGULARIZATION
 
 SEEDS = {"smoke": 1, "laptop": 2, "paper": 5}
 #: Estimates that are compared with each other, and how many times more transitions the unbiased one has.
-_REPEATS, _LARGER = 4, 8
+_REPEATS, _LARGER = 4, 4
 #: What a panel's axis says.
-_CHOICES = {"lambda": "λ of the advantages", "share": "λ of the ridge / mean eigenvalue"}
+_CHOICES = {
+    "copies": "environments a task",
+    "lambda": "λ of the advantages",
+    "share": "λ of the ridge / mean eigenvalue",
+}
+_LOGARITHMIC = ("copies", "share")
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,9 @@ class _Setting:
     family: str
     options: dict[str, Any] = field(default_factory=dict)
     meta_steps: int | None = None
-    transitions: tuple[int, ...] = (2048, 8192)
+    transitions: tuple[int, ...] = (2048,)
     subsets: int = 200
+    copies: tuple[int, ...] = (8, 16, 32, 64, 128)
     lambdas: tuple[float, ...] = (0.0, 0.5, 0.95, 1.0)
     shares: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
 
@@ -56,16 +61,16 @@ _LAPTOP = {
 _SETTINGS = {
     "smoke": {
         "navigation": _Setting(
-            "navigation", {"n": 5}, 5_000, (256,), subsets=10, lambdas=(0.0, 1.0), shares=(0.1, 1.0)
+            "navigation", {"n": 5}, 5_000, (256,), 10, (8, 16), lambdas=(0.0, 1.0), shares=(0.1, 1.0)
         )
     },
     "laptop": _LAPTOP,
-    "paper": _LAPTOP,
+    "paper": {name: replace(setting, transitions=(2048, 8192)) for name, setting in _LAPTOP.items()},
 }
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
-    """Give one row per suite, number of transitions, choice ("lambda" or "share") and value.
+    """Give one row per suite, number of transitions, choice ("copies", "lambda" or "share") and value.
 
     Columns suite, transitions (of each task), choice, value, reliability (mean correlation of the
     interactions by two estimates), unbiased (mean correlation with the larger unbiased estimate), seed.
@@ -81,11 +86,13 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
 
 
 def _rows(meta: MetaPolicy, setting: _Setting, count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Vary λ at the default ridge, then the ridge at the default λ."""
+    """Vary one thing at a time, the others at their defaults."""
     subsets = sample_subsets(len(meta.suite), setting.subsets, 3, seed)
 
-    def collect(number: int, steps: int = count, gae_lambda: float = GAE_LAMBDA) -> Transitions:
-        return meta.transitions(steps, seed=child(seed, "samples", number), gae_lambda=gae_lambda)
+    def collect(
+        number: int, steps: int = count, gae_lambda: float = GAE_LAMBDA, copies: int | None = None
+    ) -> Transitions:
+        return meta.transitions(steps, copies, child(seed, "samples", number), gae_lambda)
 
     def interactions(samples: Transitions, share: float = AUTO_REGULARIZATION) -> np.ndarray:
         """Give the interaction of every pair of tasks."""
@@ -104,10 +111,13 @@ def _rows(meta: MetaPolicy, setting: _Setting, count: int, seed: int) -> Iterato
         found = {"reliability": float(np.mean(pairs)), "unbiased": float(np.mean(against))}
         return {"choice": choice, "value": value, **found}
 
+    numbers = range(_REPEATS)
+    for copies in setting.copies:
+        yield row("copies", copies, [interactions(collect(number, copies=copies)) for number in numbers])
     for gae_lambda in setting.lambdas:
-        samples = [collect(number, gae_lambda=gae_lambda) for number in range(_REPEATS)]
-        yield row("lambda", gae_lambda, [interactions(each) for each in samples])
-    samples = [collect(number) for number in range(_REPEATS)]
+        each = [interactions(collect(number, gae_lambda=gae_lambda)) for number in numbers]
+        yield row("lambda", gae_lambda, each)
+    samples = [collect(number) for number in numbers]
     for share in setting.shares:
         yield row("share", share, [interactions(each, share) for each in samples])
 
@@ -126,15 +136,15 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 def plot(table: pd.DataFrame) -> Figure:
     """Draw reliability and agreement with the unbiased estimate, a row per number of transitions."""
     counts = sorted(table.transitions.unique())
-    figure = Figure(figsize=(10, 0.8 + 2.3 * len(counts)), layout="constrained")
-    panels = figure.subplots(len(counts), 4, sharey=True, squeeze=False)
-    measures = {"reliability": "two estimates", "unbiased": "with the unbiased one"}
+    figure = Figure(figsize=(11, 0.9 + 2.3 * len(counts)), layout="constrained")
+    panels = figure.subplots(len(counts), 2 * len(_CHOICES), sharey=True, squeeze=False)
+    measures = {"reliability": "two estimates", "unbiased": "and the unbiased one"}
     for line, count in zip(panels, counts, strict=True):
         line[0].set_ylabel(f"correlation\n{count:,} transitions a task")
         columns = [(choice, measure) for choice in _CHOICES for measure in measures]
         for ax, (choice, measure) in zip(line, columns, strict=True):
             _draw(ax, table[(table.transitions == count) & (table.choice == choice)], measure)
-            if choice == "share":
+            if choice in _LOGARITHMIC:
                 ax.set_xscale("log")
                 ax.xaxis.set_minor_locator(NullLocator())
             ax.set(xlabel=_CHOICES[choice], title=measures[measure])
