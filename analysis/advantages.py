@@ -134,20 +134,23 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """Draw reliability and agreement with the unbiased estimate, a row per number of transitions."""
+    """Draw reliability and agreement with the unbiased estimate, two rows per number of transitions."""
     counts = sorted(table.transitions.unique())
-    figure = Figure(figsize=(11, 0.9 + 2.3 * len(counts)), layout="constrained")
-    panels = figure.subplots(len(counts), 2 * len(_CHOICES), sharey=True, squeeze=False)
-    measures = {"reliability": "two estimates", "unbiased": "and the unbiased one"}
-    for line, count in zip(panels, counts, strict=True):
-        line[0].set_ylabel(f"correlation\n{count:,} transitions a task")
-        columns = [(choice, measure) for choice in _CHOICES for measure in measures]
-        for ax, (choice, measure) in zip(line, columns, strict=True):
+    measures = {"reliability": "of two estimates", "unbiased": "with the unbiased one"}
+    rows = [(count, measure) for count in counts for measure in measures]
+    figure = Figure(figsize=(9, 0.6 + 2.2 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), len(_CHOICES), sharey=True, sharex="col", squeeze=False)
+    for line, (count, measure) in zip(panels, rows, strict=True):
+        line[0].set_ylabel(f"correlation\n{measures[measure]}\n{count:,} transitions a task")
+        for ax, choice in zip(line, _CHOICES, strict=True):
             _draw(ax, table[(table.transitions == count) & (table.choice == choice)], measure)
             if choice in _LOGARITHMIC:
                 ax.set_xscale("log")
                 ax.xaxis.set_minor_locator(NullLocator())
-            ax.set(xlabel=_CHOICES[choice], title=measures[measure])
+    for ax, choice in zip(panels[-1], _CHOICES, strict=True):
+        ax.set_xlabel(_CHOICES[choice])
+        values = sorted(table[table.choice == choice].value.unique())
+        ax.set_xticks(values, [f"{value:g}" for value in values])
     handles = panels[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
     return figure
