@@ -77,7 +77,8 @@ class SAC(Learner):
     2. Before the first update the policy itself acts, with the small last layer that it starts with: tanh of
        a standard normal number, which is close to uniform. A policy that is trained on acts as it has learnt.
     3. Rewards are divided by the deviation of their task's discounted sums before the first update, so that
-       units do not matter; a task that has paid nothing until then is scaled when it first pays.
+       units do not matter; a task that has paid nothing until then is scaled when it first pays, and one
+       whose sums outgrow thirty deviations is scaled by a thirtieth of the largest.
 
     Examples
     --------

@@ -41,7 +41,7 @@ LEAST_REGULARIZATION = 1e-6
 #: of what the draw changes.
 DRAW_TOLERANCE = 0.01
 _RELATIVE = {"auto": AUTO_REGULARIZATION, "least": LEAST_REGULARIZATION}
-#: What a `Model` has; asked of its class, as an unfitted one has no parameters yet.
+#: What a `Model` has; asked of its class too, as an unfitted one has no parameters yet.
 _ASKED = ("parameters", "gradients", "log_prob", "with_parameters")
 _PROJECTIONS = ("gaussian", "khatri-rao", "none")
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
@@ -188,7 +188,7 @@ class SurrogateEstimator(Estimator):
             folds, or the projection has more dimensions than the model has parameters.
         """
         own = self._plain()
-        if not all(hasattr(type(model), name) for name in _ASKED):
+        if not all(hasattr(type(model), name) or hasattr(model, name) for name in _ASKED):
             raise TypeError(
                 f"model is {shown(model)}: give a MetaPolicy, ModuleGradients of a torch module, or another "
                 "model with parameters, gradients, log_prob and with_parameters"

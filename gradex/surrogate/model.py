@@ -28,18 +28,23 @@ class Model(Protocol):
 
     >>> import numpy as np
     >>> import torch
-    >>> from gradex.surrogate import Model
+    >>> from gradex.surrogate import Model, Samples, SurrogateEstimator
     >>> class Normal:
-    ...     def __init__(self, mean):
-    ...         self.parameters = np.array([mean])
+    ...     def __init__(self, mean, values):
+    ...         self.parameters, self.values = np.array([mean]), torch.from_numpy(values)
     ...     def gradients(self, samples, rows, dtype):
-    ...         yield (torch.from_numpy(samples.episodes[rows, None]) - self.parameters[0]).to(dtype)
+    ...         yield (self.values[rows, None] - self.parameters[0]).to(dtype)
     ...     def log_prob(self, parameters, samples, rows):
-    ...         return -((torch.from_numpy(samples.episodes[rows]) - parameters) ** 2) / 2
+    ...         return -((self.values[rows] - parameters) ** 2) / 2
     ...     def with_parameters(self, parameters):
-    ...         return Normal(parameters[0])
-    >>> isinstance(Normal(0.5), Model)
+    ...         return Normal(parameters[0], self.values.numpy())
+    >>> values = np.random.default_rng(0).normal(size=40)
+    >>> model = Normal(0.5, values)
+    >>> isinstance(model, Model)
     True
+    >>> samples = Samples(np.sign(values), tasks=np.arange(40) // 20)
+    >>> SurrogateEstimator(projection="none").fit(model, samples).features.shape
+    (40, 1)
     """
 
     @property
