@@ -19,7 +19,7 @@ from gradex.policies import MLP, Categorical, Policy
 from gradex.policies.gradients import PolicyGradients, gradient_layout
 from gradex.seeds import Streams
 from gradex.surrogate import GaussianProjection, KhatriRaoProjection, Projection
-from gradex.surrogate.features import gradient_features
+from gradex.surrogate.projection import gradient_features
 
 #: What is left out without a package.
 WITHOUT = {"trak": "features against traker"}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gradex.policies.policy import Policy
 from gradex.policies.stack import Network, Tape
-from gradex.surrogate.gradients import Affine, Dense, FactoredGradients, Linear, Part
+from gradex.surrogate.gradients import Affine, Dense, FactoredGradients, Part
 
 #: Samples whose gradients are projected together: enough for fast products, few enough for the cache.
 _BATCH = 2048
@@ -35,21 +35,21 @@ def gradient_layout(policy: Policy) -> list[tuple[int, int]]:
         If a parameter of the network is in no layer.
     """
     layout = []
-    for layer, kind in _layers(policy.network).items():
+    for layer, biased in _layers(policy.network).items():
         inputs, outputs = policy.network.shapes[f"{layer}.weight"]
-        layout.append((inputs + 1 if kind is Affine else inputs, outputs))
+        layout.append((inputs + biased, outputs))
     return layout + [(1, prod(shape)) for shape in policy.distribution.parameters.values()]
 
 
-def _layers(network: Network) -> dict[str, type[Affine | Linear]]:
-    """Give the kind of each layer by its name, in the order of the parameters."""
-    layers: dict[str, type[Affine | Linear]] = {}
+def _layers(network: Network) -> dict[str, bool]:
+    """Say of each layer by its name whether it has a bias, in the order of the parameters."""
+    layers = {}
     for before, name in pairwise(["", *network.shapes]):
         layer, _, kind = name.rpartition(".")
         if kind == "weight":
-            layers[layer] = Linear
+            layers[layer] = False
         elif kind == "bias" and before == f"{layer}.weight":
-            layers[layer] = Affine
+            layers[layer] = True
         else:
             raise ValueError(
                 f"parameter {name!r} is in no affine layer: "
@@ -101,8 +101,8 @@ def log_prob_gradients(
         taped = [*(tape.outputs[layer] for layer in layers), *own.values()]
         gradients = torch.autograd.grad(log_prob.sum(), taped)
     parts: list[Part] = [
-        kind(tape.inputs[layer].detach().squeeze(0), delta.squeeze(0))
-        for (layer, kind), delta in zip(layers.items(), gradients, strict=False)
+        Affine(tape.inputs[layer].detach().squeeze(0), delta.squeeze(0), biased)
+        for (layer, biased), delta in zip(layers.items(), gradients, strict=False)
     ]
     parts.extend(Dense(gradient.flatten(1)) for gradient in gradients[len(layers) :])
     return FactoredGradients(parts)

@@ -1,12 +1,11 @@
 """Algorithm 1 of PolicyGradEx: gradient features, a random projection, logistic regressions on subsets."""
 
 from gradex.surrogate.estimator import AUTO_REGULARIZATION, LEAST_REGULARIZATION, SurrogateEstimator
-from gradex.surrogate.khatri_rao import KhatriRaoProjection
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
-from gradex.surrogate.model import Model
-from gradex.surrogate.module import ModuleGradients
+from gradex.surrogate.model import Model, ModuleGradients
 from gradex.surrogate.projection import (
     GaussianProjection,
+    KhatriRaoProjection,
     NoProjection,
     Projection,
 )

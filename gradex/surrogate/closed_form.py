@@ -54,10 +54,7 @@ def natural_gradient_affinity(
 
     Parameters
     ----------
-    features : array [N, d]
-    blocks : sequence of Block
-        The samples.
-    folds : int array [N]
+    features, blocks, folds
         Every task has samples in every fold; a single fold means in-sample.
     hessian : array [d, d]
         H, the mean of |Â| σ'(z₀) g̃g̃ᵀ over all samples of all tasks.

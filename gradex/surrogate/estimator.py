@@ -1,55 +1,42 @@
 """The surrogate: what training on a subset of tasks would do without doing it (PolicyGradEx, Algorithm 1)."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
-from operator import index
 from typing import Any, SupportsIndex
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
-from tqdm.auto import trange
+from jaxtyping import Float
 
 from gradex.estimator import Estimator
 from gradex.seeds import generator_for
-from gradex.settings import check_subset, shown, whole
-from gradex.settings import seed as plain_seed
-from gradex.surrogate.closed_form import natural_gradient_affinity
-from gradex.surrogate.features import gradient_features
-from gradex.surrogate.first_order import first_order_table
-from gradex.surrogate.folds import deal_episodes, draw_episodes
-from gradex.surrogate.khatri_rao import KhatriRaoProjection
-from gradex.surrogate.logistic import Solution
+from gradex.settings import shown
+from gradex.surrogate.first_order import first_order_table, moved
 from gradex.surrogate.model import Model
 from gradex.surrogate.projection import (
     GaussianProjection,
+    KhatriRaoProjection,
     NoProjection,
     Projection,
+    gradient_features,
 )
-from gradex.surrogate.samples import Samples, block_of_rows
-from gradex.surrogate.scores import SCORES, NegativeLoss, Score, SubsetScores, score_subsets
-from gradex.surrogate.span import Span
-from gradex.threads import one_thread
+from gradex.surrogate.samples import Block, Samples
+from gradex.surrogate.scores import SCORES, NegativeLoss, Score
+from gradex.surrogate.subset_fits import SubsetFits, Subsets
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0.
 AUTO_REGULARIZATION = 0.1
 #: The same with regularization="least": next to nothing, but enough for a Hessian to be invertible, and for a
 #: minimum where a subset's samples can be told apart without any loss.
 LEAST_REGULARIZATION = 1e-6
-#: Tolerance on fits to episodes that were drawn again: what it misses of the affinities is less than a tenth
-#: of what the draw changes.
-DRAW_TOLERANCE = 0.01
 _RELATIVE = {"auto": AUTO_REGULARIZATION, "least": LEAST_REGULARIZATION}
 #: What a `Model` has; asked of its class too, as an unfitted one has no parameters yet.
 _ASKED = ("parameters", "gradients", "log_prob", "with_parameters")
 _PROJECTIONS = ("gaussian", "khatri-rao", "none")
 _PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
-Subsets = Collection[Collection[SupportsIndex]]
 
-
-class SurrogateEstimator(Estimator):
+class SurrogateEstimator(SubsetFits, Estimator):
     """Logistic regressions on projected gradients of one model (PolicyGradEx, Sec. 3.1, Algorithm 1).
 
     There are three doors: `fit(meta, transitions)` for a meta-policy, `fit(model, samples)` for anything that
@@ -139,12 +126,12 @@ class SurrogateEstimator(Estimator):
         if self.dtype not in _PRECISIONS:
             raise ValueError(f"unknown dtype {self.dtype!r}: choose one of {list(_PRECISIONS)}")
         if self.projection_dim < 1:
-            raise ValueError(f"projection_dim is {self.projection_dim}: choose 1 or more")
+            raise ValueError(f"projection_dim={self.projection_dim} is too few: give at least 1")
         strength = self.regularization
         if strength not in _RELATIVE and (isinstance(strength, str) or not 0 < strength < np.inf):
             raise ValueError(f"regularization is {strength!r}: choose 'auto', 'least' or a positive number")
         if self.folds < 1:
-            raise ValueError(f"folds is {self.folds}: choose 2 or more, or 1 for scores in-sample")
+            raise ValueError(f"folds={self.folds} is too few: give at least 2, or 1 for scores in-sample")
         if isinstance(self.score, str) and self.score not in SCORES:
             raise ValueError(f"unknown score {self.score!r}: choose one of {list(SCORES)}, or give a Score")
 
@@ -166,7 +153,6 @@ class SurrogateEstimator(Estimator):
         """
         return cls(projection_dim, "gaussian", "least", folds=1, score=NegativeLoss(), seed=seed, dtype=dtype)
 
-    # ------------------------------------------------------------------ fitting
     def fit(self, model: Model, samples: Samples | None = None) -> "SurrogateEstimator":
         """Compute the projected gradients of all samples.
 
@@ -198,10 +184,10 @@ class SurrogateEstimator(Estimator):
             if not hasattr(model, "transitions"):
                 raise TypeError(f"{type(model).__name__} collects no samples by itself: give some")
             samples = model.transitions()
-        samples.blocks()  # refuses what cannot be fitted before gradients are computed
+        blocks = samples.blocks()  # refuses what cannot be fitted before gradients are computed
         projection = own._make_projection(len(theta), getattr(model, "layout", [(1, len(theta))]))
         features = gradient_features(model, samples, projection, _PRECISIONS[own.dtype])
-        return self._take(features, samples, projection, own)._of(model)
+        return self._take(own, features, samples, blocks, projection, model)
 
     def fit_features(self, features: Float[np.ndarray, "N d"], samples: Samples) -> "SurrogateEstimator":
         """Take per-sample gradients as they are, projected or not; nothing leads back to a model then.
@@ -226,22 +212,18 @@ class SurrogateEstimator(Estimator):
         wrong = int((~np.isfinite(features).all(axis=1)).sum())
         if wrong:
             raise ValueError(f"{wrong} samples have features that are not finite: check the gradients")
-        return self._take(features, samples, NoProjection(features.shape[1]), own)._of(None)
+        return self._take(own, features, samples, samples.blocks(), NoProjection(features.shape[1]), None)
 
     def _take(
         self,
+        own: "SurrogateEstimator",
         features: Float[np.ndarray, "N d"],
         samples: Samples,
+        blocks: Sequence[Block],
         projection: Projection,
-        own: "SurrogateEstimator",
+        model: Model | None,
     ) -> "SurrogateEstimator":
-        """Keep features and samples, dealt into folds, and find out how strong the ridge is."""
-        blocks, episodes = samples.blocks(), samples.episodes
-        episodes = np.arange(len(samples)) if episodes is None else episodes
-        owner = np.array([block.tasks[0] for block in blocks])[block_of_rows(blocks)]
-        folds = np.zeros(len(samples), dtype=np.int64)
-        if own.folds > 1:
-            folds = deal_episodes(owner, episodes, own.folds)
+        """Find out how strong the ridge of these settings is, and keep everything."""
         squares = np.einsum("nd,nd->n", features, features)
         weights = np.concatenate(
             [np.abs(block.advantages) * squares[block.rows] for block in blocks], axis=None
@@ -249,17 +231,10 @@ class SurrogateEstimator(Estimator):
         mean_eigenvalue = 0.25 * float(np.mean(weights)) / features.shape[1]
         if mean_eigenvalue == 0:
             raise ValueError("all advantages or gradients are 0, nothing to fit: collect other transitions")
-        if isinstance(own.regularization, str):
-            self.regularization_ = _RELATIVE[own.regularization] * mean_eigenvalue
-        else:
-            self.regularization_ = float(own.regularization)
-        self.features, self.samples_, self.projection_ = features, samples, projection
-        self._blocks, self._owner, self._episodes, self._folds = blocks, owner, episodes, folds
-        self._span, self._parts = Span(features, blocks, self.regularization_), own.folds
-        return self
-
-    def _of(self, model: Model | None) -> "SurrogateEstimator":
-        self._model = model
+        strength = own.regularization
+        ridge = _RELATIVE[strength] * mean_eigenvalue if isinstance(strength, str) else float(strength)
+        self._fill(features, samples, blocks, own.folds, ridge)
+        self.projection_, self._model = projection, model
         return self
 
     def _make_projection(self, parameters: int, layout: Sequence[tuple[int, int]]) -> Projection:
@@ -269,178 +244,6 @@ class SurrogateEstimator(Estimator):
             case "khatri-rao":
                 return KhatriRaoProjection(layout, self.projection_dim, self.seed)
         return NoProjection(parameters)
-
-    def _fitted(self) -> "SurrogateEstimator":
-        if not self._is_fitted():
-            raise self._not_fitted()
-        return self
-
-    def _of_a_model(self) -> Model:
-        model = self._fitted()._model
-        if model is None:
-            raise ValueError("these features came without a model: fit(model, samples) for what needs one")
-        return model
-
-    @property
-    def labels(self) -> Float[np.ndarray, "*n N"]:
-        return np.where(self.samples_.advantages < 0, -1.0, 1.0)
-
-    @property
-    def weights(self) -> Float[np.ndarray, "*n N"]:
-        return np.abs(self.samples_.advantages)
-
-    @property
-    def tasks(self) -> Int[np.ndarray, " N"] | None:
-        return self.samples_.tasks
-
-    @property
-    def episodes(self) -> Int[np.ndarray, " N"]:
-        return self._episodes
-
-    # ------------------------------------------------------------------ subsets
-    def solve(self, subsets: Subsets, tolerance: float = 1e-6) -> Solution:
-        """Minimise the loss of each subset, on all samples of its tasks (PolicyGradEx, Eq. (4)).
-
-        Parameters
-        ----------
-        subsets : m sequences of int
-        tolerance : float
-            On the relative KKT residual. From 1e-5 upwards the work is done in float32.
-
-        Returns
-        -------
-        Solution
-            theta [m, d], status [m], kkt_residual [m], iterations [m].
-        """
-        self._fitted()
-        return self.regularization_path(subsets, [self.regularization_], tolerance)[0]
-
-    def regularization_path(
-        self, subsets: Subsets, regularizations: Sequence[float], tolerance: float = 1e-6
-    ) -> list[Solution]:
-        """Minimise the loss of each subset for several λ, starting from the solution for the λ before.
-
-        Parameters
-        ----------
-        subsets : m sequences of int
-        regularizations : sequence of float
-            Values of λ, best in order of size.
-        tolerance : float
-            On the relative KKT residual.
-
-        Returns
-        -------
-        list of Solution
-            One per λ, as `solve` gives them.
-        """
-        members, everything = self._members(subsets), np.ones((1, len(self.samples_)), dtype=bool)
-        wrong = [value for value in regularizations if not 0 < value < np.inf]
-        if wrong:
-            raise ValueError(f"regularizations contain {wrong[0]}: give positive numbers")
-        path, start = [], None
-        for value in regularizations:
-            solution = self._span.regression.solve(
-                members, everything, tolerance, regularization=value, start=start
-            )
-            start = solution.theta
-            only = {name: array[:, 0] for name, array in vars(solution).items()}
-            path.append(replace(solution, **only | {"theta": self._span.lift(only["theta"])}))
-        return path
-
-    def scores(
-        self, subsets: Subsets, tolerance: float = 1e-4, draws: int = 0, seed: int = 0
-    ) -> SubsetScores:
-        """Estimate how well each task would do after training on each subset that contains it.
-
-        Every sample is scored once, by the fit that left out its fold, and a task's score is the mean over
-        its samples.
-
-        Parameters
-        ----------
-        subsets : m sequences of int
-        tolerance : float
-            On the relative KKT residual of the fits.
-        draws, seed : int
-            Also score this often with the episodes drawn again, see `score_draws`.
-        """
-        scores = self._score(self._members(subsets), tolerance)
-        return replace(scores, draws=self.score_draws(subsets, draws, seed)) if draws else scores
-
-    def score_draws(
-        self, subsets: Subsets, draws: int, seed: int = 0, tolerance: float = DRAW_TOLERANCE
-    ) -> Float[np.ndarray, "draws m n"]:
-        """Score subsets as if other episodes had been met: the bootstrap (Efron 1979), by episode.
-
-        Each draw takes as many episodes of every task as there are, with replacement, and fits and scores all
-        subsets anew. Copies of an episode stay in its fold, as a fit must not see what it is scored on. The
-        meta-policy and the projection stay what they are. The spread errs on the large side where episodes
-        are few, as a draw has fewer different ones to fit.
-
-        Parameters
-        ----------
-        subsets : m sequences of int
-        draws, seed : int
-        tolerance : float
-            On the relative KKT residual of the fits.
-
-        Returns
-        -------
-        array [draws, m, n]
-            The scores of each task in each draw; nan where it is not in the subset.
-        """
-        members, draws = self._members(subsets), whole("draws", draws, 0)
-        rng = generator_for(plain_seed(seed), "bootstrap of episodes")
-        scores = [
-            self._score(members, tolerance, draw_episodes(self._owner, self._episodes, rng)).per_task
-            for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
-        ]
-        return np.array(scores).reshape(draws, *members.shape)
-
-    def _score(
-        self,
-        members: Bool[np.ndarray, "m n"],
-        tolerance: float,
-        times: Float[np.ndarray, " N"] | None = None,
-    ) -> SubsetScores:
-        """Fit without each fold and score on it, every sample so many times."""
-        folds = np.arange(self._parts)[:, None]
-        counts = self._folds != folds if self._parts > 1 else np.ones((1, len(self.samples_)), dtype=bool)
-        if times is not None:
-            counts = counts * times
-        theta = self._span.regression.solve(members, counts, tolerance).theta
-        score = SCORES[self.score] if isinstance(self.score, str) else self.score
-        samples = (self._span.coordinates, self._blocks, self._folds)
-        with one_thread():
-            return score_subsets(score, members, theta, *samples, times)
-
-    def _members(self, subsets: Subsets) -> Bool[np.ndarray, "m n"]:
-        n = self._fitted().samples_.n
-        if len(subsets) == 0:
-            raise ValueError("no subset was given: give at least one sequence of task indices")
-        members = np.zeros((len(subsets), n), dtype=bool)
-        for row, subset in zip(members, subsets, strict=True):
-            tasks = [index(task) for task in subset]
-            check_subset(tasks, n)
-            row[tasks] = True
-        return members
-
-    def task_gradients(self) -> Float[np.ndarray, "n d"]:
-        """Give each task's projected policy gradient, the mean of Â g̃ over its samples."""
-        gradients = np.zeros((self._fitted().samples_.n, self.features.shape[1]))
-        for block in self._blocks:
-            gradients[block.tasks] = block.advantages @ self.features[block.rows] / len(block.rows)
-        return gradients
-
-    def natural_gradient_affinity(self) -> Float[np.ndarray, "n n"]:
-        """Give gᵢᵀ (H + λI)⁻¹ gⱼ, the affinity of all pairs of tasks to first order, without any subset.
-
-        gᵢ is half of what `task_gradients` gives, H the Hessian of all tasks together. For large λ a subset's
-        score is the mean of this matrix over its members; `gradex.surrogate.closed_form` derives it.
-        """
-        self._fitted()
-        samples = (self._span.coordinates, self._blocks, self._folds)
-        hessian = self._span.regression.hessian.numpy()
-        return natural_gradient_affinity(*samples, hessian, self.regularization_)
 
     # ------------------------------------------------------------------ back in parameter space
     def adapted(self, subset: Collection[SupportsIndex], distance: float | None = None) -> Any:
@@ -452,13 +255,14 @@ class SurrogateEstimator(Estimator):
         distance : float, optional
             Keep the direction, but make ‖Δθ‖ this share of ‖θ*‖.
         """
-        model = self._of_a_model()
-        theta, delta = model.parameters.astype(np.float64), self._steps([subset])[0]
-        if distance is not None:
-            if not 0 <= distance < np.inf:
-                raise ValueError(f"distance is {distance}: choose a number from 0 on")
-            delta *= distance * np.linalg.norm(theta) / (np.linalg.norm(delta) or 1.0)
-        return model.with_parameters(theta + delta)
+        return moved(self._of_a_model(), self._steps([subset])[0], distance)
+
+    def _of_a_model(self) -> Model:
+        if not self._is_fitted():
+            raise self._not_fitted()
+        if self._model is None:
+            raise ValueError("these features came without a model: fit(model, samples) for what needs one")
+        return self._model
 
     def _steps(self, subsets: Subsets) -> Float[np.ndarray, "m p"]:
         """Give P θ̂ of each subset."""
@@ -504,11 +308,11 @@ class SurrogateEstimator(Estimator):
         if subsets is None:
             subsets = [rng.choice(n, min(3, n), replace=False).tolist() for _ in range(8)]
         members, steps = self._members(subsets), {"surrogate": self._steps(subsets)}
-        theta = torch.from_numpy(model.parameters).double()
         if trained is not None:
             if len(trained) != len(subsets):
                 raise ValueError(
                     f"{len(trained)} trained policies for {len(subsets)} subsets: give one for each"
                 )
-            steps["training"] = np.stack([policy.parameters for policy in trained]) - theta.numpy()
+            parameters = np.stack([policy.parameters for policy in trained])
+            steps["training"] = parameters - model.parameters.astype(np.float64)
         return first_order_table(model, members, steps, distances, self.samples_, self._blocks, samples, rng)

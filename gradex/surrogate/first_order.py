@@ -1,7 +1,6 @@
-"""How far log π_θ is linear in θ: the validity of the method (PolicyGradEx, Sec. 3.2, Table 1)."""
+"""Steps of the model, and how far log π_θ is linear along them (PolicyGradEx, Sec. 3.2, Table 1)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,24 +9,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gradex.surrogate.model import Model, in_factors
+from gradex.surrogate.gradients import in_factors
+from gradex.surrogate.model import Model
 from gradex.surrogate.samples import Block
 
 
-@dataclass(frozen=True)
-class FirstOrderError:
-    """Relative residual sums of squares of log π_θ* + g·Δθ against log π_θ.
-
-    Attributes
-    ----------
-    relative_to_output : Tensor [directions, distances]
-        Σ(log π_θ - linear)² / Σ(log π_θ)², the paper's. It is small for any small step.
-    relative_to_change : Tensor [directions, distances]
-        Σ(log π_θ - linear)² / Σ(log π_θ - log π_θ*)², the stricter one: what share of the change is missed.
-    """
-
-    relative_to_output: Float[Tensor, "directions distances"]
-    relative_to_change: Float[Tensor, "directions distances"]
+def moved(model: Model, step: Float[np.ndarray, " p"], distance: float | None = None) -> Model:
+    """Give the model a step away from θ*, or at a distance ‖Δθ‖ / ‖θ*‖ in its direction."""
+    theta = model.parameters.astype(np.float64)
+    if distance is not None:
+        if not 0 <= distance < np.inf:
+            raise ValueError(f"distance is {distance}: choose a number from 0 on")
+        step = step * (distance * np.linalg.norm(theta) / (np.linalg.norm(step) or 1.0))
+    return model.with_parameters(theta + step)
 
 
 def first_order_error(
@@ -36,7 +30,7 @@ def first_order_error(
     distances: Float[Tensor, " distances"],
     samples: Any,
     rows: Int[np.ndarray, " k"],
-) -> FirstOrderError:
+) -> dict[str, Float[Tensor, "directions distances"]]:
     """Compare log π with its first-order expansion along some directions, in float64.
 
     The linear term is that of the true gradients, not of the projected ones.
@@ -52,6 +46,13 @@ def first_order_error(
         Of the kind that the model knows.
     rows : int array [k]
         Those on which to compare.
+
+    Returns
+    -------
+    dict of str to Tensor [directions, distances]
+        "relative_to_output": Σ(log π_θ - linear)² / Σ(log π_θ)², the paper's. It is small for any small step.
+        "relative_to_change": Σ(log π_θ - linear)² / Σ(log π_θ - log π_θ*)², the stricter one: what share of
+        the change is missed.
     """
     parameters = torch.from_numpy(model.parameters).double()
     with torch.no_grad():
@@ -59,11 +60,14 @@ def first_order_error(
         length = distances * torch.linalg.vector_norm(parameters)
         gradients = model.gradients(samples, rows, parameters.dtype)
         slope = torch.cat([in_factors(batch) @ unit.T for batch in gradients]).T
-        moved = parameters + length[:, None] * unit[:, None, :]
-        output = model.log_prob(moved.flatten(0, 1), samples, rows).unflatten(0, (len(unit), len(length)))
+        at = parameters + length[:, None] * unit[:, None, :]
+        output = model.log_prob(at.flatten(0, 1), samples, rows).unflatten(0, (len(unit), len(length)))
         change = output - model.log_prob(parameters.unsqueeze(0), samples, rows)
         missed = (change - length[:, None] * slope.unsqueeze(1)).square().sum(dim=-1)
-        return FirstOrderError(missed / output.square().sum(dim=-1), missed / change.square().sum(dim=-1))
+        return {
+            "relative_to_output": missed / output.square().sum(dim=-1),
+            "relative_to_change": missed / change.square().sum(dim=-1),
+        }
 
 
 def first_order_table(
@@ -76,23 +80,7 @@ def first_order_table(
     most: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Measure subsets of tasks, each on its own samples, along a random direction and along given steps.
-
-    Parameters
-    ----------
-    model : Model
-    members : bool array [subsets, n]
-    steps : mapping of str to array [subsets, p]
-        Named steps, one per subset each.
-    distances : sequence of float
-    samples : Samples
-        Of the kind that the model knows.
-    blocks : sequence of Block
-        Which of the samples serve which tasks.
-    most : int
-        At most so many per subset are used.
-    rng : numpy.random.Generator
-        Chooses the samples and the random directions.
+    """Measure subsets, each on at most so many of its own samples, along a random direction and its steps.
 
     Returns
     -------
@@ -108,7 +96,7 @@ def first_order_table(
         random = rng.standard_normal(len(model.parameters))
         directions = torch.from_numpy(np.stack([random, *(step[number] for step in steps.values())]))
         error = first_order_error(model, directions, lengths, samples, rows)
-        columns = {name: value.flatten().numpy() for name, value in vars(error).items()}
+        columns = {name: value.flatten().numpy() for name, value in error.items()}
         where = {
             "distance": np.tile(distances, len(directions)),
             "direction": np.repeat(["random", *steps], len(lengths)),

@@ -65,8 +65,7 @@ class Dense(Part):
 
     @property
     def shape(self) -> tuple[int, int]:
-        rows, columns = self._matrices.shape[1:]
-        return (rows, columns)
+        return self._matrices.shape[1], self._matrices.shape[2]
 
     @property
     def _matrices(self) -> Float[Tensor, "N rows columns"]:
@@ -81,9 +80,10 @@ class Dense(Part):
         return (self._matrices @ right.to(self.values)).mul_(left.to(self.values)).sum(dim=1)
 
 
+@final
 @dataclass(frozen=True)
-class _Layer(Part):
-    """The parameters of a layer.
+class Affine(Part):
+    """G = [a, 1] δᵀ: weight and bias of an affine layer, the bias being the weight of a constant input.
 
     Attributes
     ----------
@@ -91,10 +91,17 @@ class _Layer(Part):
         What went into the layer, a.
     sensitivities : Tensor [N, o]
         Gradient of log π with respect to what came out, δ.
+    bias : bool
+        Without, such as for the embedding of a task, G = a δᵀ.
     """
 
     inputs: Float[Tensor, "N i"]
     sensitivities: Float[Tensor, "N o"]
+    bias: bool = True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.inputs.shape[1] + self.bias, self.sensitivities.shape[1])
 
     def columns(self, start: int, stop: int) -> Float[Tensor, "N entries"]:
         outputs = self.sensitivities.shape[1]
@@ -105,47 +112,22 @@ class _Layer(Part):
         products = inputs.unsqueeze(2) * self.sensitivities.unsqueeze(1)
         return products.flatten(1)[:, start - first * outputs : stop - first * outputs]
 
-
-@final
-@dataclass(frozen=True)
-class Linear(_Layer):
-    """G = a δᵀ: a layer without bias, such as the embedding of a task."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.inputs.shape[1], self.sensitivities.shape[1])
-
     def contract(
         self, left: Float[Tensor, "rows d"], right: Float[Tensor, "columns d"]
     ) -> Float[Tensor, "N d"]:
         left, right = left.to(self.inputs), right.to(self.inputs)
-        return (self.inputs @ left).mul_(self.sensitivities @ right)
-
-
-@final
-@dataclass(frozen=True)
-class Affine(_Layer):
-    """G = [a, 1] δᵀ: weight and bias of an affine layer, the bias being the weight of a constant input."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return (self.inputs.shape[1] + 1, self.sensitivities.shape[1])
-
-    def contract(
-        self, left: Float[Tensor, "rows d"], right: Float[Tensor, "columns d"]
-    ) -> Float[Tensor, "N d"]:
-        left, right = left.to(self.inputs), right.to(self.inputs)
-        return torch.addmm(left[-1], self.inputs, left[:-1]).mul_(self.sensitivities @ right)
+        if self.bias:
+            inputs = torch.addmm(left[-1], self.inputs, left[:-1])
+        else:
+            inputs = self.inputs @ left
+        return inputs.mul_(self.sensitivities @ right)
 
 
 @dataclass(frozen=True)
 class FactoredGradients:
     """Gradients g of N samples with respect to p parameters: a matrix [N, p] in factors.
 
-    Attributes
-    ----------
-    parts : sequence of Part
-        In the order of the parameters.
+    Its parts stand in the order of the parameters.
     """
 
     parts: Sequence[Part]
@@ -178,3 +160,8 @@ class FactoredGradients:
     def dense(self) -> Float[Tensor, "N p"]:
         """Build the whole matrix."""
         return self.columns(0, self.parameters)
+
+
+def in_factors(gradients: FactoredGradients | Float[Tensor, "batch p"]) -> FactoredGradients:
+    """Give a batch of gradients in factors, also where they come as they are."""
+    return gradients if isinstance(gradients, FactoredGradients) else FactoredGradients([Dense(gradients)])

@@ -105,15 +105,17 @@ class SubsetLogisticRegression:
         self.regularization = regularization
         # Blocks lie side by side, padded to the longest with samples that weigh nothing.
         self._rows = [torch.from_numpy(block.rows) for block in blocks]
-        self._longest = max(map(len, self._rows))
-        self._features = self._padded(torch.from_numpy(features))
+        self._longest = longest = max(map(len, self._rows))
+        padded = self._padded(torch.from_numpy(features))
         offsets = torch.zeros(len(features), dtype=torch.float64)
         for rows, block in zip(self._rows, blocks, strict=True):
             offsets[rows] = torch.from_numpy(block.offsets)
-        advantages = [self._wide(torch.from_numpy(block.advantages)) for block in blocks]
+        advantages = [
+            F.pad(torch.from_numpy(block.advantages), (0, longest - len(block.rows))) for block in blocks
+        ]
         self._samples = BlockSamples(
             [torch.from_numpy(block.tasks) for block in blocks],
-            self._features,
+            padded,
             self._padded(offsets),
             [each.clamp(min=0) for each in advantages],
             [each.abs() for each in advantages],
@@ -123,11 +125,8 @@ class SubsetLogisticRegression:
         slope = torch.sigmoid(self._samples.offsets)
         weights = torch.stack([each.mean(dim=0) for each in self._samples.weights]) * slope * (1 - slope)
         with one_thread():
-            self._curvature = SharedCurvature(self._features, weights, served, sizes)
+            self._curvature = SharedCurvature(padded, weights, served, sizes)
         self.hessian = self._curvature.hessian
-
-    def _wide(self, array: Shaped[Tensor, "*rest N_b"]) -> Shaped[Tensor, "*rest longest"]:
-        return F.pad(array, (0, self._longest - array.shape[-1]))
 
     def _padded(self, array: Shaped[Tensor, "N *rest"]) -> Shaped[Tensor, "blocks longest *rest"]:
         padded = array.new_zeros(len(self._rows), self._longest, *array.shape[1:])
@@ -231,7 +230,7 @@ def _minimise(
     residual = _relative(gradient, scale)
     minimiser, residuals = theta.clone(), residual.clone()
     iterations = torch.zeros_like(scale, dtype=torch.int64)
-    under_way = torch.arange(len(theta))
+    under_way, tiny = torch.arange(len(theta)), torch.finfo(theta.dtype).tiny
     natural = precondition(gradient)
     direction = -natural
     for _ in range(max_iterations):
@@ -256,9 +255,7 @@ def _minimise(
         gradient = objective.gradient(theta, chance)
         residual = _relative(gradient, scale)
         natural = precondition(gradient)
-        conjugate = torch.linalg.vecdot(gradient - previous, natural) / before.clamp(
-            min=torch.finfo(theta.dtype).tiny
-        )
+        conjugate = torch.linalg.vecdot(gradient - previous, natural) / before.clamp(min=tiny)
         direction = conjugate.clamp(min=0).unsqueeze(-1) * direction - natural
         uphill = torch.linalg.vecdot(gradient, direction) >= 0
         direction = torch.where(uphill.unsqueeze(-1), -natural, direction)

@@ -10,17 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BlockSamples:
-    """Samples by block, padded.
-
-    Attributes
-    ----------
-    tasks : sequence of int Tensor [n_b]
-        What each block serves.
-    features : Tensor [blocks, N, d]
-    offsets : Tensor [blocks, N]
-    favours, weights : sequence of Tensor [n_b, N]
-        Â⁺ and |Â|.
-    """
+    """Samples by block, padded; with the tasks that each block serves, Â⁺ and |Â|."""
 
     tasks: Sequence[Int[Tensor, " n_b"]]
     features: Float[Tensor, "blocks N d"]
@@ -43,14 +33,7 @@ class BlockSamples:
 
 @dataclass(frozen=True)
 class CountedSamples(BlockSamples):
-    """Samples that count in some folds.
-
-    Attributes
-    ----------
-    counts : Tensor [blocks, folds, N]
-    slopes : Tensor [n, folds, d]
-        Sum of each task's gradients at θ = 0.
-    """
+    """Samples that count in some folds; the slopes are the sums of each task's gradients at θ = 0."""
 
     counts: Float[Tensor, "blocks folds N"]
     slopes: Float[Tensor, "n folds d"]

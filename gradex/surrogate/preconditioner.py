@@ -25,14 +25,8 @@ _SAMPLES = 8192
 class Preconditioner:
     """The inverse of a subset's approximate Hessian, for m subsets.
 
-    Attributes
-    ----------
-    own, shared : Tensors [d, r] and [d, d - r]
-        Leading eigenvectors of all tasks' Hessian, and the others.
-    whitening : Tensor [m, r, r]
-        Inverse Cholesky factors of the subsets' Hessians in the leading eigenvectors.
-    curvature : Tensor [d - r]
-        Eigenvalues of the others, with λ.
+    Its own part is the leading eigenvectors of all tasks' Hessian, with the inverse Cholesky factors of the
+    subsets' Hessians in them; the shared part is the other eigenvectors, with their eigenvalues and λ.
     """
 
     own: Float[Tensor, "d r"]
@@ -61,12 +55,7 @@ class SharedCurvature:
     weights : float64 Tensor [blocks, longest]
         |Â| σ'(z₀), the mean over the tasks of the block; 0 where a block has fewer samples.
     served, sizes : float64 Tensors [blocks]
-        Tasks and samples of each block.
-
-    Attributes
-    ----------
-    hessian : Tensor [d, d]
-        |Â| σ'(z₀) g̃g̃ᵀ, the mean over all samples of all tasks.
+        Numbers of tasks and samples of each block.
     """
 
     def __init__(
@@ -93,13 +82,7 @@ class SharedCurvature:
         )
 
     def preconditioner(self, shares: Int[Tensor, "m blocks"], regularization: float) -> Preconditioner:
-        """Prepare m subsets, which have so many tasks in each block; folds hardly differ and share one.
-
-        Raises
-        ------
-        ValueError
-            If λ is so small that a Hessian is singular in float64.
-        """
+        """Prepare m subsets, which have so many tasks in each block; folds hardly differ and share one."""
         subset, place = torch.nonzero(shares, as_tuple=True)
         # A "bag" is a sum of rows: the cost is that of the blocks of a subset, not of all.
         starts, weights = torch.searchsorted(subset, torch.arange(len(shares))), shares.double()
@@ -112,8 +95,7 @@ class SharedCurvature:
         pivots = torch.cat([factors.diagonal(dim1=1, dim2=2).square().flatten(), shared])
         if failed.any() or pivots.min() < torch.finfo(pivots.dtype).eps * pivots.max():
             raise ValueError(f"regularization {regularization} is lost in rounding: choose a larger one")
-        # Products with an inverse run on the whole batch at once, where triangular solves would go subset by
-        # subset.
+        # Products with an inverse run on the whole batch, where triangular solves would go one by one.
         identity = torch.eye(factors.shape[1], dtype=torch.float64)
         whitening = torch.linalg.solve_triangular(factors, identity, upper=False)
         parts = (self._own, self._others, whitening, shared)

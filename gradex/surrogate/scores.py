@@ -197,15 +197,8 @@ def score_subsets(
 
     Parameters
     ----------
-    score : Score
-    members : bool array [m, n]
-        Tasks of each subset.
-    theta : array [m, folds, d]
+    score, members, theta, features, blocks, folds
         The fit of fold f did not see the samples of fold f.
-    features : array [N, d]
-    blocks : sequence of Block
-        The samples.
-    folds : int array [N]
     times : array [N], optional
         How often each sample counts; once by default. Some sample of every task does.
     """

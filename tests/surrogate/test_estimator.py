@@ -13,8 +13,8 @@ from gradex.meta_policy import MetaPolicy
 from gradex.seeds import generator_for
 from gradex.surrogate import NoProjection, SurrogateEstimator
 from gradex.surrogate.closed_form import natural_gradient_affinity
-from gradex.surrogate.folds import draw_episodes
 from gradex.surrogate.logistic import SubsetLogisticRegression
+from gradex.surrogate.samples import draw_episodes
 from gradex.surrogate.scores import NegativeLoss, score_subsets
 from gradex.tasks import TaskSuite
 from tests.oracles import surrogate as oracle
@@ -393,7 +393,7 @@ def test_first_order_error_chooses_subsets_by_itself(surrogate) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"projection_dim": 0}, "projection_dim is 0: choose 1 or more"),
+        ({"projection_dim": 0}, "projection_dim=0 is too few: give at least 1"),
         (
             {"projection": "fourier"},
             r"unknown projection 'fourier': choose one of \['gaussian', 'khatri-rao'",
@@ -405,7 +405,7 @@ def test_first_order_error_chooses_subsets_by_itself(surrogate) -> None:
             {"regularization": float("nan")},
             "regularization is nan: choose 'auto', 'least' or a positive number",
         ),
-        ({"folds": 0}, "folds is 0: choose 2 or more, or 1 for scores in-sample"),
+        ({"folds": 0}, "folds=0 is too few: give at least 2, or 1 for scores in-sample"),
         (
             {"score": "return"},
             r"unknown score 'return': choose one of \['loss', 'improvement'\], or give a Score",

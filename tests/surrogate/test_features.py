@@ -7,9 +7,8 @@ import torch
 from gradex.policies import gradients as policy_gradients
 from gradex.policies.gradients import PolicyGradients, gradient_layout
 from gradex.surrogate import GaussianProjection, KhatriRaoProjection
-from gradex.surrogate.features import gradient_features
 from gradex.surrogate.gradients import FactoredGradients
-from gradex.surrogate.projection import Projection
+from gradex.surrogate.projection import Projection, gradient_features
 from tests.oracles import surrogate as oracle
 
 D = 15

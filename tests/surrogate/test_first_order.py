@@ -46,9 +46,9 @@ def test_equals_the_definition_with_gradients_sample_by_sample() -> None:
                 delta = distance * theta.norm() * direction / direction.norm()
                 moved, here = log_prob(theta + delta), log_prob(theta)
                 missed = ((moved - here - gradients @ delta) ** 2).sum()
-                torch.testing.assert_close(error.relative_to_output[k, j], missed / (moved**2).sum())
+                torch.testing.assert_close(error["relative_to_output"][k, j], missed / (moved**2).sum())
                 torch.testing.assert_close(
-                    error.relative_to_change[k, j], missed / ((moved - here) ** 2).sum()
+                    error["relative_to_change"][k, j], missed / ((moved - here) ** 2).sum()
                 )
 
 
@@ -58,7 +58,7 @@ def test_the_share_of_the_change_that_is_missed_grows_with_the_square_of_a_small
         Policy(MLP(3, 2, layers=3, width=6, gain=1.0), Categorical(2))
     )
     error = errors(policy, theta, directions, distances, *batch)
-    ratio = error.relative_to_change[:, 1] / error.relative_to_change[:, 0]
+    ratio = error["relative_to_change"][:, 1] / error["relative_to_change"][:, 0]
     torch.testing.assert_close(ratio, torch.full((2,), 4.0, dtype=torch.float64), rtol=0.01, atol=0)
 
 
@@ -73,4 +73,4 @@ def test_log_pi_that_is_linear_in_theta_leaves_no_error() -> None:
     distances = torch.tensor([0.1, 1.0], dtype=torch.float64)
     actions = torch.zeros(9, 2, dtype=torch.float64)
     error = errors(policy, theta, directions, distances, observations, tasks, actions)
-    assert (error.relative_to_change < 1e-20).all()
+    assert (error["relative_to_change"] < 1e-20).all()

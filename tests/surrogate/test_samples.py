@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradex.surrogate.folds import deal_episodes, draw_episodes
+from gradex.surrogate.samples import deal_episodes, draw_episodes
 
 
 @given(

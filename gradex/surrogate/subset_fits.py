@@ -1,0 +1,249 @@
+"""Fits of subsets of tasks, scored on samples that they did not see (PolicyGradEx, Algorithm 1)."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
+from operator import index
+from typing import SupportsIndex
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from tqdm.auto import trange
+
+from gradex.estimator import Fitted
+from gradex.seeds import generator_for
+from gradex.settings import check_subset, whole
+from gradex.settings import seed as plain_seed
+from gradex.surrogate.closed_form import natural_gradient_affinity
+from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
+from gradex.surrogate.samples import Block, Samples, deal_episodes, draw_episodes, owners
+from gradex.surrogate.scores import SCORES, Score, SubsetScores, score_subsets
+from gradex.threads import one_thread
+
+#: Tolerance on fits to episodes that were drawn again: what it misses of the affinities is less than a tenth
+#: of what the draw changes.
+DRAW_TOLERANCE = 0.01
+
+Subsets = Collection[Collection[SupportsIndex]]
+
+
+class SubsetFits(Fitted):
+    """What a surrogate says of subsets of tasks once it has features; it needs no model for that."""
+
+    features: Float[np.ndarray, "N d"]
+    samples_: Samples
+    regularization_: float
+    score: str | Score
+
+    def _fill(
+        self,
+        features: Float[np.ndarray, "N d"],
+        samples: Samples,
+        blocks: Sequence[Block],
+        folds: int,
+        regularization: float,
+    ) -> None:
+        """Keep features and samples, their episodes dealt into folds."""
+        owner, episodes = owners(blocks), samples.episodes
+        episodes = np.arange(len(samples)) if episodes is None else episodes
+        dealt = deal_episodes(owner, episodes, folds) if folds > 1 else np.zeros_like(owner)
+        self.features, self.samples_, self.regularization_ = features, samples, regularization
+        self._blocks, self._owner, self._episodes = blocks, owner, episodes
+        self._folds, self._parts = dealt, folds
+        self._span = _Span(features, blocks, regularization)
+
+    @property
+    def labels(self) -> Float[np.ndarray, "*n N"]:
+        return np.where(self.samples_.advantages < 0, -1.0, 1.0)
+
+    @property
+    def weights(self) -> Float[np.ndarray, "*n N"]:
+        return np.abs(self.samples_.advantages)
+
+    @property
+    def tasks(self) -> Int[np.ndarray, " N"] | None:
+        return self.samples_.tasks
+
+    @property
+    def episodes(self) -> Int[np.ndarray, " N"]:
+        return self._episodes
+
+    def solve(self, subsets: Subsets, tolerance: float = 1e-6) -> Solution:
+        """Minimise the loss of each subset, on all samples of its tasks (PolicyGradEx, Eq. (4)).
+
+        Parameters
+        ----------
+        subsets : m sequences of int
+        tolerance : float
+            On the relative KKT residual. From 1e-5 upwards the work is done in float32.
+
+        Returns
+        -------
+        Solution
+            theta [m, d], status [m], kkt_residual [m], iterations [m].
+        """
+        return self.regularization_path(subsets, [self.regularization_], tolerance)[0]
+
+    def regularization_path(
+        self, subsets: Subsets, regularizations: Sequence[float], tolerance: float = 1e-6
+    ) -> list[Solution]:
+        """Minimise the loss of each subset for several λ, starting from the solution for the λ before.
+
+        Parameters
+        ----------
+        subsets : m sequences of int
+        regularizations : sequence of float
+            Values of λ, best in order of size.
+        tolerance : float
+            On the relative KKT residual.
+
+        Returns
+        -------
+        list of Solution
+            One per λ, as `solve` gives them.
+        """
+        members, everything = self._members(subsets), np.ones((1, len(self.samples_)), dtype=bool)
+        wrong = [value for value in regularizations if not 0 < value < np.inf]
+        if wrong:
+            raise ValueError(f"regularizations contain {wrong[0]}: give positive numbers")
+        path, start = [], None
+        for value in regularizations:
+            solution = self._span.regression.solve(
+                members, everything, tolerance, regularization=value, start=start
+            )
+            start = solution.theta
+            only = {name: array[:, 0] for name, array in vars(solution).items()}
+            path.append(replace(solution, **only | {"theta": self._span.lift(only["theta"])}))
+        return path
+
+    def scores(
+        self, subsets: Subsets, tolerance: float = 1e-4, draws: int = 0, seed: int = 0
+    ) -> SubsetScores:
+        """Estimate how well each task would do after training on each subset that contains it.
+
+        Every sample is scored once, by the fit that left out its fold, and a task's score is the mean over
+        its samples.
+
+        Parameters
+        ----------
+        subsets : m sequences of int
+        tolerance : float
+            On the relative KKT residual of the fits.
+        draws, seed : int
+            Also score this often with the episodes drawn again, see `score_draws`.
+        """
+        scores = self._score(self._members(subsets), tolerance)
+        return replace(scores, draws=self.score_draws(subsets, draws, seed)) if draws else scores
+
+    def score_draws(
+        self, subsets: Subsets, draws: int, seed: int = 0, tolerance: float = DRAW_TOLERANCE
+    ) -> Float[np.ndarray, "draws m n"]:
+        """Score subsets as if other episodes had been met: the bootstrap (Efron 1979), by episode.
+
+        Each draw takes as many episodes of every task as there are, with replacement, and fits and scores all
+        subsets anew. Copies of an episode stay in its fold, as a fit must not see what it is scored on. The
+        meta-policy and the projection stay what they are. The spread errs on the large side where episodes
+        are few, as a draw has fewer different ones to fit.
+
+        Parameters
+        ----------
+        subsets : m sequences of int
+        draws, seed : int
+        tolerance : float
+            On the relative KKT residual of the fits.
+
+        Returns
+        -------
+        array [draws, m, n]
+            The scores of each task in each draw; nan where it is not in the subset.
+        """
+        members, draws = self._members(subsets), whole("draws", draws, 0)
+        rng = generator_for(plain_seed(seed), "bootstrap of episodes")
+        scores = [
+            self._score(members, tolerance, draw_episodes(self._owner, self._episodes, rng)).per_task
+            for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
+        ]
+        return np.array(scores).reshape(draws, *members.shape)
+
+    def task_gradients(self) -> Float[np.ndarray, "n d"]:
+        """Give each task's projected policy gradient, the mean of Â g̃ over its samples."""
+        gradients = np.zeros((self.samples_.n, self.features.shape[1]))
+        for block in self._blocks:
+            gradients[block.tasks] = block.advantages @ self.features[block.rows] / len(block.rows)
+        return gradients
+
+    def natural_gradient_affinity(self) -> Float[np.ndarray, "n n"]:
+        """Give gᵢᵀ (H + λI)⁻¹ gⱼ, the affinity of all pairs of tasks to first order, without any subset.
+
+        gᵢ is half of what `task_gradients` gives, H the Hessian of all tasks together. For large λ a subset's
+        score is the mean of this matrix over its members; `gradex.surrogate.closed_form` derives it.
+        """
+        strength, span = self.regularization_, self._span
+        hessian = span.regression.hessian.numpy()
+        return natural_gradient_affinity(span.coordinates, self._blocks, self._folds, hessian, strength)
+
+    def _members(self, subsets: Subsets) -> Bool[np.ndarray, "m n"]:
+        n = self.samples_.n
+        if len(subsets) == 0:
+            raise ValueError("no subset was given: give at least one sequence of task indices")
+        members = np.zeros((len(subsets), n), dtype=bool)
+        for row, subset in zip(members, subsets, strict=True):
+            tasks = [index(task) for task in subset]
+            check_subset(tasks, n)
+            row[tasks] = True
+        return members
+
+    def _score(
+        self,
+        members: Bool[np.ndarray, "m n"],
+        tolerance: float,
+        times: Float[np.ndarray, " N"] | None = None,
+    ) -> SubsetScores:
+        """Fit without each fold and score on it, every sample so many times."""
+        folds = np.arange(self._parts)[:, None]
+        counts = self._folds != folds if self._parts > 1 else np.ones((1, len(self.samples_)), dtype=bool)
+        if times is not None:
+            counts = counts * times
+        theta = self._span.regression.solve(members, counts, tolerance).theta
+        score = SCORES[self.score] if isinstance(self.score, str) else self.score
+        samples = (self._span.coordinates, self._blocks, self._folds)
+        with one_thread():
+            return score_subsets(score, members, theta, *samples, times)
+
+
+class _Span:
+    """Regressions in as few dimensions as the samples span, worked out when they are first asked for.
+
+    Where features have more dimensions d than there are samples, no fit leaves their span: the gradient of
+    the loss lies in it, and a ridge draws everything else to 0. With orthonormal columns Q of the span,
+    g̃ = Q c and θ = Q u, margins g̃·θ = c·u and lengths |θ| = |u| are the same, so that minimisers and scores
+    are, too; but matrices of d x d become those of N x N.
+    """
+
+    def __init__(
+        self, features: Float[np.ndarray, "N d"], blocks: Sequence[Block], regularization: float
+    ) -> None:
+        self._features, self._blocks, self._regularization = features, blocks, regularization
+
+    @property
+    def coordinates(self) -> Float[np.ndarray, "N r"]:
+        """The features, r = min(N, d) numbers a sample, in their precision."""
+        return self._features if self._factors is None else self._factors[1]
+
+    @cached_property
+    def regression(self) -> SubsetLogisticRegression:
+        return SubsetLogisticRegression(self.coordinates, self._blocks, self._regularization)
+
+    def lift(self, theta: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m d"]:
+        """Give Q u for each row u."""
+        return theta if self._factors is None else theta @ self._factors[0].T
+
+    @cached_property
+    def _factors(self) -> tuple[Float[np.ndarray, "d r"], Float[np.ndarray, "N r"]] | None:
+        """Give Q in double precision, and the coordinates; None where there is nothing to gain."""
+        count, dimension = self._features.shape
+        if count >= dimension:
+            return None
+        basis, triangle = torch.linalg.qr(torch.from_numpy(self._features).T.double())
+        return basis.numpy(), triangle.T.contiguous().numpy().astype(self._features.dtype)
