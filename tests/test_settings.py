@@ -143,7 +143,7 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
         (lambda s, m: SurrogateEstimator("many"), "projection_dim is 'many': give a whole number"),
         (lambda s, m: SurrogateEstimator(regularization=None), "regularization is None: give a number, or"),
         (lambda s, m: SurrogateEstimator().fit(s), "model is a TaskSuite: give a MetaPolicy"),
-        (lambda s, m: SurrogateEstimator().set_params(folds=0).fit(m), "folds is 0: choose 2 or more"),
+        (lambda s, m: SurrogateEstimator().set_params(folds=0).fit(m), "folds=0 is too few: give at least 2"),
         (lambda s, m: GroundTruth(seed=2**63), f"seed is {2**63}: choose at most {2**62}"),
         (lambda s, m: GroundTruth(episodes="few"), "episodes is 'few': give a whole number"),
         (lambda s, m: GroundTruth().fit(s, [[0]]), "meta is a TaskSuite: give a MetaPolicy"),

@@ -2,15 +2,13 @@
 
 from gradex.policies.architectures import ARCHITECTURES, matched_width, network
 from gradex.policies.care import CARE
-from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian, SquashedGaussian
-from gradex.policies.mlp import MLP
-from gradex.policies.multi_head import MultiHead
+from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian, action_distribution
+from gradex.policies.mlp import MLP, MultiHead
 from gradex.policies.paco import PaCo
-from gradex.policies.policy import Policy, action_distribution
+from gradex.policies.policy import Policy
 from gradex.policies.soft_modularization import SoftModularization
-from gradex.policies.stack import Network, Tape
-from gradex.policies.standardised import Standardised
-from gradex.policies.twin import Twin
+from gradex.policies.squashed_gaussian import SquashedGaussian
+from gradex.policies.stack import Network, Standardised, Tape, Twin
 
 __all__ = [
     "ARCHITECTURES",

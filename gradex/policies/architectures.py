@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from gradex.policies.care import CARE
-from gradex.policies.mlp import MLP
-from gradex.policies.multi_head import MultiHead
+from gradex.policies.mlp import MLP, MultiHead
 from gradex.policies.paco import PaCo
 from gradex.policies.soft_modularization import SoftModularization
 from gradex.policies.stack import Network
@@ -40,16 +39,8 @@ def network(
     ----------
     name : {"mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care"}
         "mlp" does not see the task.
-    features, outputs : int
-        Size of an observation and of the result.
-    tasks : int
-        Number of tasks of the suite.
-    layers : int
-        Number of affine layers from an observation to the result.
-    width : int
-        Size of every hidden layer.
-    gain : float
-        Scale of the last layer at the start.
+    features, outputs, tasks, layers, width, gain
+        As for every `gradex.policies.layers.TaskNetwork`.
     layer_norm : bool
         Normalise the hidden layers of perceptrons, with one head or many; the others stay as their papers
         have them.
@@ -68,7 +59,7 @@ def network(
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown network {name!r}: choose {', '.join(map(repr, ARCHITECTURES))}")
     if tasks < 1:
-        raise ValueError(f"a network for {tasks} tasks cannot be: choose 1 or more")
+        raise ValueError(f"tasks={tasks} is too few for a network: give at least 1")
     seen = 0 if name == "mlp" else tasks
     settings = {"tasks": seen, "layers": layers, "width": width, "gain": gain}
     if ARCHITECTURES[name] in (MLP, MultiHead):
@@ -106,9 +97,9 @@ def matched_width(name: str, features: int, outputs: int, tasks: int, layers: in
         return network(name, features, outputs, tasks, layers, width).size
 
     if parameters < 1:
-        raise ValueError(f"cannot match {parameters} parameters: choose 1 or more")
+        raise ValueError(f"parameters={parameters} is too few to match: give at least 1")
     if size(1) == size(2):
-        raise ValueError(f"{name!r} with layers={layers} has no hidden layer to match: choose 2 or more")
+        raise ValueError(f"{name!r} with layers={layers} has no hidden layer to match: give at least 2")
     # Each unit more adds parameters, at least one, so that the target lies below this bound.
     above = bisect_left(range(parameters + 1), parameters, lo=1, key=size)
     if above == 1:

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, embedding, mix
-from gradex.policies.stack import Tape, affine
+from gradex.policies.layers import Layer, TaskNetwork, affine, chain, embed, embedding, mix, perceptron
+from gradex.policies.stack import Observations, Outputs, Rows, Tape, Tasks
 
 
 @dataclass(frozen=True)
-class CARE(LayeredNetwork):
+class CARE(TaskNetwork):
     """Contextual attention-based representations (Sodhani, Zhang and Pineau 2021, ICML; Figure 3).
 
     A context encoder turns what is known of the task τ into z_context; k encoders turn the state s into
@@ -38,16 +36,8 @@ class CARE(LayeredNetwork):
 
     Attributes
     ----------
-    features, outputs : int
-        Size of an observation and of the result.
-    tasks : int
-        Number of contexts; `forward` takes indices below it.
-    layers : int
-        Number of affine layers from an observation to the result, those of an encoder included.
-    width : int
-        Size of every hidden layer, of the encodings and of the context.
-    gain : float
-        Scale of the last layer at the start.
+    features, outputs, tasks, layers, width, gain
+        As for every `TaskNetwork`; layers include those of an encoder, encodings and context are as wide.
     encoders : int
         k; the paper uses 6 for MT10.
     encoder_layers : int
@@ -55,24 +45,12 @@ class CARE(LayeredNetwork):
 
     Examples
     --------
-    >>> import torch
     >>> from gradex.policies import CARE
-    >>> from gradex.seeds import Streams
     >>> net = CARE(features=4, outputs=2, tasks=10, width=8, encoders=3)
-    >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
-    >>> tuple(parameters.shape)
-    (3, 642)
-    >>> observations, tasks = torch.zeros(3, 5, 4), torch.zeros(3, 5, dtype=torch.int64)
-    >>> tuple(net.forward(parameters, observations, tasks).shape)
-    (3, 5, 2)
+    >>> net.shapes["embedding.weight"], net.shapes["policy.0.weight"]
+    ((10, 8), (16, 8))
     """
 
-    features: int
-    outputs: int
-    tasks: int
-    layers: int = 4
-    width: int = 64
-    gain: float = 0.01
     encoders: int = 6
     encoder_layers: int = 2
 
@@ -90,23 +68,15 @@ class CARE(LayeredNetwork):
         return table | chain("policy.", head, self.gain)
 
     def forward(
-        self,
-        parameters: Float[Tensor, "policies parameters"],
-        observations: Float[Tensor, "policies batch features"],
-        tasks: Int[Tensor, "policies batch"],
-        tape: Tape | None = None,
-    ) -> Float[Tensor, "policies batch outputs"]:
+        self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
+    ) -> Outputs:
         named = self.split(parameters)
         context = affine("context", named, torch.tanh(embed("embedding", named, tasks, tape)), tape)
-
-        def through(part: str, hidden: Tensor, layers: int) -> Tensor:
-            for layer in range(layers - 1):
-                hidden = torch.tanh(affine(f"{part}.{layer}", named, hidden, tape))
-            return affine(f"{part}.{layers - 1}", named, hidden, tape)
-
+        encoders = (f"encoder.{number}." for number in range(self.encoders))
         encodings = torch.stack(
-            [through(f"encoder.{i}", observations, self.encoder_layers) for i in range(self.encoders)], dim=2
+            [perceptron(each, self.encoder_layers, named, observations, tape) for each in encoders], dim=2
         )
         scores = (encodings * context.unsqueeze(2)).sum(dim=-1) / self.width**0.5
         mixture = mix(torch.softmax(scores, dim=-1), encodings)
-        return through("policy", torch.cat([mixture, context], dim=-1), self.layers - self.encoder_layers)
+        both = torch.cat([mixture, context], dim=-1)
+        return perceptron("policy.", self.layers - self.encoder_layers, named, both, tape)

@@ -1,7 +1,6 @@
 """Gradients of log π of every sample, in factors, by one pass through the network.
 
-The samples of a batch are independent, so one backward pass of Σ log π gives the sensitivity δ of every
-sample at every layer, which with the layer's input makes up its gradient, see `gradex.surrogate.gradients`.
+`gradex.surrogate.gradients` tells how the inputs and sensitivities of the layers make up a gradient.
 """
 
 from collections.abc import Iterator
@@ -67,20 +66,12 @@ def log_prob_gradients(
 ) -> FactoredGradients:
     """Differentiate log π_θ(a | s) of every sample with respect to θ, in one forward and one backward pass.
 
-    Parameters
-    ----------
-    policy : Policy
-        Its network must put every parameter into layers that note themselves on the tape.
-    parameters : Tensor [p]
-        θ. Its precision and device are those of the result.
-    observations : Tensor [N, features]
-    tasks : int Tensor [N]
-    actions : Tensor [N] or [N, dimensions]
+    The result has the precision and the device of θ.
 
     Raises
     ------
     ValueError
-        If a parameter of the network is in no layer.
+        If a parameter of the network is in no layer that notes itself on the tape.
     """
     layers, tape = _layers(policy.network), Tape()
     dtype, device = parameters.dtype, parameters.device

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.stack import Network, Tape, affine, orthogonal
+from gradex.policies.stack import Network, Rows, Tape
 from gradex.seeds import Streams
 
 
@@ -43,9 +43,9 @@ class Layer:
         weight: dict[str, tuple[int, ...]] = {f"{name}.weight": (self.inputs, width)}
         return weight if self.bias is None else weight | {f"{name}.bias": (width,)}
 
-    def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
+    def initial(self, streams: Streams) -> Rows:
         """Draw weights for one layer per stream; the biases follow them."""
-        blocks = [orthogonal(streams, self.inputs, self.outputs, self.gain) for _ in range(self.blocks)]
+        blocks = [_orthogonal(streams, self.inputs, self.outputs, self.gain) for _ in range(self.blocks)]
         weight = torch.cat(blocks, dim=2).flatten(1)
         if self.bias is None:
             return weight
@@ -69,23 +69,72 @@ class LayeredNetwork(Network):
             for parameter, shape in layer.shapes(name).items()
         }
 
-    def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
+    def initial(self, streams: Streams) -> Rows:
         return torch.cat([layer.initial(streams).float() for layer in self.table.values()], dim=1)
 
     def _require(self, **least: int) -> None:
-        """Refuse sizes below what the architecture needs.
-
-        Raises
-        ------
-        ValueError
-            Names the first of them.
-        """
+        """Refuse the first size that is below what the architecture needs."""
         for name, minimum in least.items():
-            if getattr(self, name) < minimum:
-                raise ValueError(
-                    f"{type(self).__name__} with {name}={getattr(self, name)} cannot be: "
-                    f"choose {minimum} or more"
-                )
+            if (size := getattr(self, name)) < minimum:
+                kind = type(self).__name__
+                raise ValueError(f"{name}={size} is too small for {kind}: give at least {minimum}")
+
+
+@dataclass(frozen=True)
+class TaskNetwork(LayeredNetwork):
+    """A layered network that sees the task, whatever it does with it.
+
+    Attributes
+    ----------
+    features, outputs : int
+        Size of an observation and of the result.
+    tasks : int
+        Number of tasks; `forward` takes indices below it.
+    layers : int
+        Number of affine layers from an observation to the result.
+    width : int
+        Size of every hidden layer.
+    gain : float
+        Scale of the last layer at the start; small for a policy, so that it starts close to uniform.
+    """
+
+    features: int
+    outputs: int
+    tasks: int
+    layers: int = 4
+    width: int = 64
+    gain: float = 0.01
+
+    def __post_init__(self) -> None:
+        self._require(tasks=1, layers=1, width=1)
+
+
+def affine(
+    layer: str, named: Mapping[str, Tensor], inputs: Float[Tensor, "policies batch i"], tape: Tape | None
+) -> Float[Tensor, "policies batch o"]:
+    """Apply the layer of every network of a stack at once, and note it on the tape; a bias is optional."""
+    weight, bias = named[f"{layer}.weight"], named.get(f"{layer}.bias")
+    if bias is None:
+        outputs = torch.bmm(inputs, weight)
+    else:
+        outputs = torch.baddbmm(bias.unsqueeze(1), inputs, weight)
+    if tape is not None:
+        tape.inputs[layer], tape.outputs[layer] = inputs, outputs
+    return outputs
+
+
+def perceptron(
+    prefix: str,
+    layers: int,
+    named: Mapping[str, Tensor],
+    inputs: Float[Tensor, "policies batch i"],
+    tape: Tape | None,
+    layer_norm: bool = False,
+) -> Float[Tensor, "policies batch o"]:
+    """Pass through layers prefix0, prefix1, ... of a `chain`, with tanh between them."""
+    for layer in range(layers - 1):
+        inputs = hidden(affine(f"{prefix}{layer}", named, inputs, tape), layer_norm)
+    return affine(f"{prefix}{layers - 1}", named, inputs, tape)
 
 
 def hidden(
@@ -135,3 +184,13 @@ def mix(
     As a batch of tiny matrix products it would take several times as long on a CPU.
     """
     return (weights.unsqueeze(-1) * values).sum(dim=2)
+
+
+def _orthogonal(streams: Streams, inputs: int, outputs: int, gain: float) -> Float[Tensor, "policies i o"]:
+    """Draw orthogonal weights, the usual start for policy gradients (Saxe et al. 2014, ICLR)."""
+    tall = torch.from_numpy(streams.normals(max(inputs, outputs), min(inputs, outputs)))
+    q, r = torch.linalg.qr(tall)
+    # Without the signs of the diagonal, Q would not be uniform over the orthogonal matrices.
+    q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)
+    weight = q if inputs >= outputs else q.transpose(1, 2)
+    return gain * weight

@@ -1,15 +1,22 @@
-"""The multilayer perceptron, as a stack."""
+"""Multilayer perceptrons as stacks, with one head or a head for each task."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
-from gradex.policies.layers import Layer, LayeredNetwork, chain, hidden, one_hot
-from gradex.policies.stack import Tape, affine
+from gradex.policies.layers import (
+    Layer,
+    LayeredNetwork,
+    TaskNetwork,
+    affine,
+    chain,
+    hidden,
+    one_hot,
+    perceptron,
+)
+from gradex.policies.stack import Observations, Outputs, Rows, Tape, Tasks
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,7 @@ class MLP(LayeredNetwork):
     layer_norm: bool = False
 
     def __post_init__(self) -> None:
-        if self.layers < 1 or self.width < 1:
-            raise ValueError(
-                f"an MLP of {self.layers} layers of width {self.width} cannot be: both must be at least 1"
-            )
+        self._require(layers=1, width=1)
 
     @cached_property
     def table(self) -> Mapping[str, Layer]:
@@ -67,21 +71,55 @@ class MLP(LayeredNetwork):
         return chain("", sizes, self.gain)
 
     def forward(
-        self,
-        parameters: Float[Tensor, "policies parameters"],
-        observations: Float[Tensor, "policies batch features"],
-        tasks: Int[Tensor, "policies batch"],
-        tape: Tape | None = None,
-    ) -> Float[Tensor, "policies batch outputs"]:
-        named, passed = self.split(parameters), self.inputs(observations, tasks)
-        for layer in range(self.layers - 1):
-            passed = hidden(affine(str(layer), named, passed, tape), self.layer_norm)
-        return affine(str(self.layers - 1), named, passed, tape)
+        self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
+    ) -> Outputs:
+        seen = observations
+        if self.tasks:
+            seen = torch.cat([observations, one_hot(tasks, self.tasks, observations.dtype)], dim=-1)
+        return perceptron("", self.layers, self.split(parameters), seen, tape, self.layer_norm)
 
-    def inputs(
-        self, observations: Float[Tensor, "policies batch features"], tasks: Int[Tensor, "policies batch"]
-    ) -> Float[Tensor, "policies batch inputs"]:
-        """Put the task beside the observation, if the network sees it."""
-        if not self.tasks:
-            return observations
-        return torch.cat([observations, one_hot(tasks, self.tasks, observations.dtype)], dim=-1)
+
+@dataclass(frozen=True)
+class MultiHead(TaskNetwork):
+    """Hard parameter sharing (Caruana 1997, Machine Learning 28), "multi-head" in Yu et al. (2019, CoRL).
+
+    With a trunk f that all tasks share and a head for each task τ,
+
+        network(s, τ) = V_τ f(s) + c_τ.
+
+    All heads are evaluated side by side, as one affine layer, and each sample keeps those of its own task.
+
+    Departures:
+
+    1. tanh in the trunk, so that nothing but the heads differs from `MLP`.
+
+    Attributes
+    ----------
+    features, outputs, tasks, layers, width, gain
+        As for every `TaskNetwork`; the heads are the last layer.
+    layer_norm : bool
+        As for `MLP`.
+
+    Examples
+    --------
+    >>> from gradex.policies import MultiHead
+    >>> MultiHead(features=4, outputs=2, tasks=10, layers=3, width=8).shapes["heads.weight"]
+    (8, 20)
+    """
+
+    layer_norm: bool = False
+
+    @cached_property
+    def table(self) -> Mapping[str, Layer]:
+        sizes = [self.features, *[self.width] * (self.layers - 1)]
+        heads = Layer(sizes[-1], self.outputs, self.gain, blocks=self.tasks)
+        return {**chain("trunk.", sizes), "heads": heads}
+
+    def forward(
+        self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
+    ) -> Outputs:
+        named, passed = self.split(parameters), observations
+        for layer in range(self.layers - 1):
+            passed = hidden(affine(f"trunk.{layer}", named, passed, tape), self.layer_norm)
+        own = tasks.unsqueeze(-1) * self.outputs + torch.arange(self.outputs, device=tasks.device)
+        return affine("heads", named, passed, tape).gather(2, own)

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, mix
-from gradex.policies.stack import Tape, affine
+from gradex.policies.layers import Layer, TaskNetwork, affine, chain, embed, mix
+from gradex.policies.stack import Observations, Outputs, Rows, Tape, Tasks
 from gradex.seeds import Streams
 
 
 @dataclass(frozen=True)
-class PaCo(LayeredNetwork):
+class PaCo(TaskNetwork):
     """Parameter-compositional network (Sun, Zhang, Xu and Tomizuka 2022, NeurIPS).
 
     All parameters of task τ's network are a combination of K parameter sets, the columns of Φ,
@@ -38,39 +37,19 @@ class PaCo(LayeredNetwork):
 
     Attributes
     ----------
-    features, outputs : int
-        Size of an observation and of the result.
-    tasks : int
-        Number of vectors w_τ; `forward` takes indices below it.
-    layers : int
-        Number of affine layers.
-    width : int
-        Size of every hidden layer.
-    gain : float
-        Scale of the last layer at the start.
+    features, outputs, tasks, layers, width, gain
+        As for every `TaskNetwork`.
     sets : int
         K; the paper uses 5 for MT10.
 
     Examples
     --------
-    >>> import torch
     >>> from gradex.policies import PaCo
-    >>> from gradex.seeds import Streams
     >>> net = PaCo(features=4, outputs=2, tasks=10, width=8, sets=3)
-    >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
-    >>> tuple(parameters.shape)
-    (3, 636)
-    >>> observations, tasks = torch.zeros(3, 5, 4), torch.zeros(3, 5, dtype=torch.int64)
-    >>> tuple(net.forward(parameters, observations, tasks).shape)
-    (3, 5, 2)
+    >>> net.shapes["composition.weight"], net.shapes["sets.0.weight"]
+    ((10, 3), (4, 24))
     """
 
-    features: int
-    outputs: int
-    tasks: int
-    layers: int = 4
-    width: int = 64
-    gain: float = 0.01
     sets: int = 5
 
     def __post_init__(self) -> None:
@@ -82,19 +61,15 @@ class PaCo(LayeredNetwork):
         composition = Layer(self.tasks, self.sets, bias=None)
         return {"composition": composition, **chain("sets.", sizes, self.gain, blocks=self.sets)}
 
-    def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
+    def initial(self, streams: Streams) -> Rows:
         parameters = super().initial(streams)
         composition = self.split(parameters)["composition.weight"]
         composition /= composition.norm(dim=2, keepdim=True)
         return parameters
 
     def forward(
-        self,
-        parameters: Float[Tensor, "policies parameters"],
-        observations: Float[Tensor, "policies batch features"],
-        tasks: Int[Tensor, "policies batch"],
-        tape: Tape | None = None,
-    ) -> Float[Tensor, "policies batch outputs"]:
+        self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
+    ) -> Outputs:
         named, hidden = self.split(parameters), observations
         composition = embed("composition", named, tasks, tape)
 

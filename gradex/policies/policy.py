@@ -5,38 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-import gymnasium
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian
+from gradex.policies.distributions import ActionDistribution
 from gradex.policies.stack import Network, Tape
 from gradex.seeds import Streams
-
-
-def action_distribution(space: gymnasium.Space) -> ActionDistribution:
-    """Choose the distribution that fits an action space, and its scale.
-
-    Raises
-    ------
-    ValueError
-        If the space is neither Discrete nor a one-dimensional Box.
-
-    Examples
-    --------
-    >>> from gymnasium.spaces import Box, Discrete
-    >>> from gradex.policies import action_distribution
-    >>> action_distribution(Discrete(3))
-    Categorical(actions=3)
-    >>> action_distribution(Box(-1.0, 1.0, (2,)))
-    Gaussian(dimensions=2)
-    """
-    if isinstance(space, gymnasium.spaces.Discrete):
-        return Categorical(int(space.n))
-    if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1:
-        return Gaussian.of(space)
-    raise ValueError(f"action space {space} is not supported: use Discrete or a one-dimensional Box")
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 from torch.nn.functional import relu
 
-from gradex.policies.layers import Layer, LayeredNetwork, chain, embed, embedding, mix
-from gradex.policies.stack import Tape, affine
+from gradex.policies.layers import Layer, TaskNetwork, affine, chain, embed, embedding, mix
+from gradex.policies.stack import Observations, Outputs, Rows, Tape, Tasks
 
 
 @dataclass(frozen=True)
-class SoftModularization(LayeredNetwork):
+class SoftModularization(TaskNetwork):
     """Base network of modules, with a routing network (Yang, Xu, Wu and Wang 2020, NeurIPS, Sec. 4).
 
     The base network has L layers of n modules. From the embeddings f(s) of the state and h(z_τ) of the
@@ -49,39 +47,19 @@ class SoftModularization(LayeredNetwork):
 
     Attributes
     ----------
-    features, outputs : int
-        Size of an observation and of the result.
-    tasks : int
-        Number of embeddings h(z_τ); `forward` takes indices below it.
-    layers : int
-        Number of affine layers from an observation to the result: those of f, then L of modules.
-    width : int
-        Size of every hidden layer; D, and the size of a module.
-    gain : float
-        Scale of the last modules at the start.
+    features, outputs, tasks, layers, width, gain
+        As for every `TaskNetwork`; layers are those of f, then L of modules, and the width is also D.
     module_layers, modules : int
         L and n.
 
     Examples
     --------
-    >>> import torch
     >>> from gradex.policies import SoftModularization
-    >>> from gradex.seeds import Streams
     >>> net = SoftModularization(features=4, outputs=2, tasks=10, width=8)
-    >>> parameters = net.initial(Streams(seeds=[0, 1, 2]))  # three policies in one stack
-    >>> tuple(parameters.shape)
-    (3, 406)
-    >>> observations, tasks = torch.zeros(3, 5, 4), torch.zeros(3, 5, dtype=torch.int64)
-    >>> tuple(net.forward(parameters, observations, tasks).shape)
-    (3, 5, 2)
+    >>> net.shapes["task.weight"], net.shapes["output.weight"]
+    ((10, 8), (16, 2))
     """
 
-    features: int
-    outputs: int
-    tasks: int
-    layers: int = 4
-    width: int = 64
-    gain: float = 0.01
     module_layers: int = 2
     modules: int = 2
 
@@ -104,12 +82,8 @@ class SoftModularization(LayeredNetwork):
         return table | {"output": Layer(self.modules * width, self.outputs, self.gain)}
 
     def forward(
-        self,
-        parameters: Float[Tensor, "policies parameters"],
-        observations: Float[Tensor, "policies batch features"],
-        tasks: Int[Tensor, "policies batch"],
-        tape: Tape | None = None,
-    ) -> Float[Tensor, "policies batch outputs"]:
+        self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
+    ) -> Outputs:
         named, state = self.split(parameters), observations
         for layer in range(self.layers - self.module_layers):
             state = affine(f"state.{layer}", named, state if layer == 0 else relu(state), tape)

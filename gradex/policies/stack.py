@@ -8,6 +8,7 @@ space) is then plain arithmetic on rows.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import torch
@@ -15,6 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.seeds import Streams
+
+Rows = Float[Tensor, "policies parameters"]
+Observations = Float[Tensor, "policies batch features"]
+Tasks = Int[Tensor, "policies batch"]
+Outputs = Float[Tensor, "policies batch outputs"]
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,13 @@ class Network(ABC):
         """
 
     @abstractmethod
-    def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
+    def initial(self, streams: Streams) -> Rows:
         """Draw one row of parameters per stream."""
 
     @abstractmethod
     def forward(
-        self,
-        parameters: Float[Tensor, "policies parameters"],
-        observations: Float[Tensor, "policies batch features"],
-        tasks: Int[Tensor, "policies batch"],
-        tape: Tape | None = None,
-    ) -> Float[Tensor, "policies batch outputs"]:
+        self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
+    ) -> Outputs:
         """Evaluate row p of the parameters on batch p of the observations."""
 
     @property
@@ -91,7 +93,7 @@ class Network(ABC):
         """Number of parameters of one network."""
         return sum(prod(shape) for shape in self.shapes.values())
 
-    def split(self, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:
+    def split(self, parameters: Rows) -> dict[str, Tensor]:
         """View rows of parameters as named arrays [policies, *shape]."""
         pieces = parameters.split([prod(shape) for shape in self.shapes.values()], dim=1)
         return {
@@ -100,25 +102,88 @@ class Network(ABC):
         }
 
 
-def affine(
-    layer: str, named: Mapping[str, Tensor], inputs: Float[Tensor, "policies batch i"], tape: Tape | None
-) -> Float[Tensor, "policies batch o"]:
-    """Apply the layer of every network of a stack at once, and note it on the tape; a bias is optional."""
-    weight, bias = named[f"{layer}.weight"], named.get(f"{layer}.bias")
-    if bias is None:
-        outputs = torch.bmm(inputs, weight)
-    else:
-        outputs = torch.baddbmm(bias.unsqueeze(1), inputs, weight)
-    if tape is not None:
-        tape.inputs[layer], tape.outputs[layer] = inputs, outputs
-    return outputs
+@dataclass(frozen=True)
+class Standardised(Network):
+    """A network that sees (s - centre) / spread in place of an observation s.
+
+    Both are constants of the suite, known or measured before training: nothing of them changes while a policy
+    learns, so that it stays a function of its parameters alone.
+
+    Attributes
+    ----------
+    network : Network
+    centre, spread : tuples of float [features]
+
+    Examples
+    --------
+    >>> from gradex.policies import MLP, Standardised
+    >>> net = Standardised(MLP(features=2, outputs=1), centre=(0.0, 50.0), spread=(1.0, 10.0))
+    >>> net.size == net.network.size
+    True
+    """
+
+    network: Network
+    centre: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not all(number > 0 for number in self.spread):
+            raise ValueError(f"a spread of {min(self.spread)} scales nothing: give positive numbers")
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self.network.shapes
+
+    def initial(self, streams: Streams) -> Rows:
+        return self.network.initial(streams)
+
+    def forward(
+        self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
+    ) -> Outputs:
+        centre = observations.new_tensor(self.centre)
+        factor = observations.new_tensor([1 / number for number in self.spread])
+        return self.network.forward(parameters, (observations - centre) * factor, tasks, tape)
 
 
-def orthogonal(streams: Streams, inputs: int, outputs: int, gain: float) -> Float[Tensor, "policies i o"]:
-    """Draw orthogonal weights, the usual start for policy gradients (Saxe et al. 2014, ICLR)."""
-    tall = torch.from_numpy(streams.normals(max(inputs, outputs), min(inputs, outputs)))
-    q, r = torch.linalg.qr(tall)
-    # Without the signs of the diagonal, Q would not be uniform over the orthogonal matrices.
-    q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)
-    weight = q if inputs >= outputs else q.transpose(1, 2)
-    return gain * weight
+@dataclass(frozen=True)
+class Twin(Network):
+    """A row of parameters holds those of one network, then those of the other: [q1 | q2].
+
+    A stack of P twins is evaluated as a stack of 2 P networks, in one batched product per layer. The outputs
+    of the two stand side by side.
+
+    Attributes
+    ----------
+    network : Network
+
+    Examples
+    --------
+    >>> from gradex.policies import MLP, Twin
+    >>> critics = Twin(MLP(features=4, outputs=1))
+    >>> critics.size == 2 * critics.network.size
+    True
+    """
+
+    network: Network
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {
+            f"{which}.{name}": shape
+            for which in ("first", "second")
+            for name, shape in self.network.shapes.items()
+        }
+
+    def initial(self, streams: Streams) -> Rows:
+        return torch.cat([self.network.initial(streams), self.network.initial(streams)], dim=1)
+
+    def forward(
+        self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
+    ) -> Outputs:
+        if tape is not None:
+            raise ValueError("twins share one evaluation: put each network on a tape of its own")
+        rows = parameters.unflatten(1, (2, -1)).flatten(0, 1)
+        # Two networks of each policy see the same.
+        twice = (each.unsqueeze(1).expand(-1, 2, *each.shape[1:]) for each in (observations, tasks))
+        outputs = self.network.forward(rows, *(each.flatten(0, 1) for each in twice))
+        return outputs.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)

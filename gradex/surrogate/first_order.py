@@ -31,21 +31,10 @@ def first_order_error(
     samples: Any,
     rows: Int[np.ndarray, " k"],
 ) -> dict[str, Float[Tensor, "directions distances"]]:
-    """Compare log π with its first-order expansion along some directions, in float64.
+    """Compare log π of some samples with its first-order expansion along directions, in float64.
 
-    The linear term is that of the true gradients, not of the projected ones.
-
-    Parameters
-    ----------
-    model : Model
-    directions : float64 Tensor [directions, p]
-        Only where they point counts.
-    distances : float64 Tensor [distances]
-        ‖θ - θ*‖ / ‖θ*‖.
-    samples : Samples
-        Of the kind that the model knows.
-    rows : int array [k]
-        Those on which to compare.
+    The linear term is that of the true gradients, not of the projected ones. Distances are ‖θ - θ*‖ / ‖θ*‖;
+    of a direction it only counts where it points.
 
     Returns
     -------

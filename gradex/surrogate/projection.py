@@ -110,7 +110,7 @@ class GaussianProjection(Projection):
 
     def __init__(self, parameters: int, dimension: int, seed: int, memory: int = 256 * 2**20) -> None:
         super().__init__(parameters, dimension, seed)
-        self._kept = 4 * parameters * dimension <= memory
+        self._keeps = 4 * parameters * dimension <= memory
 
     # A layer's features Σ aᵢ δₒ Pᵢₒₖ need 2 p d operations a sample in either order. Building slices of a δᵀ
     # first leaves them all to one matrix product, and the slices fit into the cache.
@@ -122,23 +122,21 @@ class GaussianProjection(Projection):
         return torch.cat([theta @ rows.to(theta).T for _, _, rows in self._blocks()], dim=1)
 
     def _blocks(self) -> Iterator[tuple[int, int, Tensor]]:
-        for start in range(0, self.parameters, _ROWS):
-            stop = min(start + _ROWS, self.parameters)
-            yield start, stop, self._matrix[start:stop] if self._kept else self._draw(start, stop)
+        blocks = self._matrix if self._keeps else self._drawn()
+        for start, rows in zip(range(0, self.parameters, _ROWS), blocks, strict=True):
+            yield start, start + len(rows), rows
 
     @cached_property
-    def _matrix(self) -> Float[Tensor, "p d"]:
-        matrix = torch.empty(self.parameters, self.dimension)
-        for start in range(0, self.parameters, _ROWS):
-            stop = min(start + _ROWS, self.parameters)
-            matrix[start:stop] = self._draw(start, stop)
-        return matrix
+    def _matrix(self) -> list[Float[Tensor, "rows d"]]:
+        return list(self._drawn())
 
-    def _draw(self, start: int, stop: int) -> Float[Tensor, "rows d"]:
-        rng = generator_for(self.seed, "projection", start // _ROWS)
-        entries = rng.standard_normal((stop - start, self.dimension), dtype=np.float32)
-        entries *= np.float32(self.dimension**-0.5)
-        return torch.from_numpy(entries)
+    def _drawn(self) -> Iterator[Float[Tensor, "rows d"]]:
+        for block, start in enumerate(range(0, self.parameters, _ROWS)):
+            rng = generator_for(self.seed, "projection", block)
+            shape = (min(_ROWS, self.parameters - start), self.dimension)
+            entries = rng.standard_normal(shape, dtype=np.float32)
+            entries *= np.float32(self.dimension**-0.5)
+            yield torch.from_numpy(entries)
 
 
 @final
@@ -246,10 +244,8 @@ def gradient_features(
 
     Parameters
     ----------
-    model : Model
-    samples : Samples
-        Of the kind that the model knows.
-    projection : Projection
+    model, samples, projection
+        The samples are of the kind that the model knows.
     dtype : torch.dtype
         Precision of gradients and features.
 

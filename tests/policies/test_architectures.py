@@ -43,30 +43,30 @@ def test_unknown_names_are_answered_with_the_known() -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_network_for_no_task_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="a network for 0 tasks cannot be: choose 1 or more"):
+    with pytest.raises(ValueError, match="tasks=0 is too few for a network: give at least 1"):
         network(name, 4, 2, 0)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MultiHead(4, 2, 0), "MultiHead with tasks=0 cannot be: choose 1 or more"),
-        (lambda: MultiHead(4, 2, 3, layers=0), "MultiHead with layers=0 cannot be: choose 1 or more"),
-        (lambda: PaCo(4, 2, 3, width=0), "PaCo with width=0 cannot be: choose 1 or more"),
-        (lambda: PaCo(4, 2, 3, sets=0), "PaCo with sets=0 cannot be: choose 1 or more"),
-        (lambda: CARE(4, 2, 3, encoders=1), "CARE with encoders=1 cannot be: choose 2 or more"),
-        (lambda: CARE(4, 2, 3, layers=2), "CARE with layers=2 cannot be: choose 3 or more"),
+        (lambda: MultiHead(4, 2, 0), "tasks=0 is too small for MultiHead: give at least 1"),
+        (lambda: MultiHead(4, 2, 3, layers=0), "layers=0 is too small for MultiHead: give at least 1"),
+        (lambda: PaCo(4, 2, 3, width=0), "width=0 is too small for PaCo: give at least 1"),
+        (lambda: PaCo(4, 2, 3, sets=0), "sets=0 is too small for PaCo: give at least 1"),
+        (lambda: CARE(4, 2, 3, encoders=1), "encoders=1 is too small for CARE: give at least 2"),
+        (lambda: CARE(4, 2, 3, layers=2), "layers=2 is too small for CARE: give at least 3"),
         (
             lambda: SoftModularization(4, 2, 3, layers=2),
-            "SoftModularization with layers=2 cannot be: choose 3 or more",
+            "layers=2 is too small for SoftModularization: give at least 3",
         ),
         (
             lambda: SoftModularization(4, 2, 3, modules=1),
-            "SoftModularization with modules=1 cannot be: choose 2 or more",
+            "modules=1 is too small for SoftModularization: give at least 2",
         ),
         (
             lambda: SoftModularization(4, 2, 3, module_layers=1),
-            "SoftModularization with module_layers=1 cannot be: choose 2 or more",
+            "module_layers=1 is too small for SoftModularization: give at least 2",
         ),
     ],
 )
@@ -93,9 +93,11 @@ def test_a_size_that_exists_is_found(name: str) -> None:
 
 
 def test_what_cannot_be_matched_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot match 0 parameters: choose 1 or more"):
+    with pytest.raises(ValueError, match="parameters=0 is too few to match: give at least 1"):
         matched_width("paco", 4, 2, 3, 4, 0)
-    with pytest.raises(ValueError, match="'multi_head' with layers=1 has no hidden layer to match: choose 2"):
+    with pytest.raises(
+        ValueError, match="'multi_head' with layers=1 has no hidden layer to match: give at least 2"
+    ):
         matched_width("multi_head", 4, 2, 3, 1, 100)
 
 

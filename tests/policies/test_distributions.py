@@ -112,5 +112,5 @@ def test_a_range_of_actions_changes_no_gradient() -> None:
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
     assert repr(usual) == "Gaussian(dimensions=2)"
     assert usual == Gaussian(2, (0.0, 0.0), (1.0, 1.0)) != SCALED
-    with pytest.raises(ValueError, match=r"a half-width of 0.0 leaves no choice: choose positive numbers"):
+    with pytest.raises(ValueError, match=r"a half-width of 0.0 leaves no choice: give positive numbers"):
         Gaussian(1, (0.0,), (0.0,))

@@ -1,4 +1,4 @@
-"""Observations on a common scale."""
+"""Networks made of networks: observations on a common scale, and two in one evaluation."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,11 @@ import torch
 
 from gradex import TaskSuite
 from gradex.learners import ActorCritic
-from gradex.policies import MLP, Standardised, Tape
+from gradex.policies import MLP, Standardised, Tape, Twin
 from gradex.seeds import Streams
 
 INNER = MLP(features=3, outputs=2, layers=3, width=5, tasks=2, gain=1.0)
+NETWORK = MLP(features=4, outputs=2, layers=3, width=5, tasks=3, gain=1.0)
 OUTER = Standardised(INNER, centre=(1.0, -2.0, 0.5), spread=(0.1, 3.0, 1.0))
 
 
@@ -32,7 +33,7 @@ def test_the_network_sees_the_distance_from_the_centre_in_units_of_the_spread() 
 
 
 def test_a_spread_must_be_positive() -> None:
-    with pytest.raises(ValueError, match=r"a spread of 0.0 scales nothing: choose positive numbers"):
+    with pytest.raises(ValueError, match=r"a spread of 0.0 scales nothing: give positive numbers"):
         Standardised(INNER, centre=(0.0, 0.0, 0.0), spread=(1.0, 0.0, 1.0))
 
 
@@ -60,3 +61,27 @@ def test_what_meta_world_shows_is_of_order_one_on_this_scale() -> None:
     assert np.abs(scaled).max() < 4
     raw, ours = observations.std(axis=0), scaled.std(axis=0)
     assert np.median(ours[raw > 0]) > 2 * np.median(raw[raw > 0])
+
+
+# ---------------------------------------------------------------------- twins
+def test_both_halves_of_a_row_are_networks_of_their_own() -> None:
+    twin = Twin(NETWORK)
+    rows = twin.initial(Streams([0, 1]))
+    assert rows.shape == (2, twin.size) and twin.size == 2 * NETWORK.size
+    generator = torch.Generator().manual_seed(0)
+    observations = torch.randn(2, 6, 4, generator=generator)
+    tasks = torch.tensor([[0, 1, 2, 0, 1, 2], [2, 2, 2, 0, 0, 0]])
+    both = twin.forward(rows, observations, tasks)
+    halves = [NETWORK.forward(half, observations, tasks) for half in rows.split(NETWORK.size, dim=1)]
+    torch.testing.assert_close(both, torch.cat(halves, dim=-1))
+    assert not torch.equal(halves[0], halves[1])
+    named = twin.split(rows)
+    assert torch.equal(named["second.1.weight"], NETWORK.split(rows[:, NETWORK.size :])["1.weight"])
+
+
+def test_a_tape_is_refused() -> None:
+    twin = Twin(NETWORK)
+    with pytest.raises(ValueError, match="put each network on a tape of its own"):
+        twin.forward(
+            twin.initial(Streams([0])), torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.int64), Tape()
+        )
