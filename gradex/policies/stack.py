@@ -183,7 +183,9 @@ class Twin(Network):
         if tape is not None:
             raise ValueError("twins share one evaluation: put each network on a tape of its own")
         rows = parameters.unflatten(1, (2, -1)).flatten(0, 1)
-        # Two networks of each policy see the same.
-        twice = (each.unsqueeze(1).expand(-1, 2, *each.shape[1:]) for each in (observations, tasks))
-        outputs = self.network.forward(rows, *(each.flatten(0, 1) for each in twice))
+        # Both networks of a policy see the same.
+        seen, owners = (
+            each.unsqueeze(1).expand(-1, 2, *each.shape[1:]).flatten(0, 1) for each in (observations, tasks)
+        )
+        outputs = self.network.forward(rows, seen, owners)
         return outputs.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)

@@ -145,11 +145,6 @@ class SurrogateEstimator(SubsetFits, Estimator):
         there is no unique minimum where features are dependent, and none at all where the samples of a subset
         can be told apart without loss; so there is one of `LEAST_REGULARIZATION`. And the paper does not say
         how it estimates advantages: they are those of the transitions, taken as they come.
-
-        Parameters
-        ----------
-        projection_dim, seed, dtype
-            As ever.
         """
         return cls(projection_dim, "gaussian", "least", folds=1, score=NegativeLoss(), seed=seed, dtype=dtype)
 

@@ -53,13 +53,7 @@ class Part(ABC):
 @final
 @dataclass(frozen=True)
 class Dense(Part):
-    """Entries that are stored as they are.
-
-    Attributes
-    ----------
-    values : Tensor [N, width] or [N, rows, columns]
-        Without rows there is one.
-    """
+    """Entries that are stored as they are; [N, width] is a matrix of one row."""
 
     values: Float[Tensor, "N width"] | Float[Tensor, "N rows columns"]
 
