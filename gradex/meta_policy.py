@@ -24,7 +24,7 @@ from gradex.learners import (
 from gradex.learners.named import learner_from, learner_named
 from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
-from gradex.policies.gradients import PolicyGradients
+from gradex.policies.policy import PolicyGradients
 from gradex.seeds import child
 from gradex.settings import check_subset, plain, shown, whole
 from gradex.settings import seeds as plain_seeds

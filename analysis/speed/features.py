@@ -16,7 +16,7 @@ from analysis.speed.peers import installed
 from analysis.speed.timing import fastest
 from gradex.learners import Transitions
 from gradex.policies import MLP, Categorical, Policy
-from gradex.policies.gradients import PolicyGradients, gradient_layout
+from gradex.policies.policy import PolicyGradients, gradient_layout
 from gradex.seeds import Streams
 from gradex.surrogate import GaussianProjection, KhatriRaoProjection, Projection
 from gradex.surrogate.projection import gradient_features

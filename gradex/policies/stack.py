@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradex.seeds import Streams
 
+#: What every network of a stack takes, and gives.
 Rows = Float[Tensor, "policies parameters"]
 Observations = Float[Tensor, "policies batch features"]
 Tasks = Int[Tensor, "policies batch"]

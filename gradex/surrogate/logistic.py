@@ -8,7 +8,7 @@ with z = z₀ + g̃·θ and Â = Â⁺ - Â⁻: the loss w log(1 + exp(-y z)) of
 Where samples serve several tasks, those of S enter by the sums over them of Â⁺ and Â⁻, two weights a sample:
 neither the size of S nor the number of tasks costs anything. Subsets share their samples. They are minimised
 by nonlinear conjugate gradients (Polak and Ribière 1969), preconditioned by what the tasks share, see
-`preconditioner`, with steps that need no line search. All subsets move together, so that the work is one
+`objective`, with steps that need no line search. All subsets move together, so that the work is one
 matrix product per block of samples: with the directions of all subsets that it serves.
 """
 
@@ -23,8 +23,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from gradex.surrogate.objective import BlockSamples, SubsetObjective
-from gradex.surrogate.preconditioner import Preconditioner, SharedCurvature
+from gradex.surrogate.objective import BlockSamples, Preconditioner, SharedCurvature, SubsetObjective
 from gradex.surrogate.samples import Block
 from gradex.threads import one_thread
 

@@ -72,7 +72,7 @@ class Projection(ABC):
                 f"cannot project {parameters} parameters to {dimension} dimensions: choose 1 to {parameters}"
             )
         if seed < 0:
-            raise ValueError(f"the seed of the projection is {seed}: choose 0 or more")
+            raise ValueError(f"seed={seed} is negative: give at least 0")
         self.parameters = parameters
         self.dimension = dimension
         self.seed = seed

@@ -121,7 +121,7 @@ class Samples:
         if self.tasks is None:
             return
         if self.tasks.min() < 0:
-            raise ValueError(f"a task has the number {self.tasks.min()}: number tasks from 0 on")
+            raise ValueError(f"task {self.tasks.min()} is negative: number tasks from 0")
         missing = np.flatnonzero(np.bincount(self.tasks, minlength=self.n) == 0)
         if len(missing):
             raise ValueError(f"task {missing[0]} has no samples: collect some in every task of the suite")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gradex.policies import MLP, Categorical, Gaussian, MultiHead, Network, Policy, SoftModularization, Tape
-from gradex.policies.gradients import gradient_layout, log_prob_gradients
+from gradex.policies.policy import gradient_layout, log_prob_gradients
 from gradex.seeds import Streams
 from gradex.surrogate import KhatriRaoProjection
 from tests.oracles import networks as oracle

@@ -92,7 +92,7 @@ def test_many_tasks_cost_no_copies() -> None:
         (lambda: Samples(np.zeros((2, 3)), tasks=np.zeros(3, int)), "serve all tasks: give no tasks"),
         (lambda: Samples(np.zeros(3), tasks=np.zeros(2, int)), "3 samples have 2 tasks: give one entry per"),
         (lambda: Samples(np.zeros(3), tasks=np.array([0, 2, 2])), "task 1 has no samples: collect some"),
-        (lambda: Samples(np.zeros(3), tasks=np.array([0, -1, 1])), "a task has the number -1: number tasks"),
+        (lambda: Samples(np.zeros(3), tasks=np.array([0, -1, 1])), "task -1 is negative: number tasks"),
         (lambda: Samples(np.ones(3), offsets=np.array([0, np.nan, 0])), "1 offsets are not finite"),
         (lambda: Samples(np.array([1.0, np.inf])), "1 advantages are not finite"),
     ],

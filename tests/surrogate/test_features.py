@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradex.policies import gradients as policy_gradients
-from gradex.policies.gradients import PolicyGradients, gradient_layout
+from gradex.policies import policy as policy_module
+from gradex.policies.policy import PolicyGradients, gradient_layout
 from gradex.surrogate import GaussianProjection, KhatriRaoProjection
 from gradex.surrogate.gradients import FactoredGradients
 from gradex.surrogate.projection import Projection, gradient_features
@@ -59,7 +59,7 @@ def test_batches_are_no_larger_than_stated_and_leave_no_trace(
         sizes.append(len(gradients.columns(0, 1)))
         return project(gradients)
 
-    monkeypatch.setattr(policy_gradients, "_BATCH", 70)
+    monkeypatch.setattr(policy_module, "_BATCH", 70)
     monkeypatch.setattr(projection, "project", spy)
     found = computed(meta, theta, transitions, projection)
     assert sizes == [70, 70, 70, 70, 20]
@@ -69,7 +69,7 @@ def test_batches_are_no_larger_than_stated_and_leave_no_trace(
 def test_counts_gradients_that_are_not_finite(
     meta, transitions, theta, projection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy_gradients, "_BATCH", 70)
+    monkeypatch.setattr(policy_module, "_BATCH", 70)
     observations = transitions.observations.copy()
     observations[[3, 5, 200]] = np.nan
     with pytest.raises(ValueError, match="3 gradients are not finite: check the observations"):

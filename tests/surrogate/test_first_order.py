@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from gradex.policies import MLP, Categorical, Gaussian, Policy
-from gradex.policies.gradients import PolicyGradients
+from gradex.policies.policy import PolicyGradients
 from gradex.seeds import Streams
 from gradex.surrogate.first_order import first_order_error
 from tests.oracles import surrogate as oracle

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gradex.policies import MLP, Categorical, Gaussian, Network, Policy
-from gradex.policies.gradients import gradient_layout, log_prob_gradients
+from gradex.policies.policy import gradient_layout, log_prob_gradients
 from gradex.seeds import Streams
 from gradex.surrogate.gradients import Affine, Dense, FactoredGradients
 from tests.oracles import surrogate as oracle

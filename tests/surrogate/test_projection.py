@@ -179,7 +179,7 @@ def test_refuses_a_dimension_that_cannot_be(dimension: int) -> None:
 
 
 def test_refuses_a_negative_seed() -> None:
-    with pytest.raises(ValueError, match="seed of the projection is -1: choose 0 or more"):
+    with pytest.raises(ValueError, match="seed=-1 is negative: give at least 0"):
         GaussianProjection(P, D, seed=-1)
 
 

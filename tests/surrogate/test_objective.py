@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradex.surrogate import preconditioner
-from gradex.surrogate.preconditioner import SharedCurvature
+from gradex.surrogate import objective
+from gradex.surrogate.objective import SharedCurvature
 
 N_TASKS, LONGEST, D, LAMBDA = 4, 30, 12, 0.01
 SHARES = torch.tensor([[1, 0, 2, 0], [1, 3, 1, 1], [0, 0, 0, 1]])
@@ -43,7 +43,7 @@ def test_inverts_the_hessian_of_each_subset_where_all_directions_are_its_own(sam
 
 
 def test_shares_what_is_not_a_leading_direction(samples, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preconditioner, "_OWN", 5)
+    monkeypatch.setattr(objective, "_OWN", 5)
     precondition = SharedCurvature(*samples).preconditioner(SHARES, LAMBDA)
     everything = hessian(*samples, samples[2])
     vectors = torch.linalg.eigh(everything).eigenvectors.flip(1)
