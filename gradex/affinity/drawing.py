@@ -27,22 +27,6 @@ def draw_heatmap(
 
     With a co-assignment the affinities keep the lower triangle and leave it the upper one, each with its
     colours beside it.
-
-    Parameters
-    ----------
-    affinities
-        Symmetric table [n, n] with task names on both sides.
-    labels : array [n] of int
-        Group of each task; groups are drawn together, with lines between them.
-    ax
-        Axes to draw on; new ones by default.
-    co_assignment : array [n, n]
-        How often two tasks were put together when their affinities were drawn again.
-
-    Returns
-    -------
-    Axes
-        The axes.
     """
     n = len(affinities)
     if ax is None:
@@ -98,22 +82,7 @@ def _bar_beside(ax: Axes, bottom: float, label: str) -> dict[str, Any]:
 def draw_network(
     affinities: pd.DataFrame, labels: Int[np.ndarray, " n"] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw the strongest affinities above their centre as a network, wider and darker where stronger.
-
-    Parameters
-    ----------
-    affinities
-        Symmetric table [n, n] with task names on both sides.
-    labels : array [n] of int
-        Group of each task; groups are placed and coloured together.
-    ax
-        Axes to draw on; new ones by default.
-
-    Returns
-    -------
-    Axes
-        The axes.
-    """
+    """Draw the strongest affinities above their centre as a network, wider and darker where stronger."""
     n = len(affinities)
     if ax is None:
         _, ax = plt.subplots(figsize=(6.0, 5.5), layout="constrained")
@@ -163,20 +132,7 @@ def draw_network(
 
 
 def draw_path(path: GroupCountPath, ax: Axes | None = None) -> Axes:
-    """Draw the criterion for each number of groups with its standard error, and the number chosen.
-
-    Parameters
-    ----------
-    path
-        Numbers of groups and their criterion.
-    ax
-        Axes to draw on; new ones by default.
-
-    Returns
-    -------
-    Axes
-        The axes.
-    """
+    """Draw the criterion for each number of groups with its standard error, and the number chosen."""
     if ax is None:
         _, ax = plt.subplots(figsize=(4.5, 3.2), layout="constrained")
     blue, red = sns.color_palette("deep")[0], sns.color_palette("deep")[3]

@@ -152,25 +152,7 @@ def pair_coverage(subsets: Subsets, n: int) -> Int[np.ndarray, "{n} {n}"]:
 
 
 def membership(subsets: Subsets, n: int) -> csr_array:
-    """Return the indicator matrix of the subsets: entry (S, i) is 1 where task i belongs to subset S.
-
-    Parameters
-    ----------
-    subsets
-        Subsets of task indices, m of them, not necessarily of one size.
-    n
-        Number of tasks.
-
-    Returns
-    -------
-    csr_array [m, n]
-        The indicators, as float64.
-
-    Raises
-    ------
-    ValueError
-        If there is no subset, or a subset is empty, names a task twice or names a task outside 0..n-1.
-    """
+    """Return the indicators [m, n] of the subsets: 1 where a task belongs to one; raise for what is none."""
     sizes = np.array([len(subset) for subset in subsets], dtype=np.int64)
     if sizes.size == 0 or sizes.min() == 0:
         raise ValueError("a list of subsets needs at least one subset, and every subset at least one task")
@@ -184,6 +166,11 @@ def membership(subsets: Subsets, n: int) -> csr_array:
         subset = int(np.flatnonzero(np.diff(members.indptr) < sizes)[0])
         raise ValueError(f"subset {subset} names a task twice; list each of its tasks once")
     return members
+
+
+def entries(members: csr_array) -> tuple[Int[np.ndarray, " scores"], Int[np.ndarray, " scores"]]:
+    """Return subset and task of every membership, in the order in which they are stored."""
+    return np.repeat(np.arange(members.shape[0]), np.diff(members.indptr)), members.indices
 
 
 def _balanced_subsets(n: int, size: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
