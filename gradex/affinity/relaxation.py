@@ -23,6 +23,7 @@ from gradex.affinity.certificate import (
 from gradex.affinity.partition import group_objective, partition_matrix
 from gradex.affinity.rounding import propose_groups
 from gradex.affinity.splitting import solve_by_splitting
+from gradex.threads import blas_threads_for
 
 _BACKENDS = ("auto", "splitting", "cvxpy")
 # Clarabel's interior point is exact to 1e-8. Up to 20 tasks it takes milliseconds; as it stores
@@ -155,9 +156,10 @@ def solve_relaxation(
         X, Z, status = _solve_by_cvxpy(shape / scale, k, price)
     else:
         least_gain = 0.0 if price is None else norm / scale
-        X, Z, status, labels = _propose_and_prove(
-            shape / scale, k, price, least_gain, tolerance, max_iterations
-        )
+        with blas_threads_for(n):
+            X, Z, status, labels = _propose_and_prove(
+                shape / scale, k, price, least_gain, tolerance, max_iterations
+            )
     return Relaxation(
         X=X,
         objective=_value(matrix, X, trace_penalty),
