@@ -19,7 +19,7 @@ from gradex.affinity.affinity import (
     without_additive_part,
     without_rounding,
 )
-from gradex.affinity.ridge import DenseRidge, IterativeRidge, Ridge
+from gradex.affinity.ridge import DenseRidge, IterativeRidge, Ridge, best_strength
 from gradex.affinity.subsets import Subsets
 
 # The ridge is solved densely up to this many entries of the pair design (160 MB) and this rank (seconds).
@@ -133,7 +133,7 @@ class PairwiseAffinity(Affinity):
 
     def _strength(self, problem: Ridge, unit: float) -> float:
         if isinstance(self.ridge, str):
-            return problem.best_strength(unit * self.strengths)
+            return best_strength(problem, unit * self.strengths)
         return unit * self.ridge
 
     def _regression(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import final
 
 import networkx as nx
@@ -28,16 +29,9 @@ class AffinityGraph:
     Parameters
     ----------
     matrix : array-like [n, n]
-        Symmetric affinities U, n >= 2; higher says that two tasks do better together.
+        Symmetric affinities U, n >= 2; higher says that two tasks do better together. Kept read-only.
     names
         Name of each task; ``task 0``, ``task 1``, ... by default.
-
-    Attributes
-    ----------
-    matrix : array [n, n]
-        The affinities, read-only.
-    names : tuple of str
-        The names.
 
     Raises
     ------
@@ -63,21 +57,17 @@ class AffinityGraph:
             array = np.array(matrix, dtype=np.float64)
         except (TypeError, ValueError):
             kind = type(matrix).__name__
-            raise TypeError(
-                f"a {kind} is no affinity matrix; give numbers, one row and column per task"
-            ) from None
+            raise TypeError(f"a {kind} is no affinity matrix; give numbers, [n, n]") from None
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ValueError(
-                f"an affinity matrix of shape {array.shape} is not square; give one row and column per task"
+                f"a matrix of shape {array.shape} is not square; give one row and column per task"
             )
         n = len(array)
         if n < 2:
             raise ValueError(f"{n} task cannot be grouped; give the affinities of at least 2")
         if not np.isfinite(array).all():
             i, j = np.argwhere(~np.isfinite(array))[0]
-            raise ValueError(
-                f"affinity [{i}, {j}] is {array[i, j]}; every pair of tasks needs a finite number"
-            )
+            raise ValueError(f"affinity [{i}, {j}] is {array[i, j]}; every pair needs a finite number")
         skew = np.abs(array - array.T)
         if skew.max() > 1e-8 * np.abs(array).max():
             i, j = np.unravel_index(np.argmax(skew), skew.shape)
@@ -167,8 +157,7 @@ class AffinityGraph:
     def interaction(self) -> "AffinityGraph":
         """Take out what single tasks explain: b_i + b_j by least squares, and the diagonal.
 
-        Affinities of different origin can then be compared. Groups change only with the diagonal, as a e^T +
-        e a^T moves none.
+        Affinities of different origin can then be compared. Groups change only with the diagonal.
         """
         return AffinityGraph(without_additive_part(self.matrix), self.names)
 
@@ -291,53 +280,28 @@ class AffinityGraph:
         return self._evidence.bootstrap(draws, seed)
 
     def plot_path(self, ax: Axes | None = None, path: GroupCountPath | None = None) -> Axes:
-        """Draw the criterion for the number of groups, the number chosen marked.
-
-        Parameters
-        ----------
-        ax
-            Axes to draw on; new ones by default.
-        path
-            What to draw; by default what `path` gives.
-        """
+        """Draw the criterion for the number of groups, by default of `path`, with the number chosen."""
         return draw_path(self.path() if path is None else path, ax)
 
     def plot(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
         """Draw the affinities as a heatmap, by group where a partition is given.
 
         A partition with draws shows in the upper triangle how often two tasks were put together in them.
-
-        Parameters
-        ----------
-        ax
-            Axes to draw on; new ones by default.
-        partition
-            Groups that order the tasks, with lines between them.
         """
         if partition is None:
             return draw_heatmap(self.to_frame(), None, ax)
         return draw_heatmap(self.to_frame(), partition.labels, ax, partition.co_assignment)
 
     def plot_network(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
-        """Draw the tasks and the strongest affinities between them, nodes coloured by group.
-
-        Parameters
-        ----------
-        ax
-            Axes to draw on; new ones by default.
-        partition
-            Groups that colour and place the tasks.
-        """
+        """Draw the tasks and the strongest affinities between them, nodes placed and coloured by group."""
         return draw_network(self.to_frame(), None if partition is None else partition.labels, ax)
 
     def to_networkx(self) -> nx.Graph:
         """Return the complete graph on the names, with the affinities as edge attribute ``weight``."""
         graph = nx.Graph()
-        graph.add_nodes_from(self.names)
-        rows, columns = np.triu_indices(len(self), 1)
         graph.add_weighted_edges_from(
             (self.names[i], self.names[j], float(self.matrix[i, j]))
-            for i, j in zip(rows, columns, strict=True)
+            for i, j in combinations(range(len(self)), 2)
         )
         return graph
 

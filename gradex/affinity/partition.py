@@ -107,10 +107,8 @@ class Partition:
             Affinities.
         labels : array [n] of int
             Group of each task, numbered in any way.
-        upper_bound
-            Certified bound on the objective.
-        status
-            How the labelling was found.
+        upper_bound, status
+            Certified bound on the objective, and how the labelling was found.
         trace_penalty
             Penalty per group, where one chose the number of groups.
         """

@@ -22,7 +22,7 @@ from gradex.affinity.certificate import (
 )
 from gradex.affinity.partition import group_objective, partition_matrix
 from gradex.affinity.rounding import propose_groups
-from gradex.affinity.splitting import solve_by_splitting
+from gradex.affinity.splitting import relaxed_objective, solve_by_splitting
 from gradex.threads import blas_threads_for
 
 _BACKENDS = ("auto", "splitting", "cvxpy")
@@ -136,9 +136,8 @@ def solve_relaxation(
     if backend not in _BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown; choose one of {', '.join(_BACKENDS)}")
     if n == 1 or k in (1, n):
-        X = np.eye(n) if k == n else np.full((n, n), 1.0 / n)  # the only feasible matrix
-        value = _value(matrix, X, trace_penalty)
-        return Relaxation(X, value, value, "closed form")
+        # There is one feasible matrix.
+        return _closed_form(matrix, np.eye(n) if k == n else np.full((n, n), 1.0 / n), trace_penalty)
 
     # Only `centred(matrix)` matters: the rest of U adds a constant, and its mean eigenvalue is worth the same
     # per group.
@@ -146,9 +145,9 @@ def solve_relaxation(
     price = None if trace_penalty is None else trace_penalty - mean_eigenvalue(matrix)
     norm = float(np.linalg.norm(shape, 2))
     if norm == 0 and k is not None:
-        X = np.full((n, n), (1 - (k - 1) / (n - 1)) / n) + (k - 1) / (n - 1) * np.eye(n)  # all are as good
-        value = _value(matrix, X, None)
-        return Relaxation(X, value, value, "closed form")
+        # All are as good as the one in which all tasks are alike.
+        share = (k - 1) / (n - 1)
+        return _closed_form(matrix, np.full((n, n), (1 - share) / n) + share * np.eye(n), None)
     scale = max(norm, abs(price or 0.0)) or 1.0
     price = None if price is None else price / scale
     labels = None
@@ -162,11 +161,18 @@ def solve_relaxation(
             )
     return Relaxation(
         X=X,
-        objective=_value(matrix, X, trace_penalty),
+        objective=relaxed_objective(matrix, X, trace_penalty),
         upper_bound=certified_upper_bound(matrix, k, trace_penalty, multiplier=scale * Z),
         status=status,
         labels=labels,
     )
+
+
+def _closed_form(
+    matrix: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], trace_penalty: float | None
+) -> Relaxation:
+    value = relaxed_objective(matrix, X, trace_penalty)
+    return Relaxation(X, value, value, "closed form")
 
 
 def _propose_and_prove(
@@ -248,9 +254,3 @@ def _solve_by_cvxpy(
     raise RuntimeError(
         f"no solver solved the relaxation for {n} tasks (last status: {problem.status}); check the matrix"
     )
-
-
-def _value(
-    matrix: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], trace_penalty: float | None
-) -> float:
-    return float(np.vdot(matrix, X) - (trace_penalty or 0.0) * np.trace(X))

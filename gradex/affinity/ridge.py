@@ -5,34 +5,30 @@ for designs too large to decompose, the trace that it needs is estimated with on
 Hutchinson 1990).
 """
 
-from abc import ABC, abstractmethod
-from typing import final
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator, lsmr
 
 
-class Ridge(ABC):
-    """Minimise  |y - A x|^2 + strength |x|^2  for one A and y and many strengths."""
+class Ridge(Protocol):
+    """Minimises  |y - A x|^2 + strength |x|^2  for one A and y and many strengths."""
 
-    @abstractmethod
     def coefficients(self, strength: float) -> Float[np.ndarray, " unknowns"]:
         """Return the minimising x."""
 
-    @abstractmethod
     def misfit(self, strength: float) -> tuple[float, float]:
         """Return |y - A x|^2 and its degrees of freedom, the trace of I - A (A^T A + strength)^-1 A^T."""
 
-    @final
-    def best_strength(self, strengths: Float[np.ndarray, " candidates"]) -> float:
-        """Return the candidate of least generalised cross-validation error."""
-        misfit, freedom = np.array([self.misfit(float(strength)) for strength in strengths]).T
-        return float(strengths[np.argmin(misfit / freedom**2)])
+
+def best_strength(ridge: Ridge, strengths: Float[np.ndarray, " candidates"]) -> float:
+    """Return the candidate of least generalised cross-validation error."""
+    misfit, freedom = np.array([ridge.misfit(float(strength)) for strength in strengths]).T
+    return float(strengths[np.argmin(misfit / freedom**2)])
 
 
-@final
-class DenseRidge(Ridge):
+class DenseRidge:
     """Ridge through one eigendecomposition of the smaller of A A^T and A^T A.
 
     ``freedom`` is the dimension of the space that holds y and the columns of A; less than m when something
@@ -60,8 +56,7 @@ class DenseRidge(Ridge):
         return float(np.sum((missed * self._along) ** 2)) + self._beyond, float(missed.sum()) + self._free
 
 
-@final
-class IterativeRidge(Ridge):
+class IterativeRidge:
     """Ridge through LSMR (Fong and Saunders 2011), which needs only products with A and its transpose.
 
     The ``probe`` [m], random signs less what was projected out of A and y, estimates the trace.

@@ -79,9 +79,9 @@ def solve_by_splitting(
             if (candidate_bound := certified_upper_bound(shape, k, price, candidate)) < bound:
                 best_Z, bound = candidate, candidate_bound
             unit = tolerance * max(least_gain, bound - worthless)
-            if abs(bound - _value(shape, Y, price)) <= unit / 2 and iteration >= next_repair:
+            if abs(bound - relaxed_objective(shape, Y, price)) <= unit / 2 and iteration >= next_repair:
                 repaired = _repaired(Y, tolerance)
-                if (repaired_value := _value(shape, repaired, price)) > value:
+                if (repaired_value := relaxed_objective(shape, repaired, price)) > value:
                     best_X, value = repaired, repaired_value
                 next_repair = 1.25 * iteration
             if bound - value <= unit:
@@ -155,5 +155,8 @@ def _balanced(
     return float(np.clip(step * np.clip(ratio, 0.5, 2.0) ** 0.7, 1e-4, 1e4))
 
 
-def _value(shape: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], price: float | None) -> float:
-    return float(np.vdot(shape, X) - (price or 0.0) * np.trace(X))
+def relaxed_objective(
+    matrix: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], price: float | None
+) -> float:
+    """Return <U, X> less the price of its trace."""
+    return float(np.vdot(matrix, X) - (price or 0.0) * np.trace(X))

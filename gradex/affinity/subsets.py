@@ -80,7 +80,8 @@ def sample_subsets(
         return _until_met(n, size, max(size, _MEETINGS) if meetings is None else meetings, seed)
     if count >= total:
         return list(combinations(range(n), size))
-    if count < (needed := _schoenheim_bound(n, size)):
+    needed = -(-n * -(-(n - 1) // (size - 1)) // size)  # J. Schönheim, On coverings, 1964
+    if count < needed:
         raise ValueError(
             f"count={count} subsets of size {size} cannot cover all {comb(n, 2)} pairs of {n} tasks;"
             f" every design needs at least {needed} (Schönheim's bound)"
@@ -95,9 +96,13 @@ def sample_subsets(
         subsets = list(islice(draw, count))
     uncovered = {(int(i), int(j)) for i, j in np.argwhere(pair_coverage(subsets, n) == 0) if i < j}
     if uncovered:
+        left, enough = set(uncovered), count
+        while left:
+            left.difference_update(combinations(next(draw), 2))
+            enough += 1
         raise ValueError(
             f"count={count} subsets of size {size} left {len(uncovered)} of {comb(n, 2)} pairs uncovered;"
-            f" count={count + _until_covered(uncovered, draw)} covers all with seed={seed}"
+            f" count={enough} covers all with seed={seed}"
         )
     return subsets
 
@@ -212,18 +217,3 @@ def _most_urgent(
         gain += urgency[task]
         gain[task] = -np.inf
     return tuple(sorted(members))
-
-
-def _until_covered(uncovered: set[tuple[int, int]], draw: Iterator[tuple[int, ...]]) -> int:
-    """Count the further subsets of the draw that it takes to cover the pairs."""
-    left = set(uncovered)
-    further = 0
-    while left:
-        left.difference_update(combinations(next(draw), 2))
-        further += 1
-    return further
-
-
-def _schoenheim_bound(n: int, size: int) -> int:
-    """Lower bound on the subsets of one size that cover all pairs (J. Schönheim, On coverings, 1964)."""
-    return -(-n * -(-(n - 1) // (size - 1)) // size)
