@@ -5,13 +5,14 @@ for designs too large to decompose, the trace that it needs is estimated with on
 Hutchinson 1990).
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator, lsmr
 
 
+@runtime_checkable
 class Ridge(Protocol):
     """Minimises  |y - A x|^2 + strength |x|^2  for one A and y and many strengths."""
 
