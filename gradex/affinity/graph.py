@@ -57,7 +57,8 @@ class AffinityGraph:
             array = np.array(matrix, dtype=np.float64)
         except (TypeError, ValueError):
             kind = type(matrix).__name__
-            raise TypeError(f"a {kind} is no affinity matrix; give numbers, [n, n]") from None
+            message = f"a {kind} is no affinity matrix; give numbers, one row and column per task"
+            raise TypeError(message) from None
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ValueError(
                 f"a matrix of shape {array.shape} is not square; give one row and column per task"
