@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from analysis.study import confidence_interval
 from analysis.trained import SETTINGS, train
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
-from gradex.affinity import Affinity, MeanAffinity, sample_subsets
+from gradex.affinity import sample_subsets
 from gradex.learners import Transitions
 from gradex.surrogate import AUTO_REGULARIZATION, Improvement, NegativeLoss, Score, SubsetScores
 
@@ -31,12 +31,7 @@ _SUITES = {
     "laptop": ("navigation", "reversed CartPole", "highway by objective"),
     "paper": ("navigation", "reversed CartPole", "highway by objective", "LunarLander"),
 }
-_AFFINITIES: dict[str, str | Affinity] = {
-    "pairwise": "pairwise",
-    "interaction": "interaction",
-    "Eq. (5), additive": MeanAffinity(diagonal="additive"),
-    "Eq. (5)": "mean",
-}
+_AFFINITIES = {"pairwise": "pairwise", "Eq. (5)": "mean"}
 _FEW = 50
 _SCORES: dict[str, Score] = {
     "held-out loss": NegativeLoss(),

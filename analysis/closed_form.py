@@ -19,7 +19,7 @@ from scipy import stats
 
 from analysis.study import confidence_interval
 from gradex import AffinityGraph, PolicyGradEx, SurrogateEstimator, TaskSuite
-from gradex.affinity import sample_subsets
+from gradex.affinity import PairwiseAffinity, sample_subsets
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
 #: Title, suite, its options, and its number of groups.
@@ -35,6 +35,8 @@ _STEPS = {"smoke": (10_000, 128), "laptop": (None, 2048), "paper": (None, 2048)}
 _STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 _SIZES = (2, 3, 5)
 _SUBSETS = {"smoke": 80, "laptop": 200, "paper": 200}
+#: In units of the score, as the closed form is.
+_AFFINITY = PairwiseAffinity(normalise=None)
 _COLORS = dict(zip(_SIZES, ("C0", "C1", "C2"), strict=True))
 _COLOR_CLOSED = "0.3"
 #: How the figure calls and draws what the closed form finds.
@@ -81,7 +83,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             for size in _SIZES:
                 subsets = sample_subsets(len(suite), _SUBSETS[scale], size, seed)
                 start = time.perf_counter()
-                sampled = AffinityGraph.from_scores(surrogate.scores(subsets))
+                sampled = AffinityGraph.from_scores(surrogate.scores(subsets), _AFFINITY).interaction()
                 seconds_sampled = time.perf_counter() - start
                 rows.append(
                     {

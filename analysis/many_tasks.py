@@ -46,7 +46,6 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             k=groups,
             subsets=None,
             subset_size=min(_SUBSET_SIZE, n // 4),
-            affinity="transfer",
             projection="khatri-rao",
             projection_dim=100,
             folds=2,

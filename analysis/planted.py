@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.study import confidence_interval, dots_by_method
 from gradex import AffinityGraph, PolicyGradEx, SurrogateEstimator, TaskSuite
-from gradex.affinity import MeanAffinity, RandomGrouping
+from gradex.affinity import RandomGrouping
 
 SEEDS = {"smoke": 2, "laptop": 20, "paper": 20}
 #: Suite, its options, and its number of planted groups.
@@ -26,8 +26,6 @@ _META_STEPS = {"smoke": 10_000, "laptop": None, "paper": None}
 _TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole", "highway": "highway by objective"}
 _METHODS = (
     "pairwise (default)",
-    "interaction",
-    "Eq. (5), additive diagonal",
     "Eq. (5)",
     "to the letter",
     "gradient similarity",
@@ -49,10 +47,6 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         letter.fit(run.meta_, run.meta_.transitions(run.steps_per_task))
         graphs = {
             "pairwise (default)": run.graph_,
-            "interaction": AffinityGraph.from_scores(scores, "interaction"),
-            "Eq. (5), additive diagonal": AffinityGraph.from_scores(
-                scores, MeanAffinity(diagonal="additive")
-            ),
             "Eq. (5)": AffinityGraph.from_scores(scores, "mean"),
             "to the letter": AffinityGraph.from_scores(letter.scores(scores.subsets), "mean"),
             "gradient similarity": AffinityGraph.from_gradients(run.surrogate_.task_gradients()),

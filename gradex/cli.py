@@ -71,11 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         help="number m of random subsets, or auto for as many as it takes (default 200)",
     )
     group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
-    group.add_argument(
-        "--affinity",
-        choices=("pairwise", "interaction", "mean", "transfer", "normalised"),
-        default="pairwise",
-    )
+    group.add_argument("--affinity", choices=("pairwise", "mean"), default="pairwise")
     group.add_argument(
         "--network",
         choices=ARCHITECTURES,

@@ -15,7 +15,6 @@ from gradex.affinity import (
     Affinity,
     AffinityGraph,
     Bootstrap,
-    InteractionAffinity,
     PairwiseAffinity,
     Partition,
     named_affinity,
@@ -47,11 +46,10 @@ class PolicyGradEx(Estimator):
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
-        each task alone where the affinity could not tell otherwise how hard it is.
-    affinity : {"pairwise", "interaction", "mean", "transfer", "normalised"} or Affinity
-        How scores of subsets become affinities of pairs; "mean" is the paper's Eq. (5), "transfer" the one
-        for a hundred tasks and more, with a `subset_size` of 20 or so, "normalised" the one for tasks that
-        react to their company some much and some little.
+        for "pairwise" each of two tasks alone, as there is no other company to compare with.
+    affinity : {"pairwise", "mean"} or Affinity
+        How scores of subsets become affinities of pairs: by regression of each task's score on its company,
+        or by the paper's Eq. (5). Of a hundred tasks and more take a `subset_size` of 20 or so.
     score : {"loss", "improvement"} or Score
         How a subset is scored, see `gradex.surrogate`.
     projection_dim, projection : int, str
@@ -185,16 +183,10 @@ class PolicyGradEx(Estimator):
         affinity = named_affinity(own.affinity)
         few = n <= 3 and own.subset_size in (n, 3)
         chosen = sample_subsets(n, own.subsets, 2 if few else own.subset_size, own.seed)
-        if n <= 3 and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
-            return [*((task,) for task in range(n)), *chosen]
+        if n == 2 and isinstance(affinity, PairwiseAffinity):
+            return [(0,), (1,), *chosen]
         if n > 3 and own.subset_size == n:
             raise ValueError(f"subset_size is all {n} tasks, which tells no pair from another: choose fewer")
-        # n numbers, how hard each task is, explain n scores perfectly; what is left to interactions is 0.
-        if n > 3 and len(chosen) <= n and isinstance(affinity, PairwiseAffinity | InteractionAffinity):
-            raise ValueError(
-                f"{len(chosen)} subsets of size {own.subset_size} cannot tell how {n} tasks interact "
-                f"from how hard each is: choose more subsets, another subset_size, or affinity='mean'"
-            )
         return chosen
 
     def fit(

@@ -13,6 +13,7 @@ import torch
 from analysis import study
 from gradex import AffinityGraph, MetaPolicy, TaskSuite
 from gradex.affinity import MeanAffinity
+from gradex.affinity.affinity import with_additive_diagonal
 from gradex.policies import ARCHITECTURES, Tape
 from gradex.tasks import Family
 from gradex.tasks.families import FAMILIES
@@ -81,7 +82,7 @@ def test_the_network_is_a_stack_and_trains_under_its_name(monkeypatch: pytest.Mo
 def test_the_affinity_finds_even_and_odd_tasks_whatever_one_score_says() -> None:
     example = run("Add an affinity")
     assert example.groups == ((0, 2, 4, 6), (1, 3, 5, 7))
-    plain = MeanAffinity("additive").matrix(example.subsets, example.score, n=8)
+    plain = with_additive_diagonal(MeanAffinity().matrix(example.subsets, example.score, n=8))
     assert AffinityGraph(plain).partition(k=2).groups != example.groups
 
 

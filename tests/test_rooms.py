@@ -16,8 +16,8 @@ FLOORS = [
     ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
-#: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds, and nothing of
-#: reinforcement learning knows that results will be clustered.
+#: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds and threads, and
+#: nothing of reinforcement learning knows that results will be clustered.
 APART, JOINED = "affinity", "grouping"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
@@ -55,7 +55,7 @@ def floor(name: str) -> int:
 def may_import(name: str) -> set[str]:
     """Give the rooms above this one."""
     if name == APART:
-        return {"seeds"}
+        return {"seeds", "threads"}
     if name == GROUND:
         return PLAIN
     above = {other for rooms in FLOORS[: floor(name)] for other in rooms}

@@ -27,7 +27,7 @@ from gradex import (
     SurrogateEstimator,
     TaskSuite,
 )
-from gradex.affinity import MeanAffinity, NormalisedAffinity, PairwiseAffinity
+from gradex.affinity import MeanAffinity, PairwiseAffinity
 from gradex.learners import MAML
 from gradex.settings import described, plain
 from gradex.surrogate.scores import Improvement, NegativeLoss
@@ -247,7 +247,7 @@ def test_a_policy_is_told_in_one_line(suite: TaskSuite, meta: MetaPolicy) -> Non
 
 # ---------------------------------------------------------------------- settings in JSON
 SETTINGS = """PolicyGradEx(
-    affinity=NormalisedAffinity(MeanAffinity("additive")), score=Improvement(clip=0.3), learner=SAC(updates=2)
+    affinity=PairwiseAffinity(0.5, normalise=None), score=Improvement(clip=0.3), learner=SAC(updates=2)
 ).config"""
 
 
@@ -266,10 +266,9 @@ def test_settings_look_alike_in_every_process() -> None:
 
 def test_different_settings_differ() -> None:
     different = [
-        *({"affinity": each} for each in ("mean", MeanAffinity(), MeanAffinity("additive"))),
+        *({"affinity": each} for each in ("mean", MeanAffinity())),
         *({"affinity": each} for each in (PairwiseAffinity(), PairwiseAffinity(1.0), PairwiseAffinity(2.0))),
-        {"affinity": NormalisedAffinity()},
-        {"affinity": NormalisedAffinity(MeanAffinity())},
+        {"affinity": PairwiseAffinity(normalise=None)},
         *({"score": each} for each in ("improvement", NegativeLoss(), Improvement(), Improvement(0.1))),
         *({"learner": each} for each in (PPO(), PPO(steps=256), SAC(), MAML())),
         {},

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from analysis.speed.comparison import Comparison
 from gradex.surrogate import AUTO_REGULARIZATION, Samples, SubsetLogisticRegression

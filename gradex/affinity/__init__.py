@@ -1,26 +1,14 @@
 """From scores of task subsets to groups of tasks: affinities, the clustering relaxation, rivals."""
 
-from gradex.affinity.affinities import (
-    InteractionAffinity,
-    MeanAffinity,
-    NormalisedAffinity,
-    PairwiseAffinity,
-    TransferAffinity,
-    named_affinity,
-)
-from gradex.affinity.affinity import Affinity
+from gradex.affinity.affinities import MeanAffinity, PairwiseAffinity, named_affinity
+from gradex.affinity.affinity import Affinity, SubsetScoresLike
 from gradex.affinity.bootstrap import Bootstrap
-from gradex.affinity.bound import certified_upper_bound
-from gradex.affinity.exhaustive import ExhaustiveGrouping
-from gradex.affinity.graph import AffinityGraph, SubsetScoresLike
+from gradex.affinity.certificate import certified_upper_bound
+from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.group_count import GroupCountPath
+from gradex.affinity.groupings import ExhaustiveGrouping, Grouping, RandomGrouping, SemidefiniteGrouping
 from gradex.affinity.partition import Agreement, Partition
 from gradex.affinity.relaxation import Relaxation, solve_relaxation
-from gradex.affinity.rivals import (
-    Grouping,
-    RandomGrouping,
-    SemidefiniteGrouping,
-)
 from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
 from gradex.affinity.subsets import pair_coverage, sample_subsets
 
@@ -32,16 +20,13 @@ __all__ = [
     "ExhaustiveGrouping",
     "GroupCountPath",
     "Grouping",
-    "InteractionAffinity",
     "MeanAffinity",
-    "NormalisedAffinity",
     "PairwiseAffinity",
     "Partition",
     "RandomGrouping",
     "Relaxation",
     "SemidefiniteGrouping",
     "SubsetScoresLike",
-    "TransferAffinity",
     "certified_upper_bound",
     "local_search",
     "named_affinity",

@@ -1,14 +1,42 @@
-"""What an affinity between tasks is, and its additive part."""
+"""What an affinity between tasks is, what it is estimated from, and its additive part."""
 
 from abc import ABC, abstractmethod
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Num
 from scipy.sparse import csr_array
 
-from gradex.affinity.designs import entries
-from gradex.affinity.subsets import Subsets, membership
+from gradex.affinity.subsets import Subsets, entries, membership
+
+
+@runtime_checkable
+class SubsetScoresLike(Protocol):
+    """Scores of subsets of tasks, as a surrogate estimates them or real training measures them.
+
+    Two attributes more are used where they are there: ``per_task``, array [m, n], the score of each task when
+    trained with the subset, nan outside of it; and ``draws``, array [draws, m, n] or [draws, m], the same
+    from data drawn again.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from gradex.affinity import AffinityGraph, SubsetScoresLike
+    >>> scores = SimpleNamespace(subsets=[(0, 1), (0, 2), (1, 2)], score=np.array([2.0, 1.0, 0.0]))
+    >>> isinstance(scores, SubsetScoresLike)
+    True
+    >>> AffinityGraph.from_scores(scores, "mean").matrix[0]
+    array([1.5, 2. , 1. ])
+    """
+
+    @property
+    def subsets(self) -> Subsets:
+        """The m subsets of task indices."""
+
+    @property
+    def score(self) -> Float[np.ndarray, " m"]:
+        """Score of each subset, [m]: the mean over its tasks; higher is better."""
 
 
 class Affinity(ABC):
@@ -20,8 +48,6 @@ class Affinity(ABC):
 
     >>> import numpy as np
     >>> from gradex.affinity import named_affinity
-    >>> named_affinity("mean").per_task, named_affinity("transfer").per_task
-    (False, True)
     >>> subsets, score = [(0, 1), (0, 2), (1, 2)], np.array([1.0, 2.0, 4.0])
     >>> named_affinity("mean").matrix(subsets, score, n=3)
     array([[1.5, 1. , 2. ],
@@ -29,7 +55,7 @@ class Affinity(ABC):
            [2. , 4. , 3. ]])
     """
 
-    #: Whether it takes the score of each task in each subset instead of their mean.
+    #: Whether it takes the score of each task in each subset, [m, n], where there is one.
     per_task: bool = False
 
     @final
@@ -51,7 +77,7 @@ class Affinity(ABC):
         Returns
         -------
         array [n, n]
-            Symmetric, in units of the score; a higher entry says that the two tasks do better together.
+            Symmetric; a higher entry says that the two tasks do better together.
 
         Raises
         ------
@@ -59,9 +85,7 @@ class Affinity(ABC):
             If the scores are not as many finite numbers, a subset is malformed, or a pair of tasks is in no
             subset.
         """
-        members, score = self._checked(subsets, score, n)
-        estimate = self._estimate(members, score)
-        return without_rounding(estimate, score)
+        return self._estimate(*self._checked(subsets, score, n))
 
     def settled(self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int) -> "Affinity":
         """Return the affinity with all that it would choose from these scores chosen for good.
@@ -82,16 +106,18 @@ class Affinity(ABC):
         """Return membership and scores, by task in the order of `entries`; raise where they are no basis."""
         members = membership(subsets, n)
         score = np.asarray(score, dtype=np.float64)
-        if score.shape != (members.shape if self.per_task else members.shape[:1]):
-            wanted = f"one score for each of {n} tasks" if self.per_task else "one score each"
+        by_task = self.per_task and score.ndim > 1
+        if score.shape != (members.shape if by_task else members.shape[:1]):
+            wanted = f"one score for each of {n} tasks" if by_task else "one score each"
             raise ValueError(f"{members.shape[0]} subsets need {wanted}; got {score.size}")
-        subset, task = entries(members)
-        score = score[subset, task] if self.per_task else score
-        if not np.isfinite(score).all():
-            place = int(np.flatnonzero(~np.isfinite(score))[0])
-            wrong = int(subset[place]) if self.per_task else place
+        subset = np.arange(len(score))
+        if by_task:
+            subset, task = entries(members)
+            score = score[subset, task]
+        if (wrong := np.flatnonzero(~np.isfinite(score))).size:
             raise ValueError(
-                f"the score of subset {wrong} is {score[place]}; drop the subset or score it again"
+                f"the score of subset {subset[wrong[0]]} is {score[wrong[0]]};"
+                " drop the subset or score it again"
             )
         missing = [(int(i), int(j)) for i, j in np.argwhere((members.T @ members).toarray() == 0) if i < j]
         if missing:

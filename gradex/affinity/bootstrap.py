@@ -10,10 +10,10 @@ from functools import cached_property
 from math import comb
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int
 
-from gradex.affinity.affinity import Affinity
-from gradex.affinity.rivals import Grouping
+from gradex.affinity.affinity import Affinity, SubsetScoresLike
+from gradex.affinity.groupings import Grouping
 from gradex.affinity.rounding import propose_groups
 from gradex.affinity.subsets import membership
 from gradex.seeds import generator_for
@@ -31,10 +31,7 @@ class Bootstrap:
     >>> subsets = sample_subsets(8, count=30, size=3, seed=0)
     >>> noise = np.random.default_rng(0).normal(0, 0.1, len(subsets))
     >>> score = np.array([len({task % 2 for task in s}) == 1 for s in subsets]) + noise
-    >>> per_task = np.full((len(subsets), 8), np.nan)
-    >>> for row, subset in enumerate(subsets):
-    ...     per_task[row, list(subset)] = score[row]
-    >>> graph = AffinityGraph.from_scores(SimpleNamespace(subsets=subsets, score=score, per_task=per_task))
+    >>> graph = AffinityGraph.from_scores(SimpleNamespace(subsets=subsets, score=score))
     >>> draws = graph.bootstrap(draws=10, seed=0)
     >>> len(draws), draws.stderr.shape
     (10, (8, 8))
@@ -51,15 +48,15 @@ class Bootstrap:
         return self.matrices.std(axis=0, ddof=1)
 
     def groups(self, k: int, method: Grouping | None = None) -> Int[np.ndarray, "draws n"]:
-        """Group the tasks in every draw.
+        """Group the tasks in each draw.
 
         Parameters
         ----------
         k
-            Number of groups, 1..n.
+            Number of groups.
         method
-            How to group. By default `propose_groups`, which finds what the semidefinite relaxation finds, or
-            nearly, in a fraction of its time.
+            How to group; by default spectral clustering and local search, which find what the relaxation
+            finds, or nearly, in a fraction of its time.
 
         Returns
         -------
@@ -74,67 +71,77 @@ class Bootstrap:
         return len(self.matrices)
 
 
-def free_subsets(subsets: Sequence[tuple[int, ...]], n: int) -> int:
-    """Return how many of m subsets, of the M of their sizes in all, a draw renews: m (1 - m / M).
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the affinities of n tasks were estimated from."""
 
-    The others stay, and the variance of a mean has the factor 1 - m / M of samples without replacement
-    (Cochran 1977, Sec. 2.6). Where all were scored none could have been another.
-    """
-    m, possible = len(subsets), sum(comb(n, size) for size in {len(subset) for subset in subsets})
-    free = m - round(m * m / possible)
-    return free if free > 1 else 0
+    scores: SubsetScoresLike
+    affinity: Affinity
+    n: int
 
+    @cached_property
+    def subsets(self) -> list[tuple[int, ...]]:
+        """The subsets that were scored."""
+        return [tuple(map(int, subset)) for subset in self.scores.subsets]
 
-def bootstrap(
-    subsets: Sequence[tuple[int, ...]],
-    score: Num[np.ndarray, "m *n"],
-    score_draws: Num[np.ndarray, "score_draws m *n"],
-    n: int,
-    affinity: Affinity,
-    draws: int,
-    seed: int,
-) -> Bootstrap:
-    """Estimate the affinities again from scores and subsets that were drawn again.
+    @property
+    def score(self) -> Float[np.ndarray, "m *n"]:
+        """The scores that the affinity takes: of each task where it can and they are there."""
+        by_task = getattr(self.scores, "per_task", None) if self.affinity.per_task else None
+        return self.scores.score if by_task is None else by_task
 
-    A draw takes one of the draws of the scores, by turns. Of the subsets some stay, chosen at random, and
-    in place of the others, see `free_subsets`, as many are drawn with replacement from among them. Subsets
-    without which a pair of tasks would be in none are kept besides.
+    @property
+    def draws(self) -> Float[np.ndarray, "draws m *n"]:
+        """The same from data drawn again; the scores themselves where there are no draws."""
+        draws = np.asarray(getattr(self.scores, "draws", ()), dtype=np.float64)
+        if not len(draws):
+            return np.asarray(self.score, dtype=np.float64)[None]
+        return draws if draws.ndim == self.score.ndim + 1 else np.nanmean(draws, axis=2)
 
-    Parameters
-    ----------
-    subsets, score, n, affinity
-        m subsets, their scores, the number of tasks and the `Affinity` to estimate.
-    score_draws : array [score draws, m] or [score draws, m, n]
-        Scores from data that were drawn again, if any.
-    draws
-        Number of draws; where all subsets stay, no more than there are draws of the scores.
-    seed
-        Seed of the draws.
+    @property
+    def free(self) -> int:
+        """How many of the m subsets, of the M of their sizes in all, a draw renews: m (1 - m / M).
 
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 draws, or nothing to draw from.
-    """
-    if draws < 2:
-        raise ValueError(f"draws={draws} tell no spread; choose at least 2")
-    free = free_subsets(subsets, n)
-    if not free:
-        draws = min(draws, len(score_draws))
-    if draws < 2:
-        raise ValueError(
-            f"all {len(subsets)} subsets of their sizes were scored, once: nothing can be drawn again;"
-            " give scores with draws, such as SurrogateEstimator.scores(subsets, draws=20)"
-        )
-    variants = np.asarray(score_draws if len(score_draws) else score[None], dtype=np.float64)
-    rng = generator_for(seed, "bootstrap of affinities")
-    matrices = np.empty((draws, n, n))
-    for draw in range(draws):
-        chosen = _drawn(subsets, n, free, rng)
-        matrices[draw] = affinity.matrix(
-            [subsets[row] for row in chosen], variants[draw % len(variants)][chosen], n
-        )
-    return Bootstrap(matrices)
+        The others stay, and the variance of a mean has the factor 1 - m / M of samples without replacement
+        (Cochran 1977, Sec. 2.6). Where all were scored none could have been another.
+        """
+        m, sizes = len(self.subsets), {len(subset) for subset in self.subsets}
+        free = m - round(m * m / sum(comb(self.n, size) for size in sizes))
+        return free if free > 1 else 0
+
+    def matrix(self) -> Float[np.ndarray, "n n"]:
+        """Estimate the affinities."""
+        return self.affinity.matrix(self.subsets, self.score, self.n)
+
+    def varies(self) -> bool:
+        """Say whether there is anything to draw again."""
+        return self.free > 0 or len(self.draws) > 1
+
+    def bootstrap(self, draws: int, seed: int) -> Bootstrap:
+        """Estimate the affinities again from scores and subsets that were drawn again.
+
+        A draw takes one of the draws of the scores, by turns. Of the subsets some stay, chosen at random, and
+        in place of the others, see `free`, as many are drawn with replacement from among them. Subsets
+        without which a pair of tasks would be in none are kept besides.
+        """
+        if draws < 2:
+            raise ValueError(f"draws={draws} is too few to tell a spread: give at least 2")
+        variants, free = self.draws, self.free
+        if not free:
+            draws = min(draws, len(variants))
+        if draws < 2:
+            raise ValueError(
+                f"all {len(self.subsets)} subsets of their sizes were scored, once: nothing can be drawn"
+                " again; give scores with draws, such as SurrogateEstimator.scores(subsets, draws=20)"
+            )
+        affinity = self.affinity.settled(self.subsets, self.score, self.n)
+        rng = generator_for(seed, "bootstrap of affinities")
+        matrices = np.empty((draws, self.n, self.n))
+        for draw in range(draws):
+            chosen = _drawn(self.subsets, self.n, free, rng)
+            subsets = [self.subsets[row] for row in chosen]
+            matrices[draw] = affinity.matrix(subsets, variants[draw % len(variants)][chosen], self.n)
+        return Bootstrap(matrices)
 
 
 def _drawn(

@@ -27,22 +27,6 @@ def draw_heatmap(
 
     With a co-assignment the affinities keep the lower triangle and leave it the upper one, each with its
     colours beside it.
-
-    Parameters
-    ----------
-    affinities
-        Symmetric table [n, n] with task names on both sides.
-    labels : array [n] of int
-        Group of each task; groups are drawn together, with lines between them.
-    ax
-        Axes to draw on; new ones by default.
-    co_assignment : array [n, n]
-        How often two tasks were put together when their affinities were drawn again.
-
-    Returns
-    -------
-    Axes
-        The axes.
     """
     n = len(affinities)
     if ax is None:
@@ -51,28 +35,16 @@ def draw_heatmap(
         _, ax = plt.subplots(figsize=(side + bars, side), layout="constrained")
     order = np.arange(n) if labels is None else np.argsort(labels, kind="stable")
     ordered = affinities.iloc[order, order]
-    centre, reach = _colour_range(_off_diagonal(affinities.to_numpy()))
+    centre, reach = _colour_range(affinities.to_numpy())
     stride = -(-n // 40)  # more names than this cannot be read
-    style = {
-        "square": True,
-        "linewidths": 0.5 if n <= 30 else 0.0,
-        "xticklabels": stride,
-        "yticklabels": stride,
-        "ax": ax,
-    }
+    style = {"square": True, "linewidths": 0.5 if n <= 30 else 0.0, "ax": ax}
+    style |= {"xticklabels": stride, "yticklabels": stride}
     hidden, bar = np.eye(n, dtype=bool), {"cbar_kws": {"label": "affinity", "shrink": 0.8}}
     if co_assignment is not None:
         hidden, bar = np.triu(np.ones((n, n), dtype=bool)), _bar_beside(ax, 0.0, "affinity")
         together = pd.DataFrame(co_assignment[np.ix_(order, order)], ordered.index, ordered.columns)
-        sns.heatmap(
-            together,
-            mask=hidden.T,
-            cmap="Greens",
-            vmin=0,
-            vmax=1,
-            **_bar_beside(ax, 0.56, "how often together"),
-            **style,
-        )
+        beside = _bar_beside(ax, 0.56, "how often together")
+        sns.heatmap(together, mask=hidden.T, cmap="Greens", vmin=0, vmax=1, **beside, **style)
     low, high = centre - reach, centre + reach
     sns.heatmap(ordered, mask=hidden, cmap="vlag", vmin=low, vmax=high, **bar, **style)
     ax.set_facecolor(_GREY)
@@ -98,26 +70,11 @@ def _bar_beside(ax: Axes, bottom: float, label: str) -> dict[str, Any]:
 def draw_network(
     affinities: pd.DataFrame, labels: Int[np.ndarray, " n"] | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw the strongest affinities above their centre as a network, wider and darker where stronger.
-
-    Parameters
-    ----------
-    affinities
-        Symmetric table [n, n] with task names on both sides.
-    labels : array [n] of int
-        Group of each task; groups are placed and coloured together.
-    ax
-        Axes to draw on; new ones by default.
-
-    Returns
-    -------
-    Axes
-        The axes.
-    """
+    """Draw the strongest affinities above their centre as a network, wider and darker where stronger."""
     n = len(affinities)
     if ax is None:
         _, ax = plt.subplots(figsize=(6.0, 5.5), layout="constrained")
-    centre, reach = _colour_range(_off_diagonal(affinities.to_numpy()))
+    centre, reach = _colour_range(affinities.to_numpy())
     strength = np.triu(np.clip((affinities.to_numpy() - centre) / reach, 0.0, 1.0), 1)
     # Two edges per task tell the structure; all of them would hide it.
     weakest = np.sort(strength, axis=None)[-2 * n]
@@ -130,14 +87,8 @@ def draw_network(
     k = int(groups.max()) + 1
     palette = np.array(sns.color_palette("deep" if k <= 10 else "husl", k))
     scale = min(1.0, np.sqrt(12 / n))
-    nx.draw_networkx_edges(
-        graph,
-        position,
-        edges.tolist(),
-        width=scale * (0.5 + 3.5 * weights),
-        edge_color=plt.cm.Greys(0.2 + 0.5 * weights),
-        ax=ax,
-    )
+    style = {"width": scale * (0.5 + 3.5 * weights), "edge_color": plt.cm.Greys(0.2 + 0.5 * weights)}
+    nx.draw_networkx_edges(graph, position, edges.tolist(), **style, ax=ax)
     x, y = position.T
     ax.scatter(x, y, s=180 * scale, color=palette[groups], edgecolors="white", zorder=3)
     radial = n > 20  # many names only fit along the rays
@@ -163,29 +114,15 @@ def draw_network(
 
 
 def draw_path(path: GroupCountPath, ax: Axes | None = None) -> Axes:
-    """Draw the criterion for each number of groups with its standard error, and the number chosen.
-
-    Parameters
-    ----------
-    path
-        Numbers of groups and their criterion.
-    ax
-        Axes to draw on; new ones by default.
-
-    Returns
-    -------
-    Axes
-        The axes.
-    """
+    """Draw the criterion for each number of groups with its standard error, and the number chosen."""
     if ax is None:
         _, ax = plt.subplots(figsize=(4.5, 3.2), layout="constrained")
     blue, red = sns.color_palette("deep")[0], sns.color_palette("deep")[3]
     errors = path.errors if path.errors.any() else None
     ax.errorbar(path.counts, path.values, yerr=errors, marker="o", markersize=4, capsize=2, color=blue)
     chosen = path.counts.index(path.k)
-    ax.plot(
-        path.k, path.values[chosen], "o", color=red, markersize=8, zorder=3, label=f"chosen: k = {path.k}"
-    )
+    marker = {"color": red, "markersize": 8, "zorder": 3, "label": f"chosen: k = {path.k}"}
+    ax.plot(path.k, path.values[chosen], "o", **marker)
     label = "stability (AMI of two draws)" if path.criterion == "stability" else "eigengap (share of range)"
     ax.set(xlabel="number of groups k", ylabel=label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -194,12 +131,9 @@ def draw_path(path: GroupCountPath, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _off_diagonal(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " pairs"]:
-    return matrix[np.triu_indices(len(matrix), 1)]
-
-
-def _colour_range(values: Float[np.ndarray, " pairs"]) -> tuple[float, float]:
+def _colour_range(matrix: Float[np.ndarray, "n n"]) -> tuple[float, float]:
     """Return the neutral affinity, 0 where both signs matter or else the median, and the colours' reach."""
+    values = matrix[np.triu_indices(len(matrix), 1)]
     low, high = np.quantile(values, [0.05, 0.95])
     centre = 0.0 if low < 0 < high else float(np.median(values))
     reach = float(np.quantile(np.abs(values - centre), 0.98))

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, final, runtime_checkable
+from itertools import combinations
+from typing import final
 
 import networkx as nx
 import numpy as np
@@ -12,47 +13,13 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from gradex.affinity.affinities import named_affinity
-from gradex.affinity.affinity import Affinity, without_additive_part
-from gradex.affinity.bootstrap import Bootstrap, bootstrap, free_subsets
-from gradex.affinity.bound import check_group_count
+from gradex.affinity.affinity import Affinity, SubsetScoresLike, without_additive_part
+from gradex.affinity.bootstrap import Bootstrap, Evidence
+from gradex.affinity.certificate import check_group_count
 from gradex.affinity.drawing import draw_heatmap, draw_network, draw_path
 from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_counts, stability_path
+from gradex.affinity.groupings import Grouping, SemidefiniteGrouping
 from gradex.affinity.partition import Partition
-from gradex.affinity.rivals import Grouping, SemidefiniteGrouping
-from gradex.affinity.subsets import Subsets
-
-
-@runtime_checkable
-class SubsetScoresLike(Protocol):
-    """Scores of subsets of tasks, as a surrogate estimates them or real training measures them.
-
-    They may have an attribute ``draws`` besides, array [draws, m, n]: ``per_task`` from data drawn again.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> import numpy as np
-    >>> from gradex.affinity import AffinityGraph, SubsetScoresLike
-    >>> alone = np.array([[3.0, 1.0, np.nan], [1.0, np.nan, 0.0], [np.nan, 0.0, 1.0]])
-    >>> subsets, score = [(0, 1), (0, 2), (1, 2)], np.nanmean(alone, axis=1)
-    >>> scores = SimpleNamespace(subsets=subsets, score=score, per_task=alone)
-    >>> isinstance(scores, SubsetScoresLike)
-    True
-    >>> AffinityGraph.from_scores(scores, "mean").partition(k=2).groups
-    ((0, 1), (2,))
-    """
-
-    @property
-    def subsets(self) -> Subsets:
-        """The m subsets of task indices."""
-
-    @property
-    def score(self) -> Float[np.ndarray, " m"]:
-        """Score of each subset, [m]; higher is better."""
-
-    @property
-    def per_task(self) -> Float[np.ndarray, "m n"]:
-        """Score of each task when trained with the subset, [m, n]; nan outside the subset."""
 
 
 @final
@@ -62,16 +29,9 @@ class AffinityGraph:
     Parameters
     ----------
     matrix : array-like [n, n]
-        Symmetric affinities U, n >= 2; higher says that two tasks do better together.
+        Symmetric affinities U, n >= 2; higher says that two tasks do better together. Kept read-only.
     names
         Name of each task; ``task 0``, ``task 1``, ... by default.
-
-    Attributes
-    ----------
-    matrix : array [n, n]
-        The affinities, read-only.
-    names : tuple of str
-        The names.
 
     Raises
     ------
@@ -97,21 +57,18 @@ class AffinityGraph:
             array = np.array(matrix, dtype=np.float64)
         except (TypeError, ValueError):
             kind = type(matrix).__name__
-            raise TypeError(
-                f"a {kind} is no affinity matrix; give numbers, one row and column per task"
-            ) from None
+            message = f"a {kind} is no affinity matrix; give numbers, one row and column per task"
+            raise TypeError(message) from None
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ValueError(
-                f"an affinity matrix of shape {array.shape} is not square; give one row and column per task"
+                f"a matrix of shape {array.shape} is not square; give one row and column per task"
             )
         n = len(array)
         if n < 2:
             raise ValueError(f"{n} task cannot be grouped; give the affinities of at least 2")
         if not np.isfinite(array).all():
             i, j = np.argwhere(~np.isfinite(array))[0]
-            raise ValueError(
-                f"affinity [{i}, {j}] is {array[i, j]}; every pair of tasks needs a finite number"
-            )
+            raise ValueError(f"affinity [{i}, {j}] is {array[i, j]}; every pair needs a finite number")
         skew = np.abs(array - array.T)
         if skew.max() > 1e-8 * np.abs(array).max():
             i, j = np.unravel_index(np.argmax(skew), skew.shape)
@@ -133,8 +90,7 @@ class AffinityGraph:
             raise ValueError(f"the name {twice!r} occurs twice; give every task a name of its own")
         array.setflags(write=False)
         self.matrix = array
-        # What the matrix was estimated from, so that other draws tell how sure it is.
-        self._estimate: tuple[SubsetScoresLike, Affinity] | None = None
+        self._evidence: Evidence | None = None
 
     @classmethod
     def from_scores(
@@ -148,11 +104,10 @@ class AffinityGraph:
         Parameters
         ----------
         scores
-            Anything with ``subsets``, ``score`` [m] and ``per_task`` [m, n], which tells the number of tasks,
-            and maybe ``draws`` [draws, m, n].
+            What a surrogate or real training gives, or anything with ``subsets`` and ``score`` [m]; see
+            `SubsetScoresLike`.
         affinity
-            ``"mean"`` (PolicyGradEx, Eq. (5)), ``"interaction"``, ``"pairwise"``, ``"transfer"``, or an
-            `Affinity` with options of its own.
+            ``"pairwise"``, ``"mean"`` (PolicyGradEx, Eq. (5)), or an `Affinity` with options of its own.
         names
             Name of each task.
 
@@ -166,10 +121,11 @@ class AffinityGraph:
                 f"a {type(scores).__name__} holds no scores of subsets; give those of a surrogate or of "
                 "ground truth"
             )
-        affinity = named_affinity(affinity)
-        score, n = _seen_by(affinity, scores), scores.per_task.shape[1]
-        graph = cls(affinity.matrix(scores.subsets, score, n), names)
-        graph._estimate = scores, affinity
+        affinity, by_task = named_affinity(affinity), getattr(scores, "per_task", None)
+        last = max((int(task) for subset in scores.subsets for task in subset), default=0)
+        evidence = Evidence(scores, affinity, last + 1 if by_task is None else by_task.shape[1])
+        graph = cls(evidence.matrix(), names)
+        graph._evidence = evidence
         return graph
 
     @classmethod
@@ -202,8 +158,7 @@ class AffinityGraph:
     def interaction(self) -> "AffinityGraph":
         """Take out what single tasks explain: b_i + b_j by least squares, and the diagonal.
 
-        Affinities of different origin can then be compared. Groups change only with the diagonal, as a e^T +
-        e a^T moves none.
+        Affinities of different origin can then be compared. Groups change only with the diagonal.
         """
         return AffinityGraph(without_additive_part(self.matrix), self.names)
 
@@ -240,32 +195,27 @@ class AffinityGraph:
         ValueError
             Unless exactly one of ``k``, in 1..n or "auto", and ``trace_penalty`` is given.
         """
-        partition = self._partition(k, trace_penalty, method)
+        n, method = len(self), SemidefiniteGrouping() if method is None else method
+        if isinstance(k, str):
+            if k != "auto":
+                raise ValueError(f"k={k!r} is no number of groups; give one from 1 to {n}, or 'auto'")
+            check_group_count(n, 1, trace_penalty)
+            k = self.path().k
+        check_group_count(n, k, trace_penalty)
+        if k is not None:
+            partition = method.partition(self.matrix, k)
+        elif isinstance(method, SemidefiniteGrouping):
+            partition = method.partition(self.matrix, trace_penalty=trace_penalty)
+        else:
+            raise ValueError(f"trace_penalty={trace_penalty} works with SemidefiniteGrouping only; give k")
         if bootstrap is None:
             return partition
-        if bootstrap.matrices.shape[1] != len(self):
+        if bootstrap.matrices.shape[1] != n:
             raise ValueError(
-                f"a bootstrap of {bootstrap.matrices.shape[1]} tasks does not fit {len(self)};"
-                " take the graph's own"
+                f"a bootstrap of {bootstrap.matrices.shape[1]} tasks does not fit {n}; take the graph's own"
             )
         rival = None if isinstance(method, SemidefiniteGrouping) else method
         return replace(partition, resampled=bootstrap.groups(partition.k, rival))
-
-    def _partition(
-        self, k: int | str | None, trace_penalty: float | None, method: Grouping | None
-    ) -> Partition:
-        if isinstance(k, str):
-            if k != "auto":
-                raise ValueError(f"k={k!r} is no number of groups; give one from 1 to {len(self)}, or 'auto'")
-            check_group_count(len(self), 1, trace_penalty)
-            k = self.path().k
-        check_group_count(len(self), k, trace_penalty)
-        method = SemidefiniteGrouping() if method is None else method
-        if k is not None:
-            return method.partition(self.matrix, k)
-        if not isinstance(method, SemidefiniteGrouping):
-            raise ValueError(f"trace_penalty={trace_penalty} works with SemidefiniteGrouping only; give k")
-        return method.partition(self.matrix, trace_penalty=trace_penalty)
 
     def path(self, k_max: int | None = None, *, resamples: int = 20, seed: int = 0) -> GroupCountPath:
         """Try numbers of groups from 2 to ``k_max`` and choose one.
@@ -295,7 +245,7 @@ class AffinityGraph:
             If ``k_max`` is outside 2..n, or there are fewer than 2 draws.
         """
         counts = group_counts(len(self), k_max)
-        if not self._varies():
+        if self._evidence is None or not self._evidence.varies():
             return eigengap_path(self.matrix, counts)
         return stability_path(self.matrix, self.bootstrap(resamples, seed), counts)
 
@@ -324,89 +274,35 @@ class AffinityGraph:
         ValueError
             If there are fewer than 2 draws, or nothing to draw from.
         """
-        if self._estimate is None:
+        if self._evidence is None:
             raise ValueError(
                 "a graph from a matrix has nothing to draw again; estimate it with AffinityGraph.from_scores"
             )
-        subsets, scores, affinity = self._rows(), *self._estimate
-        score = _seen_by(affinity, scores)
-        affinity = affinity.settled(subsets, score, len(self))
-        return bootstrap(subsets, score, _draws(affinity, scores), len(self), affinity, draws, seed)
-
-    def _rows(self) -> list[tuple[int, ...]]:
-        """Return the subsets that were scored."""
-        subsets = () if self._estimate is None else self._estimate[0].subsets
-        return [tuple(map(int, subset)) for subset in subsets]
-
-    def _varies(self) -> bool:
-        """Say whether there is anything to draw again."""
-        return self._estimate is not None and (
-            free_subsets(self._rows(), len(self)) > 0 or len(_draws(*self._estimate[::-1])) > 1
-        )
+        return self._evidence.bootstrap(draws, seed)
 
     def plot_path(self, ax: Axes | None = None, path: GroupCountPath | None = None) -> Axes:
-        """Draw the criterion for the number of groups, the number chosen marked.
-
-        Parameters
-        ----------
-        ax
-            Axes to draw on; new ones by default.
-        path
-            What to draw; by default what `path` gives.
-
-        Returns
-        -------
-        Axes
-            The axes.
-        """
+        """Draw the criterion for the number of groups, by default of `path`, with the number chosen."""
         return draw_path(self.path() if path is None else path, ax)
 
     def plot(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
         """Draw the affinities as a heatmap, by group where a partition is given.
 
         A partition with draws shows in the upper triangle how often two tasks were put together in them.
-
-        Parameters
-        ----------
-        ax
-            Axes to draw on; new ones by default.
-        partition
-            Groups that order the tasks, with lines between them.
-
-        Returns
-        -------
-        Axes
-            The axes.
         """
         if partition is None:
             return draw_heatmap(self.to_frame(), None, ax)
         return draw_heatmap(self.to_frame(), partition.labels, ax, partition.co_assignment)
 
     def plot_network(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
-        """Draw the tasks and the strongest affinities between them, nodes coloured by group.
-
-        Parameters
-        ----------
-        ax
-            Axes to draw on; new ones by default.
-        partition
-            Groups that colour and place the tasks.
-
-        Returns
-        -------
-        Axes
-            The axes.
-        """
+        """Draw the tasks and the strongest affinities between them, nodes placed and coloured by group."""
         return draw_network(self.to_frame(), None if partition is None else partition.labels, ax)
 
     def to_networkx(self) -> nx.Graph:
         """Return the complete graph on the names, with the affinities as edge attribute ``weight``."""
         graph = nx.Graph()
-        graph.add_nodes_from(self.names)
-        rows, columns = np.triu_indices(len(self), 1)
         graph.add_weighted_edges_from(
             (self.names[i], self.names[j], float(self.matrix[i, j]))
-            for i, j in zip(rows, columns, strict=True)
+            for i, j in combinations(range(len(self)), 2)
         )
         return graph
 
@@ -423,14 +319,3 @@ class AffinityGraph:
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(float_format="{:.3g}".format, max_rows=20, max_cols=20)
-
-
-def _seen_by(affinity: Affinity, scores: SubsetScoresLike) -> Float[np.ndarray, "m *n"]:
-    """Return the scores that the affinity takes."""
-    return scores.per_task if affinity.per_task else scores.score
-
-
-def _draws(affinity: Affinity, scores: SubsetScoresLike) -> Float[np.ndarray, "draws *m"]:
-    """Return the scores from data drawn again, or none."""
-    draws = np.asarray(getattr(scores, "draws", np.zeros((0, *scores.per_task.shape))))
-    return draws if affinity.per_task else np.nanmean(draws, axis=2)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from sklearn.metrics import adjusted_mutual_info_score
 
 from gradex.affinity.bootstrap import Bootstrap
-from gradex.affinity.bound import check_group_count, project
+from gradex.affinity.certificate import check_group_count, project
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +59,7 @@ class GroupCountPath:
 
 
 def group_counts(n: int, k_max: int | None) -> tuple[int, ...]:
-    """Return the numbers of groups to try, from 2 to ``k_max``; by default 10, or sqrt(n) if it is more.
-
-    Raises
-    ------
-    ValueError
-        If ``k_max`` is outside 2..n.
-    """
+    """Return the numbers of groups to try, from 2 to ``k_max``; by default 10, or sqrt(n) if it is more."""
     if k_max is None:
         k_max = max(2, min(n - 1, max(10, round(np.sqrt(n)))))
     check_group_count(n, k_max, None)
@@ -99,15 +93,6 @@ def stability_path(
     whatever their number. Of the k within a standard error of the most stable, the one with the largest
     eigengap is chosen: where scores are nearly free of noise, merging groups and splitting them can be as
     stable as the groups.
-
-    Parameters
-    ----------
-    matrix : array [n, n]
-        Affinities, for the eigengap.
-    bootstrap
-        Draws of them.
-    counts
-        Numbers of groups to try.
     """
     values, errors = np.array([_agreement(bootstrap.groups(count)) for count in counts]).T
     best = int(values.argmax())

@@ -7,9 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-from gradex.affinity.stability import co_assignment, stability, verdict
+#: Groups that come out the same in this share of the draws are called stable.
+STABLE = 0.9
+#: Groups whose mean adjusted mutual information with those of the draws is below this are called unstable.
+#: Pure noise does not give 0, as all draws share the estimate, and the fewer tasks the more it gives.
+UNSTABLE = 0.6
+#: A task that is in another group in more than this share of the draws changes groups. Groups are unstable
+#: also where more than half of the tasks do.
+CHANGING = 0.1
+_NAMED = 5
 
 
 class Agreement(NamedTuple):
@@ -59,7 +68,7 @@ class Partition:
     upper_bound: float
     """No partition has a higher objective, with k groups or, where a trace penalty was given, any number.
 
-    Certified up to rounding, see `gradex.affinity.relaxation.certified_upper_bound`.
+    Certified up to rounding, see `certified_upper_bound`.
     """
     chance: float
     """Mean objective over all ways to deal the tasks out to groups of these sizes; it depends on k alone.
@@ -98,10 +107,8 @@ class Partition:
             Affinities.
         labels : array [n] of int
             Group of each task, numbered in any way.
-        upper_bound
-            Certified bound on the objective.
-        status
-            How the labelling was found.
+        upper_bound, status
+            Certified bound on the objective, and how the labelling was found.
         trace_penalty
             Penalty per group, where one chose the number of groups.
         """
@@ -141,12 +148,16 @@ class Partition:
     @cached_property
     def co_assignment(self) -> Float[np.ndarray, "n n"] | None:
         """Share of the draws in which two tasks are in the same group; None without draws."""
-        return None if self.resampled is None else co_assignment(self.resampled)
+        if self.resampled is None:
+            return None
+        return (self.resampled[:, :, None] == self.resampled[:, None]).mean(axis=0)
 
     @cached_property
     def stability(self) -> float | None:
         """Mean adjusted mutual information with the groups of the draws; None without draws."""
-        return None if self.resampled is None else stability(self.labels, self.resampled)
+        if self.resampled is None:
+            return None
+        return float(np.mean([adjusted_mutual_info_score(self.labels, drawn) for drawn in self.resampled]))
 
     @property
     def verdict(self) -> str | None:
@@ -154,14 +165,29 @@ class Partition:
         return self.verdict_naming([f"task {task}" for task in range(len(self.labels))])
 
     def verdict_naming(self, names: Sequence[str]) -> str | None:
-        """Give the verdict with names for the tasks.
-
-        Parameters
-        ----------
-        names
-            One per task.
-        """
-        return None if self.resampled is None else verdict(self.labels, self.resampled, names)
+        """Give the verdict with names for the tasks, one per task."""
+        if self.resampled is None or self.stability is None:
+            return None
+        draws, n = len(self.resampled), len(self.labels)
+        if self.k in (1, n):
+            return f"nothing to be sure of: there is one way to make {self.k} groups of {n} tasks"
+        moved = np.array([_moved(self.labels, drawn) for drawn in self.resampled])
+        same = float(np.mean(~moved.any(axis=1)))
+        if same >= STABLE:
+            return f"stable: the same groups in {same:.0%} of {draws} resamplings"
+        share = moved.mean(axis=0)
+        changing = [int(task) for task in np.argsort(-share, kind="stable") if share[task] > CHANGING]
+        if self.stability < UNSTABLE or 2 * len(changing) > n:
+            return (
+                "unstable: resampled episodes and subsets give other groups (adjusted mutual information"
+                f" {self.stability:.2f}, 1 = same groups); do not rely on this grouping"
+            )
+        who = "no task changes groups often"
+        if changing:
+            more = f" and {len(changing) - _NAMED} more" if len(changing) > _NAMED else ""
+            who = ", ".join(names[task] for task in changing[:_NAMED]) + more
+            who += " changes groups" if len(changing) == 1 else " change groups"
+        return f"partly stable: the same groups in {same:.0%} of {draws} resamplings; {who}"
 
     def agreement(self, labels: Int[np.ndarray, " n"]) -> Agreement:
         """Compare with another labelling of the tasks, such as the planted one.
@@ -229,3 +255,12 @@ def chance_objective(matrix: Float[np.ndarray, "n n"], k: int) -> float:
     n = len(matrix)
     mean = matrix.sum() / n
     return float(mean + (np.trace(matrix) - mean) * (k - 1) / max(n - 1, 1))
+
+
+def _moved(labels: Int[np.ndarray, " n"], drawn: Int[np.ndarray, " n"]) -> np.ndarray:
+    """Return which tasks are in another group, groups matched so that they are as few as can be."""
+    k = int(max(labels.max(), drawn.max())) + 1
+    overlap = np.zeros((k, k), dtype=np.int64)
+    np.add.at(overlap, (drawn, labels), 1)
+    match = linear_sum_assignment(overlap, maximize=True)[1]
+    return match[drawn] != labels

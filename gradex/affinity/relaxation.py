@@ -5,23 +5,31 @@ negative entry, satisfies X e = e and has trace k. Dropping that X comes from a 
 problem whose value bounds every partition's (Peng and Wei 2007; Awasthi et al. 2015).
 """
 
+import warnings
 from typing import NamedTuple
 
+import cvxpy as cp
 import numpy as np
 from jaxtyping import Float, Int
 
-from gradex.affinity.bound import centred, certified_upper_bound, check_group_count, mean_eigenvalue
-from gradex.affinity.certificate import block_margins, partition_multiplier
+from gradex.affinity.certificate import (
+    block_margins,
+    centred,
+    certified_upper_bound,
+    check_group_count,
+    mean_eigenvalue,
+    partition_multiplier,
+)
 from gradex.affinity.partition import group_objective, partition_matrix
-from gradex.affinity.reference import solve_by_cvxpy
 from gradex.affinity.rounding import propose_groups
-from gradex.affinity.splitting import solve_by_splitting
-
-__all__ = ["Relaxation", "centred", "certified_upper_bound", "check_group_count", "solve_relaxation"]
+from gradex.affinity.splitting import relaxed_objective, solve_by_splitting
+from gradex.threads import blas_threads_for
 
 _BACKENDS = ("auto", "splitting", "cvxpy")
-# Up to here the interior point takes milliseconds and is exact to 1e-8.
-_INTERIOR_POINT_TASKS = 20
+# Clarabel's interior point is exact to 1e-8. Up to 20 tasks it takes milliseconds; as it stores
+# (n(n+1)/2)^2 numbers, SCS, first order, takes its place above 60.
+_TASKS_BY_CVXPY = 20
+_TASKS_INTERIOR_POINT = 60
 # Where between the lowest and the highest price to look for a certificate.
 _PRICES = (0.5, 0.2, 0.8)
 
@@ -128,9 +136,8 @@ def solve_relaxation(
     if backend not in _BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown; choose one of {', '.join(_BACKENDS)}")
     if n == 1 or k in (1, n):
-        X = np.eye(n) if k == n else np.full((n, n), 1.0 / n)  # the only feasible matrix
-        value = _value(matrix, X, trace_penalty)
-        return Relaxation(X, value, value, "closed form")
+        # There is one feasible matrix.
+        return _closed_form(matrix, np.eye(n) if k == n else np.full((n, n), 1.0 / n), trace_penalty)
 
     # Only `centred(matrix)` matters: the rest of U adds a constant, and its mean eigenvalue is worth the same
     # per group.
@@ -138,26 +145,34 @@ def solve_relaxation(
     price = None if trace_penalty is None else trace_penalty - mean_eigenvalue(matrix)
     norm = float(np.linalg.norm(shape, 2))
     if norm == 0 and k is not None:
-        X = np.full((n, n), (1 - (k - 1) / (n - 1)) / n) + (k - 1) / (n - 1) * np.eye(n)  # all are as good
-        value = _value(matrix, X, None)
-        return Relaxation(X, value, value, "closed form")
+        # All are as good as the one in which all tasks are alike.
+        share = (k - 1) / (n - 1)
+        return _closed_form(matrix, np.full((n, n), (1 - share) / n) + share * np.eye(n), None)
     scale = max(norm, abs(price or 0.0)) or 1.0
     price = None if price is None else price / scale
     labels = None
-    if backend == "cvxpy" or (backend == "auto" and n <= _INTERIOR_POINT_TASKS):
-        X, Z, status = solve_by_cvxpy(shape / scale, k, price)
+    if backend == "cvxpy" or (backend == "auto" and n <= _TASKS_BY_CVXPY):
+        X, Z, status = _solve_by_cvxpy(shape / scale, k, price)
     else:
         least_gain = 0.0 if price is None else norm / scale
-        X, Z, status, labels = _propose_and_prove(
-            shape / scale, k, price, least_gain, tolerance, max_iterations
-        )
+        with blas_threads_for(n):
+            X, Z, status, labels = _propose_and_prove(
+                shape / scale, k, price, least_gain, tolerance, max_iterations
+            )
     return Relaxation(
         X=X,
-        objective=_value(matrix, X, trace_penalty),
+        objective=relaxed_objective(matrix, X, trace_penalty),
         upper_bound=certified_upper_bound(matrix, k, trace_penalty, multiplier=scale * Z),
         status=status,
         labels=labels,
     )
+
+
+def _closed_form(
+    matrix: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], trace_penalty: float | None
+) -> Relaxation:
+    value = relaxed_objective(matrix, X, trace_penalty)
+    return Relaxation(X, value, value, "closed form")
 
 
 def _propose_and_prove(
@@ -205,7 +220,37 @@ def _propose_and_prove(
     return X, solution.Z, "certified" if solution.converged else status, labels
 
 
-def _value(
-    matrix: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], trace_penalty: float | None
-) -> float:
-    return float(np.vdot(matrix, X) - (trace_penalty or 0.0) * np.trace(X))
+def _solve_by_cvxpy(
+    shape: Float[np.ndarray, "n n"], k: int | None, price: float | None
+) -> tuple[Float[np.ndarray, "n n"], Float[np.ndarray, "n n"], str]:
+    """Return X, the multiplier of X >= 0 and the solver's status, of affinities centred and of norm 1."""
+    n = len(shape)
+    X = cp.Variable((n, n), PSD=True)
+    upper = np.triu_indices(n, 1)  # the diagonal cannot be negative
+    no_negative = X[upper] >= 0
+    constraints = [X @ np.ones(n) == 1, no_negative]
+    objective = cp.sum(cp.multiply(shape, X))
+    if k is None:
+        objective -= price * cp.trace(X)
+    else:
+        constraints.append(cp.trace(X) == k)
+    problem = cp.Problem(cp.Maximize(objective), constraints)
+
+    interior = ("CLARABEL", {"tol_gap_abs": 1e-7, "tol_gap_rel": 1e-7, "tol_feas": 1e-7})
+    first_order = ("SCS", {"eps_abs": 1e-6, "eps_rel": 1e-6, "max_iters": 20_000})
+    for solver, settings in (interior, first_order) if n <= _TASKS_INTERIOR_POINT else (first_order,):
+        try:
+            with warnings.catch_warnings():
+                # An inaccurate solution is told by the status, and the bound holds.
+                warnings.simplefilter("ignore")
+                problem.solve(solver=solver, **settings)
+        except cp.SolverError:
+            continue
+        if X.value is not None and np.isfinite(X.value).all():
+            Z = np.zeros((n, n))
+            # An entry above the diagonal stands for two.
+            Z[upper] = np.maximum(no_negative.dual_value, 0.0) / 2
+            return (X.value + X.value.T) / 2, Z + Z.T, problem.status
+    raise RuntimeError(
+        f"no solver solved the relaxation for {n} tasks (last status: {problem.status}); check the matrix"
+    )

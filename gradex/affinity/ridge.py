@@ -5,45 +5,35 @@ for designs too large to decompose, the trace that it needs is estimated with on
 Hutchinson 1990).
 """
 
-from abc import ABC, abstractmethod
-from typing import final
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse.linalg import LinearOperator, lsmr
 
 
-class Ridge(ABC):
-    """Minimise  |y - A x|^2 + strength |x|^2  for one A and y and many strengths."""
+@runtime_checkable
+class Ridge(Protocol):
+    """Minimises  |y - A x|^2 + strength |x|^2  for one A and y and many strengths."""
 
-    @abstractmethod
     def coefficients(self, strength: float) -> Float[np.ndarray, " unknowns"]:
         """Return the minimising x."""
 
-    @abstractmethod
     def misfit(self, strength: float) -> tuple[float, float]:
         """Return |y - A x|^2 and its degrees of freedom, the trace of I - A (A^T A + strength)^-1 A^T."""
 
-    @final
-    def best_strength(self, strengths: Float[np.ndarray, " candidates"]) -> float:
-        """Return the candidate of least generalised cross-validation error."""
-        misfit, freedom = np.array([self.misfit(float(strength)) for strength in strengths]).T
-        return float(strengths[np.argmin(misfit / freedom**2)])
+
+def best_strength(ridge: Ridge, strengths: Float[np.ndarray, " candidates"]) -> float:
+    """Return the candidate of least generalised cross-validation error."""
+    misfit, freedom = np.array([ridge.misfit(float(strength)) for strength in strengths]).T
+    return float(strengths[np.argmin(misfit / freedom**2)])
 
 
-@final
-class DenseRidge(Ridge):
+class DenseRidge:
     """Ridge through one eigendecomposition of the smaller of A A^T and A^T A.
 
-    Parameters
-    ----------
-    design : array [m, unknowns]
-        A.
-    target : array [m]
-        y.
-    freedom
-        Dimension of the space that holds y and the columns of A; less than m when something was projected out
-        of both.
+    ``freedom`` is the dimension of the space that holds y and the columns of A; less than m when something
+    was projected out of both.
     """
 
     def __init__(
@@ -56,30 +46,21 @@ class DenseRidge(Ridge):
         vectors = vectors[:, kept]
         self._right = design.T @ vectors / self._singular if wide else vectors
         self._along = self._right.T @ (design.T @ target) / self._singular
-        self._beyond = max(float(target @ target - self._along @ self._along), 0.0), freedom - int(kept.sum())
+        self._beyond = max(float(target @ target - self._along @ self._along), 0.0)
+        self._free = freedom - int(kept.sum())
 
     def coefficients(self, strength: float) -> Float[np.ndarray, " unknowns"]:
         return self._right @ (self._singular / (self._singular**2 + strength) * self._along)
 
     def misfit(self, strength: float) -> tuple[float, float]:
         missed = strength / (self._singular**2 + strength)
-        return float(np.sum((missed * self._along) ** 2)) + self._beyond[0], float(
-            missed.sum()
-        ) + self._beyond[1]
+        return float(np.sum((missed * self._along) ** 2)) + self._beyond, float(missed.sum()) + self._free
 
 
-@final
-class IterativeRidge(Ridge):
+class IterativeRidge:
     """Ridge through LSMR (Fong and Saunders 2011), which needs only products with A and its transpose.
 
-    Parameters
-    ----------
-    design : linear operator [m, unknowns]
-        A.
-    target : array [m]
-        y.
-    probe : array [m]
-        Random signs, less what was projected out of A and y; it estimates the trace.
+    The ``probe`` [m], random signs less what was projected out of A and y, estimates the trace.
     """
 
     def __init__(

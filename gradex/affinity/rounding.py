@@ -1,4 +1,4 @@
-"""Groups near a matrix: candidates by clustering, each improved by local search."""
+"""Groups of high objective: candidates by clustering, each improved by local search."""
 
 import warnings
 
@@ -9,8 +9,7 @@ from scipy.spatial.distance import squareform
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from gradex.affinity.bound import centred, mean_eigenvalue
-from gradex.affinity.enumeration import best_labels
+from gradex.affinity.certificate import centred, mean_eigenvalue
 from gradex.affinity.partition import canonical_labels, group_objective
 
 # Above this many tasks local search is slow, and improves only the best few candidates to the end.
@@ -160,6 +159,47 @@ def local_search(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]
             return labels
         pair = list(np.unravel_index(np.argmax(swap), swap.shape))
         labels[pair] = labels[pair[::-1]]
+
+
+def best_labels(matrix: Float[np.ndarray, "n n"], k: int) -> Int[np.ndarray, " n"]:
+    """Find the k groups of highest objective among all, by dynamic programming over all sets of tasks.
+
+    The best way to make c groups of a set is some group with its first task, and the best way to make c - 1
+    of the rest: 3^n steps for all sets and c.
+    """
+    # A set of tasks is an integer with one bit per task.
+    n = len(matrix)
+    everything = 2**n - 1
+    members = (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(np.float64)
+    worth = ((members @ matrix) * members).sum(axis=1) / np.maximum(members.sum(axis=1), 1.0)
+    best = np.full((2**n, k + 1), -np.inf)  # [set, c]: objective of the best c groups of the set
+    best[0, 0] = 0.0
+    choice = np.zeros((2**n, k + 1), dtype=np.int64)  # the group with the set's first task
+    for whole in range(1, 2**n):
+        groups = _subsets_with_first(whole)
+        objectives = worth[groups][:, None] + best[whole ^ groups, :-1]
+        found = objectives.argmax(axis=0)
+        best[whole, 1:] = objectives[found, np.arange(k)]
+        choice[whole, 1:] = groups[found]
+    labels = np.empty(n, dtype=np.int64)
+    left = everything
+    for count in range(k, 0, -1):
+        group = choice[left, count]
+        labels[members[group] > 0] = count - 1
+        left ^= int(group)
+    return labels
+
+
+def _subsets_with_first(whole: int) -> Int[np.ndarray, " subsets"]:
+    """Return all subsets of the set that have its lowest bit."""
+    first = whole & -whole
+    subsets = np.array([first])
+    rest = whole ^ first
+    while rest:
+        bit = rest & -rest
+        subsets = np.concatenate([subsets, subsets | bit])
+        rest ^= bit
+    return subsets
 
 
 def _moved(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

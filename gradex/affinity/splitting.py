@@ -5,7 +5,7 @@ X' in [0, 1] and, where k is given, trace k - 1, whose projection is one eigende
 Splitting alternates between them (Lions and Mercier 1979; the ADMM of Wen, Goldfarb and Yin 2010 for
 semidefinite programs) and yields the multiplier Z >= 0 of X >= 0 as it goes. We add:
 
-1. The bound of Z is certified, see `gradex.affinity.bound`, and stops the iteration.
+1. The bound of Z is certified, see `gradex.affinity.certificate`, and stops the iteration.
 2. The iterate is repaired to a feasible X: a few over-relaxed projections onto both sets, then as much of the
    centre of the feasible set as lifts the last negative entry. Both take the place of a hundred iterations.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from gradex.affinity.bound import certified_upper_bound, project
+from gradex.affinity.certificate import certified_upper_bound, project
 
 _RELAXATION = 1.8  # steps of Douglas-Rachford converge below 2
 _PRIMAL_WEIGHT = 3.0  # the bound is accurate long before X is feasible, so feasibility comes first
@@ -39,8 +39,8 @@ def solve_by_splitting(
     k: int | None,
     price: float | None,
     *,
-    multiplier: Float[np.ndarray, "n n"] | None,
-    start: Float[np.ndarray, "n n"] | None,
+    multiplier: Float[np.ndarray, "n n"],
+    start: Float[np.ndarray, "n n"],
     known: float,
     least_gain: float,
     tolerance: float,
@@ -55,25 +55,16 @@ def solve_by_splitting(
     k, price
         Number of groups, or price per group in units of S.
     multiplier, start : array [n, n]
-        Z and X to start from; by default Z = 0 and the centre of the feasible set.
+        Z and X to start from.
     known
         Value of a partition, which X must beat to be of use.
-    least_gain
-        The gap between value and bound is relative to this or, if it is more, to the gain over the centre;
-        with a price, over a single group.
-    tolerance
-        Relative gap at which to stop.
+    least_gain, tolerance
+        Stop where the gap between value and bound is below this share of ``least_gain`` or, if it is more, of
+        the gain over the centre of the feasible set; with a price, over a single group.
     max_iterations
         Iterations after which to stop anyway.
-
-    Returns
-    -------
-    SplitSolution
-        X, Z and whether the tolerance was met.
     """
-    n = len(shape)
-    Z = np.zeros((n, n)) if multiplier is None else multiplier
-    X = _centre(n, float(k or 1)) if start is None else start
+    n, X, Z = len(shape), start, multiplier
     worthless = 0.0 if price is None else -price
     step = 10.0 / np.sqrt(n)
     best_X, value = None, known
@@ -88,9 +79,9 @@ def solve_by_splitting(
             if (candidate_bound := certified_upper_bound(shape, k, price, candidate)) < bound:
                 best_Z, bound = candidate, candidate_bound
             unit = tolerance * max(least_gain, bound - worthless)
-            if abs(bound - _value(shape, Y, price)) <= unit / 2 and iteration >= next_repair:
+            if abs(bound - relaxed_objective(shape, Y, price)) <= unit / 2 and iteration >= next_repair:
                 repaired = _repaired(Y, tolerance)
-                if (repaired_value := _value(shape, repaired, price)) > value:
+                if (repaired_value := relaxed_objective(shape, repaired, price)) > value:
                     best_X, value = repaired, repaired_value
                 next_repair = 1.25 * iteration
             if bound - value <= unit:
@@ -136,21 +127,16 @@ def _threshold(values: Float[np.ndarray, " r"], total: float) -> float:
 def _repaired(Y: Float[np.ndarray, "n n"], tolerance: float) -> Float[np.ndarray, "n n"]:
     """Return a feasible matrix near one that is spectral, of the same trace."""
     n, trace = len(Y), float(np.trace(Y))
-    centre = _centre(n, trace)
+    # The feasible matrix in which all tasks are alike.
+    centre = np.full((n, n), 1.0 / n) + (trace - 1.0) / (n - 1) * (np.eye(n) - 1.0 / n)
     depth = centre[0, 1]
     for _ in range(_REPAIR_PROJECTIONS):
-        lifted = np.maximum(
-            Y, 0.1 * tolerance * depth
-        )  # a little inside, so that the last projection ends there
+        # A little inside, so that the last projection ends there.
+        lifted = np.maximum(Y, 0.1 * tolerance * depth)
         Y = _nearest_spectral(Y + _RELAXATION * (lifted - Y), trace)
     lacking = max(-float(Y.min()), 0.0)
     share = lacking / (lacking + depth) if lacking > 0 else 0.0
     return (1.0 - share) * Y + share * centre
-
-
-def _centre(n: int, trace: float) -> Float[np.ndarray, "n n"]:
-    """Return the feasible matrix in which all tasks are alike."""
-    return np.full((n, n), 1.0 / n) + (trace - 1.0) / (n - 1) * (np.eye(n) - 1.0 / n)
 
 
 def _balanced(
@@ -169,5 +155,8 @@ def _balanced(
     return float(np.clip(step * np.clip(ratio, 0.5, 2.0) ** 0.7, 1e-4, 1e4))
 
 
-def _value(shape: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], price: float | None) -> float:
-    return float(np.vdot(shape, X) - (price or 0.0) * np.trace(X))
+def relaxed_objective(
+    matrix: Float[np.ndarray, "n n"], X: Float[np.ndarray, "n n"], price: float | None
+) -> float:
+    """Return <U, X> less the price of its trace."""
+    return float(np.vdot(matrix, X) - (price or 0.0) * np.trace(X))

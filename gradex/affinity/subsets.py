@@ -80,7 +80,8 @@ def sample_subsets(
         return _until_met(n, size, max(size, _MEETINGS) if meetings is None else meetings, seed)
     if count >= total:
         return list(combinations(range(n), size))
-    if count < (needed := _schoenheim_bound(n, size)):
+    needed = -(-n * -(-(n - 1) // (size - 1)) // size)  # J. Schönheim, On coverings, 1964
+    if count < needed:
         raise ValueError(
             f"count={count} subsets of size {size} cannot cover all {comb(n, 2)} pairs of {n} tasks;"
             f" every design needs at least {needed} (Schönheim's bound)"
@@ -95,9 +96,13 @@ def sample_subsets(
         subsets = list(islice(draw, count))
     uncovered = {(int(i), int(j)) for i, j in np.argwhere(pair_coverage(subsets, n) == 0) if i < j}
     if uncovered:
+        left, enough = set(uncovered), count
+        while left:
+            left.difference_update(combinations(next(draw), 2))
+            enough += 1
         raise ValueError(
             f"count={count} subsets of size {size} left {len(uncovered)} of {comb(n, 2)} pairs uncovered;"
-            f" count={count + _until_covered(uncovered, draw)} covers all with seed={seed}"
+            f" count={enough} covers all with seed={seed}"
         )
     return subsets
 
@@ -152,25 +157,7 @@ def pair_coverage(subsets: Subsets, n: int) -> Int[np.ndarray, "{n} {n}"]:
 
 
 def membership(subsets: Subsets, n: int) -> csr_array:
-    """Return the indicator matrix of the subsets: entry (S, i) is 1 where task i belongs to subset S.
-
-    Parameters
-    ----------
-    subsets
-        Subsets of task indices, m of them, not necessarily of one size.
-    n
-        Number of tasks.
-
-    Returns
-    -------
-    csr_array [m, n]
-        The indicators, as float64.
-
-    Raises
-    ------
-    ValueError
-        If there is no subset, or a subset is empty, names a task twice or names a task outside 0..n-1.
-    """
+    """Return the indicators [m, n] of the subsets: 1 where a task belongs to one; raise for what is none."""
     sizes = np.array([len(subset) for subset in subsets], dtype=np.int64)
     if sizes.size == 0 or sizes.min() == 0:
         raise ValueError("a list of subsets needs at least one subset, and every subset at least one task")
@@ -184,6 +171,11 @@ def membership(subsets: Subsets, n: int) -> csr_array:
         subset = int(np.flatnonzero(np.diff(members.indptr) < sizes)[0])
         raise ValueError(f"subset {subset} names a task twice; list each of its tasks once")
     return members
+
+
+def entries(members: csr_array) -> tuple[Int[np.ndarray, " scores"], Int[np.ndarray, " scores"]]:
+    """Return subset and task of every membership, in the order in which they are stored."""
+    return np.repeat(np.arange(members.shape[0]), np.diff(members.indptr)), members.indices
 
 
 def _balanced_subsets(n: int, size: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
@@ -225,18 +217,3 @@ def _most_urgent(
         gain += urgency[task]
         gain[task] = -np.inf
     return tuple(sorted(members))
-
-
-def _until_covered(uncovered: set[tuple[int, int]], draw: Iterator[tuple[int, ...]]) -> int:
-    """Count the further subsets of the draw that it takes to cover the pairs."""
-    left = set(uncovered)
-    further = 0
-    while left:
-        left.difference_update(combinations(next(draw), 2))
-        further += 1
-    return further
-
-
-def _schoenheim_bound(n: int, size: int) -> int:
-    """Lower bound on the subsets of one size that cover all pairs (J. Schönheim, On coverings, 1964)."""
-    return -(-n * -(-(n - 1) // (size - 1)) // size)

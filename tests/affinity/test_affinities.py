@@ -3,36 +3,22 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from gradex.affinity import Affinity, affinities
-from gradex.affinity.affinities import (
-    InteractionAffinity,
-    MeanAffinity,
-    NormalisedAffinity,
-    PairwiseAffinity,
-    TransferAffinity,
-)
-from gradex.affinity.rivals import SemidefiniteGrouping
-from gradex.affinity.subsets import sample_subsets
+from gradex.affinity import affinities, sample_subsets
+from gradex.affinity.affinities import MeanAffinity, PairwiseAffinity
+from gradex.affinity.affinity import with_additive_diagonal, without_additive_part
+from gradex.affinity.groupings import SemidefiniteGrouping
 
-ALL = [
-    MeanAffinity(),
-    MeanAffinity(diagonal="additive"),
-    InteractionAffinity(),
-    PairwiseAffinity(),
-    PairwiseAffinity(ridge=0.3),
-    NormalisedAffinity(PairwiseAffinity(ridge=0.3)),
-]
 FREE_OF_DIFFICULTY = [
-    InteractionAffinity(),
     PairwiseAffinity(),
+    PairwiseAffinity(normalise=None),
     PairwiseAffinity(ridge=0.3),
-    NormalisedAffinity(PairwiseAffinity()),
+    PairwiseAffinity(ridge=0.3, normalise=None),
 ]
+ALL = [MeanAffinity(), *FREE_OF_DIFFICULTY]
 
 
 def name(affinity):
-    settings = (name(each) if isinstance(each, Affinity) else str(each) for each in vars(affinity).values())
-    return type(affinity).__name__ + "-".join(settings)
+    return type(affinity).__name__ + "-".join(map(str, vars(affinity).values()))
 
 
 def problem(seed, n=8, k=3, size=3, count=40, noise=0.3):
@@ -107,18 +93,14 @@ def test_against_slow_versions_with_subsets_of_mixed_size(seed):
     subsets, score = mixed_subsets(seed, n)
     mean = mean_oracle(subsets, score, n)
     np.testing.assert_allclose(MeanAffinity().matrix(subsets, score, n), mean, atol=1e-12)
-    np.testing.assert_allclose(
-        MeanAffinity("additive").matrix(subsets, score, n), additive_diagonal_oracle(mean), atol=1e-12
-    )
-    single, _ = designs(subsets, n)
-    residual = score - single @ np.linalg.lstsq(single, score)[0]
-    interaction = additive_diagonal_oracle(mean_oracle(subsets, residual, n))
-    np.testing.assert_allclose(InteractionAffinity().matrix(subsets, score, n), interaction, atol=1e-12)
+    np.testing.assert_allclose(with_additive_diagonal(mean), additive_diagonal_oracle(mean), atol=1e-12)
     for ridge in (0.01, 1.0):
+        raw = pairwise_oracle(subsets, score, n, ridge)
         np.testing.assert_allclose(
-            PairwiseAffinity(ridge).matrix(subsets, score, n),
-            pairwise_oracle(subsets, score, n, ridge),
-            atol=1e-10,
+            PairwiseAffinity(ridge, normalise=None).matrix(subsets, score, n), raw, atol=1e-10
+        )
+        np.testing.assert_allclose(
+            PairwiseAffinity(ridge).matrix(subsets, score, n), normalised_oracle(raw), atol=1e-10
         )
 
 
@@ -146,17 +128,17 @@ def test_gcv_minimises_the_textbook_criterion():
 
 def test_iterative_solution_equals_the_dense_one(monkeypatch):
     subsets, score, _ = problem(0, n=30, k=4, size=5, count=200, noise=1.0)
-    dense = PairwiseAffinity(0.3).matrix(subsets, score, 30)
+    dense = PairwiseAffinity(0.3, normalise=None).matrix(subsets, score, 30)
     monkeypatch.setattr(affinities, "_DENSE_RANK", 0)
-    iterative = PairwiseAffinity(0.3).matrix(subsets, score, 30)
+    iterative = PairwiseAffinity(0.3, normalise=None).matrix(subsets, score, 30)
     np.testing.assert_allclose(iterative, dense, atol=1e-7 * np.abs(dense).max())
-    chosen = PairwiseAffinity().matrix(subsets, score, 30)
+    chosen = PairwiseAffinity(normalise=None).matrix(subsets, score, 30)
     assert np.corrcoef(chosen.ravel(), dense.ravel())[0, 1] > 0.9  # its trace is an estimate
 
 
 def test_pairwise_is_centred_for_subsets_of_one_size():
     subsets, score, _ = problem(0)
-    matrix = PairwiseAffinity().matrix(subsets, score, 8)
+    matrix = PairwiseAffinity(normalise=None).matrix(subsets, score, 8)
     np.testing.assert_allclose(matrix.sum(axis=1), 0, atol=1e-10)
     np.testing.assert_allclose(additive_diagonal_oracle(matrix), matrix, atol=1e-10)
 
@@ -178,7 +160,7 @@ def test_permuting_tasks_permutes_the_matrix_and_the_groups(affinity, seed):
 def test_scale_and_constant_of_the_scores_leave_the_groups(affinity, seed):
     subsets, score, _ = problem(seed)
     expected = groups(affinity, subsets, score)
-    for changed in (1e-6 * score, 1e4 * score, score + 50.0, 3.0 * score - 7.0):
+    for changed in (1e-14 * score, 1e-6 * score, 1e4 * score, 1e14 * score, score + 50.0, 3.0 * score - 7.0):
         assert groups(affinity, subsets, changed) == expected
 
 
@@ -200,8 +182,9 @@ def test_difficulty_of_tasks_moves_the_groups_of_the_papers_mean():
     difficulty = 20 * np.random.default_rng(0).standard_normal(8)
     harder = score + np.array([difficulty[list(subset)].mean() for subset in subsets])
     planted = {tuple(np.flatnonzero(labels == c).tolist()) for c in range(3)}
-    assert groups(MeanAffinity("additive"), subsets, score) == planted
-    assert groups(MeanAffinity("additive"), subsets, harder) == planted
+    for scores in (score, harder):
+        additive = with_additive_diagonal(MeanAffinity().matrix(subsets, scores, 8))
+        assert set(SemidefiniteGrouping().partition(additive, 3).groups) == planted
     assert groups(MeanAffinity(), subsets, harder) != groups(MeanAffinity(), subsets, score)
 
 
@@ -217,11 +200,38 @@ def test_scores_without_interaction_give_exactly_zero(affinity):
     assert not PairwiseAffinity().matrix([(0, 1), (0, 2), (1, 2)] * 3, noise, 3).any()
 
 
-@pytest.mark.parametrize("affinity", [MeanAffinity("additive"), *FREE_OF_DIFFICULTY], ids=name)
-def test_two_tasks(affinity):
-    matrix = affinity.matrix([(0, 1)], np.array([3.0]), 2)
-    assert matrix.shape == (2, 2)
-    assert np.isfinite(matrix).all()
+@pytest.mark.parametrize("affinity", FREE_OF_DIFFICULTY, ids=name)
+def test_two_tasks_have_the_affinity_of_company_against_being_alone(affinity):
+    assert not affinity.matrix([(0, 1)], np.array([3.0]), 2).any()
+    assert not affinity.matrix([(0, 1)], np.array([[3.0, -1.0]]), 2).any()
+    subsets, nan = [(0,), (1,), (0, 1)], np.nan
+    for gain in (0.5, -0.5):
+        by_task = np.array([[2.0, nan], [nan, 7.0], [2.0 + gain, 7.0 + gain]])
+        for score in (by_task, np.nanmean(by_task, axis=1)):
+            matrix = affinity.matrix(subsets, score, 2)
+            assert np.sign(matrix[0, 1]) == np.sign(gain)
+            np.testing.assert_array_equal(np.diag(matrix), 0)
+
+
+@pytest.mark.parametrize("affinity", FREE_OF_DIFFICULTY, ids=name)
+def test_tasks_that_do_not_react_have_no_affinity(affinity):
+    """Large scores whose differences are nothing but rounding, beside tasks that do react."""
+    n, subsets = 6, sample_subsets(6, 40, 3, seed=0)
+    rng = np.random.default_rng(0)
+    by_task = np.full((len(subsets), n), np.nan)
+    for row, subset in enumerate(subsets):
+        by_task[row, list(subset)] = 1e3 / 3 + 1e-13 * rng.standard_normal(3)
+    assert not affinity.matrix(subsets, by_task, n).any()
+    assert not affinity.matrix(subsets, np.nanmean(by_task, axis=1), n).any()
+    for row, subset in enumerate(subsets):
+        for task in {0, 1, 2, 3} & set(subset):
+            by_task[row, task] += sum(1 if other % 2 == task % 2 else -1 for other in subset if other < 4)
+    assert np.isfinite(affinity.matrix(subsets, by_task, n)).all()
+    c = np.zeros((n, n))
+    c[:4, :4] = rng.standard_normal((4, 4))
+    c[4:, 4:] = 1e-15
+    found = affinities._normalised(without_additive_part(c + c.T), np.ones(4))
+    assert np.isfinite(found).all() and np.abs(found).max() < n
 
 
 def test_bad_input():
@@ -234,9 +244,9 @@ def test_bad_input():
     with pytest.raises(ValueError, match="40 subsets need one score each; got 39"):
         PairwiseAffinity().matrix(subsets, score[:-1], 8)
     with pytest.raises(ValueError, match="score of subset 3 is nan"):
-        InteractionAffinity().matrix(subsets, np.where(np.arange(40) == 3, np.nan, score), 8)
-    with pytest.raises(ValueError, match="diagonal='median'"):
-        MeanAffinity("median")
+        PairwiseAffinity().matrix(subsets, np.where(np.arange(40) == 3, np.nan, score), 8)
+    with pytest.raises(ValueError, match="normalise='row' is unknown; give 'task' or None"):
+        PairwiseAffinity(normalise="row")
     for ridge in (0.0, -1.0, np.inf, np.nan, "loo"):
         with pytest.raises(ValueError, match="positive number or 'gcv'"):
             PairwiseAffinity(ridge)
@@ -254,18 +264,26 @@ def normalised_oracle(matrix):
     return additive_diagonal_oracle(np.array(scaled))
 
 
-@pytest.mark.parametrize(
-    "other", [MeanAffinity(), InteractionAffinity(), PairwiseAffinity(ridge=0.3)], ids=name
-)
-def test_normalised_matches_the_formula(other):
+def by_task_of(subsets, n, seed):
+    score = np.full((len(subsets), n), np.nan)
+    rng = np.random.default_rng(seed)
+    for row, subset in enumerate(subsets):
+        score[row, list(subset)] = rng.standard_normal(len(subset))
+    return score
+
+
+@pytest.mark.parametrize("ridge", [0.3, "gcv"])
+def test_normalised_matches_the_formula_whatever_the_scores(ridge):
     subsets, score, _ = problem(3)
-    found = NormalisedAffinity(other).matrix(subsets, score, 8)
-    np.testing.assert_allclose(found, normalised_oracle(other.matrix(subsets, score, 8)), atol=1e-12)
+    for given in (score, by_task_of(subsets, 8, seed=0)):
+        raw = PairwiseAffinity(ridge, normalise=None).matrix(subsets, given, 8)
+        found = PairwiseAffinity(ridge).matrix(subsets, given, 8)
+        np.testing.assert_allclose(found, normalised_oracle(raw), atol=1e-12)
 
 
 def test_normalised_affinities_have_no_unit():
     subsets, score, _ = problem(4)
-    affinity = NormalisedAffinity(PairwiseAffinity())
+    affinity = PairwiseAffinity()
     np.testing.assert_allclose(
         affinity.matrix(subsets, 1e-6 * score, 8), affinity.matrix(subsets, score, 8), rtol=1e-6, atol=1e-9
     )
@@ -284,27 +302,15 @@ def test_a_task_that_reacts_little_is_grouped_by_its_kind_once_normalised():
         subsets = list(combinations(range(10), 3))
         score = np.array([np.mean([pairs[pair] for pair in combinations(subset, 2)]) for subset in subsets])
         planted = {tuple(np.flatnonzero(labels == label)) for label in (0, 1)}
-        for normalised, affinity in (
-            (False, PairwiseAffinity()),
-            (True, NormalisedAffinity(PairwiseAffinity())),
-        ):
-            right[normalised] += groups(affinity, subsets, score, n=10, k=2) == planted
+        for normalise in (None, "task"):
+            affinity = PairwiseAffinity(normalise=normalise)
+            right[normalise is not None] += groups(affinity, subsets, score, n=10, k=2) == planted
     assert right[True] >= right[False] + 3, right
 
 
-def test_without_interactions_there_is_nothing_to_normalise():
+def test_a_settled_affinity_is_normalised_as_it_was():
     subsets = list(combinations(range(6), 3))
-    additive = np.array([np.mean(subset) for subset in subsets])
-    assert not NormalisedAffinity(PairwiseAffinity()).matrix(subsets, additive, 6).any()
-
-
-def test_normalised_takes_the_scores_that_the_other_affinity_takes():
-    subsets = list(combinations(range(6), 3))
-    score = np.full((len(subsets), 6), np.nan)
-    rng = np.random.default_rng(0)
-    for row, subset in enumerate(subsets):
-        score[row, list(subset)] = rng.standard_normal(3)
-    other = TransferAffinity(0.1)
-    found = NormalisedAffinity(other).matrix(subsets, score, 6)
-    np.testing.assert_allclose(found, normalised_oracle(other.matrix(subsets, score, 6)), atol=1e-12)
-    assert NormalisedAffinity().settled(subsets, score, 6).affinity.ridge != "gcv"
+    score = by_task_of(subsets, 6, seed=0)
+    for normalise in (None, "task"):
+        settled = PairwiseAffinity(normalise=normalise).settled(subsets, score, 6)
+        assert settled.ridge != "gcv" and settled.normalise == normalise

@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
-from gradex.affinity.bound import centred, certified_upper_bound
-from gradex.affinity.certificate import block_margins, partition_multiplier
+from gradex.affinity.certificate import (
+    block_margins,
+    centred,
+    certified_upper_bound,
+    partition_multiplier,
+)
 from gradex.affinity.partition import canonical_labels, group_objective
 
 

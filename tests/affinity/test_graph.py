@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from gradex.affinity import AffinityGraph, MeanAffinity, RandomGrouping, sample_subsets
+from gradex.affinity import AffinityGraph, MeanAffinity, PairwiseAffinity, RandomGrouping, sample_subsets
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -64,12 +64,12 @@ def test_rounding_asymmetry_is_removed_and_the_matrix_is_the_graphs_own():
     assert len(graph) == 3
 
 
-@pytest.mark.parametrize("affinity", ["interaction", "pairwise"])
-def test_planted_groups_from_scores(affinity):
+def test_planted_groups_from_scores_of_tasks_or_of_subsets():
     scores, labels = planted_scores()
-    partition = AffinityGraph.from_scores(scores, affinity).partition(k=3)
-    assert partition.agreement(labels) == pytest.approx((1.0, 1.0))
-    assert partition.gap < 1e-4
+    for given in (scores, SimpleNamespace(subsets=scores.subsets, score=scores.score)):
+        partition = AffinityGraph.from_scores(given).partition(k=3)
+        assert partition.agreement(labels) == pytest.approx((1.0, 1.0))
+        assert partition.gap < 1e-4
 
 
 def test_affinities_by_name_or_object():
@@ -77,16 +77,27 @@ def test_affinities_by_name_or_object():
     by_name = AffinityGraph.from_scores(scores, "mean", names=list("abcdefghi"))
     assert by_name.names == tuple("abcdefghi")
     np.testing.assert_array_equal(by_name.matrix, AffinityGraph.from_scores(scores, MeanAffinity()).matrix)
-    additive = AffinityGraph.from_scores(scores, MeanAffinity(diagonal="additive"))
-    assert not np.allclose(np.diag(additive.matrix), np.diag(by_name.matrix))
-    with pytest.raises(ValueError, match="affinity='pairwize' is unknown; did you mean 'pairwise'"):
-        AffinityGraph.from_scores(scores, "pairwize")
+    raw = AffinityGraph.from_scores(scores, PairwiseAffinity(normalise=None))
+    assert not np.allclose(raw.matrix, AffinityGraph.from_scores(scores, "pairwise").matrix)
+    for gone in ("pairwize", "interaction", "transfer", "normalised"):
+        with pytest.raises(ValueError, match=f"affinity='{gone}' is unknown; did you mean"):
+            AffinityGraph.from_scores(scores, gone)
+
+
+def test_one_score_a_subset_will_do():
+    scores, _ = planted_scores()
+    bare = SimpleNamespace(subsets=scores.subsets, score=scores.score)
+    for affinity in (MeanAffinity(), PairwiseAffinity()):
+        graph = AffinityGraph.from_scores(bare, affinity)
+        np.testing.assert_array_equal(graph.matrix, affinity.matrix(scores.subsets, scores.score, 9))
+        bare.draws = scores.score + 0.01 * np.random.default_rng(0).standard_normal((3, len(scores.score)))
+        assert graph.bootstrap(3).stderr.max() > 0
 
 
 def test_scores_without_interaction_cannot_be_grouped():
     scores, _ = planted_scores()
     difficulty = np.arange(9.0)
-    scores.score = np.array([difficulty[list(subset)].mean() for subset in scores.subsets])
+    scores.per_task[:] = np.where(np.isnan(scores.per_task), np.nan, difficulty)
     with pytest.raises(ValueError, match="same affinity 0"):
         AffinityGraph.from_scores(scores)
 

@@ -22,7 +22,7 @@ from gradex.affinity import (
     RandomGrouping,
     SemidefiniteGrouping,
 )
-from gradex.affinity.bound import centred
+from gradex.affinity.certificate import centred
 from gradex.affinity.partition import canonical_labels
 
 EXAMPLES = 25

@@ -2,7 +2,8 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from gradex.affinity.relaxation import certified_upper_bound, solve_relaxation
+from gradex.affinity.certificate import certified_upper_bound
+from gradex.affinity.relaxation import solve_relaxation
 from tests.oracles.clustering import best_partition, best_penalised_partition
 
 

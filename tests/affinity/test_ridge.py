@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import aslinearoperator
 
-from gradex.affinity.ridge import DenseRidge, IterativeRidge
+from gradex.affinity.ridge import DenseRidge, IterativeRidge, best_strength
 
 STRENGTHS = (1e-3, 0.1, 10.0)
 every_shape = pytest.mark.parametrize("shape", [(12, 30), (30, 12), (15, 15)])
@@ -52,5 +52,5 @@ def test_cross_validation_finds_the_noise():
     strengths = np.logspace(-3, 5, 9)
     for noise in (1.0, 10.0, 100.0):
         target = design @ rng.standard_normal(200) + noise * rng.standard_normal(400)
-        best = DenseRidge(design, target, freedom=400).best_strength(strengths)
+        best = best_strength(DenseRidge(design, target, freedom=400), strengths)
         assert noise**2 / 10 <= best <= noise**2 * 10

@@ -6,13 +6,14 @@ from typing import final
 import numpy as np
 from jaxtyping import Float
 
-from gradex.affinity.bound import certified_upper_bound, check_group_count
-from gradex.affinity.partition import Partition
+from gradex.affinity.certificate import centred, certified_upper_bound, check_group_count
+from gradex.affinity.partition import Partition, canonical_labels, group_objective
 from gradex.affinity.relaxation import solve_relaxation
-from gradex.affinity.rounding import round_relaxation
+from gradex.affinity.rounding import best_labels, round_relaxation
 from gradex.seeds import generator_for
 
 _TASKS_ALL_COUNTS = 12
+_MOST_TASKS = 14
 
 
 class Grouping(ABC):
@@ -143,3 +144,30 @@ class RandomGrouping(Grouping):
         check_group_count(n, k, None)
         labels = generator_for(self.seed, "random grouping").permutation(np.arange(n) % k)
         return Partition.of(matrix, labels, upper_bound=certified_upper_bound(matrix, k), status="random")
+
+
+@final
+class ExhaustiveGrouping(Grouping):
+    """Find the partition of highest objective among all, for at most 14 tasks.
+
+    Says how far a relaxation and its rounding are from the optimum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import ExhaustiveGrouping
+    >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
+    >>> ExhaustiveGrouping().partition(matrix, k=2).groups
+    ((0, 1), (2, 3))
+    """
+
+    def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
+        n = len(matrix)
+        check_group_count(n, k, None)
+        if n > _MOST_TASKS:
+            raise ValueError(
+                f"{n} tasks have too many partitions to try all; use SemidefiniteGrouping above {_MOST_TASKS}"
+            )
+        labels = canonical_labels(best_labels(centred(matrix), k))
+        optimum = group_objective(matrix, labels)
+        return Partition.of(matrix, labels, upper_bound=optimum, status="exhaustive")

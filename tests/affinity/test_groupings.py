@@ -3,12 +3,8 @@
 import numpy as np
 import pytest
 
-from gradex.affinity.exhaustive import ExhaustiveGrouping
+from gradex.affinity.groupings import ExhaustiveGrouping, RandomGrouping, SemidefiniteGrouping
 from gradex.affinity.partition import canonical_labels
-from gradex.affinity.rivals import (
-    RandomGrouping,
-    SemidefiniteGrouping,
-)
 from tests.oracles.clustering import best_partition, best_penalised_partition, objective
 
 GROUPINGS = [
