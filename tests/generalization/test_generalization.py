@@ -14,7 +14,7 @@ from gradex.generalization import (
     XTrace,
     collect_episodes,
 )
-from gradex.generalization.generalization import _by_task
+from gradex.generalization.loss import losses_by_task
 from gradex.learners import ActorCritic
 from gradex.seeds import child
 from tests.oracles import hessian as oracle
@@ -135,7 +135,7 @@ def test_standard_errors_by_episode_are_those_of_repetitions(metas, suite: TaskS
     samples = StackedSamples.of(transitions)
     loss = PolicyGradientLoss()
     values = loss.evaluate(agent.policy, stack.actors.double(), samples)
-    means, variance = _by_task(loss, values.numpy(), transitions, 3)
+    means, variance = losses_by_task(loss, values, transitions, 3)
     np.testing.assert_allclose(means.mean(axis=1), values.mean(dim=1).numpy(), atol=1e-12)
     stated, spread = np.sqrt(variance.mean()), means.mean(axis=1).std(ddof=1)
 
