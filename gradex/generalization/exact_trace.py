@@ -13,7 +13,7 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from gradex.generalization.hessian import Hessian, SymmetricOperator
@@ -165,7 +165,7 @@ def _head(
     """
     stack, count, width = outputs.shape
 
-    def alone(x: Shaped[Tensor, "policies N *rest"]) -> Shaped[Tensor, "samples 1 *rest"]:
+    def alone(x: Tensor) -> Tensor:
         """To the distribution every sample is a policy of its own, and so are its parameters."""
         return x.reshape(stack * count, 1, *x.shape[2:])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -288,9 +289,10 @@ class Generalization(Estimator):
             known = (float(losses.mean()), loss.range(policy.distribution, train_values[row]))
             alpha, form, distance = float(trace.value[row]), float(forms[row]), float(distances[row])
             episodes = len(np.unique(train[row].episodes))
-            isotropic = [pac_bayes.isotropic(*known, alpha, distance, N) for N in (samples.count, episodes)]
-            bounds.append((*isotropic, pac_bayes.anisotropic(*known, form, distance, samples.count)))
-        sigmas = np.array([isotropic.sigma for isotropic, _, _ in bounds])
+            isotropic = partial(pac_bayes.isotropic, *known, alpha, distance)
+            anisotropic = pac_bayes.anisotropic(*known, form, distance, samples.count)
+            bounds.append((isotropic(samples.count), isotropic(episodes), anisotropic))
+        sigmas = np.array([each[0].sigma for each in bounds])
         seed = child(self.seed, "perturbations")
         perturbed = perturbed_loss(loss, policy, theta, samples, sigmas, self.perturbations, seed)
         top, gap_stderr = quadrature.largest, np.sqrt(train_variance + test_variance)

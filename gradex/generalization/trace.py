@@ -101,11 +101,9 @@ class Hutchinson(TraceEstimator):
     --------
     >>> import torch
     >>> from gradex.generalization import DenseOperator, Hutchinson
-    >>> square = torch.randn(40, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    >>> operator = DenseOperator((square @ square.T).unsqueeze(0))
-    >>> estimate = Hutchinson(products=50, seed=0).estimate(operator)
-    >>> low, high = estimate.interval(0.99)
-    >>> bool(low[0] < square.square().sum() < high[0])
+    >>> operator = DenseOperator(torch.ones(1, 40, 40, dtype=torch.float64))
+    >>> low, high = Hutchinson(products=50, seed=0).estimate(operator).interval(0.99)
+    >>> bool(low[0] < 40 < high[0])
     True
     """
 
@@ -156,12 +154,9 @@ class XTrace(TraceEstimator):
     --------
     >>> import torch
     >>> from gradex.generalization import DenseOperator, XTrace
-    >>> square = torch.randn(40, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    >>> operator = DenseOperator((square @ square.T).unsqueeze(0))
-    >>> estimate = XTrace(products=50, seed=0).estimate(operator)
-    >>> low, high = estimate.interval(0.99)
-    >>> bool(low[0] < square.square().sum() < high[0])
-    True
+    >>> operator = DenseOperator(torch.ones(1, 40, 40, dtype=torch.float64))
+    >>> float(XTrace(products=6).estimate(operator).value[0].round(6))  # a low rank leaves nothing to chance
+    40.0
     """
 
     products: int = 100
@@ -217,7 +212,7 @@ def _left_out(
     g = S.mT @ S
     norm = (1 - g.square()).clamp_min(torch.finfo(g.dtype).eps).sqrt()
 
-    def along_u(products: Float[Tensor, "policies k k"]) -> Float[Tensor, "policies k k"]:
+    def along_u(products: Tensor) -> Tensor:
         """Give uᵀ xᵢ from the products sⱼᵀ xᵢ."""
         return (products - g * _diagonal(products).unsqueeze(1)) / norm
 
