@@ -201,8 +201,8 @@ class Generalization(Estimator):
             raise ValueError(
                 f"unknown trace {self.trace!r}: choose 'exact', or give an estimator such as XTrace()"
             )
-        for name in ("steps_per_task", "copies", "lanczos_steps", "perturbations"):
-            whole(name, getattr(self, name), 1)
+        for name, least in {"steps_per_task": 2, "copies": 2, "lanczos_steps": 1, "perturbations": 2}.items():
+            whole(name, getattr(self, name), least)
         for side, suite in (("train", self.train), ("test", self.test)):
             if suite.observation_space.shape != self.meta.suite.observation_space.shape:
                 raise ValueError(
