@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.generalization_scales import AMOUNTS, Amount, Setting
-from analysis.study import confidence_interval
+from analysis.study import confidence_interval, mean_with_interval
 from gradex import Generalization, MetaPolicy, TaskSuite
 from gradex.generalization import Measurement
 from gradex.seeds import child, generator_for
@@ -201,8 +200,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
                     continue
                 row: dict[str, Any] = {"suite": suite, "panel": panel, "measure": measure}
                 for followed in _FOLLOWED:
-                    mean, low, high = _over_seeds(correlations[measure, followed].to_numpy())
-                    row |= {followed: mean, f"{followed}_low": low, f"{followed}_high": high}
+                    row |= _over_seeds(followed, correlations[measure, followed])
                 if measure in _BOUNDS:
                     row["not_vacuous"] = (chosen[measure] < chosen.highest_loss).mean()
                     row["below_uniform"] = (chosen[measure] < 0).mean()
@@ -229,13 +227,12 @@ def _rank_correlations(table: pd.DataFrame, unit: Sequence[str]) -> pd.DataFrame
     return pd.DataFrame(rows).T.groupby(level=0).mean()
 
 
-def _over_seeds(values: Float[np.ndarray, " seeds"]) -> tuple[float, float, float]:
+def _over_seeds(name: str, values: pd.Series) -> dict[str, float]:
     """Give the mean correlation over the seeds that have one, and its interval, cut to what there can be."""
-    values = values[~np.isnan(values)]
+    values = values.dropna()
     if len(values) == 0:
-        return (np.nan,) * 3
-    low, high = confidence_interval(values)
-    return float(values.mean()), max(low, -1.0), min(high, 1.0)
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), np.nan)
+    return {column: float(np.clip(end, -1, 1)) for column, end in mean_with_interval(name, values).items()}
 
 
 # ---------------------------------------------------------------------- drawing

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.study import confidence_interval
+from analysis.study import confidence_interval, mean_with_interval
 from gradex import TaskSuite
 from gradex.learners import MAML, ActorCritic
 from gradex.seeds import child
@@ -145,8 +145,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             ("return", own.return_mean),
             ("less_return", uniform.return_mean - own.return_mean),
         ):
-            low, high = confidence_interval(values.to_numpy())
-            row |= {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+            row |= mean_with_interval(name, values)
         each = last[last.source == source].groupby("direction").success.mean()
         before = part[(part.source == source) & (part.inner_steps == 0)].success.mean()
         rows.append(row | {"lowest": each.min(), "before": before, "seeds": len(own)})

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.study import confidence_interval, dots_by_method
+from analysis.study import dots_by_method, mean_with_interval
 from gradex import GroundTruth, MetaPolicy, TaskSuite
 from gradex.seeds import generator_for
 
@@ -77,8 +77,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
                 ("below_random", wide["random pairs"] - wide[method]),
                 ("below_alone", wide["alone"] - wide[method]),
             ):
-                low, high = confidence_interval(values.to_numpy())
-                row |= {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+                row |= mean_with_interval(name, values)
             rows.append(row | {"seeds": len(wide)})
     return pd.DataFrame(rows)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.study import confidence_interval, dots_by_method
+from analysis.study import confidence_interval, dots_by_method, mean_with_interval
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import RandomGrouping
 
@@ -67,22 +67,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for suite, part in _by_seed(table).groupby("suite", sort=False):
         wide = part.pivot(index="seed", columns="method", values="return_mean")
         for method in _METHODS:
-            gain = (wide[method] - wide[_METHODS[0]]).to_numpy()
             low, high = confidence_interval(wide[method].to_numpy())
-            least, most = confidence_interval(gain)
-            rows.append(
-                {
-                    "suite": suite,
-                    "method": method,
-                    "return": wide[method].mean(),
-                    "low": low,
-                    "high": high,
-                    "gain": gain.mean(),
-                    "gain_low": least,
-                    "gain_high": most,
-                    "seeds": len(wide),
-                }
-            )
+            told = {"suite": suite, "method": method, "return": wide[method].mean(), "low": low, "high": high}
+            gain = mean_with_interval("gain", wide[method] - wide[_METHODS[0]])
+            rows.append({**told, **gain, "seeds": len(wide)})
     return pd.DataFrame(rows)
 
 

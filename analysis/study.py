@@ -189,6 +189,13 @@ def confidence_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def mean_with_interval(name: str, values: np.ndarray | pd.Series) -> dict[str, float]:
+    """Give columns NAME, NAME_low and NAME_high: the mean of one value per seed and its 95 % interval."""
+    values = np.asarray(values, dtype=float)
+    low, high = confidence_interval(values)
+    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+
+
 def dots_by_method(table: pd.DataFrame, value: str, methods: Sequence[str], label: str) -> Figure:
     """Draw one panel per suite: a dot per seed, the mean over seeds and its 95 % interval for each method.
 

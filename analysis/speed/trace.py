@@ -22,7 +22,6 @@ from gradex.generalization import (
     ExactTrace,
     Hessian,
     Hutchinson,
-    HutchPlusPlus,
     PolicyGradientLoss,
     StackedSamples,
     XTrace,
@@ -116,11 +115,7 @@ def _errors(amount: _Amount) -> Iterator[Comparison]:
     trace = float(matrix.trace())
     operator = DenseOperator(matrix.unsqueeze(0))
     for products in amount.estimated:
-        for ours, theirs in (
-            (Hutchinson, curvlinops.hutchinson_trace),
-            (HutchPlusPlus, curvlinops.hutchpp_trace),
-            (XTrace, curvlinops.xtrace),
-        ):
+        for ours, theirs in ((Hutchinson, curvlinops.hutchinson_trace), (XTrace, curvlinops.xtrace)):
             seeds = range(amount.repeats)
             estimates = [float(ours(products, seed).estimate(operator).value[0]) for seed in seeds]
             peers = [_seeded(theirs, matrix, products, seed) for seed in seeds]

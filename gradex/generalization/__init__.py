@@ -3,22 +3,11 @@
 from gradex.generalization.bound import Bound, PACBayes, perturbed_loss
 from gradex.generalization.episodes import collect_episodes
 from gradex.generalization.exact_trace import ExactTrace
-from gradex.generalization.generalization import Generalization
-from gradex.generalization.hessian import Hessian
-from gradex.generalization.loss import LossRange, PolicyGradientLoss
-from gradex.generalization.measurement import Measurement
-from gradex.generalization.operator import DenseOperator, SymmetricOperator
-from gradex.generalization.samples import StackedSamples
-from gradex.generalization.spectrum import (
-    Eigenvalue,
-    Quadrature,
-    lanczos,
-    positive_form,
-    positive_trace,
-    top_eigenvalue,
-)
-from gradex.generalization.trace import Hutchinson, HutchPlusPlus, TraceEstimate, TraceEstimator
-from gradex.generalization.xtrace import XTrace
+from gradex.generalization.generalization import Generalization, Measurement
+from gradex.generalization.hessian import DenseOperator, Hessian, SymmetricOperator
+from gradex.generalization.loss import LossRange, PolicyGradientLoss, StackedSamples
+from gradex.generalization.spectrum import Eigenvalue, Quadrature, lanczos, positive_trace, top_eigenvalue
+from gradex.generalization.trace import Hutchinson, TraceEstimate, TraceEstimator, XTrace
 
 __all__ = [
     "Bound",
@@ -27,7 +16,6 @@ __all__ = [
     "ExactTrace",
     "Generalization",
     "Hessian",
-    "HutchPlusPlus",
     "Hutchinson",
     "LossRange",
     "Measurement",
@@ -42,7 +30,6 @@ __all__ = [
     "collect_episodes",
     "lanczos",
     "perturbed_loss",
-    "positive_form",
     "positive_trace",
     "top_eigenvalue",
 ]

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gradex.generalization.loss import LossRange, PolicyGradientLoss
-from gradex.generalization.samples import StackedSamples
+from gradex.generalization.loss import LossRange, PolicyGradientLoss, StackedSamples
 from gradex.policies import Policy
 from gradex.seeds import Streams
 
@@ -161,13 +160,8 @@ class PACBayes:
         samples : int
             N.
         """
-        choices = len(self.epsilons) * len(self.sigmas)
-        candidates = (
-            self._bound(loss, loss_range, trace, distance, samples, epsilon, sigma, choices)
-            for epsilon in self.epsilons
-            for sigma in self.sigmas
-        )
-        return min(candidates, key=lambda bound: bound.value)
+        grid = [(epsilon, sigma) for epsilon in self.epsilons for sigma in self.sigmas]
+        return self._best(grid, loss, loss_range, trace, distance, samples)
 
     def anisotropic(
         self, loss: float, loss_range: LossRange, form: float, distance: float, samples: int
@@ -182,35 +176,36 @@ class PACBayes:
             vᵀ[H]₊v.
         """
         along = max(form, 0.0) / distance**2 if distance > 0 else 0.0
-        bounds = []
+        grid = []
         for epsilon in self.epsilons:
             ratio = loss_range.width * (1 + epsilon) / (2 * epsilon * samples)
-            sigma = (ratio * distance**2 / along) ** 0.25 if along * ratio > 0 else max(self.sigmas)
-            bounds.append(
-                self._bound(loss, loss_range, along, distance, samples, epsilon, sigma, len(self.epsilons))
-            )
-        return min(bounds, key=lambda bound: bound.value)
+            best = (ratio * distance**2 / along) ** 0.25 if along * ratio > 0 else max(self.sigmas)
+            grid.append((epsilon, best))
+        return self._best(grid, loss, loss_range, along, distance, samples)
 
-    def _bound(
+    def _best(
         self,
+        grid: Sequence[tuple[float, float]],
         loss: float,
         loss_range: LossRange,
         curvature: float,
         distance: float,
         samples: int,
-        epsilon: float,
-        sigma: float,
-        choices: int,
     ) -> Bound:
-        """Evaluate one bound; `curvature` is tr(ΣH) / σ²."""
-        rate = (1 + epsilon) ** 2 * loss_range.width / (2 * epsilon * samples)
-        terms = (
-            (1 + epsilon) * (loss - loss_range.low) + loss_range.low,
-            (1 + epsilon) * sigma**2 * max(curvature, 0.0) / 2,
-            rate * distance**2 / (2 * sigma**2),
-            rate * log(choices / self.delta),
-        )
-        return Bound(sum(terms), *terms, epsilon, sigma, loss_range, samples, distance, self.delta)
+        """Give the lowest of the bounds for some (ε, σ); `curvature` is tr(ΣH) / σ²."""
+        bounds = []
+        for epsilon, sigma in grid:
+            rate = (1 + epsilon) ** 2 * loss_range.width / (2 * epsilon * samples)
+            terms = (
+                (1 + epsilon) * (loss - loss_range.low) + loss_range.low,
+                (1 + epsilon) * sigma**2 * max(curvature, 0.0) / 2,
+                rate * distance**2 / (2 * sigma**2),
+                rate * log(len(grid) / self.delta),
+            )
+            bounds.append(
+                Bound(sum(terms), *terms, epsilon, sigma, loss_range, samples, distance, self.delta)
+            )
+        return min(bounds, key=lambda bound: bound.value)
 
 
 def perturbed_loss(
@@ -242,22 +237,17 @@ def perturbed_loss(
     --------
     >>> import numpy as np
     >>> import torch
+    >>> from gradex import MetaPolicy, TaskSuite
     >>> from gradex.generalization import PolicyGradientLoss, StackedSamples, perturbed_loss
-    >>> from gradex.policies import MLP, Categorical, Policy
-    >>> from gradex.seeds import Streams
-    >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
-    >>> parameters = policy.initial(Streams(seeds=[0])).double()
-    >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
-    >>> samples = StackedSamples(numbers[..., :3], tasks, tasks, numbers[..., 3])
-    >>> value, stderr = perturbed_loss(
-    ...     PolicyGradientLoss(), policy, parameters, samples, sigma=np.zeros(1), draws=2, seed=0
-    ... )
-    >>> bool(abs(value[0] - PolicyGradientLoss().evaluate(policy, parameters, samples).mean()) < 1e-9)
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=4).fit(steps=1)
+    >>> theta, samples = torch.from_numpy(meta.parameters).double()[None], [meta.transitions(20)]
+    >>> known = (PolicyGradientLoss(), meta.agent_.policy, theta, StackedSamples.of(samples))
+    >>> value, stderr = perturbed_loss(*known, sigma=np.zeros(1), draws=2, seed=0)
+    >>> bool(abs(value[0] - PolicyGradientLoss().evaluate(*known[1:]).mean()) < 1e-9)
     True
     """
     if draws < 2:
-        raise ValueError(f"{draws} draws have no standard error: take at least 2")
+        raise ValueError(f"draws={draws} is too few for a standard error: give at least 2")
     scale = torch.from_numpy(np.asarray(sigma)).to(parameters).unsqueeze(1)
     normals = Streams([seed]).normals(draws, parameters.shape[1])[0]
     means = [

@@ -5,9 +5,9 @@ on one side is to mean the same as on the other.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 
 from gradex.learners import ActorCritic, Collector, Rollout, Transitions, discounted_advantages
@@ -79,38 +79,36 @@ def collect_episodes(
             f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 of both, as one "
             "episode is measured against others"
         )
-    collector = Collector(suite, subsets, copies, seeds)
     pieces: list[Rollout] = []
-    while not (rounds := _rounds(pieces, copies, steps_per_task)).all():
-        if suite.horizon is None and len(pieces) * _CHUNK >= _PATIENCE:
-            collector.close()
-            task = suite.tasks[subsets[0][int(np.argmin(rounds[0]))]].name
-            raise ValueError(
-                f"task {task!r} has too few whole episodes after {_PATIENCE} steps: give its environment a "
-                "time limit, for instance gymnasium.wrappers.TimeLimit"
-            )
-        with threads_for(collector.layout.real.size):
-            pieces.append(collector.collect(agents, _CHUNK))
-    collector.close()
-    rewards, ended, real = (_joined(pieces, name) for name in ("rewards", "ended", "real"))
+    rounds = np.zeros((len(subsets), len(subsets[0])), dtype=np.int64)
+    with closing(Collector(suite, subsets, copies, seeds)) as collector:
+        while not rounds.all():
+            if suite.horizon is None and len(pieces) * _CHUNK >= _PATIENCE:
+                policy, place = np.argwhere(rounds == 0)[0]
+                raise ValueError(
+                    f"task {suite.tasks[subsets[policy][place]].name!r} has too few whole episodes after "
+                    f"{_PATIENCE} steps: give its environment a time limit, for instance "
+                    "gymnasium.wrappers.TimeLimit"
+                )
+            with threads_for(collector.layout.real.size):
+                pieces.append(collector.collect(agents, _CHUNK))
+            ended, real = (np.concatenate([getattr(x, name) for x in pieces]) for name in ("ended", "real"))
+            rounds = _rounds(ended, real, copies, steps_per_task)
+    rollout = Rollout.joined(pieces)
     rank = _before(ended)
     used = real & (rank < np.repeat(rounds, copies, axis=1))
-    values = np.zeros((len(rewards) + 1, *rewards.shape[1:]))
-    returns = discounted_advantages(rewards, values, ended, ended, suite.discount, trace=1.0)
-    advantages = _less_the_others(returns, used, _times(real, ended), copies)
+    no_critic = np.zeros((len(real) + 1, *real.shape[1:]))
+    returns = discounted_advantages(rollout.rewards, no_critic, ended, ended, suite.discount, trace=1.0)
     place = _draw(used, copies, steps_per_task, seeds)
-    chosen = advantages[place]
-    chosen -= chosen.mean(axis=2, keepdims=True)
-    chosen /= chosen.std(axis=2, keepdims=True) + 1e-8
-    observations = torch.cat([piece.observations[:-1] for piece in pieces]).numpy()[place]
-    actions = torch.cat([piece.actions for piece in pieces]).numpy()[place]
-    episodes = (rank * rank.shape[2] + np.arange(rank.shape[2]))[place]
+    advantages = _less_the_others(returns, used, _times(real, ended), copies)[place]
+    advantages -= advantages.mean(axis=2, keepdims=True)
+    advantages /= advantages.std(axis=2, keepdims=True) + 1e-8
     columns = {
-        "observations": observations,
-        "actions": actions,
-        "advantages": chosen,
-        "tasks": np.broadcast_to(np.asarray(subsets)[:, :, None], chosen.shape),
-        "episodes": episodes,
+        "observations": rollout.observations.numpy()[place],
+        "actions": rollout.actions.numpy()[place],
+        "advantages": advantages,
+        "tasks": np.broadcast_to(np.asarray(subsets)[:, :, None], advantages.shape),
+        "episodes": (rank * rank.shape[2] + np.arange(rank.shape[2]))[place],
     }
     return [
         Transitions(**{name: x[policy].reshape(-1, *x.shape[3:]) for name, x in columns.items()})
@@ -118,22 +116,19 @@ def collect_episodes(
     ]
 
 
-def _joined(pieces: Sequence[Rollout], name: str) -> np.ndarray:
-    return np.concatenate([getattr(piece, name) for piece in pieces])
+_Flags = Bool[np.ndarray, "steps policies environments"]
+_Counts = Int[np.ndarray, "steps policies environments"]
 
 
-def _before(
-    flags: Bool[np.ndarray, "steps policies environments"],
-) -> Int[np.ndarray, "steps policies environments"]:
+def _before(flags: _Flags) -> _Counts:
     """Count the flags before each step."""
     return np.cumsum(flags, axis=0) - flags
 
 
-def _rounds(pieces: Sequence[Rollout], copies: int, steps_per_task: int) -> Int[np.ndarray, "policies tasks"]:
+def _rounds(
+    ended: _Flags, real: _Flags, copies: int, steps_per_task: int
+) -> Int[np.ndarray, "policies tasks"]:
     """Give the least number of episodes per copy that has enough steps, or 0 while they are not over."""
-    if not pieces:
-        return np.zeros((1, 1), dtype=np.int64)
-    ended, real = _joined(pieces, "ended"), _joined(pieces, "real")
     rank = _before(ended)
     policies, environments = ended.shape[1:]
     finished = ended.sum(axis=0).reshape(policies, -1, copies).min(axis=2)
@@ -145,10 +140,7 @@ def _rounds(pieces: Sequence[Rollout], copies: int, steps_per_task: int) -> Int[
     return np.where(enough.any(axis=2) & (rounds <= finished), rounds, 0)
 
 
-def _times(
-    real: Bool[np.ndarray, "steps policies environments"],
-    ended: Bool[np.ndarray, "steps policies environments"],
-) -> Int[np.ndarray, "steps policies environments"]:
+def _times(real: _Flags, ended: _Flags) -> _Counts:
     """Count the steps of an episode before each; steps that only reset are none."""
     before = _before(real)
     begins = np.concatenate([np.ones_like(ended[:1]), ended[:-1]])
@@ -157,8 +149,8 @@ def _times(
 
 def _less_the_others(
     returns: Float[np.ndarray, "steps policies environments"],
-    used: Bool[np.ndarray, "steps policies environments"],
-    times: Int[np.ndarray, "steps policies environments"],
+    used: _Flags,
+    times: _Counts,
     copies: int,
 ) -> Float[np.ndarray, "steps policies environments"]:
     """Subtract the mean over the other episodes of the same policy and task at the same time."""
@@ -174,27 +166,14 @@ def _less_the_others(
 
 
 def _draw(
-    used: Bool[np.ndarray, "steps policies environments"],
-    copies: int,
-    steps_per_task: int,
-    seeds: Sequence[int],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw steps of every policy and task.
-
-    Returns
-    -------
-    step, policy, environment : int arrays
-        That broadcast to [policies, tasks, kept].
-    """
+    used: _Flags, copies: int, steps_per_task: int, seeds: Sequence[int]
+) -> tuple[Int[np.ndarray, "..."], ...]:
+    """Draw steps of every policy and task: indices that broadcast to [policies, tasks, kept]."""
     steps, policies, environments = used.shape
     # Step by step, so that simulating longer adds numbers and changes none.
     chance = Streams(seeds, branch=3).uniforms(steps, environments)
     keys = np.where(used.transpose(1, 0, 2), chance, np.inf).reshape(policies, steps, -1, copies)
-    order = (
-        keys.transpose(0, 2, 1, 3)
-        .reshape(policies, environments // copies, -1)
-        .argsort(axis=2, kind="stable")
-    )
-    step, copy = np.divmod(order[:, :, :steps_per_task], copies)
+    order = keys.transpose(0, 2, 1, 3).reshape(policies, environments // copies, -1)
+    step, copy = np.divmod(order.argsort(axis=2, kind="stable")[:, :, :steps_per_task], copies)
     policy, task = np.ogrid[:policies, : environments // copies]
     return step, policy[..., None], task[..., None] * copies + copy

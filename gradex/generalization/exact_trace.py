@@ -8,20 +8,18 @@ needs no other blocks. Hence it takes one walk back through the network.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, prod
+from math import inf
 from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
-from gradex.generalization.hessian import Hessian
-from gradex.generalization.loss import PolicyGradientLoss
-from gradex.generalization.operator import SymmetricOperator
-from gradex.generalization.samples import StackedSamples
+from gradex.generalization.hessian import Hessian, SymmetricOperator
+from gradex.generalization.loss import StackedSamples
 from gradex.generalization.trace import TraceEstimate, TraceEstimator
-from gradex.policies import MLP, ActionDistribution, Network, Standardised, Tape
+from gradex.policies import MLP, Network, Standardised, Tape
 
 #: Numbers per array while the network is walked back, 2 MB in double precision.
 _ENTRIES = 2**18
@@ -49,28 +47,19 @@ class ExactTrace(TraceEstimator):
     Examples
     --------
     >>> import torch
+    >>> from gradex import MetaPolicy, TaskSuite
     >>> from gradex.generalization import ExactTrace, Hessian, PolicyGradientLoss, StackedSamples
-    >>> from gradex.policies import MLP, Categorical, Policy
-    >>> from gradex.seeds import Streams
-    >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
-    >>> parameters = policy.initial(Streams(seeds=[0])).double()
-    >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
-    >>> samples = StackedSamples(numbers[..., :3], tasks, tasks, numbers[..., 3])
-    >>> hessian = Hessian(policy, PolicyGradientLoss(), parameters, samples)
-    >>> matrix = (hessian @ torch.eye(policy.size, dtype=torch.float64).unsqueeze(0))[0]
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=4).fit(steps=1)
+    >>> theta = torch.from_numpy(meta.parameters).double().unsqueeze(0)
+    >>> samples = StackedSamples.of([meta.transitions(20)])
+    >>> hessian = Hessian(meta.agent_.policy, PolicyGradientLoss(), theta, samples)
+    >>> matrix = (hessian @ torch.eye(hessian.size, dtype=torch.float64).unsqueeze(0))[0]
     >>> bool(abs(ExactTrace().estimate(hessian).value[0] - matrix.trace()) < 1e-9)
     True
     """
 
     def estimate(self, operator: SymmetricOperator) -> TraceEstimate:
-        """Give the trace of the Hessian of each policy.
-
-        Raises
-        ------
-        ValueError
-            If the operator is not the `Hessian` of multilayer perceptrons, see `check`.
-        """
+        """Give the trace of the Hessian of each policy; other operators are refused, see `check`."""
         if not isinstance(operator, Hessian):
             raise _unknown(operator)
         network = _perceptron(operator.policy.network)
@@ -83,13 +72,7 @@ class ExactTrace(TraceEstimator):
         return TraceEstimate(value, np.zeros_like(value), inf, products=0)
 
     def check(self, network: Network) -> None:
-        """Refuse a network whose trace is not known.
-
-        Raises
-        ------
-        ValueError
-            If it is not a multilayer perceptron, which may stand behind standardised observations.
-        """
+        """Refuse a network whose trace is not known: none but perceptrons, also behind standardisation."""
         _perceptron(network)
 
 
@@ -118,9 +101,7 @@ def _sum(hessian: Hessian, network: MLP, samples: StackedSamples) -> Float[Tenso
         outputs, own = hessian.policy.outputs(theta, samples.observations, samples.tasks, tape)
     named = network.split(theta[:, : network.size])
     weights = [named[f"{layer}.weight"] for layer in range(network.layers)]
-    slope, curvature, of_own = _head(
-        hessian.loss, hessian.policy.distribution, outputs, own, samples.actions, samples.advantages
-    )
+    slope, curvature, of_own = _head(hessian, outputs, own, samples)
     with torch.no_grad():
         inputs = [tape.inputs[str(layer)] for layer in range(network.layers)]
         return of_own + _walk_back(weights, inputs, slope, curvature)
@@ -173,21 +154,14 @@ def _times_lengths(
 
 
 def _head(
-    loss: PolicyGradientLoss,
-    distribution: ActionDistribution,
+    hessian: Hessian,
     outputs: Float[Tensor, "policies N o"],
-    own: Mapping[str, Tensor],
-    actions: Shaped[Tensor, "policies N *a"],
-    advantages: Float[Tensor, "policies N"],
+    own: Mapping[str, Float[Tensor, "policies _"]],
+    samples: StackedSamples,
 ) -> tuple[Float[Tensor, "policies N o"], Float[Tensor, "policies N o o"], Float[Tensor, " policies"]]:
-    """Differentiate the loss by the network's outputs, and twice by them and by the distribution's own.
+    """Give the loss's first two derivatives by the network's outputs, and its trace over the rest.
 
-    Returns
-    -------
-    slope : Tensor [policies, N, o]
-    curvature : Tensor [policies, N, o, o]
-    own : Tensor [policies]
-        Trace over the distribution's own parameters, added up over samples.
+    The rest are the distribution's own parameters, of which every sample has a second derivative.
     """
     stack, count, width = outputs.shape
 
@@ -197,27 +171,20 @@ def _head(
 
     with torch.enable_grad():
         z = alone(outputs).detach().requires_grad_()
-        owned = [value.detach().repeat_interleave(count, dim=0).requires_grad_() for value in own.values()]
-        values = loss.of_outputs(
-            distribution, z, dict(zip(own, owned, strict=True)), alone(actions), alone(advantages)
+        owned = {
+            name: value.detach().repeat_interleave(count, dim=0).requires_grad_()
+            for name, value in own.items()
+        }
+        values = hessian.loss.of_outputs(
+            hessian.policy.distribution, z, owned, alone(samples.actions), alone(samples.advantages)
         )
-        slopes = torch.autograd.grad(values.sum(), [z, *owned], create_graph=True)
-        rows = [torch.autograd.grad(s.sum(), z, retain_graph=True)[0] for s in slopes[0].unbind(dim=-1)]
-        of_own = [_diagonal_sum(slope, value) for slope, value in zip(slopes[1:], owned, strict=True)]
-    curvature = torch.stack(rows, dim=-1).reshape(stack, count, width, width)
-    trace = torch.stack([each.reshape(stack, count).sum(dim=1) for each in of_own]).sum(dim=0) if own else 0
-    return slopes[0].detach().reshape(stack, count, width), curvature, outputs.new_zeros(stack) + trace
-
-
-def _diagonal_sum(
-    slope: Shaped[Tensor, "samples *shape"], value: Shaped[Tensor, "samples *shape"]
-) -> Float[Tensor, " samples"]:
-    """Add up the second derivatives of each sample by each of its own numbers."""
-    entries = range(prod(value.shape[1:]))
-    second = (
-        torch.autograd.grad(slope.flatten(1)[:, entry].sum(), value, retain_graph=True)[0].flatten(1)[
-            :, entry
+        slope, *slopes = torch.autograd.grad(values.sum(), [z, *owned.values()], create_graph=True)
+        rows = [torch.autograd.grad(s.sum(), z, retain_graph=True)[0] for s in slope.unbind(dim=-1)]
+        diagonal = [
+            torch.autograd.grad(first[:, entry].sum(), value, retain_graph=True)[0][:, entry]
+            for first, value in zip(slopes, owned.values(), strict=True)
+            for entry in range(value.shape[1])
         ]
-        for entry in entries
-    )
-    return torch.stack(list(second)).sum(dim=0)
+    trace = sum(diagonal, outputs.new_zeros(stack * count)).reshape(stack, count).sum(dim=1)
+    curvature = torch.stack(rows, dim=-1).reshape(stack, count, width, width)
+    return slope.detach().reshape(stack, count, width), curvature, trace

@@ -1,23 +1,21 @@
 """Generalization: sharpness, gap and bound of trained policies (PolicyGradEx, Sec. 4.4 and 5, Fig. 2)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from gradex.estimator import Estimator
-from gradex.generalization.bound import PACBayes, perturbed_loss
+from gradex.generalization.bound import Bound, PACBayes, perturbed_loss
 from gradex.generalization.episodes import collect_episodes
 from gradex.generalization.exact_trace import ExactTrace
 from gradex.generalization.hessian import Hessian
-from gradex.generalization.loss import PolicyGradientLoss
-from gradex.generalization.measurement import Measurement
-from gradex.generalization.samples import StackedSamples
+from gradex.generalization.loss import PolicyGradientLoss, StackedSamples, losses_by_task
 from gradex.generalization.spectrum import lanczos
-from gradex.generalization.trace import TraceEstimator, generator, random_signs
+from gradex.generalization.trace import TraceEstimator, random_signs
 from gradex.learners import ActorCritic, Transitions
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
@@ -26,8 +24,108 @@ from gradex.tasks import TaskSuite
 
 #: Policies that are measured together; more take memory and save no time.
 _STACK = 8
-#: Purposes of seeds.
-_TRAIN, _TEST = "training episodes", "test episodes"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one policy.
+
+    Attributes
+    ----------
+    trace, trace_stderr : float
+        Trace of the Hessian of the training loss; the standard error is 0 where the trace is exact.
+    trace_products : int
+        Hessian-vector products that it took.
+    top_eigenvalue, top_eigenvalue_residual : float
+        Largest eigenvalue of that Hessian, and how far an eigenvalue is from it at most.
+    train_losses, test_losses : arrays [tasks], [targets]
+        Mean loss on each task that the policy was trained on, and on each target task.
+    gap_stderr : float
+        Standard error of `gap` for these tasks, by episode: steps of one episode count as one piece of
+        evidence. That the tasks are a draw themselves is not in it; the spread of `test_losses` tells.
+    isotropic, isotropic_by_episode, anisotropic : Bound
+        See `PACBayes`; the second takes the number of episodes for N.
+    perturbed_loss, perturbed_loss_stderr : float
+        Training loss of θ with Gaussian noise of standard deviation `isotropic.sigma`, by drawing.
+
+    Examples
+    --------
+    >>> from gradex import Generalization, MetaPolicy, TaskSuite
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> meta = MetaPolicy(suite, layers=2, width=8).fit(steps=1)
+    >>> measured = Generalization(meta, suite, suite.unseen(4, seed=0), steps_per_task=60, copies=4).measure()
+    >>> measured.train_losses.shape, measured.test_losses.shape, measured.constants["N"]
+    ((3,), (4,), 180)
+    """
+
+    trace: float
+    trace_stderr: float
+    trace_products: int
+    top_eigenvalue: float
+    top_eigenvalue_residual: float
+    train_losses: Float[np.ndarray, " tasks"]
+    test_losses: Float[np.ndarray, " targets"]
+    gap_stderr: float
+    isotropic: Bound
+    isotropic_by_episode: Bound
+    anisotropic: Bound
+    perturbed_loss: float
+    perturbed_loss_stderr: float
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss on the tasks that the policy was trained on."""
+        return float(self.train_losses.mean())
+
+    @property
+    def test_loss(self) -> float:
+        """Mean loss on the target tasks."""
+        return float(self.test_losses.mean())
+
+    @property
+    def gap(self) -> float:
+        """Generalization error: test loss less training loss."""
+        return self.test_loss - self.train_loss
+
+    @property
+    def bound(self) -> float:
+        """The isotropic bound on the expected training loss, N being the number of samples."""
+        return self.isotropic.value
+
+    @property
+    def bound_anisotropic(self) -> float:
+        """The theorem's sharper form, a measure rather than a bound."""
+        return self.anisotropic.value
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the bound says no more than the range of the loss does."""
+        return self.isotropic.vacuous
+
+    @property
+    def bound_measured(self) -> float:
+        """The isotropic bound on the perturbed policy, from its measured loss instead of an expansion."""
+        return self.isotropic.measured(self.perturbed_loss)
+
+    @property
+    def remainder(self) -> float:
+        """What the expansion to second order misses of the perturbed loss."""
+        return self.perturbed_loss - self.train_loss - self.isotropic.sigma**2 * self.trace / 2
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """Symbols of PolicyGradEx, Theorem 1, as they enter `bound`."""
+        bound = self.isotropic
+        return {
+            "C": bound.loss_range.width,
+            "alpha": self.trace,
+            "r": bound.distance,
+            "N": bound.samples,
+            "episodes": self.isotropic_by_episode.samples,
+            "delta": bound.delta,
+            "epsilon": bound.epsilon,
+            "sigma": bound.sigma,
+        }
 
 
 class Generalization(Estimator):
@@ -48,8 +146,8 @@ class Generalization(Estimator):
         Target tasks, for instance `suite.unseen(50, seed=0)`.
     loss : PolicyGradientLoss, optional
     trace : {"exact"} or TraceEstimator
-        "exact" stands for ExactTrace(), which needs a multilayer perceptron; the others are Hutchinson(),
-        HutchPlusPlus() and XTrace().
+        "exact" stands for ExactTrace(), which needs a multilayer perceptron. For other networks XTrace()
+        estimates it, with a standard error; Hutchinson() is the paper's.
     bound : PACBayes, optional
     steps_per_task, copies : int
         Steps that are kept, and environments, for each task of either side.
@@ -59,22 +157,14 @@ class Generalization(Estimator):
         Draws of the perturbed loss.
     seed : int
 
-    Notes
-    -----
-    All derivatives are taken in double precision: single precision was less than twice as fast here.
-
     Examples
     --------
     >>> from gradex import Generalization, MetaPolicy, TaskSuite
     >>> suite = TaskSuite.make("navigation", n=3)
     >>> meta = MetaPolicy(suite, layers=2, width=8).fit(steps=3_000)
     >>> measured = Generalization(meta, suite, suite.unseen(5, seed=0), steps_per_task=60, copies=4).measure()
-    >>> measured.test_losses.shape
-    (5,)
     >>> measured.gap == measured.test_loss - measured.train_loss
     True
-    >>> measured.trace_products  # the trace of a perceptron is exact
-    0
     """
 
     _results = ()
@@ -111,8 +201,8 @@ class Generalization(Estimator):
             raise ValueError(
                 f"unknown trace {self.trace!r}: choose 'exact', or give an estimator such as XTrace()"
             )
-        for name in ("steps_per_task", "copies", "lanczos_steps", "perturbations"):
-            whole(name, getattr(self, name), 1)
+        for name, least in {"steps_per_task": 2, "copies": 2, "lanczos_steps": 1, "perturbations": 2}.items():
+            whole(name, getattr(self, name), least)
         for side, suite in (("train", self.train), ("test", self.test)):
             if suite.observation_space.shape != self.meta.suite.observation_space.shape:
                 raise ValueError(
@@ -144,8 +234,7 @@ class Generalization(Estimator):
         Raises
         ------
         ValueError
-            If there is no policy, not one subset for each, or a network has no exact trace and this is asked
-            for.
+            If there is no policy, not one subset for each, or an exact trace is asked for and not known.
         """
         if len(metas) == 0:
             raise ValueError("there is no policy to measure: give at least one")
@@ -158,65 +247,62 @@ class Generalization(Estimator):
         estimator = ExactTrace() if isinstance(own.trace, str) else own.trace
         if isinstance(estimator, ExactTrace):
             for meta in metas:
-                estimator.check(_stacked([meta]).policy.network)
+                estimator.check(meta.agent_.policy.network)
         for size in sorted({len(subset) for subset in subsets}):
             same = [index for index, subset in enumerate(subsets) if len(subset) == size]
             for first in range(0, len(same), _STACK):
                 stack = same[first : first + _STACK]
-                found = own._measure_stack([metas[i] for i in stack], [subsets[i] for i in stack])
-                measured |= dict(zip(stack, found, strict=True))
+                chosen = [metas[i] for i in stack], [subsets[i] for i in stack]
+                measured |= dict(zip(stack, own._measure_stack(*chosen, estimator), strict=True))
         return [measured[index] for index in range(len(metas))]
 
     def _measure_stack(
-        self, metas: Sequence[MetaPolicy], subsets: Sequence[Sequence[int]]
+        self, metas: Sequence[MetaPolicy], subsets: Sequence[Sequence[int]], estimator: TraceEstimator
     ) -> list[Measurement]:
+        """Measure policies with equally many tasks."""
         loss = PolicyGradientLoss() if self.loss is None else self.loss
         pac_bayes = PACBayes() if self.bound is None else self.bound
-        estimator = ExactTrace() if isinstance(self.trace, str) else self.trace
         agents = _stacked(metas)
+        # In double precision: single precision was less than twice as fast here.
         policy, theta = agents.policy, agents.actors.double()
-        distance_vector = theta - _initial(metas).double()
-        train = self._collect(agents, self.train, subsets, _TRAIN)
-        test = self._collect(agents, self.test, [range(len(self.test))] * len(metas), _TEST)
+        # The prior's centre must not depend on the samples, nor on the tasks that they come from: θ_0 are the
+        # fresh weights with which the first training of each policy began. With a meta-policy for θ_0 the
+        # bound would be free of charge for all that was learnt on these very tasks before.
+        moved = theta - metas[0].initial([meta.start for meta in metas]).actors.double()
+        train = self._collect(agents, self.train, subsets, "training episodes")
+        test = self._collect(agents, self.test, [range(len(self.test))] * len(metas), "test episodes")
         samples = StackedSamples.of(train)
         train_values = loss.evaluate(policy, theta, samples)
-        train_losses, train_variance = _by_task(loss, train_values.numpy(), train, len(subsets[0]))
         test_values = loss.evaluate(policy, theta, StackedSamples.of(test))
-        test_losses, test_variance = _by_task(loss, test_values.numpy(), test, len(self.test))
-        gap_stderr = np.sqrt(train_variance + test_variance)
+        train_losses, train_variance = losses_by_task(loss, train_values, train, len(subsets[0]))
+        test_losses, test_variance = losses_by_task(loss, test_values, test, len(self.test))
 
         hessian = Hessian(policy, loss, theta, samples)
         trace = estimator.estimate(hessian)
-        random = random_signs(hessian, 1, generator(child(self.seed, "Lanczos vector")))
-        starts = torch.cat([random, distance_vector.unsqueeze(2)], dim=2)
-        quadrature = lanczos(hessian, starts, self.lanczos_steps)
-        top, residual = quadrature.largest
-        distances = torch.linalg.vector_norm(distance_vector, dim=1).numpy()
+        random = random_signs(hessian, 1, child(self.seed, "Lanczos vector"))
+        quadrature = lanczos(hessian, torch.cat([random, moved.unsqueeze(2)], dim=2), self.lanczos_steps)
+        distances = torch.linalg.vector_norm(moved, dim=1).numpy()
         forms = distances**2 * quadrature.positive[:, 1].numpy()
 
         bounds = []
         for row, losses in enumerate(train_losses):
-            loss_range = loss.range(policy.distribution, train_values[row])
-            known = (float(losses.mean()), loss_range)
-            distance, episodes = float(distances[row]), len(np.unique(train[row].episodes))
-            bounds.append(
-                (
-                    pac_bayes.isotropic(*known, float(trace.value[row]), distance, samples.count),
-                    pac_bayes.isotropic(*known, float(trace.value[row]), distance, episodes),
-                    pac_bayes.anisotropic(*known, float(forms[row]), distance, samples.count),
-                )
-            )
-        sigmas = np.array([isotropic.sigma for isotropic, _, _ in bounds])
-        perturbed = perturbed_loss(
-            loss, policy, theta, samples, sigmas, self.perturbations, child(self.seed, "perturbations")
-        )
+            known = (float(losses.mean()), loss.range(policy.distribution, train_values[row]))
+            alpha, form, distance = float(trace.value[row]), float(forms[row]), float(distances[row])
+            episodes = len(np.unique(train[row].episodes))
+            isotropic = partial(pac_bayes.isotropic, *known, alpha, distance)
+            anisotropic = pac_bayes.anisotropic(*known, form, distance, samples.count)
+            bounds.append((isotropic(samples.count), isotropic(episodes), anisotropic))
+        sigmas = np.array([each[0].sigma for each in bounds])
+        seed = child(self.seed, "perturbations")
+        perturbed = perturbed_loss(loss, policy, theta, samples, sigmas, self.perturbations, seed)
+        top, gap_stderr = quadrature.largest, np.sqrt(train_variance + test_variance)
         return [
             Measurement(
                 float(trace.value[row]),
                 float(trace.stderr[row]),
                 trace.products,
-                float(top[row]),
-                float(residual[row]),
+                float(top.value[row]),
+                float(top.residual[row]),
                 train_losses[row],
                 test_losses[row],
                 float(gap_stderr[row]),
@@ -240,48 +326,3 @@ def _stacked(metas: Sequence[MetaPolicy]) -> ActorCritic:
     if any(agent.policy != agents[0].policy for agent in agents):
         raise ValueError("policies of several architectures cannot be measured together: take one at a time")
     return replace(agents[0].repeat(len(agents)), actors=torch.stack(rows))
-
-
-def _initial(metas: Sequence[MetaPolicy]) -> Float[Tensor, "policies p"]:
-    """Give θ_0, the fresh weights with which the first training of each policy began.
-
-    The prior's centre must not depend on the samples, nor on the tasks that they come from: a policy that was
-    trained on from a meta-policy is as far from θ_0 as both trainings took it. Were the meta-policy taken for
-    θ_0, the bound would be free of charge for all that was learnt on these very tasks before.
-    """
-    return metas[0].initial([meta.start for meta in metas]).actors
-
-
-def _by_task(
-    loss: PolicyGradientLoss,
-    values: Float[np.ndarray, "policies N"],
-    transitions: Sequence[Transitions],
-    tasks: int,
-) -> tuple[Float[np.ndarray, "policies tasks"], Float[np.ndarray, " policies"]]:
-    """Average over each task, and give the variance of the mean over tasks, by episode.
-
-    Samples come task by task, equally many of each, and the advantages of a task have mean 0 by construction:
-    a baseline was subtracted. What of the loss is proportional to them, -A mean(log π), therefore varies from
-    episode to episode but not in the mean, and is taken out. The rest is added up within an episode and
-    squared, the variance of a mean over clusters. Without that step the error came out 5 to 15 times too
-    large in repetitions, with it right to a tenth or so.
-    """
-    policies = len(transitions)
-    spread = values.reshape(policies, tasks, -1)
-    advantages, episodes = (
-        np.stack([getattr(each, name) for each in transitions]).reshape(spread.shape)
-        for name in ("advantages", "episodes")
-    )
-    slopes = np.zeros_like(spread)
-    inside = (np.abs(advantages) < loss.advantage_limit) & (advantages != 0)
-    np.divide(spread, advantages, out=slopes, where=inside)
-    means = spread.mean(axis=2)
-    residuals = spread - means[:, :, None] - slopes.mean(axis=2, keepdims=True) * advantages
-    owner = np.arange(policies * tasks).reshape(policies, tasks, 1)
-    number = (owner * (episodes.max() + 1) + episodes).ravel()
-    _, first, cluster = np.unique(number, return_index=True, return_inverse=True)
-    sums = np.bincount(cluster, residuals.ravel())
-    of_cluster = first // spread.shape[2]
-    count, square = (np.bincount(of_cluster, weights) for weights in (None, sums**2))
-    variance = square * count / np.maximum(count - 1, 1) / spread.shape[2] ** 2
-    return means, variance.reshape(policies, tasks).sum(axis=1) / tasks**2

@@ -1,5 +1,6 @@
-"""Hessian-vector products of the policy-gradient loss (Pearlmutter 1994, Neural Computation 6)."""
+"""Products of Hessians of the policy-gradient loss (Pearlmutter 1994, Neural Computation 6)."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
@@ -7,13 +8,84 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gradex.generalization.loss import PolicyGradientLoss
-from gradex.generalization.operator import SymmetricOperator
-from gradex.generalization.samples import StackedSamples
+from gradex.generalization.loss import PolicyGradientLoss, StackedSamples
 from gradex.policies import Policy
 
 #: Samples, of all policies together, that are differentiated at a time: their activations stay in the cache.
 _CHUNK = 2**11
+
+
+class SymmetricOperator(ABC):
+    """A symmetric matrix for each of a stack of policies, known by its products only.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import SymmetricOperator, top_eigenvalue
+    >>> class Twice(SymmetricOperator):
+    ...     stack, size, dtype = 1, 5, torch.float64
+    ...     def __matmul__(self, vectors):
+    ...         return 2 * vectors
+    >>> float(top_eigenvalue(Twice()).value[0].round(6))
+    2.0
+    """
+
+    @property
+    @abstractmethod
+    def stack(self) -> int:
+        """Number of matrices."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of rows of each."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Precision of the products."""
+
+    @abstractmethod
+    def __matmul__(self, vectors: Float[Tensor, "policies p k"]) -> Float[Tensor, "policies p k"]:
+        """Multiply matrix i by each of its k vectors."""
+
+
+@final
+@dataclass(frozen=True)
+class DenseOperator(SymmetricOperator):
+    """Matrices that are there.
+
+    Attributes
+    ----------
+    matrix : Tensor [policies, p, p]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator
+    >>> operator = DenseOperator(torch.eye(3).repeat(2, 1, 1))  # one matrix for each of two policies
+    >>> operator.stack, operator.size
+    (2, 3)
+    >>> (operator @ torch.ones(2, 3, 1)).flatten().tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+
+    matrix: Float[Tensor, "policies p p"]
+
+    @property
+    def stack(self) -> int:
+        return self.matrix.shape[0]
+
+    @property
+    def size(self) -> int:
+        return self.matrix.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.matrix.dtype
+
+    def __matmul__(self, vectors: Float[Tensor, "policies p k"]) -> Float[Tensor, "policies p k"]:
+        return self.matrix @ vectors
 
 
 @final
@@ -36,16 +108,13 @@ class Hessian(SymmetricOperator):
     Examples
     --------
     >>> import torch
+    >>> from gradex import MetaPolicy, TaskSuite
     >>> from gradex.generalization import Hessian, PolicyGradientLoss, StackedSamples
-    >>> from gradex.policies import MLP, Categorical, Policy
-    >>> from gradex.seeds import Streams
-    >>> policy = Policy(MLP(features=3, outputs=2, layers=2, width=4), Categorical(2))
-    >>> parameters = policy.initial(Streams(seeds=[0])).double()
-    >>> numbers = torch.randn(1, 20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    >>> tasks = torch.zeros(1, 20, dtype=torch.int64)
-    >>> samples = StackedSamples(numbers[..., :3], tasks, tasks, numbers[..., 3])
-    >>> hessian = Hessian(policy, PolicyGradientLoss(), parameters, samples)
-    >>> matrix = (hessian @ torch.eye(policy.size, dtype=torch.float64).unsqueeze(0))[0]
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=4).fit(steps=1)
+    >>> theta = torch.from_numpy(meta.parameters).double().unsqueeze(0)
+    >>> samples = StackedSamples.of([meta.transitions(20)])
+    >>> hessian = Hessian(meta.agent_.policy, PolicyGradientLoss(), theta, samples)
+    >>> matrix = (hessian @ torch.eye(hessian.size, dtype=torch.float64).unsqueeze(0))[0]
     >>> torch.allclose(matrix, matrix.T)
     True
     """

@@ -7,8 +7,35 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gradex.generalization.operator import SymmetricOperator
-from gradex.generalization.trace import TraceEstimate, generator, random_signs
+from gradex.generalization.hessian import SymmetricOperator
+from gradex.generalization.trace import TraceEstimate, random_signs
+
+
+@dataclass(frozen=True)
+class Eigenvalue:
+    """The largest eigenvalue of each of a stack of matrices.
+
+    Attributes
+    ----------
+    value : array [policies]
+    residual : array [policies]
+        An eigenvalue lies within this distance of `value`, and the largest is not below `value`.
+    products : int
+        Matrix-vector products that it took.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gradex.generalization import DenseOperator, top_eigenvalue
+    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
+    >>> found = top_eigenvalue(operator, steps=3)
+    >>> float(found.value[0].round(6)), bool(found.residual[0] < 1e-9), found.products
+    (3.0, True, 3)
+    """
+
+    value: Float[np.ndarray, " policies"]
+    residual: Float[np.ndarray, " policies"]
+    products: int
 
 
 @dataclass(frozen=True)
@@ -45,11 +72,11 @@ class Quadrature:
         return (self.weights * self.nodes.clamp_min(0.0)).sum(dim=2)
 
     @property
-    def largest(self) -> tuple[Float[np.ndarray, " policies"], Float[np.ndarray, " policies"]]:
-        """The largest Ritz value over the vectors, and its residual."""
+    def largest(self) -> Eigenvalue:
+        """The largest Ritz value over the vectors."""
         value, vector = self.nodes[:, :, -1].max(dim=1)
         residual = self.residuals[:, :, -1].gather(1, vector.unsqueeze(1)).squeeze(1)
-        return value.cpu().numpy(), residual.cpu().numpy()
+        return Eigenvalue(value.cpu().numpy(), residual.cpu().numpy(), self.nodes[0].numel())
 
 
 def lanczos(
@@ -74,13 +101,13 @@ def lanczos(
     [[[-1.0, 2.0, 3.0]]]
     """
     if steps < 1:
-        raise ValueError(f"{steps} steps see nothing of a spectrum: take at least 1")
+        raise ValueError(f"steps={steps} is too few: give at least 1")
     steps = min(steps, operator.size)
     tiny = torch.finfo(starts.dtype).eps
     basis = starts.new_zeros(*starts.transpose(1, 2).shape, steps)  # [policies, vectors, p, m]
     diagonal = starts.new_zeros(*basis.shape[:2], steps)
     beside = torch.zeros_like(diagonal)
-    current, _ = _normalised(starts, torch.linalg.vector_norm(starts, dim=1), 0.0)
+    current, _ = _normalised(starts, 0.0)
     scale = torch.zeros_like(diagonal[..., 0])
     for step in range(steps):
         basis[..., step] = current.mT
@@ -94,10 +121,7 @@ def lanczos(
         rest = image.mT.unsqueeze(3)
         for _ in range(2):
             rest = rest - basis[..., : step + 1] @ (basis[..., : step + 1].mT @ rest)
-        rest = rest.squeeze(3).mT
-        current, beside[..., step] = _normalised(
-            rest, torch.linalg.vector_norm(rest, dim=1), 100 * tiny * scale
-        )
+        current, beside[..., step] = _normalised(rest.squeeze(3).mT, 100 * tiny * scale)
     matrix = torch.diag_embed(diagonal)
     matrix += torch.diag_embed(beside[..., :-1], 1) + torch.diag_embed(beside[..., :-1], -1)
     nodes, vectors = torch.linalg.eigh(matrix)
@@ -107,39 +131,12 @@ def lanczos(
 
 
 def _normalised(
-    vectors: Float[Tensor, "policies p vectors"],
-    norms: Float[Tensor, "policies vectors"],
-    floor: Float[Tensor, "policies vectors"] | float,
+    vectors: Float[Tensor, "policies p vectors"], floor: Float[Tensor, "policies vectors"] | float
 ) -> tuple[Float[Tensor, "policies p vectors"], Float[Tensor, "policies vectors"]]:
     """Give unit vectors and their former lengths, both 0 where the length is no more than the floor."""
+    norms = torch.linalg.vector_norm(vectors, dim=1)
     norms = torch.where(norms > floor, norms, 0.0)
     return vectors * torch.where(norms > 0, 1 / norms, 0.0).unsqueeze(1), norms
-
-
-@dataclass(frozen=True)
-class Eigenvalue:
-    """The largest eigenvalue of each of a stack of matrices.
-
-    Attributes
-    ----------
-    value : array [policies]
-    residual : array [policies]
-        An eigenvalue lies within this distance of `value`, and the largest is not below `value`.
-    products : int
-
-    Examples
-    --------
-    >>> import torch
-    >>> from gradex.generalization import DenseOperator, top_eigenvalue
-    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
-    >>> found = top_eigenvalue(operator, steps=3)
-    >>> float(found.value[0].round(6)), bool(found.residual[0] < 1e-9), found.products
-    (3.0, True, 3)
-    """
-
-    value: Float[np.ndarray, " policies"]
-    residual: Float[np.ndarray, " policies"]
-    products: int
 
 
 def top_eigenvalue(operator: SymmetricOperator, steps: int = 40, seed: int = 0) -> Eigenvalue:
@@ -160,8 +157,7 @@ def top_eigenvalue(operator: SymmetricOperator, steps: int = 40, seed: int = 0) 
     >>> float(top_eigenvalue(operator).value[0].round(6))
     3.0
     """
-    result = lanczos(operator, random_signs(operator, 1, generator(seed)), steps)
-    return Eigenvalue(*result.largest, min(steps, operator.size))
+    return lanczos(operator, random_signs(operator, 1, seed), steps).largest
 
 
 def positive_trace(
@@ -192,31 +188,6 @@ def positive_trace(
     5.0
     """
     if vectors < 2:
-        raise ValueError(f"{vectors} vectors have no standard error: take at least 2")
-    starts = random_signs(operator, vectors, generator(seed))
-    draws = operator.size * lanczos(operator, starts, steps).positive
-    return TraceEstimate.of_draws(draws, vectors * min(steps, operator.size))
-
-
-def positive_form(
-    operator: SymmetricOperator, vector: Float[Tensor, "policies p"], steps: int = 40
-) -> Float[np.ndarray, " policies"]:
-    """Give vᵀ[H]₊v by Lanczos' method started at v.
-
-    Parameters
-    ----------
-    operator : SymmetricOperator
-    vector : Tensor [policies, p]
-    steps : int
-        Matrix-vector products.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from gradex.generalization import DenseOperator, positive_form
-    >>> operator = DenseOperator(torch.diag(torch.tensor([-1.0, 2.0, 3.0], dtype=torch.float64)).unsqueeze(0))
-    >>> float(positive_form(operator, torch.ones(1, 3, dtype=torch.float64))[0].round(6))
-    5.0
-    """
-    result = lanczos(operator, vector.unsqueeze(2), steps)
-    return (vector.square().sum(dim=1) * result.positive[:, 0]).cpu().numpy()
+        raise ValueError(f"vectors={vectors} is too few for a standard error: give at least 2")
+    quadrature = lanczos(operator, random_signs(operator, vectors, seed), steps)
+    return TraceEstimate.of_draws(operator.size * quadrature.positive, quadrature.nodes[0].numel())

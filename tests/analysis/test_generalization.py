@@ -72,5 +72,6 @@ def test_groups_and_targets() -> None:
 
 
 def test_over_seeds_leaves_out_what_is_not_known() -> None:
-    assert study._over_seeds(np.array([1.0, np.nan, 1.0])) == (1, 1, 1)
-    assert np.isnan(study._over_seeds(np.array([np.nan]))).all()
+    assert study._over_seeds("gap", pd.Series([1.0, np.nan, 1.0])) == {"gap": 1, "gap_low": 1, "gap_high": 1}
+    unknown = study._over_seeds("gap", pd.Series([np.nan]))
+    assert list(unknown) == ["gap", "gap_low", "gap_high"] and np.isnan(list(unknown.values())).all()

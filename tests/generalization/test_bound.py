@@ -110,7 +110,7 @@ def test_refuses_settings(settings, message: str) -> None:
 
 def test_refuses_a_single_draw(small_hessian) -> None:
     hessian = small_hessian(Categorical(3), 2)
-    with pytest.raises(ValueError, match="1 draws have no standard error"):
+    with pytest.raises(ValueError, match="draws=1 is too few for a standard error: give at least 2"):
         perturbed_loss(
             hessian.loss, hessian.policy, hessian.parameters, hessian.samples, np.ones(2), 1, seed=0
         )

@@ -93,8 +93,10 @@ def test_refuses_episodes_that_never_end(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(sys.modules["gradex.generalization.episodes"], "_PATIENCE", 128)
     endless = scripted_suite(short=scripted([0.0]), endless=scripted([0.0] * 10_000))
-    with pytest.raises(ValueError, match=r"task 'endless' has too few whole episodes after 128 steps"):
-        collect_episodes(agents(endless, [0]), endless, [[0, 1]], 4, 2, [0])
+    for subsets in ([[0, 1]], [[0], [1]]):
+        stack = agents(endless, list(range(len(subsets))))
+        with pytest.raises(ValueError, match=r"task 'endless' has too few whole episodes after 128 steps"):
+            collect_episodes(stack, endless, subsets, 4, 2, list(range(len(subsets))))
 
 
 def test_continuous_actions_are_kept_whole() -> None:

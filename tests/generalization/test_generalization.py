@@ -14,7 +14,7 @@ from gradex.generalization import (
     XTrace,
     collect_episodes,
 )
-from gradex.generalization.generalization import _by_task
+from gradex.generalization.loss import losses_by_task
 from gradex.learners import ActorCritic
 from gradex.seeds import child
 from tests.oracles import hessian as oracle
@@ -135,7 +135,7 @@ def test_standard_errors_by_episode_are_those_of_repetitions(metas, suite: TaskS
     samples = StackedSamples.of(transitions)
     loss = PolicyGradientLoss()
     values = loss.evaluate(agent.policy, stack.actors.double(), samples)
-    means, variance = _by_task(loss, values.numpy(), transitions, 3)
+    means, variance = losses_by_task(loss, values, transitions, 3)
     np.testing.assert_allclose(means.mean(axis=1), values.mean(dim=1).numpy(), atol=1e-12)
     stated, spread = np.sqrt(variance.mean()), means.mean(axis=1).std(ddof=1)
 
@@ -153,6 +153,8 @@ def test_continuous_actions_are_measured_and_not_certified() -> None:
 def test_refuses_what_cannot_be_measured(metas, suite: TaskSuite, targets: TaskSuite) -> None:
     with pytest.raises(ValueError, match="unknown trace 'hutchinson': choose 'exact', or give an estimator"):
         Generalization(metas[0], suite, targets, trace="hutchinson")
+    with pytest.raises(ValueError, match="perturbations is 1: choose at least 2"):
+        Generalization(metas[0], suite, targets, perturbations=1)
     with pytest.raises(ValueError, match="test is 'navigation', with other observations than 'cartpole'"):
         Generalization(metas[0], suite, TaskSuite.make("navigation", n=3))
     with pytest.raises(NotFittedError, match="not fitted"):
