@@ -17,12 +17,10 @@ from jaxtyping import Float, Int
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from gradex.estimator import Estimator
 from gradex.learners import evaluate
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child, generator_for
-from gradex.settings import as_kind, check_subset, whole
-from gradex.settings import seed as plain_seed
+from gradex.settings import Estimator, as_kind, as_seed, check_subset, whole
 from gradex.store import Store
 from gradex.surrogate import SubsetScores
 from gradex.surrogate.estimator import Subsets
@@ -104,7 +102,7 @@ class GroundTruth(Estimator):
         whole("steps_per_task", self.steps_per_task, 1)
         whole("replicates", self.replicates, 1)
         whole("episodes", self.episodes, 2)
-        plain_seed(self.seed)
+        as_seed(self.seed)
         if self.measure not in ("return", "success"):
             raise ValueError(f"unknown measure {self.measure!r}: choose 'return' or 'success'")
         if self.target_stderr is not None and not self.target_stderr > 0:

@@ -22,11 +22,10 @@ from gradex.affinity import (
     pair_coverage,
     sample_subsets,
 )
-from gradex.estimator import Estimator
 from gradex.learners import Learner
 from gradex.lineage import other_tasks
 from gradex.meta_policy import MetaPolicy
-from gradex.settings import as_kind, described
+from gradex.settings import Estimator, as_kind, described
 from gradex.store import difference, scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradex.settings import check_subset, whole
-from gradex.settings import seed as plain_seed
+from gradex.settings import as_seed, check_subset, whole
 from gradex.store import difference, in_json
 from gradex.tasks import TaskSuite
 
@@ -78,7 +77,7 @@ class Lineage:
                 f"it is one for other tasks, with {other}: give the suite that it was fitted on, or choose "
                 "another file"
             )
-        numbers = {name: plain_seed(config[name], name) for name in ("seed", "start")}
+        numbers = {name: as_seed(config[name], name) for name in ("seed", "start")}
         parent, subset = config["parent"], config["subset"]
         if not isinstance(parent, str | None):
             raise TypeError("the parent is no fingerprint")

@@ -266,7 +266,7 @@ def test_a_run_that_was_cut_off_goes_on(
         (["navigation", "--set", "wind=3"], "suite 'navigation' has no option 'wind': it takes n, seed"),
         (["navigation", "--set", "goals=square"], "goals is 'square': choose 'groups'"),
         (["navigation", "--k", "13"], "k is 13 for 12 tasks: choose 1 to 12"),
-        (["navigation", "--seed", "9" * 23], f"seed is {'9' * 23}: choose at most 4611686018427387904"),
+        (["navigation", "--seed", "9" * 23], f"seed is {'9' * 23}: give at most 4611686018427387904"),
         (["cartpole", "--set", "n=1", "--k", "1"], "n=1 leaves no pair of tasks to compare"),
         (["navigation", "--subset-size", "13"], "size=13 is no subset size for 12 tasks"),
         (["navigation", "--subsets", "4"], "count=4 subsets of size 3 cannot cover all 66 pairs"),

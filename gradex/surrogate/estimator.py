@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from tqdm.auto import trange
 
-from gradex.estimator import Estimator
 from gradex.seeds import generator_for
-from gradex.settings import check_subset, shown, whole
-from gradex.settings import seed as plain_seed
+from gradex.settings import Estimator, as_seed, check_subset, shown, whole
 from gradex.surrogate.closed_form import natural_gradient_affinity
 from gradex.surrogate.features import gradient_features
 from gradex.surrogate.first_order import first_order_table
@@ -389,7 +387,7 @@ class SurrogateEstimator(Estimator):
             The scores of each task in each draw; nan where it is not in the subset.
         """
         members, draws = self._members(subsets), whole("draws", draws, 0)
-        rng = generator_for(plain_seed(seed), "bootstrap of episodes")
+        rng = generator_for(as_seed(seed), "bootstrap of episodes")
         scores = [
             self._score(members, tolerance, draw_episodes(self._owner, self._episodes, rng)).per_task
             for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
