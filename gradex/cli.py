@@ -1,21 +1,23 @@
-"""The command `gradex`: suites and groups from the shell."""
+"""The command `gradex`: suites and groups from the shell.
+
+What takes seconds to import is imported by the command that needs it, so that help and errors come at once.
+"""
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from gradex.affinity import Agreement
-from gradex.grouping import PolicyGradEx
-from gradex.learners.named import LEARNERS
-from gradex.policies import ARCHITECTURES
-from gradex.run_folder import open_run, write_results
-from gradex.tasks import TaskSuite
-from gradex.user_code import called, imported, of_the_user, running
+if TYPE_CHECKING:
+    from gradex.affinity import Agreement
 
+#: As `gradex.affinity`, `gradex.policies.ARCHITECTURES` and `gradex.learners.named.LEARNERS` know them.
+_AFFINITIES = ("pairwise", "interaction", "mean", "transfer", "normalised")
+_NETWORKS = ("mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care")
+_LEARNERS = ("ppo", "maml", "sac")
 #: Episodes per task for the returns that are printed.
 _EPISODES = 16
 #: Tasks that are named in a line; of more their number is told.
@@ -58,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a "
         "mapping from task names to functions that make Gymnasium environments",
     )
-    group.add_argument("--k", type=_group_count, default=3, help="number of groups, or auto (default 3)")
+    group.add_argument("--k", type=_count, default=3, help="number of groups, or auto (default 3)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)"
@@ -66,23 +68,23 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     group.add_argument(
         "--subsets",
-        type=_subset_count,
+        type=_count,
         default=200,
         help="number m of random subsets, or auto for as many as it takes (default 200)",
     )
     group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
     group.add_argument(
         "--affinity",
-        choices=("pairwise", "interaction", "mean", "transfer", "normalised"),
+        choices=_AFFINITIES,
         default="pairwise",
     )
     group.add_argument(
         "--network",
-        choices=ARCHITECTURES,
+        choices=_NETWORKS,
         default="mlp",
         help="of all policies; all but mlp (the default) see the task",
     )
-    group.add_argument("--learner", choices=LEARNERS, default="ppo")
+    group.add_argument("--learner", choices=_LEARNERS, default="ppo")
     group.add_argument(
         "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"
     )
@@ -109,68 +111,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# ---------------------------------------------------------------------- suites
-def _suites(options: argparse.Namespace) -> None:
-    for name in TaskSuite.names():
-        print(f"{name:14s}{TaskSuite.summary(name)}")
-
-
-def _suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
-    settings = dict(_setting(assignment) for assignment in assignments)
-    if ":" not in name:
-        return TaskSuite.make(name, **{"seed": seed, **settings})
-    if settings:
-        raise ValueError(f"--set is for named suites, not for {name!r}: set options in your own code")
-    found = imported(name)
-    if callable(found):
-        found = called(found, name)
-    if isinstance(found, TaskSuite):
-        return found
-    if isinstance(found, Mapping):
-        with of_the_user(name):
-            return TaskSuite.from_gymnasium(found)
-    kind = type(found).__name__
-    raise ValueError(f"{name!r} is a {kind}: expected a TaskSuite, or a mapping of names to functions")
-
-
-def _setting(assignment: str) -> tuple[str, Any]:
-    name, equals, value = assignment.partition("=")
-    if not equals:
-        raise ValueError(f"--set {assignment!r} has no '=': write OPTION=VALUE")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-# ---------------------------------------------------------------------- group
-def _group_count(text: str) -> int | str:
+def _count(text: str) -> int | str:
     if text == "auto":
         return text
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no number of groups, give a whole number or auto"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: give a whole number, or auto") from None
 
 
-def _subset_count(text: str) -> int | None:
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no number of subsets, give a whole number or auto"
-        ) from None
+# ---------------------------------------------------------------------- what the commands do
+def _suites(options: argparse.Namespace) -> None:
+    from gradex.tasks import TaskSuite
+
+    for name in TaskSuite.names():
+        print(f"{name:14s}{TaskSuite.summary(name)}")
 
 
 def _group(options: argparse.Namespace) -> None:
-    suite = _suite(options.suite, options.set, options.seed)
+    from gradex.grouping import PolicyGradEx
+    from gradex.run_folder import open_run, write_results
+    from gradex.user_code import read_suite, running
+
+    suite = read_suite(options.suite, options.set, options.seed)
     grouping = PolicyGradEx(
         options.k,
-        options.subsets,
+        None if options.subsets == "auto" else options.subsets,
         options.subset_size,
         options.affinity,
         meta_steps=options.meta_steps,
@@ -192,13 +158,11 @@ def _group(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report))
     else:
-        print(
-            _text(report, grouping.partition_.agreement(suite.labels) if suite.labels is not None else None)
-        )
+        print(_text(report, None if suite.labels is None else grouping.partition_.agreement(suite.labels)))
         print(f"written to {path}")
 
 
-def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
+def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
     names, coverage = report["tasks"], report["coverage"]
     lines = [f"{len(names)} {report['suite']} tasks in {report['k']} groups"]
     for number, group in enumerate(report["groups"]):
