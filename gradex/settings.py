@@ -9,6 +9,7 @@ from operator import index
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, SupportsIndex, TypeVar, Union, get_args, get_origin
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
@@ -132,6 +133,13 @@ def shown(value: Any) -> str:
 
 def _with_article(kind: type) -> str:
     return f"{'an' if kind.__name__[0] in 'AEIOaeio' else 'a'} {kind.__name__}"
+
+
+def without_numpy(value: Any) -> Any:
+    """Give NumPy's numbers and arrays, also those in a list or tuple, in the types that JSON knows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return [without_numpy(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def described(value: Any) -> Any:

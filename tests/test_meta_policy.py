@@ -346,7 +346,7 @@ def test_a_custom_suite_comes_back_with_its_environments(custom: MetaPolicy, tmp
     path = tmp_path / "policy.safetensors"
     custom.save(path)
     with pytest.raises(
-        ValueError, match="a 'custom' suite cannot be rebuilt from its config: pass the suite itself"
+        ValueError, match="a 'custom' suite cannot be rebuilt from its config: give the suite itself"
     ):
         MetaPolicy.load(path)
     back = MetaPolicy.load(path, suite=custom.suite)
