@@ -54,53 +54,46 @@ def _parser() -> argparse.ArgumentParser:
     suites.set_defaults(run=_suites)
 
     group = commands.add_parser("group", help="group the tasks of a suite and train one policy per group")
-    group.add_argument(
+    add = group.add_argument
+    add(
         "suite",
         metavar="SUITE",
-        help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a "
-        "mapping from task names to functions that make Gymnasium environments",
+        help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a mapping "
+        "from task names to functions that make Gymnasium environments",
     )
-    group.add_argument("--k", type=_count, default=3, help="number of groups, or auto (default 3)")
-    group.add_argument("--seed", type=int, default=0)
-    group.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)"
-    )
-    group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    group.add_argument(
+    add("--k", type=_count, default=3, help="number of groups, or auto (default 3)")
+    add("--seed", type=int, default=0)
+    add("--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
+    add(
         "--subsets",
         type=_count,
         default=200,
         help="number m of random subsets, or auto for as many as it takes (default 200)",
     )
-    group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
-    group.add_argument(
-        "--affinity",
-        choices=_AFFINITIES,
-        default="pairwise",
-    )
-    group.add_argument(
+    add("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
+    add("--affinity", choices=_AFFINITIES, default="pairwise")
+    add(
         "--network",
         choices=_NETWORKS,
         default="mlp",
         help="of all policies; all but mlp (the default) see the task",
     )
-    group.add_argument("--learner", choices=_LEARNERS, default="ppo")
-    group.add_argument(
-        "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"
-    )
-    group.add_argument(
+    add("--learner", choices=_LEARNERS, default="ppo")
+    add("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
+    add(
         "--group-steps",
         type=int,
         help="environment steps for the groups' policies, 0 for none (default: by family)",
     )
-    group.add_argument(
+    add(
         "--bootstrap",
         type=int,
         default=20,
         metavar="N",
         help="draws of the episodes that tell how stable the groups are, 0 for none (default 20)",
     )
-    group.add_argument(
+    add(
         "--set",
         action="append",
         default=[],
@@ -173,19 +166,16 @@ def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
         f"first-order error at 1 % distance: {report['first_order_error']:.1e} of the output, "
         f"{report['first_order_error_of_change']:.1e} of the change"
     )
-    lines.append(
-        f"coverage: {coverage['subsets']} subsets, "
-        f"every pair in {coverage['fewest']} to {coverage['most']} of them"
-    )
+    pairs = f"every pair in {coverage['fewest']} to {coverage['most']} of them"
+    lines.append(f"coverage: {coverage['subsets']} subsets, {pairs}")
     lines.append(
         f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "
         f"(gap {report['gap']:.2%})"
     )
     if agreement is not None:
         lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
-    unknown = [
-        name for name, share in report["explained_variance"].items() if share is not None and share < 0
-    ]
+    shares = report["explained_variance"].items()
+    unknown = [name for name, share in shares if share is not None and share < 0]
     if unknown:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         lines.append(
@@ -197,10 +187,8 @@ def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
     if "group" in returns:
         paid += f", one policy per group, trained on from it, {returns['group']:.4g}"
     lines.append(paid)
-    lines.append(
-        "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items())
-    )
-    return "\n".join(lines)
+    seconds = (f"{stage} {each:.1f}" for stage, each in report["seconds"].items())
+    return "\n".join([*lines, "seconds: " + ", ".join(seconds)])
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
         raise ValueError(f"{name} is {shown(value)}: give a whole number")
     number = int(value) if isinstance(value, Integral) else int(float(value))
     if least is not None and number < least:
-        raise ValueError(f"{name} is {number}: give at least {least}")
+        raise ValueError(f"{name}={number} is too small: give at least {least}")
     if most is not None and number > most:
-        raise ValueError(f"{name} is {number}: give at most {most}")
+        raise ValueError(f"{name}={number} is too large: give at most {most}")
     return number
 
 

@@ -248,9 +248,9 @@ def test_a_killed_run_resumes_with_identical_results(meta: MetaPolicy, tmp_path:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps_per_task": 0}, "steps_per_task is 0: give at least 1"),
-        ({"replicates": 0}, "replicates is 0: give at least 1"),
-        ({"episodes": 1}, "episodes is 1: give at least 2"),
+        ({"steps_per_task": 0}, "steps_per_task=0 is too small: give at least 1"),
+        ({"replicates": 0}, "replicates=0 is too small: give at least 1"),
+        ({"episodes": 1}, "episodes=1 is too small: give at least 2"),
         ({"measure": "reward"}, "unknown measure 'reward': choose 'return' or 'success'"),
         ({"target_stderr": 0.0}, "target_stderr is 0.0: choose a positive number, or None"),
         ({"target_stderr": 1.0, "replicates": 1}, "one replicate has no standard error: choose replicates=2"),

@@ -77,9 +77,9 @@ def read_number(name: str, value: Any, above: float | None = None, most: float |
     if not abs(number) <= sys.float_info.max:
         raise ValueError(f"{name} is {value!r}: give a finite number")
     if above is not None and number <= above:
-        raise ValueError(f"{name} is {number:g}: give more than {above:g}")
+        raise ValueError(f"{name}={number:g} is too small: give more than {above:g}")
     if most is not None and number > most:
-        raise ValueError(f"{name} is {number:g}: give at most {most:g}")
+        raise ValueError(f"{name}={number:g} is too large: give at most {most:g}")
     return float(number)
 
 

@@ -181,7 +181,7 @@ def test_ids_name_their_tasks() -> None:
 @pytest.mark.parametrize("value", [0, 1.01, -0.5, float("nan"), "0.9", True])
 @pytest.mark.usefixtures("without_shape_checks")
 def test_what_is_no_discount_is_named(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"^discount is \S+: give (a .*number|more than 0|at most 1)$"):
+    with pytest.raises(ValueError, match=r"^discount( is |=)\S+.*: give (a .*number|more than 0|at most 1)$"):
         TaskSuite.from_gymnasium({"a": Drift}, discount=value)
 
 
@@ -195,7 +195,7 @@ def test_a_discount_is_that_of_the_policy(tmp_path: Path) -> None:
     assert not np.array_equal(policy.parameters, other.parameters)
     policy.save(tmp_path / "policy")
     assert MetaPolicy.load(tmp_path / "policy", suite).suite.discount == 0.9
-    with pytest.raises(ValueError, match="it is one for other tasks, with options discount"):
+    with pytest.raises(ValueError, match="it belongs to other tasks, with options discount"):
         MetaPolicy.load(tmp_path / "policy", usual)
 
 
