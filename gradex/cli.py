@@ -110,7 +110,7 @@ def _count(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number: give a whole number, or auto") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number: give a whole number, or auto") from None
 
 
 # ---------------------------------------------------------------------- what the commands do

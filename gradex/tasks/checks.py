@@ -89,7 +89,7 @@ def make(name: str, factory: Factory) -> gymnasium.Env:
         environment: Any = factory()
     except Exception as error:  # whatever it throws, the user needs to know which function it was
         raise ValueError(
-            f"task {name!r} cannot be made, {one_line(error)}: give a function without arguments that makes "
+            f"task {name!r} cannot be made ({one_line(error)}): give a function without arguments that makes "
             "a gymnasium.Env"
         ) from error
     if not isinstance(environment, gymnasium.Env):

@@ -142,7 +142,7 @@ class Plain(gymnasium.Wrapper):
             return call(*arguments, **keywords)
         except Exception as error:  # whatever it is, the user needs to know which environment it was
             raise ValueError(
-                f"task {self._task!r} failed in {what}(): {checks.one_line(error)}; mend its environment"
+                f"task {self._task!r} failed in {what}() ({checks.one_line(error)}): mend its environment"
             ) from error
 
     def _success(self, info: dict[str, Any]) -> dict[str, bool]:

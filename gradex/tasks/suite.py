@@ -304,7 +304,7 @@ def _family_named(name: Any) -> type[Family]:
     """Give the family of this name."""
     known = ", ".join(sorted(FAMILIES))
     if not isinstance(name, str):
-        raise ValueError(f"{name!r} is no name of a suite: choose {known}")
+        raise ValueError(f"name is {name!r}: choose {known}")
     if name not in FAMILIES:
         near = difflib.get_close_matches(name, sorted(FAMILIES), n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
