@@ -108,9 +108,7 @@ class GroundTruth(Estimator):
         if self.target_stderr is not None and not self.target_stderr > 0:
             raise ValueError(f"target_stderr is {self.target_stderr}: choose a positive number, or None")
         if self.target_stderr is not None and self.replicates < 2:
-            raise ValueError(
-                "one replicate has no standard error: choose replicates=2 or more, or no target_stderr"
-            )
+            raise ValueError("replicates=1 has no standard error: give at least 2, or no target_stderr")
         if self.jobs == 0:
             raise ValueError("jobs is 0: choose a number of units, or -1 for one per core")
 
@@ -281,7 +279,7 @@ class GroundTruth(Estimator):
         """
         count = len(self._fitted())
         if count < 2:
-            raise ValueError("one replicate cannot be halved: choose replicates=2 or more")
+            raise ValueError("replicates=1 cannot be halved: give at least 2")
         return self.scores(range(0, count, 2)), self.scores(range(1, count, 2))
 
     def _fitted(self) -> Float[np.ndarray, "replicates m n"]:
