@@ -73,7 +73,9 @@ class Lineage:
         """
         suite = _rebuilt(config["suite"]) if suite is None else suite.on_scale_of(config["suite"])
         if (other := other_tasks(config["suite"], suite)) is not None:
-            raise ValueError(f"it belongs to other tasks, with {other}: give the suite that it was fitted on")
+            raise ValueError(
+                f"it is for other tasks, with {other}: give the suite that it was fitted on, or another file"
+            )
         numbers = {name: as_seed(config[name], name) for name in ("seed", "start")}
         parent, subset = config["parent"], config["subset"]
         if not isinstance(parent, str | None):

@@ -488,7 +488,7 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         (told("lineage/steps", None), "'steps' is missing"),
         (told("lineage/parent", 3), "parent is 3: give a fingerprint, or None"),
         (told("lineage/subset", [0, 4]), r"\[0, 4\] is not a subset of 4 tasks"),
-        (told("lineage/suite/spaces", 3), "it belongs to other tasks, with spaces 3 instead of"),
+        (told("lineage/suite/spaces", 3), "it is for other tasks, with spaces 3 instead of"),
         (told("lineage/suite", []), r"its suite cannot be rebuilt by this version \(list indices"),
         (
             told("lineage/suite/tasks/0/parameters", None),
@@ -527,7 +527,7 @@ def test_a_policy_of_another_suite_does_not_fit(meta: MetaPolicy, tmp_path: Path
         (TaskSuite.make("navigation", n=4, horizon=11), "options horizon 10 instead of 11"),
         (meta.suite[[1, 0, 2, 3]], r"names \["),
     ):
-        with pytest.raises(ValueError, match=f"it belongs to other tasks, with {difference}") as caught:
+        with pytest.raises(ValueError, match=f"it is for other tasks, with {difference}") as caught:
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
         assert "\n" not in str(caught.value)
     MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("navigation", n=4, horizon=10))
@@ -546,7 +546,7 @@ def test_tasks_of_your_own_are_told_apart_by_names_and_spaces(custom: MetaPolicy
             r"spaces .*Discrete\(2\).* instead of .*Discrete\(3\)",
         ),
     ):
-        with pytest.raises(ValueError, match=f"it belongs to other tasks, with {difference}"):
+        with pytest.raises(ValueError, match=f"it is for other tasks, with {difference}"):
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
 
 

@@ -195,7 +195,7 @@ def test_a_discount_is_that_of_the_policy(tmp_path: Path) -> None:
     assert not np.array_equal(policy.parameters, other.parameters)
     policy.save(tmp_path / "policy")
     assert MetaPolicy.load(tmp_path / "policy", suite).suite.discount == 0.9
-    with pytest.raises(ValueError, match="it belongs to other tasks, with options discount"):
+    with pytest.raises(ValueError, match="it is for other tasks, with options discount"):
         MetaPolicy.load(tmp_path / "policy", usual)
 
 
