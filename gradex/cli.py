@@ -1,21 +1,23 @@
-"""The command `gradex`: suites and groups from the shell."""
+"""The command `gradex`: suites and groups from the shell.
+
+What takes seconds to import is imported by the command that needs it, so that help and errors come at once.
+"""
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from gradex.affinity import Agreement
-from gradex.grouping import PolicyGradEx
-from gradex.learners.named import LEARNERS
-from gradex.policies import ARCHITECTURES
-from gradex.run_folder import open_run, write_results
-from gradex.tasks import TaskSuite
-from gradex.user_code import called, imported, of_the_user, running
+if TYPE_CHECKING:
+    from gradex.affinity import Agreement
 
+#: As `gradex.affinity`, `gradex.policies.ARCHITECTURES` and `gradex.learners.named.LEARNERS` know them.
+_AFFINITIES = ("pairwise", "mean")
+_NETWORKS = ("mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care")
+_LEARNERS = ("ppo", "maml", "sac")
 #: Episodes per task for the returns that are printed.
 _EPISODES = 16
 #: Tasks that are named in a line; of more their number is told.
@@ -52,49 +54,46 @@ def _parser() -> argparse.ArgumentParser:
     suites.set_defaults(run=_suites)
 
     group = commands.add_parser("group", help="group the tasks of a suite and train one policy per group")
-    group.add_argument(
+    add = group.add_argument
+    add(
         "suite",
         metavar="SUITE",
-        help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a "
-        "mapping from task names to functions that make Gymnasium environments",
+        help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a mapping "
+        "from task names to functions that make Gymnasium environments",
     )
-    group.add_argument("--k", type=_group_count, default=3, help="number of groups, or auto (default 3)")
-    group.add_argument("--seed", type=int, default=0)
-    group.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)"
-    )
-    group.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    group.add_argument(
+    add("--k", type=_count, default=3, help="number of groups, or auto (default 3)")
+    add("--seed", type=int, default=0)
+    add("--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
+    add(
         "--subsets",
-        type=_subset_count,
+        type=_count,
         default=200,
         help="number m of random subsets, or auto for as many as it takes (default 200)",
     )
-    group.add_argument("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
-    group.add_argument("--affinity", choices=("pairwise", "mean"), default="pairwise")
-    group.add_argument(
+    add("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
+    add("--affinity", choices=_AFFINITIES, default="pairwise")
+    add(
         "--network",
-        choices=ARCHITECTURES,
+        choices=_NETWORKS,
         default="mlp",
         help="of all policies; all but mlp (the default) see the task",
     )
-    group.add_argument("--learner", choices=LEARNERS, default="ppo")
-    group.add_argument(
-        "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"
-    )
-    group.add_argument(
+    add("--learner", choices=_LEARNERS, default="ppo")
+    add("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
+    add(
         "--group-steps",
         type=int,
         help="environment steps for the groups' policies, 0 for none (default: by family)",
     )
-    group.add_argument(
+    add(
         "--bootstrap",
         type=int,
         default=20,
         metavar="N",
         help="draws of the episodes that tell how stable the groups are, 0 for none (default 20)",
     )
-    group.add_argument(
+    add(
         "--set",
         action="append",
         default=[],
@@ -105,68 +104,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# ---------------------------------------------------------------------- suites
-def _suites(options: argparse.Namespace) -> None:
-    for name in TaskSuite.names():
-        print(f"{name:14s}{TaskSuite.summary(name)}")
-
-
-def _suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
-    settings = dict(_setting(assignment) for assignment in assignments)
-    if ":" not in name:
-        return TaskSuite.make(name, **{"seed": seed, **settings})
-    if settings:
-        raise ValueError(f"--set is for named suites, not for {name!r}: set options in your own code")
-    found = imported(name)
-    if callable(found):
-        found = called(found, name)
-    if isinstance(found, TaskSuite):
-        return found
-    if isinstance(found, Mapping):
-        with of_the_user(name):
-            return TaskSuite.from_gymnasium(found)
-    kind = type(found).__name__
-    raise ValueError(f"{name!r} is a {kind}: expected a TaskSuite, or a mapping of names to functions")
-
-
-def _setting(assignment: str) -> tuple[str, Any]:
-    name, equals, value = assignment.partition("=")
-    if not equals:
-        raise ValueError(f"--set {assignment!r} has no '=': write OPTION=VALUE")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-# ---------------------------------------------------------------------- group
-def _group_count(text: str) -> int | str:
+def _count(text: str) -> int | str:
     if text == "auto":
         return text
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no number of groups, give a whole number or auto"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number: give a whole number, or auto") from None
 
 
-def _subset_count(text: str) -> int | None:
-    if text == "auto":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no number of subsets, give a whole number or auto"
-        ) from None
+# ---------------------------------------------------------------------- what the commands do
+def _suites(options: argparse.Namespace) -> None:
+    from gradex.tasks import TaskSuite
+
+    for name in TaskSuite.names():
+        print(f"{name:14s}{TaskSuite.summary(name)}")
 
 
 def _group(options: argparse.Namespace) -> None:
-    suite = _suite(options.suite, options.set, options.seed)
+    from gradex.grouping import PolicyGradEx
+    from gradex.run_folder import open_run, write_results
+    from gradex.user_code import read_suite, running
+
+    suite = read_suite(options.suite, options.set, options.seed)
     grouping = PolicyGradEx(
         options.k,
-        options.subsets,
+        None if options.subsets == "auto" else options.subsets,
         options.subset_size,
         options.affinity,
         meta_steps=options.meta_steps,
@@ -188,13 +151,11 @@ def _group(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report))
     else:
-        print(
-            _text(report, grouping.partition_.agreement(suite.labels) if suite.labels is not None else None)
-        )
+        print(_text(report, None if suite.labels is None else grouping.partition_.agreement(suite.labels)))
         print(f"written to {path}")
 
 
-def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
+def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
     names, coverage = report["tasks"], report["coverage"]
     lines = [f"{len(names)} {report['suite']} tasks in {report['k']} groups"]
     for number, group in enumerate(report["groups"]):
@@ -205,19 +166,16 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
         f"first-order error at 1 % distance: {report['first_order_error']:.1e} of the output, "
         f"{report['first_order_error_of_change']:.1e} of the change"
     )
-    lines.append(
-        f"coverage: {coverage['subsets']} subsets, "
-        f"every pair in {coverage['fewest']} to {coverage['most']} of them"
-    )
+    pairs = f"every pair in {coverage['fewest']} to {coverage['most']} of them"
+    lines.append(f"coverage: {coverage['subsets']} subsets, {pairs}")
     lines.append(
         f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "
         f"(gap {report['gap']:.2%})"
     )
     if agreement is not None:
         lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
-    unknown = [
-        name for name, share in report["explained_variance"].items() if share is not None and share < 0
-    ]
+    shares = report["explained_variance"].items()
+    unknown = [name for name, share in shares if share is not None and share < 0]
     if unknown:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         lines.append(
@@ -229,10 +187,8 @@ def _text(report: dict[str, Any], agreement: Agreement | None) -> str:
     if "group" in returns:
         paid += f", one policy per group, trained on from it, {returns['group']:.4g}"
     lines.append(paid)
-    lines.append(
-        "seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report["seconds"].items())
-    )
-    return "\n".join(lines)
+    seconds = (f"{stage} {each:.1f}" for stage, each in report["seconds"].items())
+    return "\n".join([*lines, "seconds: " + ", ".join(seconds)])
 
 
 if __name__ == "__main__":

@@ -17,12 +17,10 @@ from jaxtyping import Float, Int
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from gradex.estimator import Estimator
 from gradex.learners import evaluate
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child, generator_for
-from gradex.settings import as_kind, check_subset, whole
-from gradex.settings import seed as plain_seed
+from gradex.settings import Estimator, as_kind, as_seed, check_subset, whole
 from gradex.store import Store
 from gradex.surrogate import SubsetScores
 from gradex.surrogate.estimator import Subsets
@@ -104,15 +102,13 @@ class GroundTruth(Estimator):
         whole("steps_per_task", self.steps_per_task, 1)
         whole("replicates", self.replicates, 1)
         whole("episodes", self.episodes, 2)
-        plain_seed(self.seed)
+        as_seed(self.seed)
         if self.measure not in ("return", "success"):
             raise ValueError(f"unknown measure {self.measure!r}: choose 'return' or 'success'")
         if self.target_stderr is not None and not self.target_stderr > 0:
             raise ValueError(f"target_stderr is {self.target_stderr}: choose a positive number, or None")
         if self.target_stderr is not None and self.replicates < 2:
-            raise ValueError(
-                "one replicate has no standard error: choose replicates=2 or more, or no target_stderr"
-            )
+            raise ValueError("replicates=1 has no standard error: give at least 2, or no target_stderr")
         if self.jobs == 0:
             raise ValueError("jobs is 0: choose a number of units, or -1 for one per core")
 
@@ -283,7 +279,7 @@ class GroundTruth(Estimator):
         """
         count = len(self._fitted())
         if count < 2:
-            raise ValueError("one replicate cannot be halved: choose replicates=2 or more")
+            raise ValueError("replicates=1 cannot be halved: give at least 2")
         return self.scores(range(0, count, 2)), self.scores(range(1, count, 2))
 
     def _fitted(self) -> Float[np.ndarray, "replicates m n"]:

@@ -21,11 +21,10 @@ from gradex.affinity import (
     pair_coverage,
     sample_subsets,
 )
-from gradex.estimator import Estimator
 from gradex.learners import Learner
 from gradex.lineage import other_tasks
 from gradex.meta_policy import MetaPolicy
-from gradex.settings import as_kind, described
+from gradex.settings import Estimator, as_kind, described
 from gradex.store import difference, scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
@@ -172,12 +171,12 @@ class PolicyGradEx(Estimator):
         if own.k != "auto" and not (isinstance(own.k, int) and 1 <= own.k <= n):
             raise ValueError(f"k is {own.k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
         if own.steps_per_task < 2:
-            raise ValueError(f"steps_per_task is {own.steps_per_task}: choose at least 2")
+            raise ValueError(f"steps_per_task={own.steps_per_task} is too small: give at least 2")
         for name, steps, least in (("meta_steps", own.meta_steps, 1), ("group_steps", own.group_steps, 0)):
             if steps is not None and steps < least:
-                raise ValueError(f"{name} is {steps}: choose at least {least}")
+                raise ValueError(f"{name}={steps} is too small: give at least {least}")
         if own.bootstrap < 0 or own.bootstrap == 1:
-            raise ValueError(f"bootstrap is {own.bootstrap}: choose at least 2 draws, or 0 for none")
+            raise ValueError(f"bootstrap={own.bootstrap} is too small: give at least 2 draws, or 0 for none")
         own._estimator()
         own._untrained(suite).initial([own.seed])
         affinity = named_affinity(own.affinity)

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradex.settings import check_subset, whole
-from gradex.settings import seed as plain_seed
+from gradex.settings import as_seed, check_subset, shown, whole
 from gradex.store import difference, in_json
 from gradex.tasks import TaskSuite
 
@@ -75,13 +74,12 @@ class Lineage:
         suite = _rebuilt(config["suite"]) if suite is None else suite.on_scale_of(config["suite"])
         if (other := other_tasks(config["suite"], suite)) is not None:
             raise ValueError(
-                f"it is one for other tasks, with {other}: give the suite that it was fitted on, or choose "
-                "another file"
+                f"it is for other tasks, with {other}: give the suite that it was fitted on, or another file"
             )
-        numbers = {name: plain_seed(config[name], name) for name in ("seed", "start")}
+        numbers = {name: as_seed(config[name], name) for name in ("seed", "start")}
         parent, subset = config["parent"], config["subset"]
         if not isinstance(parent, str | None):
-            raise TypeError("the parent is no fingerprint")
+            raise TypeError(f"parent is {shown(parent)}: give a fingerprint, or None")
         check_subset(subset, len(config["suite"]["tasks"]))
         steps = whole("steps", config["steps"], 0)
         return cls(suite, **numbers, parent=parent, subset=tuple(subset), steps=steps)
@@ -90,13 +88,8 @@ class Lineage:
 def other_tasks(kept: TaskSuite | Mapping[str, Any], wanted: TaskSuite) -> str | None:
     """Say what sets the tasks of two suites apart, or None where nothing does.
 
-    Planted groups do not: they are somebody's opinion of the tasks.
-
-    Parameters
-    ----------
-    kept : TaskSuite or mapping
-        A mapping is the entry of a lineage's `config`.
-    wanted : TaskSuite
+    Planted groups do not: they are somebody's opinion of the tasks. A mapping is the entry of a lineage's
+    `config`.
     """
     if isinstance(kept, TaskSuite):
         kept = {**kept.config, "spaces": _spaces(kept)}
@@ -131,7 +124,7 @@ def _rebuilt(config: Mapping[str, Any]) -> TaskSuite:
         reason = f"task {wrong[0]!r} has other parameters than {', '.join(sorted(known or ()))}"
     except (KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
-    raise ValueError(f"its suite is none of this version, {reason}: give the suite itself")
+    raise ValueError(f"its suite cannot be rebuilt by this version ({reason}): give the suite itself")
 
 
 def _parameters(suite: TaskSuite) -> Set[str] | None:

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.estimator import Fitted
 from gradex.learners import (
     ActorCritic,
     Learner,
@@ -26,8 +25,7 @@ from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
 from gradex.policies.policy import PolicyGradients
 from gradex.seeds import child
-from gradex.settings import check_subset, plain, shown, whole
-from gradex.settings import seeds as plain_seeds
+from gradex.settings import Fitted, as_seeds, check_subset, plain, shown, whole
 from gradex.store import not_finite, read_tensors, write_tensors
 from gradex.surrogate.gradients import FactoredGradients
 from gradex.tasks import TaskSuite
@@ -163,7 +161,7 @@ class MetaPolicy(Fitted):
         list of lists of MetaPolicy
             For each subset its snapshots, from early to late. Each knows the seed that it was trained with.
         """
-        own = [self.seed] * len(subsets) if seeds is None else plain_seeds(seeds)
+        own = [self.seed] * len(subsets) if seeds is None else as_seeds(seeds)
         return self._train_each(None, subsets, steps, own, snapshots, folder)
 
     def initial(self, seeds: Sequence[int]) -> ActorCritic:
@@ -209,9 +207,7 @@ class MetaPolicy(Fitted):
         """
         start = self._fitted()
         own = (
-            [child(self.seed, "adaptation", self.steps)] * len(subsets)
-            if seeds is None
-            else plain_seeds(seeds)
+            [child(self.seed, "adaptation", self.steps)] * len(subsets) if seeds is None else as_seeds(seeds)
         )
         trained = self._train_each(start, subsets, steps, own, folder=folder)
         for (policy,) in trained if seeds is None else ():
@@ -342,7 +338,7 @@ class MetaPolicy(Fitted):
                 f"a {self.network!r} network knows the tasks it was fitted on and no others: evaluate it on "
                 "these, or fit an 'mlp'"
             )
-        [seed] = [child(self.seed, "evaluation")] if seed is None else plain_seeds([seed], "seed")
+        [seed] = [child(self.seed, "evaluation")] if seed is None else as_seeds([seed], "seed")
         chosen = range(len(suite)) if subset is None else subset
         check_subset(chosen, len(suite))
         return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
@@ -374,7 +370,7 @@ class MetaPolicy(Fitted):
             λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and
             the noise of what comes late counts less.
         """
-        [seed] = [child(self.seed, "collection")] if seed is None else plain_seeds([seed], "seed")
+        [seed] = [child(self.seed, "collection")] if seed is None else as_seeds([seed], "seed")
         steps_per_task = whole("steps_per_task", steps_per_task)
         copies = None if copies is None else whole("copies", copies)
         return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda)

@@ -36,14 +36,15 @@ def write_results(
 ) -> None:
     """Write the results of a run; groups.json comes last, so that it stands for a finished run."""
     write_table(path / "evaluation.csv", evaluation)
-    write_table(path / "learning_curves.csv", _learning_curves(grouping))
+    groups = {f"group {number}": policy for number, policy in enumerate(grouping.policies_)}
+    policies = {"meta": grouping.meta_, **groups}  # those of the groups go on from it
+    curves = [policy.history_.assign(policy=name) for name, policy in policies.items()]
+    write_table(path / "learning_curves.csv", pd.concat(curves))
     affinities = grouping.graph_.to_frame()
     write_table(path / "affinity.csv", affinities, index=True)
     if grouping.bootstrap_ is not None:
-        for name, matrix in (
-            ("affinity_stderr", grouping.bootstrap_.stderr),
-            ("co_assignment", grouping.partition_.co_assignment),
-        ):
+        stderr, together = grouping.bootstrap_.stderr, grouping.partition_.co_assignment
+        for name, matrix in (("affinity_stderr", stderr), ("co_assignment", together)):
             table = pd.DataFrame(matrix, affinities.index, affinities.columns)
             write_table(path / f"{name}.csv", table, index=True)
     with written_whole(path / "affinity.png") as temporary:
@@ -52,13 +53,6 @@ def write_results(
     for number, policy in enumerate(grouping.policies_):
         policy.save(path / f"group-{number}.safetensors")
     write_json(path / "groups.json", report)
-
-
-def _learning_curves(grouping: PolicyGradEx) -> pd.DataFrame:
-    """Put the curve of the meta-policy above those of the groups' policies, which go on from it."""
-    groups = {f"group {number}": policy for number, policy in enumerate(grouping.policies_)}
-    curves = {"meta": grouping.meta_, **groups}
-    return pd.concat([policy.history_.assign(policy=name) for name, policy in curves.items()])
 
 
 def draw(graph: AffinityGraph, partition: Partition) -> Figure:

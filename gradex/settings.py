@@ -1,12 +1,17 @@
-"""Settings as plain Python values, or refused by name: what every class asks of its settings."""
+"""Settings as plain Python values, or refused by name, and estimators, which have settings and a fit."""
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
 from math import isnan
 from numbers import Integral, Real
 from operator import index
 from types import NoneType, UnionType
-from typing import Any, SupportsIndex, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, SupportsIndex, TypeVar, Union, get_args, get_origin
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 
 #: The largest seed; those of `gradex.seeds.child` lie below it, and a little more fits into 64 bits.
 LARGEST_SEED = 2**62
@@ -14,24 +19,19 @@ LARGEST_SEED = 2**62
 #: How long a value may be in a message.
 _SHOWN = 60
 
+_WORDS = {int: "a whole number", float: "a number", str: "a name", bool: "True or False", NoneType: "None"}
 
+
+# ---------------------------------------------------------------------- numbers
 def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
     """Give a whole number as a plain int: Python's, NumPy's, or a float without a fraction, such as 1e5.
-
-    Parameters
-    ----------
-    name : str
-        Of the setting, for the message.
-    value
-    least, most : int, optional
-        Smallest and largest number that will do.
 
     Raises
     ------
     TypeError
         If it is no number.
     ValueError
-        If it has a fraction, or is too small or too large.
+        If it has a fraction, or is below `least` or above `most`. The message begins with the name.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}: give a whole number")
@@ -39,41 +39,30 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
         raise ValueError(f"{name} is {shown(value)}: give a whole number")
     number = int(value) if isinstance(value, Integral) else int(float(value))
     if least is not None and number < least:
-        raise ValueError(f"{name} is {number}: choose at least {least}")
+        raise ValueError(f"{name}={number} is too small: give at least {least}")
     if most is not None and number > most:
-        raise ValueError(f"{name} is {number}: choose at most {most}")
+        raise ValueError(f"{name}={number} is too large: give at most {most}")
     return number
 
 
 def real(name: str, value: Any) -> float:
-    """Give a number as a plain float, or as an int where it was one.
-
-    Raises
-    ------
-    TypeError
-        If it is no number.
-    """
+    """Give a number as a plain float, or as an int where it was one; a TypeError refuses anything else."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}: give a number")
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def seed(value: Any, name: str = "seed", most: int = LARGEST_SEED) -> int:
-    """Give a seed as a plain int.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no whole number from 0 to `most`.
-    """
-    return whole(name, value, 0, most)
+def as_seed(value: Any, name: str = "seed") -> int:
+    """Give a seed, a whole number from 0 to `LARGEST_SEED`, as a plain int; errors are those of `whole`."""
+    return whole(name, value, 0, LARGEST_SEED)
 
 
-def seeds(values: Sequence[Any], name: str = "seeds") -> list[int]:
-    """Give seeds as plain ints, see `seed`."""
-    return [seed(value, f"{name}[{number}]") for number, value in enumerate(values)]
+def as_seeds(values: Sequence[Any], name: str = "seeds") -> list[int]:
+    """Give seeds as plain ints, see `as_seed`."""
+    return [as_seed(value, f"{name}[{number}]") for number, value in enumerate(values)]
 
 
+# ---------------------------------------------------------------------- settings of a class
 def plain(kinds: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
     """Give settings as plain Python values of the kinds that a signature declares.
 
@@ -104,13 +93,53 @@ def plain_fields(settings: Any) -> None:
         object.__setattr__(settings, name, value)
 
 
+def as_kind(name: str, value: Any, kind: Any) -> Any:
+    """Give a value as one of the kinds of an annotation, see `plain`; errors name it."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if not all(isinstance(each, type) and get_origin(each) is None for each in kinds):
+        return value
+    if any(each not in (int, float, bool) and isinstance(value, each) for each in kinds):
+        return value
+    if isinstance(value, Real) and not isinstance(value, bool):
+        if float in kinds:
+            return real(name, value)
+        if int in kinds:
+            return as_seed(value, name) if name == "seed" else whole(name, value)
+    if bool in kinds and isinstance(value, bool):
+        return value
+    wanted = ", or ".join(_WORDS.get(each) or _with_article(each) for each in kinds)
+    raise TypeError(f"{name} is {shown(value)}: give {wanted}")
+
+
+def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
+    """Refuse by a ValueError what is no subset of n tasks: empty, or with a task twice or unknown."""
+    try:
+        tasks = [index(task) for task in subset]
+    except TypeError:
+        tasks = []
+    if len(tasks) == 0 or len(set(tasks)) != len(tasks) or not all(0 <= task < n for task in tasks):
+        given = list(subset) if isinstance(subset, Iterable) and not isinstance(subset, str) else subset
+        raise ValueError(f"{given} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")
+
+
+# ---------------------------------------------------------------------- how settings look
 def shown(value: Any) -> str:
     """Say in a few words of one line what somebody gave for a setting."""
     if value is None or isinstance(value, str | Real):
         text = repr(getattr(value, "item", lambda: value)())
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    kind = type(value).__name__
-    return f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind}"
+    return _with_article(type(value))
+
+
+def _with_article(kind: type) -> str:
+    return f"{'an' if kind.__name__[0] in 'AEIOaeio' else 'a'} {kind.__name__}"
+
+
+def without_numpy(value: Any) -> Any:
+    """Give NumPy's numbers and arrays, also those in a list or tuple, in the types that JSON knows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return [without_numpy(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def described(value: Any) -> Any:
@@ -135,47 +164,50 @@ def described(value: Any) -> Any:
     return {"class": f"{type(value).__module__}.{type(value).__qualname__}", **public}
 
 
-def as_kind(name: str, value: Any, kind: Any) -> Any:
-    """Give a value as one of the kinds of an annotation, see `plain`.
+# ---------------------------------------------------------------------- what is fitted
+class Fitted:
+    """Something with results that are there after a fit, and says so before.
 
-    Raises
-    ------
-    TypeError, ValueError
-        Naming it, if it is of another kind.
+    `hasattr` and `copy` work as if results were plain attributes: the error is an AttributeError too.
     """
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    if not all(isinstance(each, type) and get_origin(each) is None for each in kinds):
-        return value
-    if any(each not in (int, float, bool) and isinstance(value, each) for each in kinds):
-        return value
-    if isinstance(value, Real) and not isinstance(value, bool):
-        if float in kinds:
-            return real(name, value)
-        if int in kinds:
-            return seed(value, name) if name == "seed" else whole(name, value)
-    if bool in kinds and isinstance(value, bool):
-        return value
-    wanted = [
-        _WORDS.get(each) or f"{'an' if each.__name__[0] in 'AEIO' else 'a'} {each.__name__}" for each in kinds
-    ]
-    raise TypeError(f"{name} is {shown(value)}: give {', or '.join(wanted)}")
+
+    #: What fills the results in.
+    _fitting: ClassVar[str]
+    #: Attributes that are there afterwards; properties that need them come by themselves.
+    _results: ClassVar[tuple[str, ...]]
+
+    def _not_fitted(self) -> NotFittedError:
+        return NotFittedError(f"this {type(self).__name__} is not fitted: call {self._fitting} first")
+
+    def _is_fitted(self) -> bool:
+        return all(name in vars(self) for name in self._results)
+
+    if not TYPE_CHECKING:  # or type checkers would take every name for an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            owner = type(self)
+            result = name in owner._results or isinstance(getattr(owner, name, None), property)
+            if result and not self._is_fitted():
+                raise self._not_fitted()
+            raise AttributeError(f"{owner.__name__!r} object has no attribute {name!r}")
 
 
-_WORDS = {int: "a whole number", float: "a number", str: "a name", bool: "True or False", NoneType: "None"}
+Same = TypeVar("Same", bound="Estimator")
 
 
-def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
-    """Refuse what is not a subset of n tasks.
+class Estimator(Fitted, BaseEstimator):
+    """A scikit-learn estimator: `get_params`, `set_params`, `sklearn.base.clone`, and a repr with settings.
 
-    Raises
-    ------
-    ValueError
-        If it is empty, names a task twice, or names one that is not there.
+    `__init__` keeps its settings as they were given, as scikit-learn asks; work is done with `_plain`.
     """
-    try:
-        tasks = [index(task) for task in subset]
-    except TypeError:
-        tasks = []
-    if len(tasks) == 0 or len(set(tasks)) != len(tasks) or not all(0 <= task < n for task in tasks):
-        given = list(subset) if isinstance(subset, Iterable) and not isinstance(subset, str) else subset
-        raise ValueError(f"{given} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")
+
+    def _plain(self: Same) -> Same:
+        """Give a copy whose settings are plain Python values; errors name a setting that will not do."""
+        other = copy(self)
+        for name, value in plain(type(self), self.get_params(deep=False)).items():
+            setattr(other, name, value)
+        other._check()
+        return other
+
+    def _check(self) -> None:
+        """Refuse plain settings that will not do."""

@@ -150,17 +150,17 @@ def _read(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any
         raise ValueError(error) from None
     found, text = header.get("format"), header.get("description", "")
     if found is None or not found.startswith(_format(kind, "")):
-        raise ValueError(f"its format is {found!r}, so it is no {kind} of gradex")
+        raise ValueError(f"its format is {found!r}, not that of a {kind} of gradex")
     if found != _format(kind):
         raise ValueError(f"another version of gradex wrote it, as {found!r}")
     if header.get("sha256") != fingerprint(tensors, text):
-        raise ValueError("it is damaged, its checksum is another")
+        raise ValueError("it is damaged: its checksum does not match")
     try:
         description = json.loads(text)
     except (ValueError, RecursionError):
         description = None
     if not isinstance(description, dict):
-        raise ValueError("it has a damaged description")
+        raise ValueError("it is damaged: its description cannot be read")
     return tensors, description
 
 

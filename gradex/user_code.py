@@ -1,25 +1,71 @@
-"""Code of the user: imported, called and run, and whatever it raises is told in one line."""
+"""What SUITE of the command line stands for, and code of the user: whatever it raises is told in one line."""
 
 import importlib
 import importlib.util
 import inspect
+import json
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gradex.tasks import TaskSuite
 
-def imported(name: str) -> Any:
-    """Give what FILE.py:NAME or MODULE:NAME stands for.
+
+def read_suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
+    """Give the suite of a family's name, or of FILE.py:NAME or MODULE:NAME of the user.
+
+    Parameters
+    ----------
+    name : str
+    assignments : sequence of str
+        OPTION=VALUE for each option of a family; values are JSON, or text where they are none.
+    seed : int
+        Of a family's suite, unless an option sets another.
 
     Raises
     ------
     ValueError, ImportError
-        If it is not there, or its file raises something.
+        In one line, whatever the user's code does.
     """
+    settings = dict(_setting(assignment) for assignment in assignments)
+    if ":" not in name:
+        return TaskSuite.make(name, **{"seed": seed, **settings})
+    if settings:
+        raise ValueError(f"--set is for named suites, not for {name!r}: set options in your own code")
+    found = _imported(name)
+    if callable(found):
+        with _user_code(name):
+            try:
+                inspect.signature(found).bind()
+            except TypeError as error:
+                raise ValueError(f"{name!r} needs arguments ({error}): give a function without any") from None
+            found = found()
+    if isinstance(found, TaskSuite):
+        return found
+    if isinstance(found, Mapping):
+        with _user_code(name):
+            return TaskSuite.from_gymnasium(found)
+    raise ValueError(
+        f"{name!r} is of type {type(found).__name__}: give a TaskSuite, or a mapping from names to functions"
+    )
+
+
+def _setting(assignment: str) -> tuple[str, Any]:
+    name, equals, value = assignment.partition("=")
+    if not equals:
+        raise ValueError(f"--set {assignment!r} has no '=': give OPTION=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _imported(name: str) -> Any:
+    """Give what FILE.py:NAME or MODULE:NAME stands for."""
     place, _, attribute = name.rpartition(":")
     if not attribute or not place or place.startswith("."):
         raise ValueError(f"{name!r} names nothing: give FILE.py:NAME or MODULE:NAME")
@@ -32,10 +78,10 @@ def imported(name: str) -> Any:
         # As if the file had been started by itself: it can import its neighbours.
         sys.path.insert(0, str(Path(place).resolve().parent))
         sys.modules[specification.name] = module
-        with of_the_user(place):
+        with _user_code(place):
             specification.loader.exec_module(module)
     else:
-        with of_the_user(place):
+        with _user_code(place):
             module = importlib.import_module(place)
     if not hasattr(module, attribute):
         raise ValueError(
@@ -44,32 +90,17 @@ def imported(name: str) -> Any:
     return getattr(module, attribute)
 
 
-def called(function: Callable[..., Any], name: str) -> Any:
-    """Call what makes a suite.
-
-    Raises
-    ------
-    ValueError
-        If it needs arguments, or raises something.
-    """
-    with of_the_user(name):
-        try:
-            inspect.signature(function).bind()
-        except TypeError as error:
-            raise ValueError(f"{name!r} must be a function that needs no arguments ({error})") from None
-        return function()
-
-
 @contextmanager
-def of_the_user(place: str) -> Iterator[None]:
+def _user_code(place: str) -> Iterator[None]:
     """Tell in one line what the user's own code raises, whatever it is."""
     try:
         yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a script may call sys.exit
-        if isinstance(error, ValueError) and _is_ours(error):
-            raise
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if isinstance(error, ValueError) and str(frame.f_globals.get("__name__")).startswith("gradex."):
+            raise  # our own say by themselves what to do
         # Not found is what was asked for, and not something that it needs.
         if isinstance(error, ModuleNotFoundError) and f"{place}.".startswith(f"{error.name}."):
             raise
@@ -82,7 +113,10 @@ def running(place: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, ValueError) or ":" not in place or not _is_the_users(error):
+        ours = [str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib"))]
+        files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+        of_the_user = any(not name.startswith(("<", *ours)) for name in files)
+        if isinstance(error, ValueError) or ":" not in place or not of_the_user:
             raise
         raise _told(place, error) from None
 
@@ -90,16 +124,3 @@ def running(place: str) -> Iterator[None]:
 def _told(place: str, error: BaseException) -> ValueError:
     said = " ".join(str(error).split())
     return ValueError(f"{place!r} raised {type(error).__name__}{f': {said}' if said else ''}")
-
-
-def _is_the_users(error: BaseException) -> bool:
-    """Tell whether an error passed through code that is neither ours nor installed."""
-    ours = [str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib"))]
-    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return any(not name.startswith(("<", *ours)) for name in frames)
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Tell whether our own code raised an error: it says by itself what to do."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__")).startswith("gradex.")

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradex import MetaPolicy, PolicyGradEx, TaskSuite, __version__
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite, __version__, cli
 from gradex.cli import main
+from gradex.learners.named import LEARNERS
+from gradex.policies import ARCHITECTURES
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
 FILES = {
@@ -262,11 +264,14 @@ def test_a_run_that_was_cut_off_goes_on(
     ("arguments", "message"),
     [
         (["navigatoin"], "unknown suite 'navigatoin': did you mean 'navigation'? known are cartpole"),
-        (["navigation", "--set", "n"], "--set 'n' has no '=': write OPTION=VALUE"),
+        (["navigation", "--set", "n"], "--set 'n' has no '=': give OPTION=VALUE"),
         (["navigation", "--set", "wind=3"], "suite 'navigation' has no option 'wind': it takes n, seed"),
         (["navigation", "--set", "goals=square"], "goals is 'square': choose 'groups'"),
         (["navigation", "--k", "13"], "k is 13 for 12 tasks: choose 1 to 12"),
-        (["navigation", "--seed", "9" * 23], f"seed is {'9' * 23}: choose at most 4611686018427387904"),
+        (
+            ["navigation", "--seed", "9" * 23],
+            f"seed={'9' * 23} is too large: give at most 46116",
+        ),
         (["cartpole", "--set", "n=1", "--k", "1"], "n=1 leaves no pair of tasks to compare"),
         (["navigation", "--subset-size", "13"], "size=13 is no subset size for 12 tasks"),
         (["navigation", "--subsets", "4"], "count=4 subsets of size 3 cannot cover all 66 pairs"),
@@ -274,7 +279,7 @@ def test_a_run_that_was_cut_off_goes_on(
         (["cartpole", "--learner", "sac"], "action space Discrete(2) cannot be filled by a squashed"),
         (["absent.py:suite"], "there is no file 'absent.py': give FILE.py:NAME"),
         (["mine.py:absent"], "'mine.py' has no 'absent': give the name of a suite"),
-        (["mine.py:nothing"], "'mine.py:nothing' is a int: expected a TaskSuite"),
+        (["mine.py:nothing"], "'mine.py:nothing' is of type int: give a TaskSuite"),
         (["absent_module:suite"], "No module named 'absent_module'"),
         (["mine.py:suite", "--set", "n=3"], "--set is for named suites, not for 'mine.py:suite'"),
     ],
@@ -293,8 +298,8 @@ MISTAKES = {
     "import sys; sys.exit(3)": "'wrong.py' raised SystemExit: 3",
     "class Stop(BaseException): ...\nraise Stop": "'wrong.py' raised Stop",
     "import absent_module": "'wrong.py' raised ModuleNotFoundError: No module named 'absent_module'",
-    "def suite(n): ...": "'wrong.py:suite' must be a function that needs no arguments (missing a",
-    "def suite(): return 3": "'wrong.py:suite' is a int: expected a TaskSuite, or a mapping",
+    "def suite(n): ...": "'wrong.py:suite' needs arguments (missing a",
+    "def suite(): return 3": "'wrong.py:suite' is of type int: give a TaskSuite, or a mapping",
     "def suite(): raise KeyError('n')": "'wrong.py:suite' raised KeyError: 'n'",
     "def suite(): exit()": "'wrong.py:suite' raised SystemExit",
     "from gradex import TaskSuite\ndef suite(): return TaskSuite.make('absent')": "unknown suite 'absent'",
@@ -420,6 +425,26 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out == f"gradex {__version__}\n"
+
+
+def test_help_and_version_come_at_once() -> None:
+    """No library that takes long is imported for them."""
+    source = "import sys\nfrom gradex.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for option in ("--help", "--version"):
+        command = [sys.executable, "-c", source, option]
+        run = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        assert {"torch", "gymnasium", "pandas"}.isdisjoint(run.stdout.split())
+
+
+def test_choices_are_what_the_library_knows() -> None:
+    assert set(cli._NETWORKS) == set(ARCHITECTURES)
+    assert set(cli._LEARNERS) == set(LEARNERS)
+    suite = TaskSuite.make("navigation", n=6)
+    for name in cli._AFFINITIES:
+        PolicyGradEx(affinity=name).check(suite)
+    with pytest.raises(ValueError, match="affinity"):
+        PolicyGradEx(affinity="absent").check(suite)
 
 
 def test_usage_errors_have_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:

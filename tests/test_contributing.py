@@ -16,7 +16,7 @@ from gradex.affinity import MeanAffinity
 from gradex.affinity.affinity import with_additive_diagonal
 from gradex.policies import ARCHITECTURES, Tape
 from gradex.tasks import Family
-from gradex.tasks.families import FAMILIES
+from gradex.tasks.suite import FAMILIES
 from tests.tasks.families import actions, assert_equal, roll
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()

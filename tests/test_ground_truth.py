@@ -248,12 +248,12 @@ def test_a_killed_run_resumes_with_identical_results(meta: MetaPolicy, tmp_path:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps_per_task": 0}, "steps_per_task is 0: choose at least 1"),
-        ({"replicates": 0}, "replicates is 0: choose at least 1"),
-        ({"episodes": 1}, "episodes is 1: choose at least 2"),
+        ({"steps_per_task": 0}, "steps_per_task=0 is too small: give at least 1"),
+        ({"replicates": 0}, "replicates=0 is too small: give at least 1"),
+        ({"episodes": 1}, "episodes=1 is too small: give at least 2"),
         ({"measure": "reward"}, "unknown measure 'reward': choose 'return' or 'success'"),
         ({"target_stderr": 0.0}, "target_stderr is 0.0: choose a positive number, or None"),
-        ({"target_stderr": 1.0, "replicates": 1}, "one replicate has no standard error: choose replicates=2"),
+        ({"target_stderr": 1.0, "replicates": 1}, "replicates=1 has no standard error: give at least 2"),
         ({"jobs": 0}, "jobs is 0: choose a number of units, or -1 for one per core"),
     ],
 )
@@ -272,7 +272,7 @@ def test_refuses_what_is_no_subset(meta: MetaPolicy) -> None:
 def test_says_so_when_it_is_not_fitted_or_cannot_be_halved(meta: MetaPolicy) -> None:
     with pytest.raises(NotFittedError, match="call fit"):
         truth().scores()
-    with pytest.raises(ValueError, match="one replicate cannot be halved"):
+    with pytest.raises(ValueError, match="replicates=1 cannot be halved"):
         truth(replicates=1).fit(meta, [(0, 1)]).halves()
 
 

@@ -346,7 +346,7 @@ def test_a_custom_suite_comes_back_with_its_environments(custom: MetaPolicy, tmp
     path = tmp_path / "policy.safetensors"
     custom.save(path)
     with pytest.raises(
-        ValueError, match="a 'custom' suite cannot be rebuilt from its config: pass the suite itself"
+        ValueError, match="a 'custom' suite cannot be rebuilt from its config: give the suite itself"
     ):
         MetaPolicy.load(path)
     back = MetaPolicy.load(path, suite=custom.suite)
@@ -462,7 +462,7 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         (lambda path: path.unlink(), "cannot read a policy from"),
         (lambda path: path.write_text(""), "cannot read a policy from"),
         (damaged, "cannot read a policy from"),
-        (foreign, "its format is None, so it is no policy of gradex"),
+        (foreign, "its format is None, not that of a policy of gradex"),
         (without_a_tensor, "policy.1.bias is missing"),
         (without_a_scale, "return_scale is missing"),
         (of_another_shape, r"policy.0.weight is of shape \(3, 9\), expected \(3, 8\)"),
@@ -470,32 +470,35 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         (of_whole_numbers, "return_scale is of type torch.int64, expected torch.float32"),
         (with_a_foreign_tensor, "policy.9.bias is no part of this architecture"),
         (with_a_weight_that_is_not_finite, "policy.1.bias is not finite, so it must be trained again"),
-        (with_an_unchecked_change, "it is damaged, its checksum is another"),
+        (with_an_unchecked_change, "it is damaged: its checksum does not match"),
         (of_the_format_before, "another version of gradex wrote it, as .gradex.policy/1"),
-        (with_a_text_that_is_no_json, "it has a damaged description"),
-        (with_a_deep_description, "it has a damaged description"),
-        (with_a_list_for_a_description, "it has a damaged description"),
+        (with_a_text_that_is_no_json, "it is damaged: its description cannot be read"),
+        (with_a_deep_description, "it is damaged: its description cannot be read"),
+        (with_a_list_for_a_description, "it is damaged: its description cannot be read"),
         (with_an_empty_description, r"cannot read a policy from '.*': 'lineage' is missing"),
         (told("network", ["mlp"]), "network is a list: give a name"),
         (told("network", "lstm"), "unknown network 'lstm'"),
         (told("layers", "3"), "layers is '3': give a whole number"),
-        (told("layers", 0), "layers is 0: choose at least 1"),
-        (told("lineage/seed", -1), "seed is -1: choose at least 0"),
+        (told("layers", 0), "layers=0 is too small: give at least 1"),
+        (told("lineage/seed", -1), "seed=-1 is too small: give at least 0"),
         (told("lineage/start", 0.5), "start is 0.5: give a whole number"),
         (told("learner", "ppo"), "cannot read a policy from"),
         (told("learner/learning_rate", "fast"), "learning_rate is 'fast': give a number"),
         (told("learner/momentum", 1), r"cannot read a policy from .*momentum"),
         (told("lineage/steps", None), "'steps' is missing"),
-        (told("lineage/parent", 3), "the parent is no fingerprint"),
+        (told("lineage/parent", 3), "parent is 3: give a fingerprint, or None"),
         (told("lineage/subset", [0, 4]), r"\[0, 4\] is not a subset of 4 tasks"),
-        (told("lineage/suite/spaces", 3), "it is one for other tasks, with spaces 3 instead of"),
-        (told("lineage/suite", []), "its suite is none of this version, list indices"),
-        (told("lineage/suite/tasks/0/parameters", None), "its suite is none of this version, .*'parameters'"),
+        (told("lineage/suite/spaces", 3), "it is for other tasks, with spaces 3 instead of"),
+        (told("lineage/suite", []), r"its suite cannot be rebuilt by this version \(list indices"),
+        (
+            told("lineage/suite/tasks/0/parameters", None),
+            r"its suite cannot be rebuilt by this version \(.*'parameters'",
+        ),
         (
             told("lineage/suite/tasks/0/parameters", {}),
-            "its suite is none of this version, task .* other parameters than angle: give the suite",
+            r"its suite cannot be rebuilt by this version \(task .* other parameters than angle\): give",
         ),
-        (told("lineage/suite/options/goals", None), "its suite is none of this version"),
+        (told("lineage/suite/options/goals", None), "its suite cannot be rebuilt by this version"),
         (told("history", [1]), "cannot read a policy from"),
         (told("history/steps", ["many"]), "All arrays must be of the same length"),
     ],
@@ -524,7 +527,7 @@ def test_a_policy_of_another_suite_does_not_fit(meta: MetaPolicy, tmp_path: Path
         (TaskSuite.make("navigation", n=4, horizon=11), "options horizon 10 instead of 11"),
         (meta.suite[[1, 0, 2, 3]], r"names \["),
     ):
-        with pytest.raises(ValueError, match=f"it is one for other tasks, with {difference}") as caught:
+        with pytest.raises(ValueError, match=f"it is for other tasks, with {difference}") as caught:
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
         assert "\n" not in str(caught.value)
     MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("navigation", n=4, horizon=10))
@@ -543,7 +546,7 @@ def test_tasks_of_your_own_are_told_apart_by_names_and_spaces(custom: MetaPolicy
             r"spaces .*Discrete\(2\).* instead of .*Discrete\(3\)",
         ),
     ):
-        with pytest.raises(ValueError, match=f"it is one for other tasks, with {difference}"):
+        with pytest.raises(ValueError, match=f"it is for other tasks, with {difference}"):
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
 
 

@@ -84,7 +84,7 @@ def test_a_stack_comes_back(tmp_path: Path) -> None:
     assert (back.fingerprint, told) == (agent.fingerprint, {"steps": 3})
     with pytest.raises(ValueError, match="holds 2 policies, expected 1"):
         agent[0].restored(tensors)
-    with pytest.raises(ValueError, match=r"'gradex.stack/3', so it is no policy of gradex\): try again"):
+    with pytest.raises(ValueError, match=r"'gradex.stack/3', not that of a policy of gradex\): try again"):
         read_tensors(tmp_path / "stack.safetensors", "policy", "try again")
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from gradex.estimator import Estimator
 from gradex.generalization.bound import Bound, PACBayes, perturbed_loss
 from gradex.generalization.episodes import collect_episodes
 from gradex.generalization.exact_trace import ExactTrace
@@ -19,7 +18,7 @@ from gradex.generalization.trace import TraceEstimator, random_signs
 from gradex.learners import ActorCritic, Transitions
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
-from gradex.settings import check_subset, whole
+from gradex.settings import Estimator, check_subset, whole
 from gradex.tasks import TaskSuite
 
 #: Policies that are measured together; more take memory and save no time.

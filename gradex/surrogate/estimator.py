@@ -8,9 +8,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from gradex.estimator import Estimator
 from gradex.seeds import generator_for
-from gradex.settings import shown
+from gradex.settings import Estimator, shown
 from gradex.surrogate.first_order import first_order_table, moved
 from gradex.surrogate.model import Model
 from gradex.surrogate.projection import (

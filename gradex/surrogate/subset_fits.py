@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from tqdm.auto import trange
 
-from gradex.estimator import Fitted
 from gradex.seeds import generator_for
-from gradex.settings import check_subset, whole
-from gradex.settings import seed as plain_seed
+from gradex.settings import Fitted, as_seed, check_subset, whole
 from gradex.surrogate.closed_form import natural_gradient_affinity
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
 from gradex.surrogate.samples import Block, Samples, deal_episodes, draw_episodes, owners
@@ -159,7 +157,7 @@ class SubsetFits(Fitted):
             The scores of each task in each draw; nan where it is not in the subset.
         """
         members, draws = self._members(subsets), whole("draws", draws, 0)
-        rng = generator_for(plain_seed(seed), "bootstrap of episodes")
+        rng = generator_for(as_seed(seed), "bootstrap of episodes")
         scores = [
             self._score(members, tolerance, draw_episodes(self._owner, self._episodes, rng)).per_task
             for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)

@@ -1,7 +1,6 @@
 """Real simulators behind one interface: a suite makes a `gymnasium.vector.VectorEnv` over (task, copy)."""
 
-from gradex.tasks.family import Family, Recommended
-from gradex.tasks.options import Option
+from gradex.tasks.family import Family, Option, Recommended
 from gradex.tasks.suite import TaskSuite
 from gradex.tasks.task import Task
 

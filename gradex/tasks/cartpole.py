@@ -11,9 +11,8 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import VectorEnv
 
 from gradex.seeds import derive, uniforms
-from gradex.tasks.family import Recommended
-from gradex.tasks.options import Option, one_of, seed, task_count
-from gradex.tasks.ranges import RangedFamily, as_range
+from gradex.tasks.family import Option, Recommended, one_of, read_seed, read_task_count
+from gradex.tasks.ranges import RangedFamily, read_range
 from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 from gradex.tasks.task import Task
 
@@ -40,12 +39,12 @@ class CartPole(RangedFamily):
 
     name = "cartpole"
     options: ClassVar = {
-        "n": Option(10, task_count),
-        "seed": Option(0, seed),
-        "half_length": Option((0.1, 4.0), partial(as_range, low=0.0, high=100.0)),
-        "mass": Option(0.1, partial(as_range, low=0.0, high=100.0)),
-        "force": Option(10.0, partial(as_range, low=0.0, high=1000.0)),
-        "gravity": Option(9.8, partial(as_range, low=0.0, high=100.0)),
+        "n": Option(10, read_task_count),
+        "seed": Option(0, read_seed),
+        "half_length": Option((0.1, 4.0), partial(read_range, low=0.0, high=100.0)),
+        "mass": Option(0.1, partial(read_range, low=0.0, high=100.0)),
+        "force": Option(10.0, partial(read_range, low=0.0, high=1000.0)),
+        "gravity": Option(9.8, partial(read_range, low=0.0, high=100.0)),
         "reversed": Option("none", one_of("none", "half")),
     }
     title, actuators = "{half_length:.2f} m", "motor"

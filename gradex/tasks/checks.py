@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import env_checker, passive_env_checker
 
-from gradex.tasks.options import plain
-from gradex.tasks.plain import Checked, one_line
+from gradex.settings import shown, whole, without_numpy
 
 Factory = Callable[[], gymnasium.Env]
 
@@ -25,27 +25,30 @@ _CHECKERS = (env_checker.__file__, passive_env_checker.__file__)
 _COLOUR = re.compile(r"\x1b\[\d*m")
 
 
-def factories(environments: Any) -> dict[str, Factory]:
+def read_factories(environments: Any) -> dict[str, Factory]:
     """Read a mapping of names to functions that make environments, or to ids that Gymnasium knows.
 
     A list of ids stands for tasks of these names.
     """
     if isinstance(environments, list | tuple) and all(isinstance(each, str) for each in environments):
-        if len(set(environments)) < len(environments):
-            raise ValueError("environments has an id twice: give a mapping, with a name for each task")
+        twice = [each for each in environments if environments.count(each) > 1]
+        if twice:
+            raise ValueError(
+                f"environments has {twice[0]!r} twice: give a mapping, with a name for each task"
+            )
         environments = {each: each for each in environments}
     if not isinstance(environments, Mapping):
         raise ValueError(
-            f"environments is no mapping but a {type(environments).__name__}: give one of names "
-            "to functions, such as {'a': make_a, 'b': make_b}, or a list of ids"
+            f"environments is {shown(environments)}: give a mapping from names to functions, such as "
+            "{'a': make_a, 'b': make_b}, or a list of ids"
         )
     if not environments:
-        raise ValueError("environments is empty: a suite needs at least one task")
+        raise ValueError("environments is empty: give at least one task")
     read: dict[str, Factory] = {}
     for name, given in environments.items():
         text = str(name)
         if text in read:
-            raise ValueError(f"two tasks are named {text!r}: names become text, give each its own")
+            raise ValueError(f"two tasks are named {text!r}: give each a name that is another as text")
         read[text] = _factory(text, given)
     return read
 
@@ -64,23 +67,20 @@ def _factory(name: str, given: Any) -> Factory:
     return given
 
 
-def labels(groups: Any, n: int) -> Sequence[int | None]:
+def read_groups(groups: Any, n: int) -> Sequence[int | None]:
     """Read the group of each of n tasks."""
     if groups is None:
         return [None] * n
     ordered = hasattr(groups, "__iter__") and not isinstance(groups, str | bytes | Mapping | Set)
-    read = plain(list(groups)) if ordered else None
-    if read is None or not all(_is_whole(group) for group in read):
+    try:
+        read = [whole("group", each) for each in without_numpy(list(groups))] if ordered else None
+    except (TypeError, ValueError):
+        read = None
+    if read is None:
         raise ValueError(f"groups is {one_line(repr(groups))}: give a list with a whole number for each task")
     if len(read) != n:
         raise ValueError(f"groups has {len(read)} entries for {n} tasks: give one group per task")
-    return [int(group) for group in read]
-
-
-def _is_whole(group: Any) -> bool:
-    if isinstance(group, float):
-        return group.is_integer()
-    return isinstance(group, int) and not isinstance(group, bool)
+    return read
 
 
 def make(name: str, factory: Factory) -> gymnasium.Env:
@@ -89,24 +89,19 @@ def make(name: str, factory: Factory) -> gymnasium.Env:
         environment: Any = factory()
     except Exception as error:  # whatever it throws, the user needs to know which function it was
         raise ValueError(
-            f"task {name!r} cannot be made, {one_line(error)}: give a function without arguments that makes "
+            f"task {name!r} cannot be made ({one_line(error)}): give a function without arguments that makes "
             "a gymnasium.Env"
         ) from error
     if not isinstance(environment, gymnasium.Env):
-        what = "nothing" if environment is None else f"a {type(environment).__name__}"
-        raise ValueError(f"task {name!r} makes {what}: it must make a gymnasium.Env")
+        made = "nothing" if environment is None else shown(environment)
+        raise ValueError(f"task {name!r} makes {made}: give a function that makes a gymnasium.Env")
     return environment
 
 
 def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
     """Refuse an environment that no policy here can serve, or that breaks Gymnasium's interface.
 
-    Parameters
-    ----------
-    name : str
-        Of the task.
-    environment, twin : gymnasium.Env
-        From two calls of its function.
+    Its twin comes from another call of the same function.
     """
     if environment.unwrapped is twin.unwrapped:
         raise ValueError(f"task {name!r} gives the same environment twice: make a new one at each call")
@@ -149,7 +144,7 @@ def _problem(environment: gymnasium.Env) -> str | None:
     return next((line for line in complaints if not any(word in line for word in _HARMLESS)), None)
 
 
-def horizon(environment: gymnasium.Env) -> int | None:
+def read_time_limit(environment: gymnasium.Env) -> int | None:
     """Give the steps after which an episode is cut off, or None if the environment does not tell.
 
     The shortest limit counts, of the environment's own `spec` and of every `TimeLimit` around it. A wrapper
@@ -168,3 +163,55 @@ def horizon(environment: gymnasium.Env) -> int | None:
         warnings.simplefilter("ignore")  # of wrappers whose arguments cannot be copied into a spec
         limits = [getattr(layer.spec, "max_episode_steps", None) for layer in layers]
     return min((int(limit) for limit in limits if limit is not None), default=None)
+
+
+class Checked(gymnasium.Wrapper):
+    """An environment as Gymnasium's checker sees it, which shall not look at what nobody here needs.
+
+    Infos are empty, as it compares them; rewards and flags are read as in a run; and an episode may be cut
+    off after one step, which it takes for a fault.
+    """
+
+    def __init__(self, environment: gymnasium.Env) -> None:
+        super().__init__(environment)
+        # The checker reads the signatures of the environment itself.
+        self.reset = _without_info(environment.reset)  # type: ignore[method-assign]
+
+    def step(self, action: Any) -> Any:
+        result = self.env.step(action)
+        if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
+            return result
+        observation, reward, terminated, truncated, _ = result
+        numbers = [to_number(each) for each in (reward, terminated, truncated)]
+        if None in numbers:
+            return (*result[:4], {})  # the checker says what is wrong with them
+        return observation, numbers[0], any(numbers[1:]), False, {}
+
+
+def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(reset)
+    def emptied(**keywords: Any) -> Any:
+        result = reset(**keywords)
+        sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
+        return (result[0], {}) if sound else result
+
+    return emptied
+
+
+def to_number(value: Any) -> float | None:
+    """Read a number or a truth value, which may be the only entry of an array; None if it is neither."""
+    try:
+        if isinstance(value, int | float):  # most are, and reading arrays takes longer
+            return float(value)
+        array = np.asarray(value)
+        return float(array.item()) if array.size == 1 and array.dtype.kind in "buif" else None
+    except Exception:  # whatever a strange object throws, it is no number
+        return None
+
+
+def one_line(thing: object) -> str:
+    """Say in one line what this is; an exception with its class."""
+    text = " ".join(str(thing).split())
+    if isinstance(thing, BaseException):
+        return f"{type(thing).__name__}: {text}" if text else type(thing).__name__
+    return text

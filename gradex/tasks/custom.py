@@ -1,6 +1,6 @@
 """Your own Gymnasium environments as a suite."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -13,12 +13,9 @@ from gymnasium.vector import VectorEnv
 
 from gradex.tasks import checks
 from gradex.tasks.checks import Factory
-from gradex.tasks.family import Family, Scale
-from gradex.tasks.options import number, plain
-from gradex.tasks.plain import Plain, one_line
+from gradex.tasks.family import Family, Scale, read_number
 from gradex.tasks.scale import measure
-from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Seeds, Step
+from gradex.tasks.simulator import Reset, Seeds, SequentialSimulator
 from gradex.tasks.task import Task
 
 
@@ -27,16 +24,7 @@ class Custom(Family):
     """Tasks made by factories of Gymnasium environments, stepped one after the other in this process.
 
     There is no law to draw unseen tasks from, and no description to rebuild the suite from: keep the code
-    that makes it.
-
-    Attributes
-    ----------
-    makers : mapping of str to callable
-        Each makes a new environment of the task of this name.
-    spaces : pair of gymnasium.spaces.Space
-        Of observations and actions.
-    horizon : int or None
-    discount : float
+    that makes it. Each of `makers` makes a new environment of the task of this name.
     """
 
     makers: Mapping[str, Factory]
@@ -54,31 +42,32 @@ class Custom(Family):
         discount: float,
     ) -> tuple[list[Task], Family]:
         """Check the environments, see `TaskSuite.from_gymnasium`."""
-        factories = checks.factories(environments)
-        labels = checks.labels(groups, len(factories))
-        discount = number("discount", plain(discount))
-        if not 0 < discount <= 1:
-            raise ValueError(f"discount is {discount}: choose a number above 0 and up to 1")
+        factories = checks.read_factories(environments)
+        labels = checks.read_groups(groups, len(factories))
+        discount = read_number("discount", discount, above=0, most=1)
         limits: list[int | None] = []
         with ExitStack() as closing:
             made: dict[str, Any] = {}
             for name, factory in factories.items():
-                made[name], twin = (_made(name, factory, closing) for _ in range(2))
+                made[name] = checks.make(name, factory)
+                closing.callback(made[name].close)
+                twin = checks.make(name, factory)
+                closing.callback(twin.close)
                 checks.check(name, made[name], twin)
-                limits.append(checks.horizon(twin))
+                limits.append(checks.read_time_limit(twin))
             first_name, first = next(iter(made.items()))
             for name, environment in made.items():
                 for kind in ("observation_space", "action_space"):
                     ours, theirs = getattr(environment, kind), getattr(first, kind)
                     if ours != theirs:
                         raise ValueError(
-                            f"task {name!r} has {kind} {one_line(ours)}, task {first_name!r} has "
-                            f"{one_line(theirs)}: wrap the environments until their spaces are equal"
+                            f"task {name!r} has {kind} {checks.one_line(ours)}, task {first_name!r} has "
+                            f"{checks.one_line(theirs)}: wrap the environments until their spaces are equal"
                         )
             spaces = first.observation_space, first.action_space
         known = [limit for limit in limits if limit is not None]
         horizon = max(known) if len(known) == len(limits) else None
-        makers = {name: partial(_plain, name, factory) for name, factory in factories.items()}
+        makers = {name: partial(_make_plain, name, factory) for name, factory in factories.items()}
         tasks = [Task(name, {}, group) for name, group in zip(factories, labels, strict=True)]
         return tasks, cls(makers, spaces, horizon, discount)
 
@@ -116,25 +105,53 @@ class Custom(Family):
         )
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
-        return CustomSimulator([self.makers[task.name] for task in tasks], seeds)
+        return SequentialSimulator([self.makers[task.name] for task in tasks], seeds)
 
 
-class CustomSimulator(SequentialSimulator):
-    """Custom environments one after the other."""
-
-    def step(self, actions: np.ndarray) -> Step:
-        observation, reward, terminated, truncated, info = super().step(actions)
-        if "success" in info:
-            info["success"] = np.asarray(info["success"], dtype=bool)
-        return observation, reward, terminated, truncated, info
-
-
-def _made(name: str, factory: Factory, closing: ExitStack) -> gymnasium.Env:
-    """Make an environment that is closed in the end."""
-    environment = checks.make(name, factory)
-    closing.callback(environment.close)
-    return environment
-
-
-def _plain(name: str, factory: Factory) -> gymnasium.Env:
+def _make_plain(name: str, factory: Factory) -> gymnasium.Env:
     return Plain(checks.make(name, factory), name)
+
+
+class Plain(gymnasium.Wrapper):
+    """A user's environment with rewards and flags that are Python's, and infos with success or nothing.
+
+    Infos may hold anything: clocks, tables, arrays that change. Simulators would gather them, and fail on
+    some. What the environment raises names the task.
+    """
+
+    def __init__(self, environment: gymnasium.Env, task: str) -> None:
+        super().__init__(environment)
+        self._task = task
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        observation, info = self._asked("reset", self.env.reset, seed=seed, options=options)
+        return observation, self._success(info)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self._asked("step", self.env.step, action)
+        return (
+            observation,
+            self._number("reward", reward),
+            self._number("terminated", terminated) != 0,
+            self._number("truncated", truncated) != 0,
+            self._success(info),
+        )
+
+    def _asked(self, what: str, call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        try:
+            return call(*arguments, **keywords)
+        except Exception as error:  # whatever it is, the user needs to know which environment it was
+            raise ValueError(
+                f"task {self._task!r} failed in {what}() ({checks.one_line(error)}): mend its environment"
+            ) from error
+
+    def _success(self, info: dict[str, Any]) -> dict[str, bool]:
+        told = info.get("success")
+        return {} if told is None else {"success": self._number("success", told) > 0}
+
+    def _number(self, what: str, value: Any) -> float:
+        found = checks.to_number(value)
+        if found is None:
+            given = checks.one_line(repr(value))
+            raise ValueError(f"task {self._task!r} gives {what} {given}: give one number")
+        return found

@@ -1,8 +1,9 @@
-"""What the tasks of a suite have in common, and what a family must tell so that suites of it can be made."""
+"""What the tasks of a suite have in common: what a family must tell, and how its options are read."""
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -10,12 +11,103 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from gradex.tasks.options import Option, plain
+from gradex.settings import LARGEST_SEED, real, whole, without_numpy
 from gradex.tasks.simulator import Seeds
 from gradex.tasks.task import Task
 
 #: Centre and spread of each number of an observation.
 Scale = tuple[tuple[float, ...], tuple[float, ...]]
+
+#: Takes the name of an option and a value; gives the value as the family wants it, or raises a ValueError.
+Reader = Callable[[str, Any], Any]
+
+#: A suite is described task by task: one of more than this would take minutes and gigabytes to make.
+MOST_TASKS = 100_000
+
+
+# ---------------------------------------------------------------------- options
+@dataclass(frozen=True)
+class Option:
+    """What a family declares of one of its options.
+
+    Attributes
+    ----------
+    default
+        As a user would write it; it is read too.
+    read : callable
+        Reads a value that somebody gave.
+
+    Examples
+    --------
+    >>> from gradex.tasks.family import Option, one_of
+    >>> Option("none", one_of("none", "half")).read("reversed", "all")
+    Traceback (most recent call last):
+        ...
+    ValueError: reversed is 'all': choose 'none' or 'half'
+    """
+
+    default: Any
+    read: Reader
+
+
+def read_whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """Read a whole number, see `gradex.settings.whole`."""
+    try:
+        return whole(name, without_numpy(value), least, most)
+    except TypeError as error:
+        raise ValueError(*error.args) from None
+
+
+def read_task_count(name: str, value: Any) -> int:
+    """Read a number of tasks that a suite can hold."""
+    return read_whole(name, value, 1, MOST_TASKS)
+
+
+def read_seed(name: str, value: Any) -> int:
+    """Read a whole number from 0 to 2⁶²."""
+    return read_whole(name, value, 0, LARGEST_SEED)
+
+
+def read_number(name: str, value: Any, above: float | None = None, most: float | None = None) -> float:
+    """Read a finite number."""
+    try:
+        number = real(name, without_numpy(value))
+    except TypeError as error:
+        raise ValueError(*error.args) from None
+    if not abs(number) <= sys.float_info.max:
+        raise ValueError(f"{name} is {value!r}: give a finite number")
+    if above is not None and number <= above:
+        raise ValueError(f"{name}={number:g} is too small: give more than {above:g}")
+    if most is not None and number > most:
+        raise ValueError(f"{name}={number:g} is too large: give at most {most:g}")
+    return float(number)
+
+
+def read_names(name: str, value: Any) -> list[str]:
+    """Read a list of names."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError(f"{name} is {value!r}: give a list of names")
+    return value
+
+
+def one_of(*choices: str) -> Reader:
+    """Make a reader of one of these names."""
+    *others, last = map(repr, choices)
+
+    def read(name: str, value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}: choose {', '.join(others)} or {last}")
+        return value
+
+    return read
+
+
+def if_given(reader: Reader) -> Reader:
+    """Make a reader that lets None pass."""
+    return lambda name, value: None if value is None else reader(name, value)
+
+
+# ---------------------------------------------------------------------- families
 
 
 @dataclass(frozen=True)
@@ -130,7 +222,7 @@ class Family(ABC):
                 known = ", ".join(cls.options)
                 raise ValueError(f"suite {cls.name!r} has no option {name!r}: it takes {known}")
         given = {name: each.default for name, each in cls.options.items()} | dict(options)
-        return {name: each.read(name, plain(given[name])) for name, each in cls.options.items()}
+        return {name: each.read(name, without_numpy(given[name])) for name, each in cls.options.items()}
 
     @classmethod
     @abstractmethod

@@ -1,27 +1,7 @@
 """Highway driving in traffic of different densities, or with different objectives in the same traffic.
 
-EnvPool 1.2.5 is about a thousand times faster than highway-env 1.12.1. Do they agree? On highway-fast-v0:
-
-1. From the same state they drive the same episode, with equal observations, rewards and flags, but for one
-   rule: where a car could overtake on either side, EnvPool's goes left and highway-env's right. This parts 77
-   of 360 episodes under random actions, at densities from 0.5 to 2.5. Once highway-env is told to prefer the
-   left, none of 268 parts, nor any of 8 on highway-v0.
-2. Open-loop episodes have the same law. Mean length, and crashes in percent, of 200 episodes of highway-env
-   and 2000 of EnvPool; no difference of length, return or crashes exceeds 2.4 standard errors:
-
-   ========  =============  ===============  ===============  ===============
-   density   engine         idle             always faster    random
-   ========  =============  ===============  ===============  ===============
-   0.5       highway-env    27.9 ± 0.4, 22   20.0 ± 0.6, 85   22.2 ± 0.6, 55
-   0.5       EnvPool        27.5 ± 0.1, 26   19.6 ± 0.2, 82   22.1 ± 0.2, 56
-   1         highway-env    15.2 ± 0.5, 96   8.3 ± 0.3, 100   11.4 ± 0.5, 98
-   1         EnvPool        14.8 ± 0.2, 94   8.0 ± 0.1, 100   11.3 ± 0.2, 95
-   2         highway-env    4.8 ± 0.2, 100   3.3 ± 0.1, 100   3.9 ± 0.2, 100
-   2         EnvPool        4.9 ± 0.1, 100   3.4 ± 0.0, 100   4.1 ± 0.1, 100
-   ========  =============  ===============  ===============  ===============
-
-3. A crash in the very last second is a truncation to EnvPool and both an end and a truncation to highway-env;
-   here it is both.
+EnvPool 1.2.5 is about a thousand times faster than highway-env 1.12.1 and has the same law, but for the side
+on which cars overtake where both would do: `tests/tasks/test_highway.py` has the comparison.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +15,9 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from jaxtyping import Float
 
-from gradex.tasks.family import Family, Recommended
-from gradex.tasks.options import Option, if_given, one_of, seed, task_count
-from gradex.tasks.pools import PoolSimulator
-from gradex.tasks.ranges import as_range, draw_ranges, latin_grid
-from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Seeds, Step
+from gradex.tasks.family import Family, Option, Recommended, if_given, one_of, read_seed, read_task_count
+from gradex.tasks.ranges import draw_ranges, latin_grid, read_range
+from gradex.tasks.simulator import PoolSimulator, Seeds, SequentialSimulator, Step
 from gradex.tasks.task import Task
 
 #: Seconds of an episode; one decision a second.
@@ -77,8 +54,7 @@ class Highway(Family):
     scenario : {"highway-fast-v0", "highway-v0"}
         Three lanes and 20 cars for 30 seconds, or four lanes and 50 cars for 40.
     engine : {"envpool", "gymnasium"}
-        "gymnasium" is highway-env itself: the same law (see `tests/tasks/test_highway.py`), about a thousand
-        times slower.
+        "gymnasium" is highway-env itself: the same law, about a thousand times slower.
     """
 
     vary: str
@@ -88,10 +64,10 @@ class Highway(Family):
 
     name = "highway"
     options: ClassVar = {
-        "n": Option(10, task_count),
-        "seed": Option(0, seed),
+        "n": Option(10, read_task_count),
+        "seed": Option(0, read_seed),
         "vary": Option("density", one_of("density", "objective")),
-        "density": Option(None, if_given(partial(as_range, low=0.0, high=10.0))),
+        "density": Option(None, if_given(partial(read_range, low=0.0, high=10.0))),
         "scenario": Option("highway-fast-v0", one_of(*_DURATION)),
         "engine": Option("envpool", one_of("envpool", "gymnasium")),
     }
@@ -166,12 +142,11 @@ class EnvPoolHighway(PoolSimulator):
     _CODE = (1.0, 4.0, -8.0)
 
     def __init__(self, family: Highway, tasks: Sequence[Task], seeds: Seeds) -> None:
-        self._weights = _weights(tasks) if family.shared_dynamics else None
-        common = (
-            {}
-            if self._weights is None
-            else dict(zip(_OBJECTIVES, self._CODE, strict=True), normalize_reward=False)
-        )
+        self._weights: Float[np.ndarray, "environments 3"] | None = None
+        common: dict[str, Any] = {}
+        if family.shared_dynamics:
+            self._weights = np.array([[task.parameters[name] for name in _OBJECTIVES] for task in tasks])
+            common = dict(zip(_OBJECTIVES, self._CODE, strict=True), normalize_reward=False)
         super().__init__(
             family.scenario,
             [{"vehicles_density": task.parameters["vehicles_density"], **common} for task in tasks],
@@ -197,9 +172,7 @@ class EnvPoolHighway(PoolSimulator):
         crashed = code < -1
         code = code - collision * crashed
         spacing = right / (self._lanes - 1)
-        lane = np.floor(
-            (code + 0.1) / spacing
-        )  # 0.1: between the rounding of float32 and the gap of at least 1/3
+        lane = np.floor((code + 0.1) / spacing)  # 0.1: between rounding and the gap of at least 1/3
         return np.stack([code - lane * spacing, lane / (self._lanes - 1), crashed], axis=1)
 
 
@@ -220,10 +193,6 @@ class GymnasiumHighway(SequentialSimulator):
             counts = extra["rewards"]["on_road_reward"] * ~resets
             info["objectives"] = np.stack([extra["rewards"][name] * counts for name in _OBJECTIVES], axis=1)
         return observation, reward, terminated, truncated, info
-
-
-def _weights(tasks: Sequence[Task]) -> Float[np.ndarray, "environments 3"]:
-    return np.array([[task.parameters[name] for name in _OBJECTIVES] for task in tasks])
 
 
 def _original(scenario: str, config: dict[str, Any]) -> gymnasium.Env:

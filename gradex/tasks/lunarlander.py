@@ -11,11 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from gradex.tasks.family import Recommended
-from gradex.tasks.options import Option, one_of, seed, task_count
-from gradex.tasks.ranges import RangedFamily, as_range
-from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Seeds, Step
+from gradex.tasks.family import Option, Recommended, one_of, read_seed, read_task_count
+from gradex.tasks.ranges import RangedFamily, read_range
+from gradex.tasks.simulator import Seeds, SequentialSimulator, Step
 from gradex.tasks.task import Task
 
 _HORIZON = 1000
@@ -47,11 +45,11 @@ class LunarLander(RangedFamily):
 
     name = "lunarlander"
     options: ClassVar = {
-        "n": Option(10, task_count),
-        "seed": Option(0, seed),
-        "gravity": Option((-2.0, -11.9), partial(as_range, low=-12.0, high=0.0)),
-        "wind": Option(0.0, partial(as_range, low=0.0, high=20.0, closed=True)),
-        "turbulence": Option(0.0, partial(as_range, low=0.0, high=2.0, closed=True)),
+        "n": Option(10, read_task_count),
+        "seed": Option(0, read_seed),
+        "gravity": Option((-2.0, -11.9), partial(read_range, low=-12.0, high=0.0)),
+        "wind": Option(0.0, partial(read_range, low=0.0, high=20.0, closed=True)),
+        "turbulence": Option(0.0, partial(read_range, low=0.0, high=2.0, closed=True)),
         "reversed": Option("none", one_of("none", "half")),
     }
     title, actuators = "{gravity:.2f}", "side_engines"
@@ -77,7 +75,8 @@ class LunarLanderSimulator(SequentialSimulator):
     """LunarLanders one after the other, with `info["success"]`: the lander came to rest on the ground."""
 
     def __init__(self, tasks: Sequence[Task], seeds: Seeds) -> None:
-        super().__init__([partial(_make, **_physics(task)) for task in tasks], seeds)
+        physics = [{k: v for k, v in task.parameters.items() if k != "side_engines"} for task in tasks]
+        super().__init__([partial(_make, **each) for each in physics], seeds)
         self._swapped = np.array([task.parameters.get("side_engines", 1.0) < 0 for task in tasks])
 
     def step(self, actions: np.ndarray) -> Step:
@@ -85,10 +84,6 @@ class LunarLanderSimulator(SequentialSimulator):
         observation, reward, terminated, truncated, info = super().step(swapped)
         info["success"] = terminated & (reward == _LANDED)
         return observation, reward, terminated, truncated, info
-
-
-def _physics(task: Task) -> dict[str, float]:
-    return {name: value for name, value in task.parameters.items() if name != "side_engines"}
 
 
 def _make(gravity: float = -10.0, wind: float = 0.0, turbulence: float = 0.0) -> gymnasium.Env:

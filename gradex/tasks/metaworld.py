@@ -1,33 +1,8 @@
 """Meta-World's fifty robotic manipulation tasks: the ten of MT10, all of MT50, or any of them.
 
-EnvPool 1.2.5 is several times faster than Meta-World 3.1.1, whose rewards it has in version 2 only. Do they
-agree? It draws other random numbers, but Meta-World can be given the same ones:
-
-1. For the tasks of MT10, episodes from the same draws are then the same up to rounding and to how objects
-   settle (60 random steps: observations to 0.004, rewards to 0.03), with equal success flags. But
-   Meta-World's first observation of window-close shows the handle 0.2 away from where it is.
-2. Meta-World's scripted experts do equally well. Return, and episodes with success in percent, of 40 episodes
-   of 500 steps in either engine; no difference exceeds 2 standard errors:
-
-   ====================  ================  ================
-   task                  EnvPool           Meta-World
-   ====================  ================  ================
-   reach                 4838 ± 4, 100     4836 ± 4, 100
-   push                  4171 ± 92, 100    4105 ± 105, 100
-   pick-place            4389 ± 26, 100    4386 ± 27, 100
-   door-open             4336 ± 90, 95     4392 ± 65, 98
-   drawer-open           4040 ± 6, 100     4035 ± 5, 100
-   drawer-close          4250 ± 4, 100     4248 ± 4, 100
-   button-press-topdown  3805 ± 22, 100    3847 ± 4, 100
-   peg-insert-side       3678 ± 202, 88    3378 ± 211, 85
-   window-open           2122 ± 55, 100    2094 ± 61, 100
-   window-close          3616 ± 20, 100    3625 ± 18, 100
-   ====================  ================  ================
-
-3. Of the other forty, EnvPool pays otherwise in the same state for button-press-topdown-wall (for a closed
-   gripper instead of an open one), door-lock, soccer, sweep, sweep-into and push-back; disassemble starts
-   otherwise, the door of door-close swings otherwise, and lever-pull shows another orientation. A suite
-   with any of these warns; choose `engine="gymnasium"` for them.
+EnvPool 1.2.5 is several times faster than Meta-World 3.1.1, whose rewards it has in version 2 only. On MT10
+the two have the same episodes from the same draws, and scripted experts do equally well in both; nine of the
+other forty tasks are not the same. `tests/tasks/test_metaworld.py` has the comparison.
 """
 
 import difflib
@@ -42,11 +17,18 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from gradex.tasks.family import Family, Recommended, Scale
-from gradex.tasks.options import Option, if_given, one_of, seed, task_count, task_names, whole
-from gradex.tasks.pools import PoolSimulator
-from gradex.tasks.sequential import SequentialSimulator
-from gradex.tasks.simulator import Reset, Seeds, Step
+from gradex.tasks.family import (
+    Family,
+    Option,
+    Recommended,
+    Scale,
+    if_given,
+    one_of,
+    read_names,
+    read_seed,
+    read_whole,
+)
+from gradex.tasks.simulator import PoolSimulator, Reset, Seeds, SequentialSimulator, Step
 from gradex.tasks.task import Task
 
 _MT10 = (
@@ -62,7 +44,7 @@ _REST = (
     "plate-slide-back-side", "peg-unplug-side", "soccer", "stick-push", "stick-pull", "push-wall",
     "push-back", "reach-wall", "shelf-place", "sweep-into", "sweep",
 )  # fmt: skip
-#: In EnvPool these pay, start or move otherwise, see above.
+#: In EnvPool these pay, start or move otherwise.
 _OTHERWISE = (
     "button-press-topdown-wall", "door-lock", "soccer", "sweep", "sweep-into", "push-back", "disassemble",
     "door-close", "lever-pull",
@@ -103,7 +85,7 @@ class MetaWorld(Family):
     horizon : int
         Steps of an episode: 500 is Meta-World's, 200 saves time and is enough for most tasks.
     engine : {"envpool", "gymnasium"}
-        "gymnasium" is Meta-World itself, several times slower; this module's introduction compares them.
+        "gymnasium" is Meta-World itself, several times slower. A suite warns of tasks that differ in EnvPool.
     reward : {"v2", "v1"}
         Meta-World's version of the reward, between 0 and 10 in "v2". EnvPool has that one only: "v1", on
         another scale in each task, needs `engine="gymnasium"`.
@@ -114,10 +96,10 @@ class MetaWorld(Family):
     reward: str
 
     options: ClassVar = {
-        "n": Option(None, if_given(partial(task_count, least=0))),
-        "tasks": Option(None, if_given(task_names)),
-        "seed": Option(0, seed),
-        "horizon": Option(500, whole),
+        "n": Option(None, if_given(read_whole)),
+        "tasks": Option(None, if_given(read_names)),
+        "seed": Option(0, read_seed),
+        "horizon": Option(500, partial(read_whole, least=1, most=2**31 - 1)),
         "engine": Option("envpool", one_of("envpool", "gymnasium")),
         "reward": Option("v2", one_of("v2", "v1")),
     }
@@ -144,17 +126,15 @@ class MetaWorld(Family):
         """List the tasks."""
         if reward == "v1" and engine == "envpool":
             raise ValueError("reward is 'v1', which EnvPool does not have: choose engine='gymnasium'")
-        if not 1 <= horizon < 2**31:
-            raise ValueError(f"horizon is {horizon}: choose 1 to {2**31 - 1} steps, 500 is Meta-World's")
         if tasks is not None and len(tasks) == 0:
-            raise ValueError("tasks is empty: name at least one")
+            raise ValueError("tasks is empty: give at least one name")
         names = cls.benchmark if tasks is None else tuple(_full_name(name) for name in tasks)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"task {twice[0]!r} comes more than once: name each task once")
+            raise ValueError(f"task {twice[0]!r} comes more than once: give each name once")
         n = len(names) if n is None else n
         if not 1 <= n <= len(names):
-            raise ValueError(f"n is {n}: choose 1 to {len(names)}, or name other tasks")
+            raise ValueError(f"n is {n}: give 1 to {len(names)}, or other tasks")
         family = cls(horizon, engine, reward)
         return family._listed(names[:n]), family
 
@@ -163,7 +143,7 @@ class MetaWorld(Family):
         others = [name for name in _ALL if name not in {task.name for task in known}]
         if n > len(others):
             raise ValueError(
-                f"cannot draw {n} unseen tasks: Meta-World has {len(others)} that are not in this suite"
+                f"n is {n}, but Meta-World has {len(others)} tasks that are not in this suite: ask for fewer"
             )
         return self._listed([others[index] for index in rng.choice(len(others), size=n, replace=False)])
 
@@ -260,13 +240,7 @@ class SeededMetaWorld(gymnasium.Wrapper):
 
 
 def original(name: str, family: MetaWorld) -> gymnasium.Env:
-    """Make one environment of Meta-World itself, with the horizon and the reward of a family.
-
-    Raises
-    ------
-    ValueError
-        If Meta-World is not installed.
-    """
+    """Make one environment of Meta-World itself, with the horizon and the reward of a family."""
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as missing:

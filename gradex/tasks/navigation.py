@@ -5,6 +5,7 @@ Finn, Abbeel and Levine 2017, Sec. 5.3; PolicyGradEx, Fig. 3.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,8 +14,16 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Float
 
-from gradex.tasks.family import Family, Recommended
-from gradex.tasks.options import Option, number, one_of, seed, task_count, whole
+from gradex.tasks.family import (
+    Family,
+    Option,
+    Recommended,
+    one_of,
+    read_number,
+    read_seed,
+    read_task_count,
+    read_whole,
+)
 from gradex.tasks.simulator import Reset, Seeds, Step
 from gradex.tasks.task import Task
 
@@ -68,14 +77,14 @@ class Navigation(Family):
 
     name = "navigation"
     options: ClassVar = {
-        "n": Option(12, task_count),
-        "seed": Option(0, seed),
-        "groups": Option(3, whole),
+        "n": Option(12, read_task_count),
+        "seed": Option(0, read_seed),
+        "groups": Option(3, read_whole),
         "goals": Option("groups", one_of("groups", "uniform", "partial", "biased")),
-        "radius": Option(1.0, number),
-        "threshold": Option(0.2, number),
-        "bonus": Option(5.0, number),
-        "horizon": Option(30, whole),
+        "radius": Option(1.0, partial(read_number, above=0)),
+        "threshold": Option(0.2, partial(read_number, above=0)),
+        "bonus": Option(5.0, read_number),
+        "horizon": Option(30, partial(read_whole, least=1)),
     }
     recommended = Recommended(meta_steps=200_000)
     shared_dynamics = True
@@ -93,13 +102,10 @@ class Navigation(Family):
     def create(cls, n: int, seed: int, groups: int, goals: str, **settings: Any) -> tuple[list[Task], Family]:
         """Make n goals on a circle."""
         if goals == "groups" and not 1 <= groups <= n:
-            raise ValueError(f"groups is {groups} for {n} tasks: choose 1 to {n}")
+            raise ValueError(f"groups is {groups} for {n} tasks: give 1 to {n}")
         rng = np.random.default_rng(seed)
         rotation = float(rng.uniform(0, 2 * np.pi))
         family = cls(groups, goals, rotation=rotation, **settings)
-        radius, threshold, horizon = family.radius, family.threshold, family.horizon
-        if radius <= 0 or threshold <= 0 or horizon < 1:
-            raise ValueError(f"radius {radius}, threshold {threshold} and horizon {horizon} must be positive")
         if goals == "uniform":
             return _tasks(rotation + np.arange(n) * 2 * np.pi / n), family
         return family._source(n, rng), family

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gradex.settings import without_numpy
 from gradex.tasks.family import Family
-from gradex.tasks.options import plain
 from gradex.tasks.task import Task
 
 
@@ -23,11 +23,8 @@ def latin_grid(
     varying = 0
     for name, (low, high) in ranges.items():
         spread = np.geomspace if low > 0 and high > 0 else np.linspace
-        values = (
-            spread(low, high, n)
-            if n > 1
-            else np.array([(low * high) ** 0.5 if low > 0 else (low + high) / 2])
-        )
+        middle = (low * high) ** 0.5 if low > 0 else (low + high) / 2
+        values = spread(low, high, n) if n > 1 else np.array([middle])
         if low != high:
             values = values if varying == 0 else rng.permutation(values)
             varying += 1
@@ -48,14 +45,14 @@ def draw_ranges(
     return columns
 
 
-def as_range(
+def read_range(
     name: str, value: float | Sequence[float], low: float, high: float, closed: bool = False
 ) -> tuple[float, float]:
     """Read a number or a pair (from, to) as a range, and check that it lies between low and high.
 
     The interval is open unless `closed`.
     """
-    found = plain(value)
+    found = without_numpy(value)
     pair = tuple(found) if isinstance(found, Sequence) else (found, found)
 
     def inside(end: Any) -> bool:

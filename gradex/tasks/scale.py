@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gradex.tasks.family import Scale
-from gradex.tasks.sequential import SequentialSimulator
+from gradex.tasks.simulator import SequentialSimulator
 
 #: Steps of a look, over all tasks and at least in each; and how often each task starts anew meanwhile.
 _STEPS, _LEAST, _STARTS = 2000, 20, 4

@@ -1,8 +1,16 @@
-"""What every simulator agrees on: what `reset` and `step` return, and how seeds are read."""
+"""Simulators: environments of Gymnasium in turn, or of EnvPool at once, each with its own random stream."""
 
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import gymnasium
 import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector.utils import batch_space
 from jaxtyping import Int
 
 #: One for each environment.
@@ -11,6 +19,9 @@ Seeds = Int[np.ndarray, " environments"]
 Reset = tuple[np.ndarray, dict[str, Any]]
 #: Observations, rewards, terminated, truncated and info.
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
+
+#: That this process may use.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @runtime_checkable
@@ -25,15 +36,183 @@ class StepsAhead(Protocol):
 
 
 def environment_seeds(seed: Any, environments: int) -> Seeds:
-    """Read the `seed` of a `reset` as Gymnasium does.
-
-    An integer stands for seed, seed + 1, ..., and a sequence for itself.
-    """
+    """Read the `seed` of a `reset` as Gymnasium does: an integer stands for seed, seed + 1, and so on."""
     seeds = np.asarray(seed, dtype=np.int64)
     if seeds.ndim == 0:
         return seeds + np.arange(environments)
     if seeds.shape != (environments,):
         raise ValueError(
-            f"seed has {len(seeds)} entries for {environments} environments: give one integer, or one each"
+            f"seed has {len(seeds)} entries for {environments} environments: give one, or one for each"
         )
     return seeds
+
+
+class SequentialSimulator(SyncVectorEnv):
+    """Gymnasium's `SyncVectorEnv` whose starts depend on the environment's seed and episode number alone.
+
+    Parameters
+    ----------
+    factories : sequence of callable
+        One per environment; each call makes an environment that shares nothing with the others.
+    seeds : int array [environments]
+        The first episode of environment i is that of `reset(seed=seeds[i])` in the scalar environment.
+    """
+
+    def __init__(self, factories: Sequence[Callable[[], gymnasium.Env]], seeds: Seeds) -> None:
+        self._seeds = seeds
+        made: list[gymnasium.Env] = []
+
+        def make_noted(make: Callable[[], gymnasium.Env]) -> gymnasium.Env:
+            made.append(EpisodeSeeds(make()))
+            return made[-1]
+
+        try:
+            noted = [functools.partial(make_noted, make) for make in factories]
+            super().__init__(noted, autoreset_mode=AutoresetMode.NEXT_STEP)
+        except BaseException:
+            for environment in made:
+                with contextlib.suppress(Exception):  # the others are closed even if this one does not
+                    environment.close()
+            raise
+
+    def step(self, actions: np.ndarray) -> Step:
+        with self._closing_on_failure():
+            return super().step(actions)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
+        if seed is not None:
+            self._seeds = environment_seeds(seed, self.num_envs)
+        with self._closing_on_failure():
+            return super().reset(seed=self._seeds.tolist(), options=options)
+
+    @contextlib.contextmanager
+    def _closing_on_failure(self) -> Iterator[None]:
+        """Close all environments where one fails: nobody comes back to the others."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):  # the failure matters, and it may be why closing fails
+                self.close()
+            raise
+
+
+class EpisodeSeeds(gymnasium.Wrapper):
+    """Seeds every episode anew: how many random numbers the last one consumed does not matter."""
+
+    _seed: int = 0
+    _episode: int = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        self._episode = 0 if seed is not None else self._episode + 1
+        if seed is not None:
+            self._seed = seed
+            return self.env.reset(seed=seed, options=options)
+        state = np.random.SeedSequence([self._seed, self._episode]).generate_state(1)
+        return self.env.reset(seed=int(state[0]) % 2**31, options=options)
+
+
+class PoolSimulator(VectorEnv):
+    """Environments with equal options share a pool; the pools run at the same time.
+
+    Observations are flattened. EnvPool resets an environment on the step after its last, as
+    `AutoresetMode.NEXT_STEP` asks, and gives each environment a generator of its own.
+
+    Parameters
+    ----------
+    environment : str
+        EnvPool's name of the environment.
+    options : sequence of mapping
+        Keyword arguments of each environment.
+    seeds : int array [environments]
+    signals : sequence of str
+        Which entries of EnvPool's `info` to pass on, as arrays [environments].
+    per_core, least : int
+        Threads of all pools together for each core, and at least of each pool. Results do not depend on them.
+    extra : str
+        The extra of this package that installs EnvPool for this environment.
+    """
+
+    def __init__(
+        self,
+        environment: str,
+        options: Sequence[Mapping[str, Any]],
+        seeds: Seeds,
+        observation_space: spaces.Box,
+        action_space: spaces.Discrete | spaces.Box,
+        signals: Sequence[str] = (),
+        per_core: int = 1,
+        least: int = 1,
+        extra: str = "highway",
+    ) -> None:
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.num_envs = len(options)
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, self.num_envs)
+        self.action_space = batch_space(action_space, self.num_envs)
+        self._environment, self._signals, self._seeds = environment, tuple(signals), np.asarray(seeds)
+        self._extra = extra
+        members: dict[tuple[tuple[str, Any], ...], list[int]] = {}
+        for index, each in enumerate(options):
+            members.setdefault(tuple(sorted(each.items())), []).append(index)
+        self._members = [(dict(key), np.array(indices)) for key, indices in members.items()]
+        self._threads = max(least, per_core * _CORES // len(members))
+        self._features = observation_space.shape[0]
+        self._pools: list[Any] = []
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
+        if seed is not None:
+            self._seeds = environment_seeds(seed, self.num_envs)
+        try:
+            import envpool
+        except ImportError:
+            raise ImportError(
+                f"this suite runs in EnvPool, which is missing: pip install 'gradex[{self._extra}]'"
+            ) from None
+        # A pool cannot be seeded again; making one takes about a millisecond, with MuJoCo twenty for each
+        # environment.
+        self._pools = [
+            envpool.make(
+                self._environment,
+                env_type="gymnasium",
+                num_envs=len(indices),
+                env_seed=self._seeds[indices].tolist(),
+                num_threads=min(len(indices), self._threads),
+                **keywords,
+            )
+            for keywords, indices in self._members
+        ]
+        for pool in self._pools:
+            pool.async_reset()
+        observation, _, _, _, info = self._receive()
+        return observation, info
+
+    def step(self, actions: np.ndarray) -> Step:
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        if not self._pools:
+            raise gymnasium.error.ResetNeeded("the simulator has not been reset: call reset before step")
+        for pool, (_, indices) in zip(self._pools, self._members, strict=True):
+            pool.send(actions[indices], np.arange(len(indices), dtype=np.int32))
+
+    def step_wait(self) -> Step:
+        return self._receive()
+
+    def _receive(self) -> Step:
+        n = self.num_envs
+        observation = np.zeros((n, self._features), np.float32)
+        reward, terminated, truncated = np.zeros(n), np.zeros(n, bool), np.zeros(n, bool)
+        info: dict[str, Any] = {}
+        for pool, (_, indices) in zip(self._pools, self._members, strict=True):
+            seen, gained, ended, stopped, extra = pool.recv()
+            # A pool may return its environments in the order in which they finished.
+            where = indices[extra["env_id"]]
+            observation[where] = seen.reshape(len(where), -1)
+            reward[where], terminated[where], truncated[where] = gained, ended, stopped
+            for name in self._signals:
+                info.setdefault(name, np.zeros(n, extra[name].dtype))[where] = extra[name]
+        return observation, reward, terminated, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._pools = []

@@ -1,5 +1,6 @@
 """Suites of tasks: what shares a state space, an action space, a horizon and a discount."""
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar, overload
@@ -12,14 +13,24 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Int
 
 from gradex.seeds import generator_for
+from gradex.settings import without_numpy
+from gradex.tasks.cartpole import CartPole
 from gradex.tasks.custom import Custom
-from gradex.tasks.families import FAMILIES, family_named
-from gradex.tasks.family import Family, Recommended, Scale
-from gradex.tasks.options import MOST_ENVIRONMENTS, plain, task_count, whole
-from gradex.tasks.options import seed as read_seed
-from gradex.tasks.selection import select
+from gradex.tasks.family import Family, Recommended, Scale, read_seed, read_task_count, read_whole
+from gradex.tasks.highway import Highway
+from gradex.tasks.lunarlander import LunarLander
+from gradex.tasks.metaworld import MT10, MT50
+from gradex.tasks.navigation import Navigation
 from gradex.tasks.simulator import Seeds
-from gradex.tasks.task import Task
+from gradex.tasks.task import Task, select
+
+#: What `TaskSuite.make` knows.
+FAMILIES: dict[str, type[Family]] = {
+    each.name: each for each in (CartPole, Highway, LunarLander, MT10, MT50, Navigation)
+}
+
+#: Environments of one simulator.
+_MOST_ENVIRONMENTS = 1_000_000
 
 Registered = TypeVar("Registered", bound=type[Family])
 
@@ -78,7 +89,7 @@ class TaskSuite:
 
     def __init__(self, tasks: Sequence[Task], family: Family) -> None:
         if not tasks:
-            raise ValueError("a suite needs at least one task, got none; ask for n >= 1")
+            raise ValueError("a suite has no tasks: give at least one")
         if not isinstance(family, Family):
             raise TypeError(f"family is {family!r}: give a Family, or use TaskSuite.make with its name")
         self.tasks = tuple(tasks)
@@ -99,7 +110,7 @@ class TaskSuite:
     @staticmethod
     def summary(name: str) -> str:
         """Say in a line what the family of this name is and which options it takes."""
-        return family_named(name).summary()
+        return _family_named(name).summary()
 
     @staticmethod
     def make(name: str, **options: Any) -> "TaskSuite":
@@ -118,7 +129,7 @@ class TaskSuite:
         ValueError
             If the name or an option is unknown, or a value is out of range.
         """
-        family = family_named(name)
+        family = _family_named(name)
         return TaskSuite(*family.create(**family.read(options)))
 
     @staticmethod
@@ -174,7 +185,7 @@ class TaskSuite:
         """Rebuild a suite from its `config`."""
         name = config["family"]
         if name not in FAMILIES:
-            raise ValueError(f"a {name!r} suite cannot be rebuilt from its config: pass the suite itself")
+            raise ValueError(f"a {name!r} suite cannot be rebuilt from its config: give the suite itself")
         family = FAMILIES[name](**config["options"])
         return TaskSuite([Task(**task) for task in config["tasks"]], family)
 
@@ -200,7 +211,7 @@ class TaskSuite:
     def __getitem__(self, chosen: slice | Sequence[int] | Sequence[str] | np.ndarray) -> "TaskSuite": ...
 
     def __getitem__(self, chosen: Any) -> "Task | TaskSuite":
-        """Give a task, or a sub-suite: what may stand for them says `gradex.tasks.selection.select`."""
+        """Give a task, or a sub-suite: `gradex.tasks.task.select` says what may stand for them."""
         found = select(self.tasks, chosen)
         return found if isinstance(found, Task) else TaskSuite(found, self._family)
 
@@ -220,10 +231,8 @@ class TaskSuite:
         seed : int
             The same seed draws the same tasks.
         """
-        n, rng = task_count("n", n, least=0), generator_for(read_seed("seed", seed), "unseen tasks")
-        if n < 1:
-            raise ValueError(f"cannot draw {n} tasks: ask for at least 1")
-        return TaskSuite(self._family.draw(n, rng, self.tasks), self._family)
+        n, rng = read_task_count("n", n), generator_for(read_seed("seed", seed), "unseen tasks")
+        return TaskSuite(self.draw(n, rng), self._family)
 
     def draw(self, n: int, rng: np.random.Generator) -> list[Task]:
         """Draw n target tasks, see `unseen`, with a generator."""
@@ -250,14 +259,8 @@ class TaskSuite:
             With `len(self) * copies` environments and next-step autoreset: the observation that ends an
             episode is returned as it is, and the step after it only resets (reward 0, action ignored).
         """
-        copies, first = whole("copies", copies), whole("first", first)
-        if copies < 1:
-            raise ValueError(f"copies is {copies}: at least one environment per task is needed")
-        if len(self) * copies > MOST_ENVIRONMENTS or not 0 <= first <= MOST_ENVIRONMENTS:
-            raise ValueError(
-                f"{copies} copies of {len(self)} tasks, from copy {first} on, are too many: a simulator "
-                f"has at most {MOST_ENVIRONMENTS:,} environments"
-            )
+        copies = read_whole("copies", copies, 1, _MOST_ENVIRONMENTS // len(self))
+        first = read_whole("first", first, 0, _MOST_ENVIRONMENTS)
         seeds = self._seeds(seed)
         states = [np.random.SeedSequence([s, 0]).generate_state(first + copies)[first:] for s in seeds]
         tasks = [task for task in self.tasks for _ in range(copies)]
@@ -266,12 +269,10 @@ class TaskSuite:
 
     def _seeds(self, seed: int | Sequence[int]) -> list[int]:
         """Give the seed of each task."""
-        given = plain(seed)
+        given = without_numpy(seed)
         each = [given] * len(self) if isinstance(given, str) or not isinstance(given, Sequence) else given
         if len(each) != len(self):
-            raise ValueError(
-                f"seed has {len(each)} entries for {len(self)} tasks: give one integer, or one for each"
-            )
+            raise ValueError(f"seed has {len(each)} entries for {len(self)} tasks: give one, or one for each")
         return [read_seed("seed", one) for one in each]
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
@@ -297,3 +298,15 @@ class TaskSuite:
     def _repr_html_(self) -> str:
         table = self.to_frame().to_html(index=False, float_format="{:.4g}".format, border=0)
         return f"<b>{self.family}</b>: {len(self)} tasks{table}"
+
+
+def _family_named(name: Any) -> type[Family]:
+    """Give the family of this name."""
+    known = ", ".join(sorted(FAMILIES))
+    if not isinstance(name, str):
+        raise ValueError(f"name is {name!r}: choose {known}")
+    if name not in FAMILIES:
+        near = difflib.get_close_matches(name, sorted(FAMILIES), n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown suite {name!r}: {hint}known are {known}")
+    return FAMILIES[name]

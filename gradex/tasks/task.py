@@ -1,11 +1,17 @@
-"""One task: a Markov decision process by name and parameters."""
+"""One task: a Markov decision process by name and parameters; and how tasks are chosen from several."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import compress
 from types import MappingProxyType
 from typing import Any
 
-from gradex.tasks.options import plain
+import numpy as np
+
+from gradex.settings import without_numpy
+
+_REMEDY = "give an index, a name, a slice, a sequence of indices or names, or a mask"
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,9 @@ class Task:
     group: int | None = None
 
     def __post_init__(self) -> None:
-        parameters = {name: plain(value) for name, value in self.parameters.items()}
+        parameters = {name: without_numpy(value) for name, value in self.parameters.items()}
         object.__setattr__(self, "parameters", MappingProxyType(parameters))
-        object.__setattr__(self, "group", plain(self.group))
+        object.__setattr__(self, "group", without_numpy(self.group))
 
     def __reduce__(self) -> tuple[type["Task"], tuple[Any, ...]]:
         # A read-only view can be neither pickled nor copied.
@@ -45,3 +51,69 @@ class Task:
     def config(self) -> dict[str, Any]:
         """The task in plain JSON types: `Task(**config)` gives it back."""
         return {"name": self.name, "parameters": dict(self.parameters), "group": self.group}
+
+
+def select(tasks: Sequence[Task], chosen: Any) -> Task | Sequence[Task]:
+    """Give one task, or several.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    chosen : int, str, slice, sequence or array
+        An index or a name gives that task; indices count from the end where they are negative. A slice, a
+        sequence of indices or of names, and a mask with a truth value for each task give these tasks, in this
+        order; a task may come more than once.
+
+    Raises
+    ------
+    IndexError, KeyError
+        If there is no task with this one index, or of this one name.
+    ValueError
+        If a sequence asks for a task that is not there, or a mask has another length.
+    TypeError
+        If it is none of these.
+    """
+    if isinstance(chosen, slice):
+        return tasks[chosen]
+    if isinstance(chosen, str) or _is_index(chosen):
+        return _find(tasks, chosen)
+    if isinstance(chosen, Set | Mapping | bytes) or not hasattr(chosen, "__iter__"):
+        raise TypeError(f"{_short(chosen)} chooses no tasks: {_REMEDY}")
+    wanted = without_numpy(chosen if isinstance(chosen, np.ndarray) else list(chosen))
+    if isinstance(wanted, list) and wanted and all(isinstance(each, bool) for each in wanted):
+        if len(wanted) != len(tasks):
+            raise ValueError(
+                f"a mask of {len(wanted)} does not fit a suite of {len(tasks)}: give one truth value per task"
+            )
+        return list(compress(tasks, wanted))
+    if not isinstance(wanted, list) or not all(isinstance(each, str) or _is_index(each) for each in wanted):
+        raise TypeError(f"{_short(chosen)} chooses no tasks: {_REMEDY}")
+    try:
+        return [_find(tasks, each) for each in wanted]
+    except (IndexError, KeyError) as error:
+        raise ValueError(error.args[0]) from None
+
+
+def _is_index(chosen: Any) -> bool:
+    """Tell whether this is one whole number, Python's or NumPy's."""
+    return isinstance(without_numpy(chosen), int) and not isinstance(without_numpy(chosen), bool)
+
+
+def _find(tasks: Sequence[Task], chosen: Any) -> Task:
+    """Give the task with this index or name."""
+    if isinstance(chosen, str):
+        named = {task.name: task for task in reversed(tasks)}  # of equal names the first one counts
+        if chosen not in named:
+            near = difflib.get_close_matches(chosen, named, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the first is {tasks[0].name!r}"
+            raise KeyError(f"task {str(chosen)!r} is not in this suite: {hint}")
+        return named[chosen]
+    index, n = int(without_numpy(chosen)), len(tasks)
+    if not -n <= index < n:
+        raise IndexError(f"task {index} is not in a suite of {n}: indices run from 0 to {n - 1}")
+    return tasks[index]
+
+
+def _short(chosen: Any) -> str:
+    text = " ".join(repr(chosen).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

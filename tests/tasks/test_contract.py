@@ -154,7 +154,7 @@ def test_episodes_start_differently(case: Case, suite: TaskSuite) -> None:
 
 def test_config_rebuilds_the_suite(case: Case, suite: TaskSuite) -> None:
     if not case.rebuilds:
-        with pytest.raises(ValueError, match="cannot be rebuilt from its config: pass the suite itself"):
+        with pytest.raises(ValueError, match="cannot be rebuilt from its config: give the suite itself"):
             TaskSuite.from_config(suite.config)
         return
     again = TaskSuite.from_config(json.loads(json.dumps(suite.config)))

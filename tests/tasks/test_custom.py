@@ -73,29 +73,29 @@ SHARED = Drift()
         (
             [Drift],
             None,
-            r"environments is no mapping but a list: give one of names to functions, such as \{'a'",
+            r"environments is a list: give a mapping from names to functions, such as \{'a'",
         ),
         ({"a": Drift()}, None, "task 'a' is an environment: give a function that makes a new one"),
         ({"a": 3}, None, "task 'a' is 3: give a function that makes a gymnasium.Env"),
         (
             {"a": "Drift-v9"},
             None,
-            "task 'a' cannot be made, NameNotFound: .*: give a function without arguments",
+            "task 'a' cannot be made .NameNotFound: .*: give a function without arguments",
         ),
         (
             {"a": lambda speed: Drift(2 * speed)},
             None,
-            "task 'a' cannot be made, TypeError: .* 'speed': give a function",
+            "task 'a' cannot be made .TypeError: .* 'speed'.: give a function",
         ),
-        ({"a": lambda: None}, None, "task 'a' makes nothing: it must make a gymnasium.Env"),
-        ({1: Drift, "1": Drift}, None, "two tasks are named '1': names become text, give each its own"),
+        ({"a": lambda: None}, None, "task 'a' makes nothing: give a function that makes a gymnasium.Env"),
+        ({1: Drift, "1": Drift}, None, "two tasks are named '1': give each a name that is another as text"),
         (
             ["CartPole-v1"] * 2,
             None,
-            "environments has an id twice: give a mapping, with a name for each task",
+            "environments has 'CartPole-v1' twice: give a mapping, with a name for each task",
         ),
-        ([], None, "environments is empty: a suite needs at least one task"),
-        (["Drift-v9"], None, "task 'Drift-v9' cannot be made, NameNotFound"),
+        ([], None, "environments is empty: give at least one task"),
+        (["Drift-v9"], None, "task 'Drift-v9' cannot be made .NameNotFound"),
         ({"a": Drift}, "a", "groups is 'a': give a list with a whole number for each task"),
         ({"a": Drift}, 1, "groups is 1: give a list with a whole number for each task"),
         ({"a": Drift}, [0.5], r"groups is \[0.5\]: give a list with a whole number for each task"),
@@ -105,7 +105,7 @@ SHARED = Drift()
             None,
             "task 'a' has no observation_space: give it one of gym",
         ),
-        ({}, None, "environments is empty: a suite needs at least one task"),
+        ({}, None, "environments is empty: give at least one task"),
         ({"a": Drift, "b": Drift}, [0], "groups has 1 entries for 2 tasks: give one group per task"),
         (
             {"a": Drift, "b": lambda: Variant(observations=Box(-9.0, 9.0, (2,), np.float32))},
@@ -153,7 +153,7 @@ SHARED = Drift()
             None,
             "task 'a' gives the same environment twice",
         ),
-        ({"a": lambda: "CartPole-v1"}, None, "task 'a' makes a str: it must make a gymnasium.Env"),
+        ({"a": lambda: "CartPole-v1"}, None, "task 'a' makes 'CartPole-v1': give a function that"),
     ],
 )
 @pytest.mark.usefixtures("without_shape_checks")
@@ -181,7 +181,7 @@ def test_ids_name_their_tasks() -> None:
 @pytest.mark.parametrize("value", [0, 1.01, -0.5, float("nan"), "0.9", True])
 @pytest.mark.usefixtures("without_shape_checks")
 def test_what_is_no_discount_is_named(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"^discount is \S+: (choose|give) a (finite )?number"):
+    with pytest.raises(ValueError, match=r"^discount( is |=)\S+.*: give (a .*number|more than 0|at most 1)$"):
         TaskSuite.from_gymnasium({"a": Drift}, discount=value)
 
 
@@ -195,7 +195,7 @@ def test_a_discount_is_that_of_the_policy(tmp_path: Path) -> None:
     assert not np.array_equal(policy.parameters, other.parameters)
     policy.save(tmp_path / "policy")
     assert MetaPolicy.load(tmp_path / "policy", suite).suite.discount == 0.9
-    with pytest.raises(ValueError, match="it is one for other tasks, with options discount"):
+    with pytest.raises(ValueError, match="it is for other tasks, with options discount"):
         MetaPolicy.load(tmp_path / "policy", usual)
 
 
@@ -372,7 +372,7 @@ def test_a_failure_in_a_run_names_the_task_and_closes_all() -> None:
     closed = count_closed(suite)
     simulator = suite.simulator(2)
     simulator.reset()
-    line = r"^task 'bad' failed in step\(\): ZeroDivisionError: division by zero; mend its environment$"
+    line = r"^task 'bad' failed in step\(\) \(ZeroDivisionError: division by zero\): mend its environment$"
     with pytest.raises(ValueError, match=line) as caught:
         for _ in range(9):
             simulator.step(np.ones(4, int))
@@ -407,7 +407,7 @@ def test_every_environment_is_closed() -> None:
         TaskSuite.from_gymnasium({"a": Counted, "b": lambda: Counted(sound=False)})
     assert len(Counted.closed) == len(Counted.made) == 10
     pair = TaskSuite.from_gymnasium({"a": Counted, "b": failing_after(3)})
-    with pytest.raises(ValueError, match="task 'b' cannot be made, OSError: no more"):
+    with pytest.raises(ValueError, match=r"task 'b' cannot be made \(OSError: no more"):
         pair.simulator(2)
     assert len(Counted.closed) == len(Counted.made)
 

@@ -1,4 +1,28 @@
-"""EnvPool's highway against highway-env: the same law, and from the same state the same episode."""
+"""EnvPool's highway against highway-env: the same law, and from the same state the same episode.
+
+EnvPool 1.2.5 is about a thousand times faster than highway-env 1.12.1. Do they agree? On highway-fast-v0:
+
+1. From the same state they drive the same episode, with equal observations, rewards and flags, but for one
+   rule: where a car could overtake on either side, EnvPool's goes left and highway-env's right. This parts 77
+   of 360 episodes under random actions, at densities from 0.5 to 2.5. Once highway-env is told to prefer the
+   left, none of 268 parts, nor any of 8 on highway-v0.
+2. Open-loop episodes have the same law. Mean length, and crashes in percent, of 200 episodes of highway-env
+   and 2000 of EnvPool; no difference of length, return or crashes exceeds 2.4 standard errors:
+
+   ========  =============  ===============  ===============  ===============
+   density   engine         idle             always faster    random
+   ========  =============  ===============  ===============  ===============
+   0.5       highway-env    27.9 ± 0.4, 22   20.0 ± 0.6, 85   22.2 ± 0.6, 55
+   0.5       EnvPool        27.5 ± 0.1, 26   19.6 ± 0.2, 82   22.1 ± 0.2, 56
+   1         highway-env    15.2 ± 0.5, 96   8.3 ± 0.3, 100   11.4 ± 0.5, 98
+   1         EnvPool        14.8 ± 0.2, 94   8.0 ± 0.1, 100   11.3 ± 0.2, 95
+   2         highway-env    4.8 ± 0.2, 100   3.3 ± 0.1, 100   3.9 ± 0.2, 100
+   2         EnvPool        4.9 ± 0.1, 100   3.4 ± 0.0, 100   4.1 ± 0.1, 100
+   ========  =============  ===============  ===============  ===============
+
+3. A crash in the very last second is a truncation to EnvPool and both an end and a truncation to highway-env;
+   here it is both.
+"""
 
 import sys
 from typing import Any

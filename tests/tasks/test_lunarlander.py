@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gradex.tasks import TaskSuite
-from gradex.tasks.sequential import EpisodeSeeds
+from gradex.tasks.simulator import EpisodeSeeds
 
 from .families import actions, roll
 

@@ -1,4 +1,34 @@
-"""EnvPool's Meta-World against Meta-World itself: the same starts, the same episodes, the same experts."""
+"""EnvPool's Meta-World against Meta-World itself: the same starts, the same episodes, the same experts.
+
+EnvPool 1.2.5 is several times faster than Meta-World 3.1.1, whose rewards it has in version 2 only. Do they
+agree? It draws other random numbers, but Meta-World can be given the same ones:
+
+1. For the tasks of MT10, episodes from the same draws are then the same up to rounding and to how objects
+   settle (60 random steps: observations to 0.004, rewards to 0.03), with equal success flags. But
+   Meta-World's first observation of window-close shows the handle 0.2 away from where it is.
+2. Meta-World's scripted experts do equally well. Return, and episodes with success in percent, of 40 episodes
+   of 500 steps in either engine; no difference exceeds 2 standard errors:
+
+   ====================  ================  ================
+   task                  EnvPool           Meta-World
+   ====================  ================  ================
+   reach                 4838 ± 4, 100     4836 ± 4, 100
+   push                  4171 ± 92, 100    4105 ± 105, 100
+   pick-place            4389 ± 26, 100    4386 ± 27, 100
+   door-open             4336 ± 90, 95     4392 ± 65, 98
+   drawer-open           4040 ± 6, 100     4035 ± 5, 100
+   drawer-close          4250 ± 4, 100     4248 ± 4, 100
+   button-press-topdown  3805 ± 22, 100    3847 ± 4, 100
+   peg-insert-side       3678 ± 202, 88    3378 ± 211, 85
+   window-open           2122 ± 55, 100    2094 ± 61, 100
+   window-close          3616 ± 20, 100    3625 ± 18, 100
+   ====================  ================  ================
+
+3. Of the other forty, EnvPool pays otherwise in the same state for button-press-topdown-wall (for a closed
+   gripper instead of an open one), door-lock, soccer, sweep, sweep-into and push-back; disassemble starts
+   otherwise, the door of door-close swings otherwise, and lever-pull shows another orientation. A suite
+   with any of these warns; choose `engine="gymnasium"` for them.
+"""
 
 import functools
 import sys
@@ -69,12 +99,12 @@ def test_names_and_numbers_of_tasks() -> None:
         ({"tasks": "reach"}, "tasks is 'reach': give a list of names"),
         ({"tasks": 5}, "tasks is 5: give a list of names"),
         ({"tasks": ["reach", 3]}, r"tasks is \['reach', 3\]: give a list of names"),
-        ({"tasks": []}, "tasks is empty: name at least one"),
-        ({"n": 0}, "n is 0: choose 1 to 10"),
-        ({"n": 11}, "n is 11: choose 1 to 10"),
-        ({"n": 2.0}, "n is 2.0: give a whole number"),
-        ({"horizon": 0}, "horizon is 0: choose 1 to 2147483647 steps"),
-        ({"horizon": 2**31}, "horizon is 2147483648: choose 1 to 2147483647 steps"),
+        ({"tasks": []}, "tasks is empty: give at least one name"),
+        ({"n": 0}, "n is 0: give 1 to 10"),
+        ({"n": 11}, "n is 11: give 1 to 10"),
+        ({"n": 2.5}, "n is 2.5: give a whole number"),
+        ({"horizon": 0}, "horizon=0 is too small: give at least 1"),
+        ({"horizon": 2**31}, "horizon=2147483648 is too large: give at most 2147483647"),
         ({"engine": "mujoco"}, "engine is 'mujoco': choose 'envpool' or 'gymnasium'"),
         ({"reward": "v3"}, "reward is 'v3': choose 'v2' or 'v1'"),
         ({"reward": "v1"}, "reward is 'v1', which EnvPool does not have: choose engine='gymnasium'"),
@@ -101,9 +131,9 @@ def test_unseen_tasks_are_the_other_ones() -> None:
     drawn = [task.name for task in suite.unseen(40, seed=0).tasks]
     assert len(set(drawn)) == 40
     assert not ours & set(drawn)
-    with pytest.raises(ValueError, match="cannot draw 41 unseen tasks: Meta-World has 40 that are not in"):
+    with pytest.raises(ValueError, match="n is 41, but Meta-World has 40 tasks that are not in"):
         suite.unseen(41, seed=0)
-    with pytest.raises(ValueError, match="cannot draw 1 unseen tasks: Meta-World has 0"):
+    with pytest.raises(ValueError, match="n is 1, but Meta-World has 0 tasks"):
         TaskSuite.make("mt50", engine="gymnasium").unseen(1, seed=0)
     assert suite.unseen(2, seed=0).family == "mt10"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradex.tasks.ranges import as_range, draw_ranges, latin_grid
+from gradex.tasks.ranges import draw_ranges, latin_grid, read_range
 
 
 def test_grid_is_geometric_where_positive_and_even_elsewhere() -> None:
@@ -35,12 +35,12 @@ def test_draws_are_log_uniform_where_positive() -> None:
 
 
 def test_a_number_is_a_range_of_its_own() -> None:
-    assert as_range("a", 2.0, 0.0, 3.0) == (2.0, 2.0)
-    assert as_range("a", [2.0, 1.0], 0.0, 3.0) == (2.0, 1.0)
-    assert as_range("a", (0.0, 3.0), 0.0, 3.0, closed=True) == (0.0, 3.0)
+    assert read_range("a", 2.0, 0.0, 3.0) == (2.0, 2.0)
+    assert read_range("a", [2.0, 1.0], 0.0, 3.0) == (2.0, 1.0)
+    assert read_range("a", (0.0, 3.0), 0.0, 3.0, closed=True) == (0.0, 3.0)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, float("nan"), float("inf"), [1.0], [1.0, 2.0, 3.0], [1.0, -1.0]])
 def test_what_is_no_range_is_named(value: object) -> None:
     with pytest.raises(ValueError, match=r"a is .*: give a number or a pair of numbers between 0 and 3"):
-        as_range("a", value, 0.0, 3.0)
+        read_range("a", value, 0.0, 3.0)

@@ -13,8 +13,8 @@ import pytest
 
 from gradex.tasks import Task, TaskSuite
 from gradex.tasks.cartpole import CartPole
-from gradex.tasks.families import FAMILIES
 from gradex.tasks.simulator import environment_seeds
+from gradex.tasks.suite import FAMILIES
 
 
 def test_names_are_known() -> None:
@@ -31,7 +31,7 @@ def test_what_is_declared_of_options(name: str) -> None:
     assert TaskSuite.make(name, **given).config == TaskSuite.make(name).config
     assert inspect.signature(TaskSuite.make(name)._family.create).parameters.keys() >= {"n", "seed"}
     for option, known in options.items():
-        with pytest.raises(ValueError, match=rf"^{option} is <object object at .*>: "):
+        with pytest.raises(ValueError, match=rf"^{option} is (<object object at .*>|an object): "):
             known.read(option, object())
         assert f"{option}={known.default!r}" in TaskSuite.summary(name)
 
@@ -51,7 +51,7 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
     [
         ("cartpol", {}, "unknown suite 'cartpol': did you mean 'cartpole'"),
         ("cartpole", {"wind": 3.0}, "suite 'cartpole' has no option 'wind': it takes n, seed"),
-        ("cartpole", {"n": 0}, "n is 0: a suite needs at least one task"),
+        ("cartpole", {"n": 0}, "n=0 is too small: give at least 1"),
         (
             "cartpole",
             {"half_length": -1.0},
@@ -63,7 +63,7 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
             "mass is .*: give a number or a pair of numbers between 0 and 100",
         ),
         ("cartpole", {"reversed": "all"}, "reversed is 'all': choose 'none' or 'half'"),
-        ("lunarlander", {"n": 0}, "n is 0"),
+        ("lunarlander", {"n": 0}, "n=0 is too small"),
         (
             "lunarlander",
             {"gravity": 0.0},
@@ -72,7 +72,7 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
         ("lunarlander", {"gravity": (-12.0, -2.0)}, "gravity is .* between -12 and 0"),
         ("lunarlander", {"wind": 21.0}, "wind is 21.0: give a number or a pair of numbers between 0 and 20"),
         ("lunarlander", {"turbulence": (0.0, 1.0, 2.0)}, "turbulence is .* between 0 and 2"),
-        ("highway", {"n": -1}, "n is -1"),
+        ("highway", {"n": -1}, "n=-1 is too small"),
         ("highway", {"vary": "lanes"}, "vary is 'lanes': choose 'density' or 'objective'"),
         ("highway", {"engine": "python"}, "engine is 'python': choose 'envpool' or 'gymnasium'"),
         (
@@ -86,32 +86,32 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
             {"vary": "objective", "density": (1.0, 2.0)},
             "density is .* with vary='objective': give one number",
         ),
-        ("navigation", {"n": 0}, "n is 0"),
+        ("navigation", {"n": 0}, "n=0 is too small"),
         (
             "navigation",
             {"goals": "square"},
             "goals is 'square': choose 'groups', 'uniform', 'partial' or 'biased'",
         ),
-        ("navigation", {"n": 2, "groups": 3}, "groups is 3 for 2 tasks: choose 1 to 2"),
-        (5, {}, "5 is no name of a suite: choose cartpole, highway"),
+        ("navigation", {"n": 2, "groups": 3}, "groups is 3 for 2 tasks: give 1 to 2"),
+        (5, {}, "name is 5: choose cartpole, highway"),
         ("cartpole", {"n": "ten"}, "n is 'ten': give a whole number"),
         ("cartpole", {"n": True}, "n is True: give a whole number"),
-        ("cartpole", {"n": 10.0}, "n is 10.0: give a whole number"),
+        ("cartpole", {"n": 10.5}, "n is 10.5: give a whole number"),
         ("cartpole", {"seed": 1.5}, "seed is 1.5: give a whole number"),
         ("cartpole", {"seed": True}, "seed is True: give a whole number"),
-        ("cartpole", {"seed": -1}, "seed is -1: choose 0 or more"),
-        ("cartpole", {"seed": np.int64(-1)}, "seed is -1: choose 0 or more"),
-        ("mt10", {"seed": 10**23}, "seed is 1000.*: choose at most 4611686018427387904"),
+        ("cartpole", {"seed": -1}, "seed=-1 is too small: give at least 0"),
+        ("cartpole", {"seed": np.int64(-1)}, "seed=-1 is too small: give at least 0"),
+        ("mt10", {"seed": 10**23}, "seed=1000.* is too large: give at most 4611686018427387904"),
         ("cartpole", {"mass": True}, "mass is True: give a number or a pair"),
         ("cartpole", {"mass": 10**400}, "mass is 1000.*: give a number or a pair"),
         ("navigation", {"radius": float("nan")}, "radius is nan: give a finite number"),
         ("navigation", {"bonus": 10**400}, "bonus is 1000.*: give a finite number"),
         ("navigation", {"radius": True}, "radius is True: give a number"),
         *[
-            (name, {"n": 10**7}, "n is 10000000: a suite holds at most 100,000 tasks")
+            (name, {"n": 10**7}, "n(=| is )10000000.*: give ")
             for name in ("cartpole", "lunarlander", "highway", "navigation", "mt10", "mt50")
         ],
-        ("navigation", {"radius": 0.0}, "radius 0.0, threshold 0.2 and horizon 30 must be positive"),
+        ("navigation", {"radius": 0.0}, "radius=0 is too small: give more than 0"),
     ],
 )
 @pytest.mark.usefixtures("without_shape_checks")
@@ -125,8 +125,8 @@ def test_bad_options_are_named(name: Any, options: dict, message: str) -> None:
     ("use", "error", "message"),
     [
         (lambda suite: suite[[0, 3]], ValueError, "task 3 is not in a suite of 3: indices run from 0 to 2"),
-        (lambda suite: suite[[]], ValueError, "a suite needs at least one task, got none"),
-        (lambda suite: suite[3:], ValueError, "a suite needs at least one task, got none"),
+        (lambda suite: suite[[]], ValueError, "a suite has no tasks: give at least one"),
+        (lambda suite: suite[3:], ValueError, "a suite has no tasks: give at least one"),
         (lambda suite: suite[3], IndexError, "task 3 is not in a suite of 3: indices run from 0 to 2"),
         (lambda suite: suite[np.int64(-4)], IndexError, "task -4 is not in a suite of 3"),
         (
@@ -150,26 +150,30 @@ def test_bad_options_are_named(name: Any, options: dict, message: str) -> None:
             ValueError,
             "a mask of 2 does not fit a suite of 3: give one truth",
         ),
-        (lambda suite: suite.simulator(copies=0), ValueError, "copies is 0: at least one environment"),
-        (lambda suite: suite.simulator(copies=2.0), ValueError, "copies is 2.0: give a whole number"),
+        (lambda suite: suite.simulator(copies=0), ValueError, "copies=0 is too small: give at least 1"),
+        (lambda suite: suite.simulator(copies=2.5), ValueError, "copies is 2.5: give a whole number"),
         (
             lambda suite: suite.simulator(copies=10**9),
             ValueError,
-            "1000000000 copies of 3 tasks.*at most 1,000,000",
+            "copies=1000000000 is too large: give at most 333333",
         ),
-        (lambda suite: suite.simulator(first=10**9), ValueError, "from copy 1000000000 on, are too many"),
+        (
+            lambda suite: suite.simulator(first=10**9),
+            ValueError,
+            "first=1000000000 is too large",
+        ),
         (lambda suite: suite.simulator(seed=[1, 2]), ValueError, "seed has 2 entries for 3 tasks"),
         (lambda suite: suite.simulator(seed=1.5), ValueError, "seed is 1.5: give a whole number"),
-        (lambda suite: suite.simulator(seed=[0, -1, 2]), ValueError, "seed is -1: choose 0 or more"),
-        (lambda suite: suite.simulator(seed=10**23), ValueError, "seed is 1000.*: choose at most"),
-        (lambda suite: suite.unseen(0, seed=0), ValueError, "cannot draw 0 tasks"),
+        (lambda suite: suite.simulator(seed=[0, -1, 2]), ValueError, "seed=-1 is too small: give at least 0"),
+        (lambda suite: suite.simulator(seed=10**23), ValueError, "seed=1000.* is too large: give at most"),
+        (lambda suite: suite.unseen(0, seed=0), ValueError, "n=0 is too small: give at least 1"),
         (lambda suite: suite.unseen("two", seed=0), ValueError, "n is 'two': give a whole number"),
         (
             lambda suite: suite.unseen(10**7, seed=0),
             ValueError,
-            "n is 10000000: a suite holds at most 100,000",
+            "n=10000000 is too large: give at most 100000",
         ),
-        (lambda suite: suite.unseen(2, seed=-1), ValueError, "seed is -1: choose 0 or more"),
+        (lambda suite: suite.unseen(2, seed=-1), ValueError, "seed=-1 is too small: give at least 0"),
         (
             lambda suite: suite.simulator(copies=1).reset(seed=[1, 2]),
             ValueError,

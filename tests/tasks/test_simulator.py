@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
-from gradex.tasks import pools
+from gradex.tasks.simulator import PoolSimulator
 
 
 class Backwards:
@@ -35,7 +35,7 @@ def test_answers_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
     space = Box(-np.inf, np.inf, (3,), np.float32)
     gains = np.array([1.0, 2.0, 1.0, 3.0, 1.0])
     seeds = np.array([11, 12, 13, 14, 15])
-    simulator = pools.PoolSimulator(
+    simulator = PoolSimulator(
         "any", [{"gain": gain} for gain in gains], seeds, space, Discrete(9), ("crashed",)
     )
     start, _ = simulator.reset()
