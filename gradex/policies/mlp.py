@@ -61,6 +61,10 @@ class MLP(LayeredNetwork):
                 f"an MLP of {self.layers} layers of width {self.width} cannot be: both must be at least 1"
             )
 
+    @property
+    def sees_task(self) -> bool:
+        return self.tasks > 0
+
     @cached_property
     def table(self) -> Mapping[str, Layer]:
         sizes = [self.features + self.tasks, *[self.width] * (self.layers - 1), self.outputs]

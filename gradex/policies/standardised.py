@@ -42,6 +42,10 @@ class Standardised(Network):
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self.network.shapes
 
+    @property
+    def sees_task(self) -> bool:
+        return self.network.sees_task
+
     def initial(self, streams: Streams) -> Float[Tensor, "policies parameters"]:
         return self.network.initial(streams)
 
