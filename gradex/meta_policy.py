@@ -349,11 +349,16 @@ class MetaPolicy(Fitted):
         copies: int | None = None,
         seed: int | None = None,
         gae_lambda: float = GAE_LAMBDA,
+        sharing: str = "auto",
     ) -> Transitions:
         """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
 
         The advantage of a step is measured against a linear baseline, fitted to the returns of the same
         task's other episodes: it needs no critic, and is the same whatever unit a task is paid in.
+
+        Where tasks differ in reward only, as in navigation, a policy that does not see the task does the same
+        in all of them. Its steps then serve all tasks: N = steps_per_task, and each has an advantage in
+        every task.
 
         Parameters
         ----------
@@ -369,11 +374,15 @@ class MetaPolicy(Fitted):
         gae_lambda : float
             λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and
             the noise of what comes late counts less.
+        sharing : {"auto", "none"}
+            "none" collects steps for each task even where one set could serve all.
         """
         [seed] = [child(self.seed, "collection")] if seed is None else as_seeds([seed], "seed")
         steps_per_task = whole("steps_per_task", steps_per_task)
         copies = None if copies is None else whole("copies", copies)
-        return collect_transitions(self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda)
+        return collect_transitions(
+            self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda, sharing
+        )
 
     # ------------------------------------------------------------------ what the surrogate asks for
     @property

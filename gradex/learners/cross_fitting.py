@@ -20,7 +20,8 @@ _MOST = 200
 
 def cross_fitted_advantages(
     rollout: Rollout,
-    episodes: Int[np.ndarray, "steps tasks environments"],
+    rewards: Float[np.ndarray, "steps tasks environments"],
+    episodes: Int[np.ndarray, "steps #tasks environments"],
     discount: float,
     trace: float,
 ) -> Float[np.ndarray, "steps tasks environments"]:
@@ -40,20 +41,24 @@ def cross_fitted_advantages(
     Parameters
     ----------
     rollout : Rollout
-        Of a policy, with its tasks in place of the policies of a stack; begins at the start of episodes.
-    episodes : int array [steps, tasks, environments]
-        Number of each step's episode; no two tasks share one.
+        Of a policy, with its tasks in place of the policies of a stack; begins at the start of episodes. Or
+        with a single task, whose steps serve all tasks.
+    rewards : array [steps, tasks, environments]
+        What each task pays for them.
+    episodes : int array [steps, tasks or 1, environments]
+        Number of each step's episode; no two tasks share one, unless they share all.
     discount, trace : float
         γ, and λ of generalised advantage estimation.
     """
+    ended = np.broadcast_to(rollout.ended, rewards.shape)
 
     def advantages(values: np.ndarray, trace: float) -> np.ndarray:
-        return discounted_advantages(rollout.rewards, values, rollout.ended, rollout.ended, discount, trace)
+        return discounted_advantages(rewards, values, ended, ended, discount, trace)
 
     fits = _Fits.of(rollout, _parts(episodes))
-    nothing = np.zeros((len(rollout.rewards) + 1, *rollout.rewards.shape[1:]))
+    nothing = np.zeros((len(rewards) + 1, *rewards.shape[1:]))
     values = fits.everywhere(advantages(nothing, trace=1.0))
-    found = np.zeros_like(rollout.rewards)
+    found = np.zeros_like(rewards)
     for part, own in enumerate(fits.without_each(values[:-1] + advantages(values, trace=1.0))):
         found = np.where(fits.parts == part, advantages(own, trace), found)
     return found
@@ -73,6 +78,8 @@ def _parts(
 @dataclass(frozen=True)
 class _Fits:
     """Ridge regressions of each task, on all of its episodes and on those outside of each part.
+
+    Where one set of steps serves all tasks, arrays below have a single one, and targets have all.
 
     Attributes
     ----------
@@ -144,15 +151,15 @@ class _Fits:
 
     def _moments(
         self, targets: Float[np.ndarray, "steps tasks environments"]
-    ) -> tuple[Float[np.ndarray, "parts tasks f"], Float[np.ndarray, "parts tasks"]]:
+    ) -> tuple[Float[np.ndarray, "parts tasks f"], Float[np.ndarray, "parts #tasks"]]:
         rows = self.features[:, : self.weights.shape[2]]
         return np.einsum("tnf,ptn->ptf", rows, self.weights * _rows(targets)), self.weights.sum(axis=2)
 
     def _solve(
         self,
-        grams: Float[np.ndarray, "*parts tasks f f"],
+        grams: Float[np.ndarray, "*parts #tasks f f"],
         moments: Float[np.ndarray, "*parts tasks f"],
-        counts: Float[np.ndarray, "*parts tasks"],
+        counts: Float[np.ndarray, "*parts #tasks"],
         ridge: Float[np.ndarray, " tasks"],
     ) -> Float[np.ndarray, "*parts tasks f"]:
         """Minimise the mean squared error and the ridge; without any step the fit is 0."""
@@ -164,9 +171,8 @@ class _Fits:
     def _evaluate(
         self, solution: Float[np.ndarray, "tasks f"]
     ) -> Float[np.ndarray, "times tasks environments"]:
-        tasks, environments = self.parts.shape[1:]
         values = np.einsum("tnf,tf->tn", self.features, solution)
-        return np.moveaxis(values.reshape(tasks, -1, environments), 0, 1)
+        return np.moveaxis(values.reshape(len(solution), -1, self.parts.shape[2]), 0, 1)
 
 
 def _rows(array: Bool[np.ndarray, "steps tasks environments"] | np.ndarray) -> np.ndarray:

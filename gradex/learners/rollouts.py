@@ -75,6 +75,8 @@ class Rollout:
     success : bool array [steps, policies, environments] or None
         Where the suite reports success.
     tasks : int array [policies, environments]
+    objectives : array [steps, policies, environments, k] or None
+        What the rewards of all tasks depend on, where the suite reports it: see `Family.rewards`.
 
     Examples
     --------
@@ -95,6 +97,7 @@ class Rollout:
     real: Bool[np.ndarray, "steps policies environments"]
     success: Bool[np.ndarray, "steps policies environments"] | None
     tasks: Int[np.ndarray, "policies environments"]
+    objectives: Float[np.ndarray, "steps policies environments k"] | None = None
 
     @property
     def steps(self) -> int:
@@ -109,7 +112,10 @@ class Rollout:
             np.concatenate([getattr(piece, name) for piece in pieces])
             for name in ("rewards", "terminated", "ended", "real")
         )
-        success = [piece.success for piece in pieces if piece.success is not None]
+        told = {
+            name: [array for piece in pieces if (array := getattr(piece, name)) is not None]
+            for name in ("success", "objectives")
+        }
         return cls(
             torch.cat([*(piece.observations[:-1] for piece in pieces), last.observations[-1:]]),
             torch.cat([piece.actions for piece in pieces]),
@@ -117,8 +123,9 @@ class Rollout:
             terminated,
             ended,
             real,
-            np.concatenate(success) if len(success) == len(pieces) else None,
+            np.concatenate(told["success"]) if len(told["success"]) == len(pieces) else None,
             last.tasks,
+            np.concatenate(told["objectives"]) if len(told["objectives"]) == len(pieces) else None,
         )
 
 
@@ -238,6 +245,7 @@ class Collector:
             np.zeros(shape, dtype=d) for d in (float, bool, bool, bool, bool)
         )
         reports_success = False
+        objectives: list[np.ndarray] = []
         if self._finish_resets is not None:
             self._observation = self._spread_observation(self._finish_resets()[0])
             self._begins[:], self._finish_resets = False, None
@@ -260,6 +268,8 @@ class Collector:
             if "success" in info:
                 reports_success = True
                 success[t] = self.layout.spread(np.asarray(info["success"], dtype=bool))
+            if "objectives" in info:
+                objectives.append(self.layout.spread(info["objectives"]))
         self._observation = observations[steps]
         self._check_finite(observations, rewards)
         return Rollout(
@@ -271,6 +281,7 @@ class Collector:
             self.layout.real & ~begins,
             success if reports_success else None,
             self.layout.tasks,
+            np.stack(objectives) if objectives else None,
         )
 
     def _noise(self, steps: int, environments: int, distribution: object) -> np.ndarray:

@@ -23,32 +23,34 @@ _ROUNDING = 1e-10
 
 @dataclass(frozen=True, kw_only=True)
 class Transitions(Samples):
-    """Steps of a policy in every task of a suite.
+    """Steps of a policy in every task of a suite, or steps that serve all tasks.
 
     Attributes
     ----------
     observations : float array [N, features]
     actions : int array [N], or float array [N, dimensions]
-    advantages : float array [N]
+    advantages : float array [N] or [n, N]
         Normalised to mean 0 and standard deviation 1 within each task; 0 in a task where all are equal.
-    tasks : int array [N]
+        [n, N] where every step serves all n tasks.
+    tasks : int array [N] or None
+        None where every step serves all tasks.
     episodes : int array [N]
-        Which episode a step belongs to; no two tasks share one.
+        Which episode a step belongs to; no two tasks share one, unless they share all.
 
     Examples
     --------
     >>> from gradex import TaskSuite
     >>> from gradex.learners import ActorCritic, collect_transitions
-    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> suite = TaskSuite.make("cartpole", n=3)
     >>> agent = ActorCritic.initial(suite, seeds=[0])
     >>> transitions = collect_transitions(agent, suite, steps_per_task=100, copies=None, seed=0, trace=0.95)
     >>> len(transitions), transitions.observations.shape, transitions.actions.shape
-    (300, (300, 3), (300, 2))
+    (300, (300, 4), (300,))
     """
 
     observations: Float[np.ndarray, "N features"]
     actions: Shaped[np.ndarray, "N ..."]
-    tasks: Int[np.ndarray, " N"]
+    tasks: Int[np.ndarray, " N"] | None = None
     episodes: Int[np.ndarray, " N"]
 
 
@@ -59,12 +61,16 @@ def collect_transitions(
     copies: int | None,
     seed: int,
     trace: float,
+    sharing: str = "auto",
 ) -> Transitions:
     """Run a single policy in `copies` environments of every task and keep the first `steps_per_task` steps.
 
     Every task is simulated until it has that many steps, and no further than the task whose environments
     reset most often needs. No critic is asked: advantages are measured against a baseline that is fitted task
     by task on these very episodes, see `gradex.learners.cross_fitting`.
+
+    Where tasks differ in reward only and the policy does not see the task, it does the same in all of them:
+    it runs in the environments of one task, and what the others would have paid makes these steps theirs.
 
     Parameters
     ----------
@@ -79,6 +85,8 @@ def collect_transitions(
     seed : int
     trace : float
         λ of generalised advantage estimation.
+    sharing : {"auto", "none"}
+        Whether steps serve all tasks where they can, or no other than their own.
 
     Examples
     --------
@@ -99,8 +107,12 @@ def collect_transitions(
         )
     if not 0 <= trace <= 1:
         raise ValueError(f"λ of the advantages is {trace}: choose a number from 0 to 1")
+    if sharing not in ("auto", "none"):
+        raise ValueError(f"sharing is {sharing!r}: choose 'auto' or 'none'")
     if copies is None:
         copies = int(np.clip(round(sqrt(steps_per_task / _STEPS_EACH)), *_COPIES))
+    if sharing == "auto" and suite.shared_dynamics and not agent.policy.network.sees_task:
+        return _of_tasks(agent, suite, range(1), steps_per_task, copies, seed, trace, shared=True)
     together = suite.fitting(copies) or len(suite)
     tasks = range(len(suite))
     pieces: list[Transitions] = []
@@ -126,26 +138,39 @@ def _of_tasks(
     copies: int,
     seed: int,
     trace: float,
+    shared: bool = False,
 ) -> Transitions:
-    """Collect the transitions of tasks that run at the same time."""
+    """Collect the transitions of tasks that run at the same time; shared, those of one serve all."""
     rollout = _by_task(_simulated(agent, suite, chosen, steps_per_task, copies, seed), len(chosen))
     before = np.cumsum(rollout.ended, axis=0) - rollout.ended
     environments = np.arange(rollout.tasks.size).reshape(rollout.tasks.shape)
     episodes = before * rollout.tasks.size + environments
-    advantages = cross_fitted_advantages(rollout, episodes, suite.discount, trace)
-    kept = _first(rollout.real, steps_per_task)
-    own = advantages[kept]
+    rewards = _paid_by_all(suite, rollout) if shared else rollout.rewards
+    advantages = cross_fitted_advantages(rollout, rewards, episodes, suite.discount, trace)
+    times, tasks, places = _first(rollout.real, steps_per_task)
+    own = advantages[times, np.arange(len(rewards[0]))[:, None], places]
     centred = own - own.mean(axis=1, keepdims=True)
     deviation = own.std(axis=1, keepdims=True)
-    varies = deviation > _ROUNDING * np.abs(rollout.rewards).max(axis=(0, 2))[:, None]
-    actions = rollout.actions.numpy()[kept]
+    varies = deviation > _ROUNDING * np.abs(rewards).max(axis=(0, 2))[:, None]
+    normalised = np.divide(centred, deviation, out=np.zeros_like(own), where=varies)
+    kept = tuple(index.ravel() for index in (times, tasks, places))
     return Transitions(
-        observations=rollout.observations[:-1].numpy()[kept].reshape(own.size, -1),
-        actions=actions.reshape(own.size, *actions.shape[2:]),
-        advantages=np.divide(centred, deviation, out=np.zeros_like(own), where=varies).ravel(),
-        tasks=np.repeat(np.asarray(chosen), steps_per_task),
-        episodes=episodes[kept].ravel(),
+        observations=rollout.observations[:-1].numpy()[kept],
+        actions=rollout.actions.numpy()[kept],
+        advantages=normalised if shared else normalised.ravel(),
+        tasks=None if shared else np.repeat(np.asarray(chosen), steps_per_task),
+        episodes=episodes[kept],
     )
+
+
+def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps tasks environments"]:
+    """Say what every task pays for the steps of one; a step that only resets pays nothing."""
+    if rollout.objectives is None:
+        raise ValueError(
+            f"the simulator of {suite.family!r} reports no info['objectives']: its tasks cannot share steps; "
+            "ask for transitions with sharing='none'"
+        )
+    return np.moveaxis(suite.rewards(rollout.objectives[:, 0]), 0, 1) * rollout.real
 
 
 def _simulated(
@@ -184,6 +209,7 @@ def _by_task(rollout: Rollout, n: int) -> Rollout:
         part(rollout.real),
         None,
         rollout.tasks.reshape(n, -1),
+        None if rollout.objectives is None else part(rollout.objectives),
     )
 
 

@@ -65,6 +65,10 @@ class MLP(LayeredNetwork):
     def __post_init__(self) -> None:
         self._require(layers=1, width=1)
 
+    @property
+    def sees_task(self) -> bool:
+        return self.tasks > 0
+
     @cached_property
     def table(self) -> Mapping[str, Layer]:
         sizes = [self.features + self.tasks, *[self.width] * (self.layers - 1), self.outputs]

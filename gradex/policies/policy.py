@@ -170,6 +170,7 @@ class PolicyGradients:
     """A policy at θ* as the surrogate needs it: a `gradex.surrogate.model.Model`.
 
     Samples are anything with the arrays `observations` [N, features], `tasks` [N] and `actions` [N, ...].
+    Those without tasks serve all of them, and need a policy that does not see the task.
 
     Attributes
     ----------
@@ -195,7 +196,7 @@ class PolicyGradients:
         self, samples: Any, rows: Int[np.ndarray, " k"], dtype: torch.dtype
     ) -> Iterator[FactoredGradients]:
         """Differentiate log π(a | s) of these samples, batch by batch."""
-        batches = zip(*(column.split(_BATCH) for column in _columns(samples, rows)), strict=True)
+        batches = zip(*(column.split(_BATCH) for column in self._columns(samples, rows)), strict=True)
         parameters = self.theta.to(dtype)
         return (log_prob_gradients(self.policy, parameters, *batch) for batch in batches)
 
@@ -205,7 +206,7 @@ class PolicyGradients:
         """Give log π(a | s) of these samples at some parameters each, in their precision."""
         columns = (
             column.to(parameters.dtype) if column.is_floating_point() else column
-            for column in _columns(samples, rows)
+            for column in self._columns(samples, rows)
         )
         batch = (column.expand(len(parameters), *column.shape) for column in columns)
         return self.policy.log_prob(parameters, *batch)
@@ -214,7 +215,11 @@ class PolicyGradients:
         """Give the policy at other parameters."""
         return PolicyGradients(self.policy, torch.from_numpy(parameters).to(self.theta))
 
-
-def _columns(samples: Any, rows: Int[np.ndarray, " k"]) -> list[Tensor]:
-    columns = (samples.observations, samples.tasks, samples.actions)
-    return [torch.from_numpy(np.asarray(column)[rows]) for column in columns]
+    def _columns(self, samples: Any, rows: Int[np.ndarray, " k"]) -> list[Tensor]:
+        tasks = samples.tasks
+        if tasks is None:
+            if self.policy.network.sees_task:
+                raise ValueError("samples that serve all tasks need a policy that does not see the task")
+            tasks = np.zeros(len(samples.observations), dtype=np.int64)
+        columns = (samples.observations, tasks, samples.actions)
+        return [torch.from_numpy(np.asarray(column)[rows]) for column in columns]

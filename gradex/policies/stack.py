@@ -90,6 +90,11 @@ class Network(ABC):
         """Evaluate row p of the parameters on batch p of the observations."""
 
     @property
+    def sees_task(self) -> bool:
+        """Whether the result depends on the task: what a policy does in one then says nothing of others."""
+        return True
+
+    @property
     def size(self) -> int:
         """Number of parameters of one network."""
         return sum(prod(shape) for shape in self.shapes.values())
@@ -134,6 +139,10 @@ class Standardised(Network):
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self.network.shapes
+
+    @property
+    def sees_task(self) -> bool:
+        return self.network.sees_task
 
     def initial(self, streams: Streams) -> Rows:
         return self.network.initial(streams)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
+from jaxtyping import Float
 
 from gradex.settings import LARGEST_SEED, real, whole, without_numpy
 from gradex.tasks.simulator import Seeds
@@ -198,8 +199,27 @@ class Family(ABC):
 
     @property
     def shared_dynamics(self) -> bool:
-        """Whether tasks differ in reward only, so that one set of transitions serves all of them."""
+        """Whether tasks differ in reward only, so that one set of transitions serves all of them.
+
+        Such a family says what each task pays, see `rewards`.
+        """
         return False
+
+    def rewards(
+        self, tasks: Sequence[Task], objectives: Float[np.ndarray, "*steps k"]
+    ) -> Float[np.ndarray, "tasks *steps"]:
+        """Say what each task pays for steps that were taken in another.
+
+        Only where dynamics are shared.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+        objectives : array [..., k]
+            What a simulator tells of each step in `info["objectives"]`: k numbers, the same whichever task
+            the step was taken in, on which the rewards of all tasks depend.
+        """
+        raise ValueError(f"tasks of {self.name!r} do not share their dynamics: collect steps in each of them")
 
     @classmethod
     def summary(cls) -> str:

@@ -113,6 +113,14 @@ class Highway(Family):
     def horizon(self) -> int:  # type: ignore[override]  # families whose horizon is an option have a field
         return _DURATION[self.scenario]
 
+    def rewards(
+        self, tasks: Sequence[Task], objectives: Float[np.ndarray, "*steps k"]
+    ) -> Float[np.ndarray, "tasks *steps"]:
+        """Weigh the objectives; with `vary="density"` traffic differs, and the tasks share nothing."""
+        if not self.shared_dynamics:
+            return super().rewards(tasks, objectives)
+        return np.moveaxis(objectives @ _weights(tasks).T, -1, 0)
+
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         simulator = EnvPoolHighway if self.engine == "envpool" else GymnasiumHighway
         return simulator(self, tasks, seeds)

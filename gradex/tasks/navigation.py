@@ -131,9 +131,26 @@ class Navigation(Family):
         return _tasks(rng.uniform(0, 2 * np.pi, n))
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
+        return NavigationSimulator(self, self._goals(tasks))
+
+    def rewards(
+        self, tasks: Sequence[Task], objectives: Float[np.ndarray, "*steps k"]
+    ) -> Float[np.ndarray, "tasks *steps"]:
+        """Pay by position and the end of the episode, which the simulator tells as (x, y, 0 or 1)."""
+        positions, ends = objectives[..., :2], objectives[..., 2]
+        return np.stack([self.pay(positions, goal, ends > 0)[0] for goal in self._goals(tasks)])
+
+    def _goals(self, tasks: Sequence[Task]) -> Float[np.ndarray, "tasks 2"]:
         angles = np.array([task.parameters["angle"] for task in tasks])
-        goals = self.radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        return NavigationSimulator(self, goals)
+        return self.radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    def pay(
+        self, positions: np.ndarray, goals: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give the reward of a step, and whether it succeeded."""
+        distance = np.linalg.norm(positions - goals, axis=-1)
+        success = ends & (distance < self.threshold)
+        return -distance + self.bonus * success, success
 
 
 def _tasks(angles: Float[np.ndarray, " n"], labels: Sequence[int] | np.ndarray | None = None) -> list[Task]:
@@ -169,11 +186,10 @@ class NavigationSimulator(VectorEnv):
         move = _STEP * np.clip(actions, -1.0, 1.0)
         self._positions = np.where(begins[:, None], 0.0, self._positions + move)
         self._steps = np.where(begins, 0, self._steps + 1)
-        distance = np.linalg.norm(self._positions - self._goals, axis=1)
         terminated = self._steps >= self._family.horizon
-        success = terminated & (distance < self._family.threshold)
-        reward = np.where(begins, 0.0, -distance + self._family.bonus * success)
-        return self._observation(), reward, terminated, np.zeros_like(terminated), {"success": success}
+        reward, success = self._family.pay(self._positions, self._goals, terminated)
+        info = {"success": success, "objectives": np.column_stack([self._positions, terminated])}
+        return self._observation(), np.where(begins, 0.0, reward), terminated, np.zeros_like(terminated), info
 
     def _observation(self) -> Float[np.ndarray, "environments 3"]:
         left = 1 - self._steps / self._family.horizon

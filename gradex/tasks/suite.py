@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from gradex.seeds import generator_for
 from gradex.settings import without_numpy
@@ -278,6 +278,10 @@ class TaskSuite:
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         """Make a simulator with one environment per entry of `tasks`, each with its own seed."""
         return self._family.build(tasks, seeds)
+
+    def rewards(self, objectives: Float[np.ndarray, "*steps k"]) -> Float[np.ndarray, "tasks *steps"]:
+        """Say what each task pays for steps that were taken in one of them, see `Family.rewards`."""
+        return self._family.rewards(self.tasks, objectives)
 
     def fitting(self, environments: int) -> int | None:
         """Give how many times so many environments fit into memory, at least 1; None where all do."""

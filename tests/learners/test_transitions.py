@@ -20,10 +20,16 @@ Limited = Callable[[TaskSuite, int], list[int]]
 
 
 def collect(
-    agent: ActorCritic, suite: TaskSuite, steps: int, copies: int | None, seed: int = 0, trace: float = 0.9
+    agent: ActorCritic,
+    suite: TaskSuite,
+    steps: int,
+    copies: int | None,
+    seed: int = 0,
+    trace: float = 0.9,
+    sharing: str = "none",
 ) -> Transitions:
     agent = replace(agent, actors=agent.actors.float(), critics=agent.critics.float())
-    return collect_transitions(agent, suite, steps, copies, seed, trace)
+    return collect_transitions(agent, suite, steps, copies, seed, trace, sharing)
 
 
 def episodes_of(rollout: Rollout) -> np.ndarray:
@@ -106,7 +112,7 @@ def test_every_step_that_was_simulated_is_kept(
 @pytest.mark.parametrize("ends", [0.0, 0.3])
 def test_advantages_are_those_of_the_slow_version(ends: float, trace: float) -> None:
     rollout = random_rollout(ends, steps=40)
-    ours = cross_fitted_advantages(rollout, episodes_of(rollout), 0.9, trace)
+    ours = cross_fitted_advantages(rollout, rollout.rewards, episodes_of(rollout), 0.9, trace)
     for task in range(2):
         own = {
             name: getattr(rollout, name)[:, task : task + 1]
@@ -149,7 +155,7 @@ def test_noise_of_an_episode_does_not_move_its_own_baseline() -> None:
         torch.from_numpy(own), torch.zeros(shape), rewards, ended, ended, np.ones(shape, dtype=bool), None,
         np.zeros((1, environments), dtype=np.int64),
     )  # fmt: skip
-    advantages = cross_fitted_advantages(rollout, episodes_of(rollout), 1.0, 1.0)
+    advantages = cross_fitted_advantages(rollout, rollout.rewards, episodes_of(rollout), 1.0, 1.0)
     # A fit on all episodes would leave nothing of the returns; most of them must be left.
     assert np.corrcoef(advantages[0, 0], rewards[-1, 0])[0, 1] > 0.8
     assert advantages[0, 0].std() > 0.7 * rewards[-1, 0].std()
@@ -191,3 +197,79 @@ def test_bad_amounts_are_named(fresh: Fresh) -> None:
             collect(fresh(suite, [0]), suite, steps, copies)
     with pytest.raises(ValueError, match=r"λ of the advantages is 1\.5: choose a number from 0 to 1"):
         collect(fresh(suite, [0]), suite, 20, 4, trace=1.5)
+
+
+SHARED = {
+    "navigation": lambda: TaskSuite.make("navigation", n=4, groups=2, horizon=7),
+    "highway": lambda: TaskSuite.make("highway", n=3, vary="objective"),
+}
+
+
+@pytest.mark.parametrize("make", SHARED.values(), ids=SHARED.keys())
+def test_steps_in_one_task_serve_all_where_only_rewards_differ(
+    fresh: Fresh, make: Callable[[], TaskSuite]
+) -> None:
+    suite = make()
+    agent, n = fresh(suite, [0]), len(suite)
+    shared = collect(agent, suite, 60, 6, sharing="auto")
+    assert shared.tasks is None
+    assert shared.advantages.shape == (n, 60)
+    assert shared.observations.shape[0] == shared.actions.shape[0] == len(shared) == 60
+    # The first task's own steps are these, and its advantages too.
+    own = collect(agent, suite, 60, 6)
+    first = own.tasks == 0
+    for name in ("observations", "actions"):
+        np.testing.assert_allclose(getattr(shared, name), getattr(own, name)[first], atol=1e-6)
+    ours, theirs = (
+        np.unique(each, return_inverse=True)[1] for each in (shared.episodes, own.episodes[first])
+    )
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(shared.advantages[0], own.advantages[first], atol=1e-6)
+    np.testing.assert_allclose(shared.advantages.mean(axis=1), 0, atol=1e-12)
+    np.testing.assert_allclose(shared.advantages.std(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", SHARED.values(), ids=SHARED.keys())
+def test_a_suite_knows_what_its_tasks_pay_for_steps_of_another(
+    fresh: Fresh, make: Callable[[], TaskSuite]
+) -> None:
+    suite = make()
+    collector = Collector(suite, [range(len(suite))], copies=5, seeds=[0])
+    rollout = collector.collect(fresh(suite, [0]), 40)
+    collector.close()
+    paid = suite.rewards(rollout.objectives[:, 0])  # [tasks, steps, environments]
+    real = rollout.real[:, 0]
+    assert not real.all()
+    own = paid[rollout.tasks[0], :, np.arange(real.shape[1])].T
+    np.testing.assert_allclose(own[real], rollout.rewards[:, 0][real], atol=1e-6)
+
+
+@pytest.mark.parametrize("trace", [0.8, 1.0])
+def test_shared_advantages_are_those_of_every_task_by_itself(trace: float) -> None:
+    rollout = random_rollout(0.3, steps=40)
+    one = {
+        name: getattr(rollout, name)[:, :1]
+        for name in ("observations", "actions", "terminated", "ended", "real")
+    }
+    alone = replace(rollout, **one, rewards=rollout.rewards[:, :1], tasks=rollout.tasks[:1])
+    rewards = np.random.default_rng(0).normal(size=(40, 3, rollout.rewards.shape[2])) * alone.real
+    together = cross_fitted_advantages(alone, rewards, episodes_of(alone), 0.9, trace)
+    assert together.shape == rewards.shape
+    for task in range(3):
+        slow = cross_fitted(replace(alone, rewards=rewards[:, task : task + 1]), 0.9, trace)
+        real = alone.real[:, 0]
+        np.testing.assert_allclose(together[:, task][real], slow[real], rtol=1e-6, atol=1e-8)
+
+
+def test_what_cannot_be_shared_is_not(fresh: Fresh) -> None:
+    suite = TaskSuite.make("navigation", n=3, horizon=5)
+    seeing = ActorCritic.initial(suite, [0], layers=2, width=8, network="multi_head")
+    assert collect(seeing, suite, 20, 2, sharing="auto").tasks is not None
+    cartpoles = TaskSuite.make("cartpole", n=2)
+    assert collect(fresh(cartpoles, [0]), cartpoles, 20, 2, sharing="auto").tasks is not None
+    with pytest.raises(ValueError, match="sharing is 'all': choose 'auto' or 'none'"):
+        collect(seeing, suite, 20, 2, sharing="all")
+    with pytest.raises(ValueError, match="do not share their dynamics"):
+        cartpoles.rewards(np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="do not share their dynamics"):
+        TaskSuite.make("highway", n=2).rewards(np.zeros((3, 3)))
