@@ -112,7 +112,7 @@ def test_maml_goes_the_whole_way(tmp_path: Path) -> None:
     for one, other in ((policy, again), (policy.adapt([0, 2], 1), again.adapt([0, 2], 1))):
         np.testing.assert_array_equal(one.parameters, other.parameters)
     assert not np.array_equal(policy.parameters, policy.adapt([1], 1).parameters)
-    assert len(policy.transitions(steps_per_task=10, copies=2)) == 30
+    assert policy.transitions(steps_per_task=10, copies=2).advantages.shape == (3, 10)
     assert MetaPolicy(suite, learner="maml").learner == MAML()
     truth = GroundTruth(steps_per_task=10, replicates=1, episodes=2).fit(policy, [[0], [1, 2]])
     # However few steps are asked for, each policy sees a whole meta-batch.
@@ -285,7 +285,7 @@ def test_evaluation_counts_the_script(custom: MetaPolicy) -> None:
 def test_transitions(meta: MetaPolicy, cartpole: MetaPolicy) -> None:
     for policy, action_shape in ((meta, (2,)), (cartpole, ())):
         n = len(policy.suite)
-        transitions = policy.transitions(steps_per_task=50, copies=4)
+        transitions = policy.transitions(steps_per_task=50, copies=4, sharing="none")
         assert len(transitions) == 50 * n
         assert transitions.observations.shape == (50 * n, *policy.suite.observation_space.shape)
         assert transitions.actions.shape == (50 * n, *action_shape)
@@ -297,6 +297,10 @@ def test_transitions(meta: MetaPolicy, cartpole: MetaPolicy) -> None:
         np.testing.assert_allclose(by_task.std(ddof=0), 1, atol=1e-5)
     other = cartpole.transitions(steps_per_task=50, copies=4, seed=1)
     assert not np.array_equal(other.observations, transitions.observations)
+    # Navigation's goals differ in what they pay, so one set of steps serves all of them.
+    shared = meta.transitions(steps_per_task=50, copies=4)
+    assert shared.tasks is None and shared.n == len(meta.suite)
+    assert len(shared) == 50
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ class ExactTrace(TraceEstimator):
     >>> from gradex.generalization import ExactTrace, Hessian, PolicyGradientLoss, StackedSamples
     >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=4).fit(steps=1)
     >>> theta = torch.from_numpy(meta.parameters).double().unsqueeze(0)
-    >>> samples = StackedSamples.of([meta.transitions(20)])
+    >>> samples = StackedSamples.of([meta.transitions(20, sharing="none")])
     >>> hessian = Hessian(meta.agent_.policy, PolicyGradientLoss(), theta, samples)
     >>> matrix = (hessian @ torch.eye(hessian.size, dtype=torch.float64).unsqueeze(0))[0]
     >>> bool(abs(ExactTrace().estimate(hessian).value[0] - matrix.trace()) < 1e-9)

@@ -32,7 +32,7 @@ class StackedSamples:
     >>> from gradex import MetaPolicy, TaskSuite
     >>> from gradex.generalization import StackedSamples
     >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(steps=1)
-    >>> samples = StackedSamples.of([meta.transitions(100)])
+    >>> samples = StackedSamples.of([meta.transitions(100, sharing="none")])
     >>> samples.count, [piece.count for piece in samples.chunks(128)]
     (300, [128, 128, 44])
     """
@@ -49,8 +49,10 @@ class StackedSamples:
         Raises
         ------
         ValueError
-            If one policy has more transitions than another.
+            If one policy has more transitions than another, or if they serve all tasks.
         """
+        if any(each.tasks is None for each in transitions):
+            raise ValueError("these transitions serve all tasks: collect them with sharing='none'")
         lengths = sorted({len(each) for each in transitions})
         if len(lengths) != 1:
             raise ValueError(f"policies of one stack have {lengths} transitions: give all the same number")

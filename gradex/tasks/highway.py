@@ -139,6 +139,10 @@ def _mixtures(n: int, density: float, rng: np.random.Generator) -> list[Task]:
     return tasks
 
 
+def _weights(tasks: Sequence[Task]) -> Float[np.ndarray, "tasks 3"]:
+    return np.array([[task.parameters[name] for name in _OBJECTIVES] for task in tasks])
+
+
 class EnvPoolHighway(PoolSimulator):
     """EnvPool's port, with `info["success"]` (drove to the end) and `info["objectives"]` if they vary.
 
@@ -153,7 +157,7 @@ class EnvPoolHighway(PoolSimulator):
         self._weights: Float[np.ndarray, "environments 3"] | None = None
         common: dict[str, Any] = {}
         if family.shared_dynamics:
-            self._weights = np.array([[task.parameters[name] for name in _OBJECTIVES] for task in tasks])
+            self._weights = _weights(tasks)
             common = dict(zip(_OBJECTIVES, self._CODE, strict=True), normalize_reward=False)
         super().__init__(
             family.scenario,
