@@ -68,8 +68,8 @@ class MetaPolicy(Fitted):
     >>> meta = MetaPolicy(suite, layers=2, width=8).fit(steps=4_000)
     >>> meta.parameters.shape
     (52,)
-    >>> len(meta.transitions(steps_per_task=100))
-    400
+    >>> meta.transitions(steps_per_task=100).advantages.shape  # these steps serve all
+    (4, 100)
     >>> meta.adapt([0, 1], steps=2_000).steps  # of both trainings
     6144
     """

@@ -240,8 +240,9 @@ def perturbed_loss(
     >>> from gradex import MetaPolicy, TaskSuite
     >>> from gradex.generalization import PolicyGradientLoss, StackedSamples, perturbed_loss
     >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=4).fit(steps=1)
-    >>> theta, samples = torch.from_numpy(meta.parameters).double()[None], [meta.transitions(20, sharing="none")]
-    >>> known = (PolicyGradientLoss(), meta.agent_.policy, theta, StackedSamples.of(samples))
+    >>> theta = torch.from_numpy(meta.parameters).double()[None]
+    >>> samples = StackedSamples.of([meta.transitions(20, sharing="none")])
+    >>> known = (PolicyGradientLoss(), meta.agent_.policy, theta, samples)
     >>> value, stderr = perturbed_loss(*known, sigma=np.zeros(1), draws=2, seed=0)
     >>> bool(abs(value[0] - PolicyGradientLoss().evaluate(*known[1:]).mean()) < 1e-9)
     True
