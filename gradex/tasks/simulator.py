@@ -1,5 +1,6 @@
 """What every simulator agrees on: what `reset` and `step` return, and how seeds are read."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,6 +23,17 @@ class StepsAhead(Protocol):
 
     def step_wait(self) -> Step:
         """Give the result of the step that was begun."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A simulator that another one of the same making can go on from."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Give what `restore` needs."""
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Go to a `state`; give the observations there."""
 
 
 def environment_seeds(seed: Any, environments: int) -> Seeds:
