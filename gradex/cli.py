@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from gradex.affinity import Agreement
 from gradex.grouping import PolicyGradEx
-from gradex.learners.named import LEARNERS
+from gradex.learners import Learner
 from gradex.policies import ARCHITECTURES
 from gradex.run_folder import open_run, write_results
 from gradex.tasks import TaskSuite
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         default="mlp",
         help="of all policies; all but mlp (the default) see the task",
     )
-    group.add_argument("--learner", choices=LEARNERS, default="ppo")
+    group.add_argument("--learner", choices=Learner.registered, default="ppo")
     group.add_argument(
         "--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)"
     )

@@ -372,7 +372,10 @@ def test_the_settings_are_plain_json() -> None:
 
 @pytest.mark.parametrize(
     "learner",
-    [PPO(steps=12, copies=2, minibatches=2, epochs=1), SAC(copies=2, updates=1, batch=8, start=24)],
+    [
+        PPO(steps=12, copies=2, minibatches=2, epochs=1),
+        SAC(copies=2, gradient_steps=1, batch_size=8, learning_starts=24),
+    ],
     ids=["ppo", "sac"],
 )
 def test_meta_world_is_grouped_off_either_learner(learner: Learner) -> None:

@@ -96,7 +96,7 @@ def collect_episodes(
     rank = _before(ended)
     used = real & (rank < np.repeat(rounds, copies, axis=1))
     values = np.zeros((len(rewards) + 1, *rewards.shape[1:]))
-    returns = discounted_advantages(rewards, values, ended, ended, suite.discount, trace=1.0)
+    returns = discounted_advantages(rewards, values, ended, ended, suite.discount, gae_lambda=1.0)
     advantages = _less_the_others(returns, used, _times(real, ended), copies)
     place = _draw(used, copies, steps_per_task, seeds)
     chosen = advantages[place]

@@ -9,8 +9,11 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from gradex.learners.rollouts import Layout, Rollout, discounted_advantages
+from gradex.learners.advantages import discounted_advantages
+from gradex.learners.rollouts import Layout, Rollout
 
+#: Of learning curves.
+_COLUMNS = ("steps", "policy", "task", "return_mean", "episodes", "success", "explained_variance")
 #: Weight of the latest rollout in the running moments of returns.
 _LATEST = 0.1
 #: Deviations smaller than this share of the mean are taken for rounding.
@@ -23,12 +26,11 @@ class EpisodeReturns:
     """Mean undiscounted return of the episodes that end, by policy and task, and how many succeed."""
 
     def __init__(self, layout: Layout, tasks: int) -> None:
-        self._layout = layout
-        self._shape = (len(layout.tasks), tasks)
+        self._layout, self._shape = layout, (len(layout.tasks), tasks)
         self._running = np.zeros(layout.real.shape)
         self._succeeded = np.zeros(layout.real.shape, dtype=bool)
-        self._reports_success = False
-        self._history: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._reports_success = self._explains = False
+        self._rows = [np.empty((0, len(_COLUMNS)))]
 
     def update(
         self,
@@ -54,7 +56,10 @@ class EpisodeReturns:
                 np.add.at(count, place, 1)
                 self._running[ended], self._succeeded[ended] = 0, False
         explained = np.full(self._shape, np.nan) if explained_variance is None else explained_variance
-        self._history.append((steps, total, count, successes, explained))
+        self._explains |= bool(np.isfinite(explained).any())
+        cell = np.nonzero(count)
+        each = (total[cell] / count[cell], count[cell], successes[cell] / count[cell], explained[cell])
+        self._rows.append(np.column_stack([np.full(len(cell[0]), steps), *cell, *each]))
 
     def to_frame(self) -> pd.DataFrame:
         """Give the learning curves: columns steps, policy, task, return_mean, episodes.
@@ -62,24 +67,25 @@ class EpisodeReturns:
         Where the suite reports success there is a column success, the share of episodes that were flagged;
         where a critic was asked, a column explained_variance, see `TaskReturns`.
         """
-        steps = np.array([entry[0] for entry in self._history])
-        columns = (np.stack([entry[i] for entry in self._history]) for i in (1, 2, 3, 4))
-        total, count, successes, explained = columns
-        place = when, policy, task = np.nonzero(count)
-        table = pd.DataFrame(
-            {
-                "steps": steps[when],
-                "policy": policy,
-                "task": task,
-                "return_mean": total[place] / count[place],
-                "episodes": count[place].astype(np.int64),
-            }
-        )
-        if self._reports_success:
-            table["success"] = successes[place] / count[place]
-        if np.isfinite(explained).any():
-            table["explained_variance"] = explained[place]
+        table = pd.DataFrame(np.concatenate(self._rows), columns=_COLUMNS)
+        table = table.astype(dict.fromkeys(("steps", "policy", "task", "episodes"), np.int64))
+        if not self._reports_success:
+            table = table.drop(columns="success")
+        if not self._explains:
+            table = table.drop(columns="explained_variance")
         return table
+
+    def state(self) -> dict[str, Tensor]:
+        """Give the curves, and what there is of the episodes that run."""
+        known = torch.tensor([self._reports_success, self._explains])
+        told = {"running": self._running, "succeeded": self._succeeded, "curve": np.concatenate(self._rows)}
+        return {"known": known} | {name: torch.from_numpy(array.copy()) for name, array in told.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a `state`."""
+        self._reports_success, self._explains = state["known"].tolist()
+        self._rows = [state["curve"].numpy()]
+        self._running[:], self._succeeded[:] = state["running"].numpy(), state["succeeded"].numpy()
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class TaskReturns:
             Number of tasks.
         """
         returns = values[:-1] + discounted_advantages(
-            rollout.rewards, values, rollout.terminated, rollout.ended, discount, trace=1.0
+            rollout.rewards, values, rollout.terminated, rollout.ended, discount, gae_lambda=1.0
         )
         policies = len(rollout.tasks)
         cells = (np.arange(policies)[:, None] * n + rollout.tasks)[None].repeat(len(returns), axis=0)
@@ -196,17 +202,17 @@ class RunningReturns:
         self._count, self._mean, self._square, self._largest = (np.zeros(known.size) for _ in range(4))
 
     def state(self) -> dict[str, Tensor]:
-        """Give what has been counted, and the scales that are kept."""
+        """Give what has been counted, the sums that run, and the scales that are kept."""
         return {name: torch.from_numpy(array.copy()) for name, array in self._counted.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go back to a `state`; sums that were running are lost, as their episodes are."""
+        """Go back to a `state`."""
         for name, array in self._counted.items():
             array[:] = state[name].numpy()
 
     @property
     def _counted(self) -> dict[str, np.ndarray]:
-        names = ("count", "mean", "square", "largest", "known")
+        names = ("running", "count", "mean", "square", "largest", "known")
         return {name: getattr(self, f"_{name}") for name in names}
 
     def update(self, rollout: Rollout) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
-from gradex.learners.replay import Steps
+from gradex.learners.replay import ReplayBatch
 from gradex.policies import Network, SquashedGaussian
 
 
@@ -26,7 +26,7 @@ class SoftUpdates:
     samples : int
         Samples of each of these tasks in a batch.
     learning_rate : float
-    discount, smoothing, target_entropy : float
+    discount, tau, target_entropy : float
         γ, τ and the entropy H̄ that temperatures aim at, in nats of actions scaled to [-1, 1].
     max_norm : float, optional
         Gradients of each policy's actor and critics are scaled down to this norm.
@@ -39,13 +39,13 @@ class SoftUpdates:
         samples: int,
         learning_rate: float,
         discount: float,
-        smoothing: float,
+        tau: float,
         target_entropy: float,
         max_norm: float | None,
     ) -> None:
         self._agent, self._subsets = agent, subsets
         self._tasks = subsets.repeat_interleave(samples, dim=1)
-        self._discount, self._smoothing, self._target_entropy = discount, smoothing, target_entropy
+        self._discount, self._tau, self._target_entropy = discount, tau, target_entropy
         self._targets = agent.more["target_critics"].clone()
         self._latest: tuple[Tensor, Tensor] | None = None
         # The epsilon of Adam's paper; ours for policy gradients is larger.
@@ -93,7 +93,7 @@ class SoftUpdates:
         more = {"target_critics": self._targets, "log_temperature": self._log_temperature.rows}
         return replace(self._agent, actors=self._actors.rows, critics=self._critics.rows, more=more).clone()
 
-    def update(self, batch: Steps, noise: Float[Tensor, "policies 2 batch dimensions"]) -> None:
+    def update(self, batch: ReplayBatch, noise: Float[Tensor, "policies 2 batch dimensions"]) -> None:
         """Move everything once.
 
         All losses use the temperatures from before the update, and the actor's loss the critics from after
@@ -101,7 +101,7 @@ class SoftUpdates:
 
         Parameters
         ----------
-        batch : Steps [policies, batch, ...]
+        batch : ReplayBatch [policies, batch, ...]
             Equally many of each task, task by task; actions scaled to [-1, 1].
         noise : Tensor [policies, 2, batch, dimensions]
             Standard normal: for the actions that follow the batch's steps, and for those instead of its own.
@@ -110,18 +110,20 @@ class SoftUpdates:
         self._improve_critics(batch, noise[:, 0], temperatures)
         log_density = self._improve_actors(batch, noise[:, 1], temperatures)
         self._improve_temperatures(log_density)
-        self._targets.lerp_(self._critics.rows, self._smoothing)
+        self._targets.lerp_(self._critics.rows, self._tau)
 
     def _improve_critics(
         self,
-        batch: Steps,
+        batch: ReplayBatch,
         noise: Float[Tensor, "policies batch dimensions"],
         temperatures: Float[Tensor, "policies batch"],
     ) -> None:
         """Move the critics towards the soft Bellman target (Eqs. 5 and 6), the lesser of both targets."""
         with torch.no_grad():
-            actions, log_density = self._drawn(self._actors.rows, batch.following, noise)
-            following = least_value(self._agent.critic, self._targets, batch.following, actions, self._tasks)
+            actions, log_density = self._drawn(self._actors.rows, batch.next_observations, noise)
+            following = least_value(
+                self._agent.critic, self._targets, batch.next_observations, actions, self._tasks
+            )
             soft = following - temperatures * log_density
             target = batch.rewards + self._discount * (1 - batch.terminated) * soft
         seen = joined(batch.observations, batch.actions)
@@ -151,7 +153,7 @@ class SoftUpdates:
 
     def _improve_actors(
         self,
-        batch: Steps,
+        batch: ReplayBatch,
         noise: Float[Tensor, "policies batch dimensions"],
         temperatures: Float[Tensor, "policies batch"],
     ) -> Float[Tensor, "policies batch"]:

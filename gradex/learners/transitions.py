@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.learners.cross_fitting import cross_fitted_advantages
+from gradex.learners.advantages import cross_fitted_advantages
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.seeds import child
 from gradex.surrogate.samples import Samples
@@ -41,7 +41,7 @@ class Transitions(Samples):
     >>> from gradex.learners import ActorCritic, collect_transitions
     >>> suite = TaskSuite.make("navigation", n=3)
     >>> agent = ActorCritic.initial(suite, seeds=[0])
-    >>> transitions = collect_transitions(agent, suite, steps_per_task=100, copies=None, seed=0, trace=0.95)
+    >>> transitions = collect_transitions(agent, suite, 100, copies=None, seed=0, gae_lambda=0.95)
     >>> len(transitions), transitions.observations.shape, transitions.actions.shape
     (300, (300, 3), (300, 2))
     """
@@ -58,13 +58,13 @@ def collect_transitions(
     steps_per_task: int,
     copies: int | None,
     seed: int,
-    trace: float,
+    gae_lambda: float,
 ) -> Transitions:
     """Run a single policy in `copies` environments of every task and keep the first `steps_per_task` steps.
 
     Every task is simulated until it has that many steps, and no further than the task whose environments
     reset most often needs. No critic is asked: advantages are measured against a baseline that is fitted task
-    by task on these very episodes, see `gradex.learners.cross_fitting`.
+    by task on these very episodes, see `cross_fitted_advantages`.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def collect_transitions(
         are environments: 32 for 2,048 steps. Steps of one episode err together, as its baseline does, so
         many beginnings tell more than a few whole episodes.
     seed : int
-    trace : float
+    gae_lambda : float
         λ of generalised advantage estimation.
 
     Examples
@@ -87,7 +87,7 @@ def collect_transitions(
     >>> from gradex.learners import ActorCritic, collect_transitions
     >>> suite = TaskSuite.make("cartpole", n=3)
     >>> agent = ActorCritic.initial(suite, seeds=[0])
-    >>> transitions = collect_transitions(agent, suite, steps_per_task=50, copies=None, seed=0, trace=0.95)
+    >>> transitions = collect_transitions(agent, suite, 50, copies=None, seed=0, gae_lambda=0.95)
     >>> np.bincount(transitions.tasks).tolist()
     [50, 50, 50]
     >>> bool(abs(transitions.advantages[transitions.tasks == 0].mean()) < 1e-6)
@@ -97,8 +97,8 @@ def collect_transitions(
         raise ValueError(
             f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 steps and 1 copy"
         )
-    if not 0 <= trace <= 1:
-        raise ValueError(f"λ of the advantages is {trace}: choose a number from 0 to 1")
+    if not 0 <= gae_lambda <= 1:
+        raise ValueError(f"λ of the advantages is {gae_lambda}: choose a number from 0 to 1")
     if copies is None:
         copies = int(np.clip(round(sqrt(steps_per_task / _STEPS_EACH)), *_COPIES))
     together = suite.fitting(copies) or len(suite)
@@ -108,7 +108,7 @@ def collect_transitions(
         # Where not all tasks fit into memory, further ones have random numbers of their own.
         own = child(seed, "further tasks", first) if first else seed
         chosen = tasks[first : first + together]
-        pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, trace))
+        pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, gae_lambda))
     numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])
     joined = {
         name: np.concatenate([getattr(piece, name) for piece in pieces])
@@ -125,14 +125,14 @@ def _of_tasks(
     steps_per_task: int,
     copies: int,
     seed: int,
-    trace: float,
+    gae_lambda: float,
 ) -> Transitions:
     """Collect the transitions of tasks that run at the same time."""
     rollout = _by_task(_simulated(agent, suite, chosen, steps_per_task, copies, seed), len(chosen))
     before = np.cumsum(rollout.ended, axis=0) - rollout.ended
     environments = np.arange(rollout.tasks.size).reshape(rollout.tasks.shape)
     episodes = before * rollout.tasks.size + environments
-    advantages = cross_fitted_advantages(rollout, episodes, suite.discount, trace)
+    advantages = cross_fitted_advantages(rollout, episodes, suite.discount, gae_lambda)
     kept = _first(rollout.real, steps_per_task)
     own = advantages[kept]
     centred = own - own.mean(axis=1, keepdims=True)
