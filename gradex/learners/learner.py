@@ -71,11 +71,8 @@ class Training(ABC):
 
     def state(self) -> dict[str, Tensor]:
         """Give the state of all parts."""
-        return {
-            f"{name}.{each}": tensor
-            for name, part in self.parts.items()
-            for each, tensor in part.state().items()
-        }
+        states = {name: part.state() for name, part in self.parts.items()}
+        return {f"{name}.{each}": x for name, state in states.items() for each, x in state.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to a `state`."""
@@ -133,8 +130,7 @@ def _cut(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 class Learner(ABC):
     """A way to train policies. Concrete learners are frozen dataclasses of their settings, with a name.
 
-    One of your own says in `begin` what a training is made of, and may be asked for by name once it is given
-    to `Learner.register`.
+    One of your own says in `begin` what a training is made of; `Learner.register` makes its name known.
 
     Examples
     --------
@@ -165,13 +161,7 @@ class Learner(ABC):
 
     @staticmethod
     def named(name: str, suite: TaskSuite) -> "Learner":
-        """Give the learner of this name, with the settings recommended for the suite if it has any.
-
-        Raises
-        ------
-        ValueError
-            If there is no such learner.
-        """
+        """Give the learner of this name, with the settings recommended for the suite if it has any."""
         if name not in Learner.registered:
             known = ", ".join(map(repr, Learner.registered))
             raise ValueError(

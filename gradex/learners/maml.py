@@ -216,6 +216,9 @@ class MAML(Learner):
 class _Training(Training):
     """Simulators begin anew with every meta-batch, so a training is its parameters and how often it drew."""
 
+    #: On a busy machine a second thread made these batches thirty times slower.
+    batch_size = 0
+
     def __init__(self, settings: MAML, job: Job) -> None:
         self._settings, self._job = settings, job
         self._streams = Streams(job.seeds, branch=2)
@@ -226,7 +229,7 @@ class _Training(Training):
         settings, job, streams, optimiser = self._settings, self._job, self._streams, self._optimiser
         tasks = settings._draw(job.subsets, streams).ravel().tolist()
         fresh = _seeds(streams, settings.meta_batch_size).ravel().tolist()
-        rows = replace(job.agent, actors=optimiser.rows).repeat_each(settings.meta_batch_size)
+        rows = replace(job.agent, actors=optimiser.rows).repeat(settings.meta_batch_size)
         _, rollouts, met = settings._run(rows, job.suite, tasks, fresh, settings.inner_steps)
         self._tables += _earned(rollouts, settings.meta_batch_size, len(job.suite), steps)
         optimiser.learning_rate = settings.learning_rate * (1 - 0.9 * number / job.rounds)
@@ -252,10 +255,8 @@ class _Training(Training):
     def restore(self, state: Mapping[str, Tensor]) -> None:
         super().restore(state)
         self._streams.draws = int(state["draws"])
-        columns = {name: state.get(f"curve.{name}") for name in _COLUMNS}
-        self._tables = [
-            pd.DataFrame({name: each.numpy() for name, each in columns.items() if each is not None})
-        ]
+        names = [name for name in _COLUMNS if f"curve.{name}" in state]
+        self._tables = [pd.DataFrame({name: state[f"curve.{name}"].numpy() for name in names})]
 
 
 def _length(suite: TaskSuite) -> int:

@@ -28,11 +28,6 @@ class ReplayBatch:
     rewards: Float[Tensor, "policies *shape"]
     terminated: Float[Tensor, "policies *shape"]
 
-    def packed(self) -> Float[Tensor, "policies *shape columns"]:
-        """Lay each step out as one row of numbers."""
-        single = (self.rewards.unsqueeze(-1), self.terminated.unsqueeze(-1))
-        return torch.cat([self.observations, self.next_observations, self.actions, *single], dim=-1)
-
 
 class Replay:
     """Rings of the latest steps, one for each policy and each of its tasks.
@@ -59,14 +54,9 @@ class Replay:
         self._starts = (rings * capacity).reshape(policies, tasks, 1)
 
     @property
-    def capacity(self) -> int:
-        """Steps that a ring can hold."""
-        return self._rows.shape[2]
-
-    @property
     def lengths(self) -> Int[Tensor, "policies tasks"]:
         """Steps that each ring holds."""
-        return self._added.clamp(max=self.capacity)
+        return self._added.clamp(max=self._rows.shape[2])
 
     def insert(self, steps: ReplayBatch, real: Bool[Tensor, "policies tasks new"]) -> None:
         """Put steps into the rings, over the oldest where a ring is full.
@@ -77,35 +67,24 @@ class Replay:
             From old to new; no more than a ring holds.
         real : bool Tensor [policies, tasks, new]
             What is False is left out: steps that only reset an environment.
-
-        Raises
-        ------
-        ValueError
-            If there are more new steps than a ring holds.
         """
-        if real.shape[2] > self.capacity:
-            raise ValueError(
-                f"{real.shape[2]} steps at once do not fit into rings of {self.capacity}: raise the capacity"
-            )
-        places = (self._added.unsqueeze(2) + real.cumsum(dim=2) - 1) % self.capacity + self._starts
-        self._rows.flatten(0, 2).index_copy_(0, places[real], steps.packed().to(self._rows)[real])
+        new, capacity = real.shape[2], self._rows.shape[2]
+        if new > capacity:
+            raise ValueError(f"{new} steps at once do not fit into rings of {capacity}: raise the capacity")
+        numbers = (steps.rewards.unsqueeze(-1), steps.terminated.unsqueeze(-1))
+        rows = torch.cat([steps.observations, steps.next_observations, steps.actions, *numbers], dim=-1)
+        places = (self._added.unsqueeze(2) + real.cumsum(dim=2) - 1) % capacity + self._starts
+        self._rows.flatten(0, 2).index_copy_(0, places[real], rows.to(self._rows)[real])
         self._added += real.sum(dim=2)
 
     def draw(self, uniforms: Float[Tensor, "policies tasks count"]) -> ReplayBatch:
-        """Give `count` steps of every ring, one for each number in [0, 1), task by task.
-
-        Returns
-        -------
-        ReplayBatch [policies, tasks * count, ...]
-        """
+        """Give `count` steps of every ring, [policies, tasks * count, ...], one for each number in [0, 1)."""
         lengths = self.lengths.unsqueeze(2)
         # A number just below 1 may be rounded up to the length.
         places = torch.minimum((uniforms * lengths).long(), lengths - 1) + self._starts
         drawn = self._rows.flatten(0, 2).index_select(0, places.flatten()).unflatten(0, (len(places), -1))
-        observations, next_observations, actions, rewards, terminated = drawn.split(self._sizes, dim=-1)
-        return ReplayBatch(
-            observations, next_observations, actions, rewards.squeeze(-1), terminated.squeeze(-1)
-        )
+        before, after, actions, rewards, terminated = drawn.split(self._sizes, dim=-1)
+        return ReplayBatch(before, after, actions, rewards.squeeze(-1), terminated.squeeze(-1))
 
     def state(self) -> dict[str, Tensor]:
         """Give what `restore` needs, without the places that were never filled."""

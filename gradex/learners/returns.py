@@ -43,9 +43,8 @@ class EpisodeReturns:
         policy = np.broadcast_to(np.arange(self._shape[0])[:, None], self._layout.tasks.shape)
         self._reports_success |= rollout.success is not None
         flags = np.zeros(rollout.ended.shape, dtype=bool) if rollout.success is None else rollout.success
-        for reward, flag, ended, real in zip(
-            rollout.rewards, flags, rollout.ended, rollout.real, strict=True
-        ):
+        steps_of_all = zip(rollout.rewards, flags, rollout.ended, rollout.real, strict=True)
+        for reward, flag, ended, real in steps_of_all:
             self._running += reward
             # What a reset says is no deed of the episode that it begins.
             self._succeeded |= flag & real
@@ -114,24 +113,13 @@ class TaskReturns:
         discount: float,
         n: int,
     ) -> "TaskReturns":
-        """Sum up the discounted returns of a rollout.
+        """Sum up the discounted returns of a rollout, in each of n tasks.
 
         An episode that is cut off, by a time limit or by the end of the rollout, is continued by the value of
-        its last observation: the critic values tasks that go on.
-
-        Parameters
-        ----------
-        rollout : Rollout
-        values : array [steps + 1, policies, environments]
-            What the critic expected, in units of reward.
-        discount : float
-            γ.
-        n : int
-            Number of tasks.
+        its last observation, in units of reward: the critic values tasks that go on.
         """
-        returns = values[:-1] + discounted_advantages(
-            rollout.rewards, values, rollout.terminated, rollout.ended, discount, gae_lambda=1.0
-        )
+        flags = rollout.terminated, rollout.ended
+        returns = values[:-1] + discounted_advantages(rollout.rewards, values, *flags, discount, 1.0)
         policies = len(rollout.tasks)
         cells = (np.arange(policies)[:, None] * n + rollout.tasks)[None].repeat(len(returns), axis=0)
         own = cells[rollout.real]
@@ -161,11 +149,6 @@ class TaskReturns:
         orders of magnitude along a training, and a critic is to resolve those of now. Where nothing is known
         (a scale of 0) the rollout's own are taken, and where nothing varies the scale is the size of the
         mean, or 1.
-
-        Parameters
-        ----------
-        mean, scale : arrays [policies, tasks]
-            Of the returns before; a scale of 0 stands for no return.
         """
         new = np.isfinite(self.mean)
         share = np.where(scale > 0, _LATEST, 1.0)
@@ -195,6 +178,8 @@ class RunningReturns:
         Scales to begin with; 0 stands for none.
     """
 
+    _KEPT = ("running", "count", "mean", "square", "largest", "known")
+
     def __init__(self, layout: Layout, discount: float, known: Float[np.ndarray, "policies tasks"]) -> None:
         self._discount, self._known = discount, known.copy()
         self._cells = np.arange(len(known))[:, None] * known.shape[1] + layout.tasks
@@ -203,17 +188,12 @@ class RunningReturns:
 
     def state(self) -> dict[str, Tensor]:
         """Give what has been counted, the sums that run, and the scales that are kept."""
-        return {name: torch.from_numpy(array.copy()) for name, array in self._counted.items()}
+        return {name: torch.from_numpy(getattr(self, f"_{name}").copy()) for name in self._KEPT}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to a `state`."""
-        for name, array in self._counted.items():
-            array[:] = state[name].numpy()
-
-    @property
-    def _counted(self) -> dict[str, np.ndarray]:
-        names = ("running", "count", "mean", "square", "largest", "known")
-        return {name: getattr(self, f"_{name}") for name in names}
+        for name in self._KEPT:
+            getattr(self, f"_{name}")[:] = state[name].numpy()
 
     def update(self, rollout: Rollout) -> None:
         """Take in a rollout."""
@@ -235,7 +215,7 @@ class RunningReturns:
         """Keep the scales of now, of all tasks that have paid anything yet."""
         self._known = np.where(self._in_tasks(self._largest > 0), self.scale, self._known)
 
-    def _in_tasks(self, cells: Shaped[np.ndarray, " cells"]) -> Shaped[np.ndarray, "policies tasks"]:
+    def _in_tasks(self, cells: np.ndarray) -> Shaped[np.ndarray, "policies tasks"]:
         return cells.reshape(self._known.shape)
 
     def _take(self, cells: Int[np.ndarray, " new"], numbers: Float[np.ndarray, " new"]) -> None:
@@ -252,9 +232,7 @@ class RunningReturns:
         np.maximum.at(self._largest, cells, np.abs(numbers))
 
 
-def _size(
-    mean: Float[np.ndarray, "*shape"], deviation: Float[np.ndarray, "*shape"]
-) -> Float[np.ndarray, "*shape"]:
+def _size(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Give the deviation, or where that is rounding the size of the mean, or 1 where all is 0."""
     flat = np.where(mean != 0, np.abs(mean), 1.0)
     return np.where(deviation > _ROUNDING * np.abs(mean), deviation, flat)

@@ -235,19 +235,17 @@ class Collector:
         distribution = agent.policy.distribution
         noise = torch.from_numpy(self._noise(steps, distribution.noise_shape)).to(agent.actors)
         tasks = torch.from_numpy(self.layout.tasks)
-        shape = (steps, *self.layout.real.shape)
-        observations = agent.actors.new_empty(steps + 1, *self._observation.shape)
-        actions: list[Tensor] = []
-        rewards, terminated, ended, begins, success = (
-            np.zeros(shape, dtype=d) for d in (float, bool, bool, bool, bool)
-        )
-        reports_success = False
         if self._finish_resets is not None:
             if self._noted is not None:
                 self._noted.append(self._commanded)
             self._observation = self._spread_observation(self._finish_resets()[0])
             self._begins[:], self._finish_resets = False, None
+        observations = agent.actors.new_empty(steps + 1, *self._observation.shape)
         observations[0] = self._observation
+        actions: list[Tensor] = []
+        rewards = np.zeros((steps, *self.layout.real.shape))
+        terminated, ended, begins, success = (np.zeros(rewards.shape, dtype=bool) for _ in range(4))
+        reports_success = False
         for t in range(steps):
             outputs, own = agent.policy.outputs(agent.actors, observations[t], tasks)
             if choose == "mode":
@@ -258,23 +256,15 @@ class Collector:
             observations[t + 1] = self._spread_observation(observation)
             begins[t] = self._begins
             rewards[t], terminated[t] = self.layout.spread(reward), self.layout.spread(stop)
-            self._begins = self.layout.spread(stop | cut)
-            ended[t] = self._begins
+            ended[t] = self._begins = self.layout.spread(stop | cut)
             if "success" in info:
                 reports_success = True
                 success[t] = self.layout.spread(np.asarray(info["success"], dtype=bool))
         self._observation = observations[steps]
         self._check_finite(observations, rewards)
-        return Rollout(
-            observations,
-            torch.stack(actions),
-            rewards,
-            terminated,
-            ended,
-            self.layout.real & ~begins,
-            success if reports_success else None,
-            self.layout.tasks,
-        )
+        told, real = success if reports_success else None, self.layout.real & ~begins
+        acted = torch.stack(actions)
+        return Rollout(observations, acted, rewards, terminated, ended, real, told, self.layout.tasks)
 
     def _noise(self, steps: int, shape: tuple[int, ...]) -> np.ndarray:
         draw = self._streams.normals if shape else self._streams.uniforms

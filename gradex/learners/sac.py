@@ -165,47 +165,48 @@ class _Training(SimulatedTraining):
 
     def __init__(self, settings: SAC, job: Job) -> None:
         super().__init__(job, settings.copies)
-        self._settings, suite, tasks = settings, job.suite, len(job.subsets[0])
+        self._settings, discount, tasks = settings, job.suite.discount, len(job.subsets[0])
         agent = job.agent.to(update_device())
-        dimensions = squashed_gaussian(agent).dimensions
-        usual = -float(dimensions)
+        self._distribution = squashed_gaussian(agent)
+        dimensions, wanted = self._distribution.dimensions, settings.target_entropy
         self._updates = SoftUpdates(
             agent,
             torch.tensor([list(subset) for subset in job.subsets], device=agent.actors.device),
             -(-settings.batch_size // tasks),
             settings.learning_rate,
-            suite.discount,
+            discount,
             settings.tau,
-            usual if settings.target_entropy is None else settings.target_entropy,
+            -float(dimensions) if wanted is None else wanted,
             settings.max_grad_norm,
         )
         whole = job.rounds * settings.steps * settings.copies
         capacity = settings.buffer_size if job.resumable else min(settings.buffer_size, whole)
-        features = suite.observation_space.shape[0]
+        features = job.suite.observation_space.shape[0]
         self._replay = Replay(len(job.subsets), tasks, capacity, features, dimensions, agent.actors)
-        self._acting = agent.to("cpu")
+        self._acting = job.agent.to("cpu")
         known = settings.reward_scale * self._acting.return_scale.double().numpy()
-        self._returns = RunningReturns(self.layout, suite.discount, known)
-        self.batch_size = _PASSES * self._updates.samples * self._updates.size // _USUAL
+        self._returns = RunningReturns(self.layout, discount, known)
+        size = agent.actors.numel() + agent.critics.numel()
+        self.batch_size = _PASSES * self._updates.tasks.shape[1] * size // _USUAL
 
     def run_round(self, number: int, steps: int) -> None:
         settings, updates = self._settings, self._updates
-        acting = replace(self._acting, actors=updates.actors.cpu())
+        acting = replace(self._acting, actors=updates.actors.rows.cpu())
         rollout = self.collector.collect(acting, settings.steps)
-        learns = (number + 1) * settings.steps * settings.copies >= settings.learning_starts
+        self._remember(rollout)
         self._returns.update(rollout)
+        learns = (number + 1) * settings.steps * settings.copies >= settings.learning_starts
         if learns:
             self._returns.keep()
         scale = torch.from_numpy(self._returns.scale).to(acting.return_scale)
         self._acting = replace(acting, return_scale=scale / settings.reward_scale)
-        self._remember(rollout)
         if learns:
             self._learn(Streams(self.job.seeds, _ROUNDS + number))
         self.episodes.update(rollout, steps, updates.explained_variance(len(self.job.suite)))
 
     def _remember(self, rollout: Rollout) -> None:
         """Put a rollout into the replay, what only resets an environment left out."""
-        like = self._updates.actors
+        like = self._updates.actors.rows
 
         def rings(array: Tensor) -> Tensor:
             """Order [steps, policies, environments, ...] as [policies, tasks, new, ...], from old to new."""
@@ -215,7 +216,7 @@ class _Training(SimulatedTraining):
         steps = ReplayBatch(
             rings(rollout.observations[:-1]),
             rings(rollout.observations[1:]),
-            rings(self._updates.distribution.squashed(rollout.actions)),
+            rings(self._distribution.squashed(rollout.actions)),
             rings(torch.from_numpy(rollout.rewards).to(like.dtype)),
             rings(torch.from_numpy(rollout.terminated).to(like.dtype)),
         )
@@ -224,11 +225,12 @@ class _Training(SimulatedTraining):
     def _learn(self, streams: Streams) -> None:
         """Make the updates of one round, whose random numbers are drawn at once."""
         updates, count = self._updates, self._settings.gradient_steps
-        scale = self._acting.return_scale.to(updates.actors).gather(1, updates.task_of_sample)
-        places = streams.uniforms(count, updates.tasks, updates.samples // updates.tasks)
-        noise = streams.normals(count, 2, updates.samples, updates.distribution.dimensions)
-        drawn = torch.from_numpy(places).to(updates.actors.device), torch.from_numpy(noise).to(updates.actors)
-        for place, each in zip(*(numbers.unbind(dim=1) for numbers in drawn), strict=True):
+        tasks, samples = len(self.job.subsets[0]), updates.tasks.shape[1]
+        like = updates.actors.rows
+        scale = self._acting.return_scale.to(like).gather(1, updates.tasks)
+        places = torch.from_numpy(streams.uniforms(count, tasks, samples // tasks)).to(like.device)
+        noise = torch.from_numpy(streams.normals(count, 2, samples, self._distribution.dimensions)).to(like)
+        for place, each in zip(places.unbind(dim=1), noise.unbind(dim=1), strict=True):
             batch = self._replay.draw(place)
             updates.update(replace(batch, rewards=batch.rewards / scale), each)
 

@@ -1,6 +1,7 @@
 """Transitions: steps of one policy in every task, with advantages (PolicyGradEx, Algorithm 1, step 2)."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from math import sqrt
 
@@ -149,42 +150,25 @@ def _of_tasks(
 
 
 def _simulated(
-    agent: ActorCritic,
-    suite: TaskSuite,
-    chosen: Sequence[int],
-    steps_per_task: int,
-    copies: int,
-    seed: int,
+    agent: ActorCritic, suite: TaskSuite, chosen: Sequence[int], steps_per_task: int, copies: int, seed: int
 ) -> Rollout:
     """Simulate until every task has enough steps; those that only reset do not count."""
-    collector = Collector(suite, [chosen], copies, [seed])
     pieces: list[Rollout] = []
     missing = steps_per_task
-    while missing > 0:
-        with threads_for(copies * len(chosen)):
+    with closing(Collector(suite, [chosen], copies, [seed])) as collector, threads_for(copies * len(chosen)):
+        while missing > 0:
             pieces.append(collector.collect(agent, -(-missing // copies)))
-        real = np.concatenate([piece.real for piece in pieces]).sum(axis=0).reshape(len(chosen), copies)
-        missing = steps_per_task - int(real.sum(axis=1).min())
-    collector.close()
+            real = np.concatenate([piece.real for piece in pieces]).sum(axis=0).reshape(len(chosen), copies)
+            missing = steps_per_task - int(real.sum(axis=1).min())
     return Rollout.joined(pieces)
 
 
 def _by_task(rollout: Rollout, n: int) -> Rollout:
     """Show the environments of a single policy as those of n policies, one for each task."""
-
-    def part(array):  # type: ignore[no-untyped-def]
-        return array.reshape(len(array), n, -1, *array.shape[3:])
-
-    return Rollout(
-        part(rollout.observations),
-        part(rollout.actions),
-        part(rollout.rewards),
-        part(rollout.terminated),
-        part(rollout.ended),
-        part(rollout.real),
-        None,
-        rollout.tasks.reshape(n, -1),
-    )
+    names = ("observations", "actions", "rewards", "terminated", "ended", "real")
+    arrays = {name: getattr(rollout, name) for name in names}
+    parts = {name: each.reshape(len(each), n, -1, *each.shape[3:]) for name, each in arrays.items()}
+    return Rollout(**parts, success=None, tasks=rollout.tasks.reshape(n, -1))
 
 
 def _first(real: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -50,7 +50,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
 # ---------------------------------------------------------------------- the outer gradient
 def experiences(suite: TaskSuite, settings: MAML, start: ActorCritic) -> list[Batch]:
     """Let each policy of a stack live through as many tasks as a meta-batch has."""
-    rows = start.repeat_each(settings.meta_batch_size)
+    rows = start.repeat(settings.meta_batch_size)
     tasks = [row % len(suite) for row in range(len(rows))]
     return settings._run(rows, suite, tasks, range(len(rows)), settings.inner_steps)[2]
 
