@@ -327,7 +327,7 @@ def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> Non
         ({"affinity": "transfr"}, "affinity='transfr' is unknown; did you mean 'transfer'"),
         ({"projection": "gausian"}, "unknown projection 'gausian': choose one of"),
         ({"network": "lstm"}, "unknown network 'lstm': choose 'mlp', 'one_hot_mlp'"),
-        ({"learner": "a2c"}, "unknown learner 'a2c': choose 'ppo', 'maml', 'sac'"),
+        ({"learner": "a2c"}, "unknown learner 'a2c': choose 'maml', 'ppo', 'sac'"),
         ({"subset_size": 5}, "6 subsets of size 5 cannot tell how 6 tasks interact from how hard each is"),
     ],
 )

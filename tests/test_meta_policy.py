@@ -67,7 +67,7 @@ def test_unknown_choices_are_named() -> None:
     suite = TaskSuite.make("navigation", n=3)
     with pytest.raises(ValueError, match="unknown network 'transformer': choose 'mlp'"):
         MetaPolicy(suite, network="transformer")
-    with pytest.raises(ValueError, match="unknown learner 'dqn': choose 'ppo', 'maml', 'sac', or"):
+    with pytest.raises(ValueError, match="unknown learner 'dqn': choose 'maml', 'ppo', 'sac', or"):
         MetaPolicy(suite, learner="dqn")
 
 

@@ -28,6 +28,11 @@ class ReplayBatch:
     rewards: Float[Tensor, "policies *shape"]
     terminated: Float[Tensor, "policies *shape"]
 
+    def packed(self) -> Float[Tensor, "policies *shape columns"]:
+        """Lay each step out as one row of numbers."""
+        numbers = (self.rewards.unsqueeze(-1), self.terminated.unsqueeze(-1))
+        return torch.cat([self.observations, self.next_observations, self.actions, *numbers], dim=-1)
+
 
 class Replay:
     """Rings of the latest steps, one for each policy and each of its tasks.
@@ -71,10 +76,8 @@ class Replay:
         new, capacity = real.shape[2], self._rows.shape[2]
         if new > capacity:
             raise ValueError(f"{new} steps at once do not fit into rings of {capacity}: raise the capacity")
-        numbers = (steps.rewards.unsqueeze(-1), steps.terminated.unsqueeze(-1))
-        rows = torch.cat([steps.observations, steps.next_observations, steps.actions, *numbers], dim=-1)
         places = (self._added.unsqueeze(2) + real.cumsum(dim=2) - 1) % capacity + self._starts
-        self._rows.flatten(0, 2).index_copy_(0, places[real], rows.to(self._rows)[real])
+        self._rows.flatten(0, 2).index_copy_(0, places[real], steps.packed().to(self._rows)[real])
         self._added += real.sum(dim=2)
 
     def draw(self, uniforms: Float[Tensor, "policies tasks count"]) -> ReplayBatch:

@@ -149,6 +149,7 @@ class SAC(Learner):
                 f"soft actor-critics of {sizes[0]} and of {sizes[-1]} tasks do not train in one stack: "
                 "make a stack for each size, as train_each does"
             )
+        squashed_gaussian(job.agent)  # refuses other policies
         # A training that can be resumed may go on until it learns.
         if not job.resumable and job.rounds * self.steps * self.copies < self.learning_starts:
             least = -(-self.learning_starts // (self.steps * self.copies)) * job.round_steps
