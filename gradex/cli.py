@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from gradex.affinity import Agreement
 
-#: As `gradex.affinity`, `gradex.policies.ARCHITECTURES` and `gradex.learners.named.LEARNERS` know them.
+#: As `gradex.affinity`, `gradex.policies.ARCHITECTURES` and `gradex.learners.Learner.registered` know them.
 _AFFINITIES = ("pairwise", "mean")
 _NETWORKS = ("mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care")
 _LEARNERS = ("ppo", "maml", "sac")

@@ -20,7 +20,6 @@ from gradex.learners import (
     evaluate,
     train_each,
 )
-from gradex.learners.named import learner_from, learner_named
 from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
 from gradex.policies.policy import PolicyGradients
@@ -95,7 +94,7 @@ class MetaPolicy(Fitted):
             raise ValueError(f"unknown network {network!r}: choose {', '.join(map(repr, ARCHITECTURES))}")
         self.suite = suite
         self.network = network
-        self.learner = learner_named(learner, suite) if isinstance(learner, str) else learner
+        self.learner = Learner.named(learner, suite) if isinstance(learner, str) else learner
         self.layers = whole("layers", settings["layers"], 1)
         self.width = whole("width", settings["width"], 1)
         self.lineage = Lineage(suite, settings["seed"], settings["seed"])
@@ -467,7 +466,7 @@ class MetaPolicy(Fitted):
         """
         tensors, told = read_tensors(path, "policy", "give a file that MetaPolicy.save wrote")
         try:
-            past, learner = Lineage.of(told["lineage"], suite), learner_from(told["learner"])
+            past, learner = Lineage.of(told["lineage"], suite), Learner.from_config(told["learner"])
             meta = cls(past.suite, told["network"], learner, past.seed, told["layers"], told["width"])
             agent = meta.initial([past.start]).restored(tensors)
             return meta._take(agent, pd.DataFrame(dict(told["history"])), past)

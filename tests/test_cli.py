@@ -13,7 +13,7 @@ import pytest
 
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite, __version__, cli
 from gradex.cli import main
-from gradex.learners.named import LEARNERS
+from gradex.learners import Learner
 from gradex.policies import ARCHITECTURES
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
@@ -439,7 +439,7 @@ def test_help_and_version_come_at_once() -> None:
 
 def test_choices_are_what_the_library_knows() -> None:
     assert set(cli._NETWORKS) == set(ARCHITECTURES)
-    assert set(cli._LEARNERS) == set(LEARNERS)
+    assert set(cli._LEARNERS) == set(Learner.registered)
     suite = TaskSuite.make("navigation", n=6)
     for name in cli._AFFINITIES:
         PolicyGradEx(affinity=name).check(suite)

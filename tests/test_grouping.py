@@ -326,7 +326,7 @@ def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> Non
         ({"affinity": "transfer"}, "affinity='transfer' is unknown; did you mean"),
         ({"projection": "gausian"}, "unknown projection 'gausian': choose one of"),
         ({"network": "lstm"}, "unknown network 'lstm': choose 'mlp', 'one_hot_mlp'"),
-        ({"learner": "a2c"}, "unknown learner 'a2c': choose 'ppo', 'maml', 'sac'"),
+        ({"learner": "a2c"}, "unknown learner 'a2c': choose 'maml', 'ppo', 'sac'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_training(
@@ -371,7 +371,10 @@ def test_the_settings_are_plain_json() -> None:
 
 @pytest.mark.parametrize(
     "learner",
-    [PPO(steps=12, copies=2, minibatches=2, epochs=1), SAC(copies=2, updates=1, batch=8, start=24)],
+    [
+        PPO(steps=12, copies=2, minibatches=2, epochs=1),
+        SAC(copies=2, gradient_steps=1, batch_size=8, learning_starts=24),
+    ],
     ids=["ppo", "sac"],
 )
 def test_meta_world_is_grouped_off_either_learner(learner: Learner) -> None:

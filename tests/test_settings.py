@@ -132,10 +132,10 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
         (lambda s, m: m.evaluate("all"), "episodes is 'all': give a whole number"),
         (lambda s, m: m.transitions(2.5), "steps_per_task is 2.5: give a whole number"),
         (lambda s, m: PPO(steps="long"), "steps is 'long': give a whole number"),
-        (lambda s, m: PPO(clip=np.nan), "clip is nan: give a number"),
+        (lambda s, m: PPO(clip_range=np.nan), "clip_range is nan: give a number"),
         (lambda s, m: PPO(learning_rate="fast"), "learning_rate is 'fast': give a number"),
-        (lambda s, m: SAC(batch=2.5), "batch is 2.5: give a whole number"),
-        (lambda s, m: MAML(tasks="all"), "tasks is 'all': give a whole number"),
+        (lambda s, m: SAC(batch_size=2.5), "batch_size is 2.5: give a whole number"),
+        (lambda s, m: MAML(meta_batch_size="all"), "meta_batch_size is 'all': give a whole number"),
         (lambda s, m: PolicyGradEx().fit("cartpole"), "suite is 'cartpole': give a TaskSuite"),
         (lambda s, m: PolicyGradEx(k="three").fit(s), "k is 'three' for 4 tasks: choose 1 to 4, or 'auto'"),
         (lambda s, m: PolicyGradEx(k=None).fit(s), "k is None: give a whole number, or a name"),
@@ -253,7 +253,7 @@ def test_a_policy_is_told_in_one_line(suite: TaskSuite, meta: MetaPolicy) -> Non
 
 # ---------------------------------------------------------------------- settings in JSON
 SETTINGS = """PolicyGradEx(
-    affinity=PairwiseAffinity(0.5, normalise=None), score=Improvement(clip=0.3), learner=SAC(updates=2)
+    affinity=PairwiseAffinity(0.5, normalise=None), score=Improvement(clip=0.3), learner=SAC(tau=0.2)
 ).config"""
 
 

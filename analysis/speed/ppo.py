@@ -11,8 +11,7 @@ from analysis.speed.comparison import Comparison
 from analysis.speed.peers import installed, stable_baselines3_speed
 from analysis.speed.reaching import ENGINES, original_reaching, reaching
 from analysis.speed.timing import Pace, alternately
-from gradex.learners import PPO, ActorCritic
-from gradex.learners.rollouts import Collector
+from gradex.learners import PPO, ActorCritic, Collector
 from gradex.tasks import TaskSuite
 from gradex.threads import one_thread
 

@@ -51,7 +51,7 @@ def compare(scale: str) -> Iterator[Comparison]:
         return
     amount = _AMOUNTS[scale]
     suite, make = _task()
-    ours = SAC(start=amount.start)
+    ours = SAC(learning_starts=amount.start)
     for count in sorted({1, torch.get_num_threads()}):
         for layers, width, policies in amount.networks:
             with threads(count):
@@ -64,8 +64,8 @@ def compare(scale: str) -> Iterator[Comparison]:
             yield Comparison(
                 f"{suite.tasks[0].name}, {layers} layers of {width}{stack}",
                 "stable-baselines3 SAC",
-                f"{count} thread{'s' * (count > 1)}, affine layers (tanh against ReLU), batch {ours.batch}, "
-                f"1 update per step; medians of {amount.times}",
+                f"{count} thread{'s' * (count > 1)}, affine layers (tanh against ReLU), "
+                f"batch {ours.batch_size}, 1 update per step; medians of {amount.times}",
                 speed,
                 theirs,
                 "steps/s",

@@ -98,7 +98,7 @@ def collect_episodes(
     rank = _before(ended)
     used = real & (rank < np.repeat(rounds, copies, axis=1))
     no_critic = np.zeros((len(real) + 1, *real.shape[1:]))
-    returns = discounted_advantages(rollout.rewards, no_critic, ended, ended, suite.discount, trace=1.0)
+    returns = discounted_advantages(rollout.rewards, no_critic, ended, ended, suite.discount, gae_lambda=1.0)
     place = _draw(used, copies, steps_per_task, seeds)
     advantages = _less_the_others(returns, used, _times(real, ended), copies)[place]
     advantages -= advantages.mean(axis=2, keepdims=True)

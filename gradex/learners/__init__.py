@@ -1,11 +1,12 @@
 """How the parameters of a stack of policies move, and what the policies then do."""
 
 from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.advantages import discounted_advantages
 from gradex.learners.evaluation import evaluate
 from gradex.learners.learner import Learner
 from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
-from gradex.learners.rollouts import Collector, Layout, Rollout, discounted_advantages
+from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.learners.sac import SAC
 from gradex.learners.subsets import train_each
 from gradex.learners.transitions import Transitions, collect_transitions

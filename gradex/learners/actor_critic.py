@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 
 import torch
 from jaxtyping import Float, Int
@@ -65,17 +66,9 @@ class ActorCritic:
     def initial(
         cls, suite: TaskSuite, seeds: Sequence[int], layers: int = 4, width: int = 64, network: str = "mlp"
     ) -> "ActorCritic":
-        """Make one fresh policy and critic per seed, both of one architecture.
+        """Make one fresh policy and critic per seed, both of one of `gradex.policies.ARCHITECTURES`.
 
         Where the policy does not see the task, the critic is a network that does.
-
-        Parameters
-        ----------
-        suite : TaskSuite
-        seeds : sequence of int
-        layers, width : int
-        network : str
-            One of `gradex.policies.ARCHITECTURES`.
         """
         distribution = action_distribution(suite.action_space)
         policy = Policy(built(network, suite, distribution.outputs, layers, width), distribution)
@@ -92,10 +85,6 @@ class ActorCritic:
         return self._each(lambda rows: rows[index : index + 1])
 
     def repeat(self, count: int) -> "ActorCritic":
-        """Give a stack of `count` equal copies of a single policy."""
-        return self.repeat_each(count)
-
-    def repeat_each(self, count: int) -> "ActorCritic":
         """Give `count` copies of every policy of a stack, side by side."""
         return self._each(lambda rows: rows.repeat_interleave(count, dim=0))
 
@@ -123,13 +112,12 @@ class ActorCritic:
             estimates = self.critic.forward(self.critics, observations, tasks).squeeze(-1)
         return self.return_mean.gather(1, tasks) + self.return_scale.gather(1, tasks) * estimates
 
-    # ------------------------------------------------------------------ by name
     def tensors(self) -> dict[str, Tensor]:
         """Give everything that was trained by name ("policy.0.weight"), shaped as the networks use it."""
-        tensors = {f"policy.{name}": rows for name, rows in _named(self.policy, self.actors).items()}
-        tensors |= {f"critic.{name}": rows for name, rows in _named(self.critic, self.critics).items()}
-        tensors |= {f"more.{name}": rows for name, rows in self.more.items()}
-        return tensors | {"return_mean": self.return_mean, "return_scale": self.return_scale}
+        policy, critic = _named(self.policy, self.actors), _named(self.critic, self.critics)
+        parts = {"policy": policy, "critic": critic, "more": self.more}
+        named = {f"{part}.{name}": rows for part, own in parts.items() for name, rows in own.items()}
+        return named | {"return_mean": self.return_mean, "return_scale": self.return_scale}
 
     @property
     def fingerprint(self) -> str:
@@ -187,12 +175,9 @@ class ActorCritic:
 
 def _named(part: Network | Policy, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:
     """Cut rows of parameters into named tensors."""
-    sizes = [torch.Size(shape).numel() for shape in part.shapes.values()]
-    pieces = parameters.split(sizes, dim=1)
-    return {
-        name: piece.unflatten(1, shape)
-        for (name, shape), piece in zip(part.shapes.items(), pieces, strict=True)
-    }
+    pieces = parameters.split([prod(shape) for shape in part.shapes.values()], dim=1)
+    shapes = zip(part.shapes.items(), pieces, strict=True)
+    return {name: piece.unflatten(1, shape) for (name, shape), piece in shapes}
 
 
 def built(
@@ -207,20 +192,12 @@ def built(
 ) -> Network:
     """Build a network for the observations of a suite, on a common scale where they come without one.
 
-    Parameters
-    ----------
-    name : str
-        One of `gradex.policies.ARCHITECTURES`.
-    suite : TaskSuite
-    outputs, layers, width, gain, layer_norm
-        As in `gradex.policies.network`.
-    actions : int
-        Numbers that come after those of the observation: a network that judges actions sees them too.
+    See `gradex.policies.network`. A network that judges actions sees their numbers, `actions` of them, after
+    those of the observation.
     """
     features = suite.observation_space.shape[0] + actions
     made = network(name, features, outputs, len(suite), layers, width, gain, layer_norm)
-    known = suite.typical_observation
-    if known is None:
+    if (known := suite.typical_observation) is None:
         return made
     centre, spread = known
     return Standardised(made, (*centre, *[0.0] * actions), (*spread, *[1.0] * actions))

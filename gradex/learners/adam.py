@@ -66,12 +66,8 @@ class Adam:
 
     def state(self) -> dict[str, Tensor]:
         """Give the parameters, the moments and the number of steps taken; all of it moves in place."""
-        return {
-            "parameters": self.rows,
-            "mean": self._mean,
-            "square": self._square,
-            "count": self._count,
-        }
+        moments = {"mean": self._mean, "square": self._square, "count": self._count}
+        return {"parameters": self.rows, **moments}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to a `state`."""

@@ -1,4 +1,4 @@
-"""What a stack of policies and critics learns from: the samples of a rollout, dealt into minibatches."""
+"""What a stack of policies and critics learns from: the samples of a rollout, with their advantages."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -10,7 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.learners.rollouts import Rollout, discounted_advantages
+from gradex.learners.advantages import discounted_advantages
+from gradex.learners.rollouts import Rollout
+from gradex.policies import Policy
 
 #: Samples of all policies together, and at least of each, that are evaluated at a time.
 _CACHED, _LEAST = 2**11, 2**8
@@ -18,9 +20,31 @@ _CACHED, _LEAST = 2**11, 2**8
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of a stack, [policies, samples, ...].
+    """Samples of a stack, [policies, samples, ...], environment by environment.
 
-    A policy's weights are 0 where there is no real step, and sum to 1.
+    Attributes
+    ----------
+    observations, tasks, actions, log_probs : Tensor
+        `log_probs` of the policies that acted.
+    advantages : Tensor
+        Of mean 0 and standard deviation 1 for each policy, or each of its tasks.
+    weights : Tensor
+        Of each policy sum to 1; 0 where there is no real step.
+    targets : Tensor or None
+        Of the critics, where any learn.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, Collector
+    >>> from gradex.learners.advantages import baseline_advantages
+    >>> from gradex.learners.batch import Batch
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> agent = ActorCritic.initial(suite, [0])
+    >>> rollout = Collector(suite, [(0,)], copies=2, seeds=[0]).collect(agent, steps=5)
+    >>> batch = Batch.of(agent, rollout, baseline_advantages(rollout, suite.discount, gae_lambda=1.0))
+    >>> tuple(batch.actions.shape)
+    (1, 10, 2)
     """
 
     observations: Tensor
@@ -28,8 +52,8 @@ class Batch:
     actions: Tensor
     log_probs: Tensor
     advantages: Tensor
-    targets: Tensor
     weights: Tensor
+    targets: Tensor | None = None
 
     @classmethod
     @torch.no_grad()
@@ -37,52 +61,41 @@ class Batch:
         cls,
         agent: ActorCritic,
         rollout: Rollout,
-        estimates: Float[np.ndarray, "times policies environments"],
-        discount: float,
-        trace: float,
-        standardise: str,
+        advantages: Float[np.ndarray, "steps policies environments"],
+        targets: Float[np.ndarray, "steps policies environments"] | None = None,
+        standardise: str = "policy",
     ) -> "Batch":
-        """Say what the policies and critics of `agent` can learn from a rollout.
+        """Say what can be learnt from a rollout of the policies of `agent`.
 
         Parameters
         ----------
         agent : ActorCritic
         rollout : Rollout
-        estimates : array [steps + 1, policies, environments]
-            What the critics say of its observations, see `critic_estimates`.
-        discount, trace : float
-            γ, and λ of generalised advantage estimation.
+        advantages, targets : arrays [steps, policies, environments]
         standardise : {"policy", "task"}
+            Over which samples advantages are brought to mean 0 and standard deviation 1.
         """
-        times, policies, environments, _ = rollout.observations.shape
-        every = torch.from_numpy(rollout.tasks).unsqueeze(2).expand(policies, environments, times)
-        # Environment-major, so that the padding stands at the end of a policy's samples.
-        observations = rollout.observations.permute(1, 2, 0, 3)
-        # In units of each task's scale, in which tasks that pay much and little weigh alike.
-        mean, scale = task_returns(agent, rollout.tasks)
-        # Padding may stand in a task that the policy never meets; its weight is 0.
-        scale = np.where(scale > 0, scale, 1.0)
-        values = (estimates + mean / scale).astype(estimates.dtype)
-        rewards = (rollout.rewards / scale).astype(estimates.dtype)
-        advantages = discounted_advantages(
-            rewards, values, rollout.terminated, rollout.ended, discount, trace
-        )
 
-        def samples(array: Tensor) -> Tensor:
-            return array.movedim(0, 2).flatten(1, 2)
+        def samples(array: Tensor | np.ndarray) -> Tensor:
+            return torch.as_tensor(array).movedim(0, 2).flatten(1, 2)
 
-        observations, tasks = observations[:, :, :-1].flatten(1, 2), every[:, :, :-1].flatten(1, 2)
-        actions, real = samples(rollout.actions), samples(torch.from_numpy(rollout.real)).to(observations)
-        advantage = samples(torch.from_numpy(advantages))
-        targets = samples(torch.from_numpy(advantages + estimates[:-1]))
+        observations, actions = samples(rollout.observations[:-1]), samples(rollout.actions)
+        tasks = torch.from_numpy(rollout.tasks.repeat(len(advantages), axis=1))
+        real = samples(rollout.real).to(observations)
         weights = real / real.sum(dim=1, keepdim=True)
-        advantage = _standardised(advantage, weights, tasks if standardise == "task" else None)
+        groups = tasks if standardise == "task" else None
+        standard = _standardised(samples(advantages).to(observations), weights, groups)
         log_probs = _in_pieces(partial(agent.policy.log_prob, agent.actors), observations, tasks, actions)
-        return cls(observations, tasks, actions, log_probs, advantage, targets, weights)
+        wanted = None if targets is None else samples(targets)
+        return cls(observations, tasks, actions, log_probs, standard, weights, wanted)
 
     def to(self, device: torch.device) -> "Batch":
         """Give the same samples on a device."""
-        return Batch(*(getattr(self, column.name).to(device) for column in fields(self)))
+        return self._each(lambda column: column.to(device))
+
+    def ratio(self, policy: Policy, actors: Float[Tensor, "policies p"]) -> Float[Tensor, "policies samples"]:
+        """Give π_θ(a|s) over the probability with which the actions were drawn."""
+        return (policy.log_prob(actors, self.observations, self.tasks, self.actions) - self.log_probs).exp()
 
     def pieces(self, keys: Float[np.ndarray, "policies samples"], count: int) -> Iterator["Batch"]:
         """Deal the samples into `count` random minibatches, in the order of their keys.
@@ -94,13 +107,54 @@ class Batch:
         hands = order.unflatten(1, (-1, count))
         # Places among the samples of all policies, one after the other.
         hands = hands + torch.arange(len(order), device=order.device)[:, None, None] * order.shape[1]
-        columns = [getattr(self, column.name).flatten(0, 1) for column in fields(self)]
+        flat = self._each(lambda column: column.flatten(0, 1))
         for hand in range(count):
             chosen = hands[:, :, hand]
-            drawn = (column.index_select(0, chosen.flatten()) for column in columns)
-            piece = Batch(*(column.unflatten(0, chosen.shape) for column in drawn))
+            piece = flat._each(partial(_chosen, places=chosen))
             share = piece.weights.sum(dim=1, keepdim=True)
             yield replace(piece, weights=piece.weights / share.clamp(min=1e-12))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """Change every tensor."""
+        columns = ((column.name, getattr(self, column.name)) for column in fields(self))
+        return replace(self, **{name: change(each) for name, each in columns if each is not None})
+
+
+def _chosen(column: Tensor, places: Int[Tensor, "policies samples"]) -> Tensor:
+    """Pick places of a column that is flat over policies and samples."""
+    return column.index_select(0, places.flatten()).unflatten(0, places.shape)
+
+
+def critic_advantages(
+    agent: ActorCritic,
+    rollout: Rollout,
+    estimates: Float[np.ndarray, "times policies environments"],
+    discount: float,
+    gae_lambda: float,
+) -> tuple[
+    Float[np.ndarray, "steps policies environments"], Float[np.ndarray, "steps policies environments"]
+]:
+    """Give advantages by the critics and the critics' targets, in units of each task's scale.
+
+    In these, tasks that pay much and little weigh alike.
+
+    Parameters
+    ----------
+    agent : ActorCritic
+    rollout : Rollout
+    estimates : array [steps + 1, policies, environments]
+        What the critics say of its observations, see `critic_estimates`.
+    discount, gae_lambda : float
+        γ, and λ of generalised advantage estimation.
+    """
+    mean, scale = task_returns(agent, rollout.tasks)
+    # Padding may stand in a task that the policy never meets; its weight is 0.
+    scale = np.where(scale > 0, scale, 1.0)
+    values = (estimates + mean / scale).astype(estimates.dtype)
+    rewards = (rollout.rewards / scale).astype(estimates.dtype)
+    flags = rollout.terminated, rollout.ended
+    advantages = discounted_advantages(rewards, values, *flags, discount, gae_lambda)
+    return advantages, advantages + estimates[:-1]
 
 
 @torch.no_grad()

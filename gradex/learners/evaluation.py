@@ -1,6 +1,7 @@
 """What a policy earns: whole episodes, task by task."""
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -83,44 +84,31 @@ def _episodes(
     numbers: range,
     seeds: Sequence[int],
     choose: str,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> list[np.ndarray]:
     """Give return, length and success of the episodes of these numbers, [policy and task, episodes].
 
     Success is nan where the suite reports none.
     """
-    collector = Collector(suite, subsets, len(numbers), seeds, numbers.start)
-    owing = collector.layout.real.copy()
-    returns, lengths, success = (
-        np.zeros(owing.shape),
-        np.zeros(owing.shape),
-        np.zeros(owing.shape, dtype=bool),
-    )
-    reports_success = False
-    steps = 0
-    while owing.any():
-        if suite.horizon is None and steps >= _PATIENCE:
-            collector.close()
-            task = suite.tasks[int(collector.layout.tasks[owing][0])].name
-            raise ValueError(
-                f"an episode of task {task!r} has not ended after {steps} steps: give its environment a time "
-                "limit, for instance gymnasium.wrappers.TimeLimit"
-            )
-        steps += _CHUNK
-        with threads_for(owing.size):
-            rollout = collector.collect(agent, _CHUNK, choose)
-        for t in range(_CHUNK):
-            returns += owing * rollout.rewards[t]
-            lengths += owing
-            if rollout.success is not None:
-                reports_success = True
-                success |= owing & rollout.success[t]
-            owing &= ~rollout.ended[t]
-    collector.close()
-    real = collector.layout.real
-
-    def by_task(array: np.ndarray) -> np.ndarray:
-        """Order [policies, environments] as [policy and task, episodes]."""
-        return array[real].reshape(-1, len(numbers))
-
-    reached = success if reports_success else np.full(success.shape, np.nan)
-    return by_task(returns), by_task(lengths), by_task(reached)
+    with closing(Collector(suite, subsets, len(numbers), seeds, numbers.start)) as collector:
+        real = collector.layout.real
+        owing = real.copy()
+        returns, lengths, success = (np.zeros(real.shape) for _ in range(3))
+        success.fill(np.nan)
+        steps = 0
+        while owing.any():
+            if suite.horizon is None and steps >= _PATIENCE:
+                task = suite.tasks[int(collector.layout.tasks[owing][0])].name
+                raise ValueError(
+                    f"an episode of task {task!r} has not ended after {steps} steps: give its environment a "
+                    "time limit, for instance gymnasium.wrappers.TimeLimit"
+                )
+            steps += _CHUNK
+            with threads_for(owing.size):
+                rollout = collector.collect(agent, _CHUNK, choose)
+            for t in range(_CHUNK):
+                returns += owing * rollout.rewards[t]
+                lengths += owing
+                if rollout.success is not None:
+                    success = np.fmax(success, owing & rollout.success[t])
+                owing &= ~rollout.ended[t]
+    return [each[real].reshape(-1, len(numbers)) for each in (returns, lengths, success)]

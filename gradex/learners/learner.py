@@ -1,37 +1,184 @@
-"""What every learner does: it moves the parameters of a stack of policies, and shows what they learn from."""
+"""The training loop, and what a learner must give for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
 
 from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.continuation import Continuation
+from gradex.learners.returns import EpisodeReturns
+from gradex.learners.rollouts import Collector, Layout
 from gradex.settings import plain_fields
 from gradex.tasks import TaskSuite
+from gradex.threads import threads_for
+
+_Class = TypeVar("_Class", bound="type[Learner]")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, on which tasks, and for how long; see `Learner.train`.
+
+    Attributes
+    ----------
+    rounds, round_steps : int
+        Of the whole training; environment steps of a round.
+    resumable : bool
+        Whether the state of the training will be asked for.
+    """
+
+    agent: ActorCritic
+    suite: TaskSuite
+    subsets: Sequence[Sequence[int]]
+    seeds: Sequence[int]
+    rounds: int
+    round_steps: int
+    resumable: bool
+
+
+class Training(ABC):
+    """A training that has begun: what a learner gives to the loop of `Learner.train`."""
+
+    #: Samples in a batch, which tell how many threads are worthwhile.
+    batch_size: int = 0
+
+    @abstractmethod
+    def run_round(self, number: int, steps: int) -> None:
+        """Act and learn once; `steps` environment steps have been taken by its end."""
+
+    @property
+    @abstractmethod
+    def agent(self) -> ActorCritic:
+        """The stack as it is now, on the CPU and in memory of its own."""
+
+    @abstractmethod
+    def curve(self) -> pd.DataFrame:
+        """Give the learning curves so far."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> Mapping[str, Any]:
+        """What changes along a training, by name: objects with methods `state` and `restore`."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Give the state of all parts."""
+        states = {name: part.state() for name, part in self.parts.items()}
+        return {f"{name}.{each}": x for name, state in states.items() for each, x in state.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a `state`."""
+        for name, part in self.parts.items():
+            part.restore(_cut(state, name))
+
+    def close(self) -> None:  # noqa: B027 - not every training has something to close
+        """Close simulators, where any are open."""
+
+
+class SimulatedTraining(Training):
+    """A training in simulators that go on from round to round."""
+
+    def __init__(self, job: Job, copies: int) -> None:
+        self.job, self._copies = job, copies
+        self.layout = Layout.of(job.subsets, copies)
+        self.episodes = EpisodeReturns(self.layout, len(job.suite))
+        self._kept: dict[str, Tensor] = {}
+
+    @cached_property
+    def collector(self) -> Collector:
+        """Runs the simulators, which a training that is finished does not need."""
+        job = self.job
+        made = Collector(job.suite, job.subsets, self._copies, job.seeds, resumable=job.resumable)
+        if self._kept:
+            made.restore(self._kept)
+        return made
+
+    def curve(self) -> pd.DataFrame:
+        return self.episodes.to_frame()
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        return {"episodes": self.episodes}
+
+    def state(self) -> dict[str, Tensor]:
+        acting = {f"collector.{name}": tensor for name, tensor in self.collector.state().items()}
+        return super().state() | acting
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        super().restore(state)
+        self._kept = _cut(state, "collector")
+
+    def close(self) -> None:
+        if "collector" in vars(self):
+            self.collector.close()
+
+
+def _cut(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Give the part of a state that has this name."""
+    prefix = f"{name}."
+    return {each.removeprefix(prefix): tensor for each, tensor in state.items() if each.startswith(prefix)}
 
 
 class Learner(ABC):
     """A way to train policies. Concrete learners are frozen dataclasses of their settings, with a name.
 
+    One of your own says in `begin` what a training is made of; `Learner.register` makes its name known.
+
     Examples
     --------
     >>> from gradex import TaskSuite
     >>> from gradex.learners import PPO, Learner
-    >>> isinstance(PPO(), Learner)
-    True
     >>> suite = TaskSuite.make("navigation", n=3)
+    >>> Learner.named("ppo", suite) == PPO()
+    True
     >>> PPO().rounds(suite, subsets=[(0, 1), (0, 2)], steps=10_000)
     3
     """
 
     name: ClassVar[str]
+    #: Whether settings change along a training, so that a longer one is another one from the start.
+    anneals: ClassVar[bool] = True
+    #: By name.
+    registered: ClassVar[dict[str, "type[Learner]"]] = {}
 
     def __post_init__(self) -> None:
         """Make the settings plain Python values, or refuse them by name."""
         plain_fields(self)
+
+    @staticmethod
+    def register(learner: _Class) -> _Class:
+        """Make a class of learners known by its name."""
+        Learner.registered[learner.name] = learner
+        return learner
+
+    @staticmethod
+    def named(name: str, suite: TaskSuite) -> "Learner":
+        """Give the learner of this name, with the settings recommended for the suite if it has any."""
+        if name not in Learner.registered:
+            known = ", ".join(map(repr, Learner.registered))
+            raise ValueError(
+                f"unknown learner {name!r}: choose {known}, or give a PPO(...) with settings of your own"
+            )
+        return Learner.registered[name](**(suite.recommended.ppo if name == "ppo" else {}))
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any]) -> "Learner":
+        """Give the learner that a `config` describes."""
+        settings = dict(config)
+        return Learner.registered[settings.pop("name")](**settings)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Name and settings in plain JSON types; `from_config` reads it."""
+        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
 
     def initial(
         self, suite: TaskSuite, seeds: Sequence[int], layers: int = 4, width: int = 64, network: str = "mlp"
@@ -47,11 +194,14 @@ class Learner(ABC):
     def environments(self, tasks: int) -> int:
         """Count the environments that a policy with this many tasks acts in at the same time."""
 
+    @abstractmethod
+    def begin(self, job: Job) -> Training:
+        """Begin a training."""
+
     def rounds(self, suite: TaskSuite, subsets: Sequence[Sequence[int]], steps: int) -> int:
         """Count the rounds that take at least `steps` environment steps."""
         return -(-steps // self.round_steps(suite, subsets))
 
-    @abstractmethod
     def train(
         self,
         agent: ActorCritic,
@@ -66,14 +216,14 @@ class Learner(ABC):
     ) -> tuple[ActorCritic, pd.DataFrame]:
         """Train policy p of the stack on the tasks `subsets[p]`, all policies together.
 
-        Updates are made on a CUDA device if there is one; what is given back is on the CPU.
+        PPO and SAC make their updates on a CUDA device if there is one; what is given back is on the CPU.
 
         Parameters
         ----------
         agent : ActorCritic
         suite : TaskSuite
         subsets : sequence of sequences of int
-            Task indices of each policy; they may differ in number.
+            Task indices of each policy. They may differ in number, but not for SAC.
         steps : int
             Environment steps in total, over all policies; rounded up to whole rounds.
         seeds : sequence of int
@@ -84,10 +234,12 @@ class Learner(ABC):
             Called after every round with the environment steps taken so far and the stack, which is its to
             keep.
         folder : path, optional
-            Where to keep the training. A later call with the same arguments goes on from there. MAML, whose
-            simulators begin anew with every meta-batch, then ends with the same bits as if it had not been
-            cut off. PPO and SAC act in simulators whose state is not kept: these begin new episodes with new
-            random numbers, and the training ends elsewhere.
+            Where to keep the training. A later call with the same arguments goes on from there, SAC also with
+            more `steps`, and ends with the same bits as if it had not been cut off. Environments are brought
+            back to where they were by their seeds and actions: Gymnasium's by those of the running episodes,
+            all others by those of the whole training, which takes as long as it took to simulate. One that
+            depends on anything else, such as a clock, the global generator or the episodes before, ends up
+            elsewhere; a warning then says so.
         checkpoint_steps : int
             Environment steps between two visits to the folder.
 
@@ -96,22 +248,68 @@ class Learner(ABC):
         ActorCritic
         pandas.DataFrame
             Columns steps, policy, task, return_mean, episodes, and success where the suite reports it: the
-            episodes that ended in each round.
-        """
+            episodes that ended in each round. PPO and SAC add explained_variance, what their critics knew of
+            returns beforehand, and MAML inner_steps, after how many of these the episodes were.
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """Name and settings in plain JSON types; `gradex.learners.named.learner_from` reads it."""
-        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+        Raises
+        ------
+        ValueError
+            If there are no steps, not one subset for each policy, or the folder holds another training.
+        """
+        if steps < 1:
+            raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
+        sizes = sorted({len(subset) for subset in subsets})
+        if not sizes or sizes[0] == 0 or len(subsets) != len(agent):
+            raise ValueError(
+                f"{len(agent)} policies have {len(subsets)} subsets, of {sizes} tasks: give each policy one "
+                "that is not empty"
+            )
+        per_round, rounds = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
+        training = self.begin(Job(agent, suite, subsets, seeds, rounds, per_round, folder is not None))
+
+        def identity() -> dict[str, Any]:
+            return {
+                "learner": self.config,
+                "suite": suite.config,
+                "subsets": [[int(task) for task in subset] for subset in subsets],
+                "seeds": [int(seed) for seed in seeds],
+                "networks": f"{agent.policy}, {agent.critic}",
+                "start": agent.fingerprint,
+                **({"steps": rounds * per_round} if self.anneals else {}),
+            }
+
+        kept = Continuation(folder, identity, rounds, per_round, checkpoint_steps)
+        if kept.state is not None:
+            training.restore(kept.state)
+        bar = _steps_bar(rounds * per_round, description)
+        with closing(training), bar, threads_for(training.batch_size):
+            bar.update(kept.begun * per_round)
+            for done in range(kept.begun + 1, rounds + 1):
+                training.run_round(done - 1, done * per_round)
+                bar.update(per_round)
+                if observe is not None:
+                    observe(done * per_round, training.agent)
+                kept.visit(done, training.state, training.curve)
+        return training.agent, training.curve()
+
+
+def update_device() -> torch.device:
+    """Give the device for updates: CUDA's if there is one.
+
+    Simulators and the policies that act in them stay on the CPU, and so does what a training gives back.
+    `CUDA_VISIBLE_DEVICES=` in the environment keeps everything there.
+    """
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def check_positive(setting: str, value: float) -> None:
-    """Refuse a setting that is not above zero.
-
-    Raises
-    ------
-    ValueError
-        Naming it.
-    """
+    """Refuse a setting that is not above zero."""
     if not value > 0:
         raise ValueError(f"{setting} is {value}: it must be positive")
+
+
+def _steps_bar(total: int, description: str | None) -> tqdm:
+    """Draw a bar of environment steps, or none without a description."""
+    # Passing False would overrule a user who has turned bars off.
+    hidden = {"disable": True} if description is None else {}
+    return tqdm(total=total, desc=description, unit=" steps", unit_scale=True, leave=False, **hidden)

@@ -1,8 +1,8 @@
 """Model-agnostic meta-learning of a whole stack of policies in one program (Finn, Abbeel and Levine 2017)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
-from gradex.learners.continuation import Continuation, configuration
-from gradex.learners.experience import Experience
-from gradex.learners.learner import Learner
-from gradex.learners.progress import steps_bar
+from gradex.learners.advantages import baseline_advantages
+from gradex.learners.batch import Batch
+from gradex.learners.learner import Job, Learner, Training
 from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.policies import Policy
@@ -23,7 +22,11 @@ from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import one_thread
 
+#: Of learning curves.
+_COLUMNS = ("steps", "policy", "task", "inner_steps", "return_mean", "episodes", "success")
 
+
+@Learner.register
 @dataclass(frozen=True)
 class MAML(Learner):
     """Settings of MAML, the meta-training and the adaptation that they describe.
@@ -35,22 +38,22 @@ class MAML(Learner):
         shifts (Finn et al. 2017, Sec. 5.2).
     inner_steps : int
         Policy-gradient steps that adapt the policy to a task.
-    inner_rate : float
+    inner_learning_rate : float
         α, the size of an inner step.
     trajectories : int
         Environments per task; every inner step, and the outer one, sees a fresh trajectory of each.
-    tasks : int
+    meta_batch_size : int
         Tasks in a meta-batch, for each policy of the stack. Where a policy has fewer, some come more than
         once, with other random numbers.
     epochs : int
         Outer steps on one meta-batch.
     learning_rate : float
         Of the outer steps, by Adam; falls linearly towards a tenth over the training.
-    trace : float
+    gae_lambda : float
         λ of generalised advantage estimation.
-    clip : float
+    clip_range : float
         ε of the clipped ratio in the outer objective.
-    max_norm : float
+    max_grad_norm : float
         The outer gradient of each policy is scaled down to this norm.
 
     Examples
@@ -58,7 +61,8 @@ class MAML(Learner):
     >>> from gradex import MetaPolicy, TaskSuite
     >>> from gradex.learners import MAML
     >>> suite = TaskSuite.make("navigation", n=4, goals="uniform")
-    >>> meta = MetaPolicy(suite, learner=MAML(trajectories=5, tasks=4), layers=2, width=8).fit(steps=1)
+    >>> learner = MAML(trajectories=5, meta_batch_size=4)
+    >>> meta = MetaPolicy(suite, learner=learner, layers=2, width=8).fit(steps=1)
     >>> meta.steps
     1200
     """
@@ -67,95 +71,25 @@ class MAML(Learner):
 
     order: str = "second"
     inner_steps: int = 1
-    inner_rate: float = 0.1
+    inner_learning_rate: float = 0.1
     trajectories: int = 20
-    tasks: int = 20
+    meta_batch_size: int = 20
     epochs: int = 3
     learning_rate: float = 1e-3
-    trace: float = 1.0
-    clip: float = 0.2
-    max_norm: float = 0.5
+    gae_lambda: float = 1.0
+    clip_range: float = 0.2
+    max_grad_norm: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.order not in ("second", "first"):
             raise ValueError(f"the order is {self.order!r}: choose 'second' or 'first'")
-        for name in ("inner_steps", "trajectories", "tasks", "epochs"):
+        for name in ("inner_steps", "trajectories", "meta_batch_size", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: ask for at least 1")
 
-    def train(
-        self,
-        agent: ActorCritic,
-        suite: TaskSuite,
-        subsets: Sequence[Sequence[int]],
-        steps: int,
-        seeds: Sequence[int],
-        description: str | None = None,
-        observe: Callable[[int, ActorCritic], object] | None = None,
-        folder: str | Path | None = None,
-        checkpoint_steps: int = 100_000,
-    ) -> tuple[ActorCritic, pd.DataFrame]:
-        """Meta-train policy p of the stack on the tasks `subsets[p]`, all policies together, on the CPU.
-
-        The critics are not used: none knows a task that it has not seen.
-
-        Parameters
-        ----------
-        agent, suite, subsets, steps, seeds, description, observe, folder, checkpoint_steps
-            See `Learner.train`.
-
-        Returns
-        -------
-        ActorCritic
-        pandas.DataFrame
-            Columns steps, policy, task, inner_steps, return_mean, episodes: what each meta-batch earned
-            after so many inner steps.
-        """
-        if steps < 1:
-            raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
-        per_batch, batches = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
-        kept = Continuation(
-            folder,
-            # The learning rate depends on how long the training is.
-            lambda: configuration(self, agent, suite, subsets, seeds, steps=batches * per_batch),
-            batches,
-            per_batch,
-            checkpoint_steps,
-        )
-        streams = Streams(seeds, branch=2)
-        optimiser = Adam(agent.actors, max_norm=self.max_norm)
-        agent = replace(agent, actors=optimiser.rows)
-        if kept.state is not None:
-            optimiser.restore(kept.state)
-            # Simulators begin anew with every meta-batch, so nothing else is lost.
-            streams.draws = int(kept.state["draws"])
-        history: list[pd.DataFrame] = []
-
-        def curve() -> pd.DataFrame:
-            return pd.concat(history, ignore_index=True)
-
-        def state() -> dict[str, Tensor]:
-            return optimiser.state() | {"draws": torch.tensor(streams.draws)}
-
-        bar = steps_bar(batches * per_batch, description)
-        # On a busy machine a second thread made these batches thirty times slower.
-        with bar, one_thread():
-            bar.update(kept.begun * per_batch)
-            for iteration in range(kept.begun, batches):
-                tasks = self._draw(subsets, streams).ravel().tolist()
-                fresh = _seeds(streams, self.tasks).ravel().tolist()
-                rows = agent.repeat_each(self.tasks)
-                _, rollouts, met = self._run(rows, suite, tasks, fresh, self.inner_steps)
-                history += _earned(rollouts, self.tasks, len(suite), (iteration + 1) * per_batch)
-                optimiser.learning_rate = self.learning_rate * (1 - 0.9 * iteration / batches)
-                for _ in range(self.epochs):
-                    optimiser.descend(-self.objective(agent.policy, optimiser.parameters, met))
-                bar.update(per_batch)
-                if observe is not None:
-                    observe((iteration + 1) * per_batch, agent.clone())
-                kept.visit(iteration + 1, state, curve)
-        return agent, kept.whole(curve() if history else None)
+    def begin(self, job: Job) -> Training:
+        return _Training(self, job)
 
     def adapt(
         self,
@@ -196,13 +130,15 @@ class MAML(Learner):
         return adapted, rollouts
 
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
-        return len(subsets) * self.tasks * self.trajectories * _length(suite) * (self.inner_steps + 1)
+        return (
+            len(subsets) * self.meta_batch_size * self.trajectories * _length(suite) * (self.inner_steps + 1)
+        )
 
     def environments(self, tasks: int) -> int:
-        return self.tasks * self.trajectories
+        return self.meta_batch_size * self.trajectories
 
     def objective(
-        self, policy: Policy, actors: Float[Tensor, "policies p"], met: Sequence[Experience]
+        self, policy: Policy, actors: Float[Tensor, "policies p"], met: Sequence[Batch]
     ) -> Float[Tensor, " policies"]:
         """Outer objective: what the adapted policies gain, as a function of where they start.
 
@@ -215,20 +151,20 @@ class MAML(Learner):
         policy : Policy
         actors : Tensor [policies, p]
             θ, one row per policy.
-        met : sequence of Experience
+        met : sequence of Batch
             Those of each inner step and of the adapted policies, with rows (policy, task).
         """
         *before, after = met
         adapted = actors.repeat_interleave(len(after.weights) // len(actors), dim=0)
-        for experience in before:
-            adapted = self._inner_step(policy, adapted, experience, graph=actors.requires_grad)
+        for batch in before:
+            adapted = self._inner_step(policy, adapted, batch, graph=actors.requires_grad)
         ratio = after.ratio(policy, adapted)
-        clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
+        clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gain = torch.minimum(ratio * after.advantages, clipped * after.advantages)
         return (after.weights * gain).sum(dim=1).unflatten(0, (len(actors), -1)).mean(dim=1)
 
     def _inner_step(
-        self, policy: Policy, actors: Float[Tensor, "rows p"], experience: Experience, graph: bool
+        self, policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, graph: bool
     ) -> Float[Tensor, "rows p"]:
         """Take one policy-gradient step, θ + α ∇_θ mean of π_θ(a|s) / π_θo(a|s) Â (Finn et al. 2017, Alg. 3).
 
@@ -240,9 +176,9 @@ class MAML(Learner):
         """
         second = graph and self.order == "second"
         start = actors if second else actors.detach().requires_grad_()
-        surrogate = (experience.weights * experience.ratio(policy, start) * experience.advantages).sum()
+        surrogate = (batch.weights * batch.ratio(policy, start) * batch.advantages).sum()
         (gradient,) = torch.autograd.grad(surrogate, start, create_graph=second)
-        return actors + self.inner_rate * gradient
+        return actors + self.inner_learning_rate * gradient
 
     def _run(
         self,
@@ -251,11 +187,11 @@ class MAML(Learner):
         tasks: Sequence[int],
         seeds: Sequence[int],
         inner_steps: int,
-    ) -> tuple[ActorCritic, list[Rollout], list[Experience]]:
+    ) -> tuple[ActorCritic, list[Rollout], list[Batch]]:
         """Act, adapt, and act again, each row in its own task; give the adapted stack and what it met."""
         streams = Streams(seeds, branch=3)
         rollouts: list[Rollout] = []
-        met: list[Experience] = []
+        met: list[Batch] = []
         for step in range(inner_steps + 1):
             if step:
                 actors = self._inner_step(agent.policy, agent.actors, met[-1], graph=False)
@@ -264,7 +200,8 @@ class MAML(Learner):
             collector = Collector(suite, each, self.trajectories, _seeds(streams).tolist())
             rollouts.append(collector.collect(agent, _length(suite)))
             collector.close()
-            met.append(Experience.of(agent, rollouts[-1], suite.discount, self.trace))
+            advantages = baseline_advantages(rollouts[-1], suite.discount, self.gae_lambda)
+            met.append(Batch.of(agent, rollouts[-1], advantages))
         return agent, rollouts, met
 
     def _draw(self, subsets: Sequence[Sequence[int]], streams: Streams) -> Int[np.ndarray, "policies tasks"]:
@@ -272,8 +209,54 @@ class MAML(Learner):
         sizes = np.array([len(subset) for subset in subsets])
         keys = streams.uniforms(int(sizes.max()))
         order = np.argsort(np.where(np.arange(sizes.max()) < sizes[:, None], keys, np.inf), axis=1)
-        places = np.take_along_axis(order, np.arange(self.tasks) % sizes[:, None], axis=1)
+        places = np.take_along_axis(order, np.arange(self.meta_batch_size) % sizes[:, None], axis=1)
         return np.stack([np.asarray(subset)[own] for subset, own in zip(subsets, places, strict=True)])
+
+
+class _Training(Training):
+    """Simulators begin anew with every meta-batch, so a training is its parameters and how often it drew."""
+
+    #: On a busy machine a second thread made these batches thirty times slower.
+    batch_size = 0
+
+    def __init__(self, settings: MAML, job: Job) -> None:
+        self._settings, self._job = settings, job
+        self._streams = Streams(job.seeds, branch=2)
+        self._optimiser = Adam(job.agent.actors, max_norm=settings.max_grad_norm)
+        self._tables: list[pd.DataFrame] = []
+
+    def run_round(self, number: int, steps: int) -> None:
+        settings, job, streams, optimiser = self._settings, self._job, self._streams, self._optimiser
+        tasks = settings._draw(job.subsets, streams).ravel().tolist()
+        fresh = _seeds(streams, settings.meta_batch_size).ravel().tolist()
+        rows = replace(job.agent, actors=optimiser.rows).repeat(settings.meta_batch_size)
+        _, rollouts, met = settings._run(rows, job.suite, tasks, fresh, settings.inner_steps)
+        self._tables += _earned(rollouts, settings.meta_batch_size, len(job.suite), steps)
+        optimiser.learning_rate = settings.learning_rate * (1 - 0.9 * number / job.rounds)
+        for _ in range(settings.epochs):
+            optimiser.descend(-settings.objective(job.agent.policy, optimiser.parameters, met))
+
+    @property
+    def agent(self) -> ActorCritic:
+        return replace(self._job.agent, actors=self._optimiser.rows.clone())
+
+    def curve(self) -> pd.DataFrame:
+        return pd.concat(self._tables, ignore_index=True)
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        return {"optimiser": self._optimiser}
+
+    def state(self) -> dict[str, Tensor]:
+        curve = self.curve()
+        columns = {f"curve.{name}": torch.from_numpy(curve[name].to_numpy().copy()) for name in curve}
+        return super().state() | columns | {"draws": torch.tensor(self._streams.draws)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        super().restore(state)
+        self._streams.draws = int(state["draws"])
+        names = [name for name in _COLUMNS if f"curve.{name}" in state]
+        self._tables = [pd.DataFrame({name: state[f"curve.{name}"].numpy() for name in names})]
 
 
 def _length(suite: TaskSuite) -> int:

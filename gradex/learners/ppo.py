@@ -1,29 +1,32 @@
 """Proximal policy optimisation of a whole stack of policies in one program (Schulman et al. 2017)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
-from gradex.learners.batch import Batch, critic_estimates, task_returns
-from gradex.learners.continuation import Continuation, configuration
-from gradex.learners.devices import update_device
-from gradex.learners.learner import Learner, check_positive
-from gradex.learners.progress import steps_bar
-from gradex.learners.returns import EpisodeReturns, TaskReturns
-from gradex.learners.rollouts import Collector, Layout, Rollout
+from gradex.learners.batch import Batch, critic_advantages, critic_estimates, task_returns
+from gradex.learners.learner import (
+    Job,
+    Learner,
+    SimulatedTraining,
+    Training,
+    check_positive,
+    update_device,
+)
+from gradex.learners.returns import TaskReturns
+from gradex.learners.rollouts import Layout, Rollout
 from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
-from gradex.threads import threads_for
 
 
+@Learner.register
 @dataclass(frozen=True)
 class PPO(Learner):
     """Settings of PPO, and the training that they describe.
@@ -38,13 +41,13 @@ class PPO(Learner):
         Passes over a rollout, and pieces of a pass.
     learning_rate : float
         Of Adam; falls linearly towards a tenth over the training.
-    trace : float
+    gae_lambda : float
         λ of generalised advantage estimation.
-    clip : float
+    clip_range : float
         ε of the clipped ratio.
-    entropy, value : float
+    entropy_coef, value_coef : float
         Weights of the entropy bonus and of the critic's squared error.
-    max_norm : float
+    max_grad_norm : float
         The gradient of each policy is scaled down to this norm.
     standardise : {"task", "policy"}
         Advantages of a rollout are brought to mean 0 and standard deviation 1 over the samples of each task,
@@ -67,16 +70,16 @@ class PPO(Learner):
     epochs: int = 4
     minibatches: int = 16
     learning_rate: float = 1e-3
-    trace: float = 0.95
-    clip: float = 0.2
-    entropy: float = 0.005
-    value: float = 0.5
-    max_norm: float = 0.5
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    entropy_coef: float = 0.005
+    value_coef: float = 0.5
+    max_grad_norm: float = 0.5
     standardise: str = "task"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm"):
+        for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_grad_norm"):
             check_positive(setting, getattr(self, setting))
         if self.standardise not in ("policy", "task"):
             raise ValueError(f"standardise is {self.standardise!r}: choose 'policy' or 'task'")
@@ -91,80 +94,11 @@ class PPO(Learner):
     def environments(self, tasks: int) -> int:
         return self.copies * tasks
 
-    def train(
-        self,
-        agent: ActorCritic,
-        suite: TaskSuite,
-        subsets: Sequence[Sequence[int]],
-        steps: int,
-        seeds: Sequence[int],
-        description: str | None = None,
-        observe: Callable[[int, ActorCritic], object] | None = None,
-        folder: str | Path | None = None,
-        checkpoint_steps: int = 100_000,
-    ) -> tuple[ActorCritic, pd.DataFrame]:
-        if steps < 1:
-            raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
-        per_rollout, rollouts = self.round_steps(suite, subsets), self.rounds(suite, subsets, steps)
-        kept = Continuation(
-            folder,
-            # The learning rate depends on how long the training is.
-            lambda: configuration(self, agent, suite, subsets, seeds, steps=rollouts * per_rollout),
-            rollouts,
-            per_rollout,
-            checkpoint_steps,
-        )
-        start = torch.cat([agent.actors, agent.critics], dim=1).to(update_device())
-        optimiser = Adam(start, max_norm=self.max_norm)
-
-        def moved(agent: ActorCritic) -> ActorCritic:
-            """Give the policies as updates have left them, to act with."""
-            actors, critics = optimiser.rows.cpu().split([agent.policy.size, agent.critic.size], dim=1)
-            return replace(agent, actors=actors, critics=critics)
-
-        def state() -> dict[str, Tensor]:
-            own = {name: getattr(agent, name) for name in ("return_mean", "return_scale")}
-            return optimiser.state() | own
-
-        agent = agent.to("cpu")
-        collector = Collector(suite, subsets, self.copies, kept.seeds(seeds))
-        streams = Streams(kept.seeds(seeds), branch=2)
-        episodes = EpisodeReturns(collector.layout, len(suite))
-        if kept.state is not None:
-            optimiser.restore(kept.state)
-            mean, scale = (kept.state[name] for name in ("return_mean", "return_scale"))
-            agent = replace(moved(agent), return_mean=mean, return_scale=scale)
-        bar = steps_bar(rollouts * per_rollout, description)
-        with bar, threads_for(per_rollout // self.minibatches):
-            bar.update(kept.begun * per_rollout)
-            for iteration in range(kept.begun, rollouts):
-                rollout = collector.collect(agent, self.steps)
-                if iteration + 1 < rollouts:
-                    collector.begin_resets()
-                estimates = critic_estimates(agent, rollout)
-                agent, returns = _rescaled(agent, rollout, estimates, suite)
-                done = (iteration + 1) * per_rollout
-                episodes.update(rollout, done, returns.explained_variance)
-                optimiser.learning_rate = self.learning_rate * (1 - 0.9 * iteration / rollouts)
-                batch = Batch.of(agent, rollout, estimates, suite.discount, self.trace, self.standardise)
-                self._improve(agent, batch, collector.layout, streams, optimiser)
-                agent = moved(agent)
-                bar.update(per_rollout)
-                if observe is not None:
-                    observe(done, agent.clone())
-                kept.visit(iteration + 1, state, episodes.to_frame)
-        collector.close()
-        # Rows of the working matrix hold actor and critic side by side; what leaves is contiguous and nobody
-        # else's.
-        return agent.clone(), kept.whole(None if kept.finished else episodes.to_frame())
+    def begin(self, job: Job) -> Training:
+        return _Training(self, job)
 
     def _improve(
-        self,
-        agent: ActorCritic,
-        batch: Batch,
-        layout: Layout,
-        streams: Streams,
-        optimiser: Adam,
+        self, agent: ActorCritic, batch: Batch, layout: Layout, streams: Streams, optimiser: Adam
     ) -> None:
         """Take the epochs of one rollout; `optimiser` holds the parameters."""
         batch = batch.to(optimiser.rows.device)
@@ -178,17 +112,68 @@ class PPO(Learner):
         self, agent: ActorCritic, rows: Float[Tensor, "policies both"], batch: Batch
     ) -> Float[Tensor, " policies"]:
         """Clipped surrogate, value error and entropy of every policy (Schulman et al. 2017, Eq. 9)."""
+        assert batch.targets is not None  # for the type checker
         actors, critics = rows.split([agent.policy.size, agent.critic.size], dim=1)
         outputs, own = agent.policy.outputs(actors, batch.observations, batch.tasks)
         values = agent.critic.forward(critics, batch.observations, batch.tasks).squeeze(-1)
         distribution = agent.policy.distribution
         ratio = (distribution.log_prob(outputs, own, batch.actions) - batch.log_probs).exp()
-        clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
+        clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
         error = 0.5 * (values - batch.targets) ** 2
         bonus = distribution.entropy(outputs, own)
-        each = self.value * error - gain - self.entropy * bonus
+        each = self.value_coef * error - gain - self.entropy_coef * bonus
         return (batch.weights * each).sum(dim=1)
+
+
+class _Training(SimulatedTraining):
+    """Actors and critics move side by side, in the rows of one matrix."""
+
+    def __init__(self, settings: PPO, job: Job) -> None:
+        super().__init__(job, settings.copies)
+        self._settings, agent = settings, job.agent
+        self.batch_size = job.round_steps // settings.minibatches
+        start = torch.cat([agent.actors, agent.critics], dim=1).to(update_device())
+        self._optimiser = Adam(start, max_norm=settings.max_grad_norm)
+        self._streams = Streams(job.seeds, branch=2)
+        self._acting = agent.to("cpu")
+
+    def run_round(self, number: int, steps: int) -> None:
+        settings, discount = self._settings, self.job.suite.discount
+        rollout = self.collector.collect(self._acting, settings.steps)
+        if number + 1 < self.job.rounds:
+            self.collector.begin_resets()
+        estimates = critic_estimates(self._acting, rollout)
+        agent, returns = _rescaled(self._acting, rollout, estimates, self.job.suite)
+        self.episodes.update(rollout, steps, returns.explained_variance)
+        advantages, targets = critic_advantages(agent, rollout, estimates, discount, settings.gae_lambda)
+        batch = Batch.of(agent, rollout, advantages, targets, settings.standardise)
+        self._optimiser.learning_rate = settings.learning_rate * (1 - 0.9 * number / self.job.rounds)
+        settings._improve(agent, batch, self.layout, self._streams, self._optimiser)
+        self._acting = self._moved(agent)
+
+    def _moved(self, agent: ActorCritic) -> ActorCritic:
+        """Give the policies as updates have left them, to act with."""
+        actors, critics = self._optimiser.rows.cpu().split([agent.policy.size, agent.critic.size], dim=1)
+        return replace(agent, actors=actors, critics=critics)
+
+    @property
+    def agent(self) -> ActorCritic:
+        return self._acting.clone()
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        return {**super().parts, "optimiser": self._optimiser}
+
+    def state(self) -> dict[str, Tensor]:
+        units = {name: getattr(self._acting, name) for name in ("return_mean", "return_scale")}
+        return super().state() | units | {"draws": torch.tensor(self._streams.draws)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        super().restore(state)
+        self._streams.draws = int(state["draws"])
+        mean, scale = state["return_mean"], state["return_scale"]
+        self._acting = replace(self._moved(self._acting), return_mean=mean, return_scale=scale)
 
 
 def _rescaled(

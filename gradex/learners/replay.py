@@ -9,29 +9,29 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Steps:
+class ReplayBatch:
     """Steps of a stack, each with what came before and after it.
 
     Attributes
     ----------
-    observations, following : Tensor [policies, ..., features]
+    observations, next_observations : Tensor [policies, ..., features]
         Before and after the step.
     actions : Tensor [policies, ..., dimensions]
     rewards, terminated : Tensor [policies, ...]
         `terminated` is 1 where nothing follows, and 0 where an episode was only cut off: that one is
-        continued by the value of `following`.
+        continued by the value of `next_observations`.
     """
 
     observations: Float[Tensor, "policies *shape features"]
-    following: Float[Tensor, "policies *shape features"]
+    next_observations: Float[Tensor, "policies *shape features"]
     actions: Float[Tensor, "policies *shape dimensions"]
     rewards: Float[Tensor, "policies *shape"]
     terminated: Float[Tensor, "policies *shape"]
 
     def packed(self) -> Float[Tensor, "policies *shape columns"]:
         """Lay each step out as one row of numbers."""
-        single = (self.rewards.unsqueeze(-1), self.terminated.unsqueeze(-1))
-        return torch.cat([self.observations, self.following, self.actions, *single], dim=-1)
+        numbers = (self.rewards.unsqueeze(-1), self.terminated.unsqueeze(-1))
+        return torch.cat([self.observations, self.next_observations, self.actions, *numbers], dim=-1)
 
 
 class Replay:
@@ -59,51 +59,35 @@ class Replay:
         self._starts = (rings * capacity).reshape(policies, tasks, 1)
 
     @property
-    def capacity(self) -> int:
-        """Steps that a ring can hold."""
-        return self._rows.shape[2]
-
-    @property
     def lengths(self) -> Int[Tensor, "policies tasks"]:
         """Steps that each ring holds."""
-        return self._added.clamp(max=self.capacity)
+        return self._added.clamp(max=self._rows.shape[2])
 
-    def insert(self, steps: Steps, real: Bool[Tensor, "policies tasks new"]) -> None:
+    def insert(self, steps: ReplayBatch, real: Bool[Tensor, "policies tasks new"]) -> None:
         """Put steps into the rings, over the oldest where a ring is full.
 
         Parameters
         ----------
-        steps : Steps [policies, tasks, new, ...]
+        steps : ReplayBatch [policies, tasks, new, ...]
             From old to new; no more than a ring holds.
         real : bool Tensor [policies, tasks, new]
             What is False is left out: steps that only reset an environment.
-
-        Raises
-        ------
-        ValueError
-            If there are more new steps than a ring holds.
         """
-        if real.shape[2] > self.capacity:
-            raise ValueError(
-                f"{real.shape[2]} steps at once do not fit into rings of {self.capacity}: raise the capacity"
-            )
-        places = (self._added.unsqueeze(2) + real.cumsum(dim=2) - 1) % self.capacity + self._starts
+        new, capacity = real.shape[2], self._rows.shape[2]
+        if new > capacity:
+            raise ValueError(f"{new} steps at once do not fit into rings of {capacity}: raise the capacity")
+        places = (self._added.unsqueeze(2) + real.cumsum(dim=2) - 1) % capacity + self._starts
         self._rows.flatten(0, 2).index_copy_(0, places[real], steps.packed().to(self._rows)[real])
         self._added += real.sum(dim=2)
 
-    def draw(self, uniforms: Float[Tensor, "policies tasks count"]) -> Steps:
-        """Give `count` steps of every ring, one for each number in [0, 1), task by task.
-
-        Returns
-        -------
-        Steps [policies, tasks * count, ...]
-        """
+    def draw(self, uniforms: Float[Tensor, "policies tasks count"]) -> ReplayBatch:
+        """Give `count` steps of every ring, [policies, tasks * count, ...], one for each number in [0, 1)."""
         lengths = self.lengths.unsqueeze(2)
         # A number just below 1 may be rounded up to the length.
         places = torch.minimum((uniforms * lengths).long(), lengths - 1) + self._starts
         drawn = self._rows.flatten(0, 2).index_select(0, places.flatten()).unflatten(0, (len(places), -1))
-        observations, following, actions, rewards, terminated = drawn.split(self._sizes, dim=-1)
-        return Steps(observations, following, actions, rewards.squeeze(-1), terminated.squeeze(-1))
+        before, after, actions, rewards, terminated = drawn.split(self._sizes, dim=-1)
+        return ReplayBatch(before, after, actions, rewards.squeeze(-1), terminated.squeeze(-1))
 
     def state(self) -> dict[str, Tensor]:
         """Give what `restore` needs, without the places that were never filled."""

@@ -9,8 +9,11 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from gradex.learners.rollouts import Layout, Rollout, discounted_advantages
+from gradex.learners.advantages import discounted_advantages
+from gradex.learners.rollouts import Layout, Rollout
 
+#: Of learning curves.
+_COLUMNS = ("steps", "policy", "task", "return_mean", "episodes", "success", "explained_variance")
 #: Weight of the latest rollout in the running moments of returns.
 _LATEST = 0.1
 #: Deviations smaller than this share of the mean are taken for rounding.
@@ -23,12 +26,11 @@ class EpisodeReturns:
     """Mean undiscounted return of the episodes that end, by policy and task, and how many succeed."""
 
     def __init__(self, layout: Layout, tasks: int) -> None:
-        self._layout = layout
-        self._shape = (len(layout.tasks), tasks)
+        self._layout, self._shape = layout, (len(layout.tasks), tasks)
         self._running = np.zeros(layout.real.shape)
         self._succeeded = np.zeros(layout.real.shape, dtype=bool)
-        self._reports_success = False
-        self._history: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._reports_success = self._explains = False
+        self._rows = [np.empty((0, len(_COLUMNS)))]
 
     def update(
         self,
@@ -41,9 +43,8 @@ class EpisodeReturns:
         policy = np.broadcast_to(np.arange(self._shape[0])[:, None], self._layout.tasks.shape)
         self._reports_success |= rollout.success is not None
         flags = np.zeros(rollout.ended.shape, dtype=bool) if rollout.success is None else rollout.success
-        for reward, flag, ended, real in zip(
-            rollout.rewards, flags, rollout.ended, rollout.real, strict=True
-        ):
+        steps_of_all = zip(rollout.rewards, flags, rollout.ended, rollout.real, strict=True)
+        for reward, flag, ended, real in steps_of_all:
             self._running += reward
             # What a reset says is no deed of the episode that it begins.
             self._succeeded |= flag & real
@@ -54,7 +55,10 @@ class EpisodeReturns:
                 np.add.at(count, place, 1)
                 self._running[ended], self._succeeded[ended] = 0, False
         explained = np.full(self._shape, np.nan) if explained_variance is None else explained_variance
-        self._history.append((steps, total, count, successes, explained))
+        self._explains |= bool(np.isfinite(explained).any())
+        cell = np.nonzero(count)
+        each = (total[cell] / count[cell], count[cell], successes[cell] / count[cell], explained[cell])
+        self._rows.append(np.column_stack([np.full(len(cell[0]), steps), *cell, *each]))
 
     def to_frame(self) -> pd.DataFrame:
         """Give the learning curves: columns steps, policy, task, return_mean, episodes.
@@ -62,24 +66,25 @@ class EpisodeReturns:
         Where the suite reports success there is a column success, the share of episodes that were flagged;
         where a critic was asked, a column explained_variance, see `TaskReturns`.
         """
-        steps = np.array([entry[0] for entry in self._history])
-        columns = (np.stack([entry[i] for entry in self._history]) for i in (1, 2, 3, 4))
-        total, count, successes, explained = columns
-        place = when, policy, task = np.nonzero(count)
-        table = pd.DataFrame(
-            {
-                "steps": steps[when],
-                "policy": policy,
-                "task": task,
-                "return_mean": total[place] / count[place],
-                "episodes": count[place].astype(np.int64),
-            }
-        )
-        if self._reports_success:
-            table["success"] = successes[place] / count[place]
-        if np.isfinite(explained).any():
-            table["explained_variance"] = explained[place]
+        table = pd.DataFrame(np.concatenate(self._rows), columns=_COLUMNS)
+        table = table.astype(dict.fromkeys(("steps", "policy", "task", "episodes"), np.int64))
+        if not self._reports_success:
+            table = table.drop(columns="success")
+        if not self._explains:
+            table = table.drop(columns="explained_variance")
         return table
+
+    def state(self) -> dict[str, Tensor]:
+        """Give the curves, and what there is of the episodes that run."""
+        known = torch.tensor([self._reports_success, self._explains])
+        told = {"running": self._running, "succeeded": self._succeeded, "curve": np.concatenate(self._rows)}
+        return {"known": known} | {name: torch.from_numpy(array.copy()) for name, array in told.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a `state`."""
+        self._reports_success, self._explains = state["known"].tolist()
+        self._rows = [state["curve"].numpy()]
+        self._running[:], self._succeeded[:] = state["running"].numpy(), state["succeeded"].numpy()
 
 
 @dataclass(frozen=True)
@@ -108,24 +113,13 @@ class TaskReturns:
         discount: float,
         n: int,
     ) -> "TaskReturns":
-        """Sum up the discounted returns of a rollout.
+        """Sum up the discounted returns of a rollout, in each of n tasks.
 
         An episode that is cut off, by a time limit or by the end of the rollout, is continued by the value of
-        its last observation: the critic values tasks that go on.
-
-        Parameters
-        ----------
-        rollout : Rollout
-        values : array [steps + 1, policies, environments]
-            What the critic expected, in units of reward.
-        discount : float
-            γ.
-        n : int
-            Number of tasks.
+        its last observation, in units of reward: the critic values tasks that go on.
         """
-        returns = values[:-1] + discounted_advantages(
-            rollout.rewards, values, rollout.terminated, rollout.ended, discount, trace=1.0
-        )
+        flags = rollout.terminated, rollout.ended
+        returns = values[:-1] + discounted_advantages(rollout.rewards, values, *flags, discount, 1.0)
         policies = len(rollout.tasks)
         cells = (np.arange(policies)[:, None] * n + rollout.tasks)[None].repeat(len(returns), axis=0)
         own = cells[rollout.real]
@@ -155,11 +149,6 @@ class TaskReturns:
         orders of magnitude along a training, and a critic is to resolve those of now. Where nothing is known
         (a scale of 0) the rollout's own are taken, and where nothing varies the scale is the size of the
         mean, or 1.
-
-        Parameters
-        ----------
-        mean, scale : arrays [policies, tasks]
-            Of the returns before; a scale of 0 stands for no return.
         """
         new = np.isfinite(self.mean)
         share = np.where(scale > 0, _LATEST, 1.0)
@@ -189,6 +178,8 @@ class RunningReturns:
         Scales to begin with; 0 stands for none.
     """
 
+    _KEPT = ("running", "count", "mean", "square", "largest", "known")
+
     def __init__(self, layout: Layout, discount: float, known: Float[np.ndarray, "policies tasks"]) -> None:
         self._discount, self._known = discount, known.copy()
         self._cells = np.arange(len(known))[:, None] * known.shape[1] + layout.tasks
@@ -196,18 +187,13 @@ class RunningReturns:
         self._count, self._mean, self._square, self._largest = (np.zeros(known.size) for _ in range(4))
 
     def state(self) -> dict[str, Tensor]:
-        """Give what has been counted, and the scales that are kept."""
-        return {name: torch.from_numpy(array.copy()) for name, array in self._counted.items()}
+        """Give what has been counted, the sums that run, and the scales that are kept."""
+        return {name: torch.from_numpy(getattr(self, f"_{name}").copy()) for name in self._KEPT}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go back to a `state`; sums that were running are lost, as their episodes are."""
-        for name, array in self._counted.items():
-            array[:] = state[name].numpy()
-
-    @property
-    def _counted(self) -> dict[str, np.ndarray]:
-        names = ("count", "mean", "square", "largest", "known")
-        return {name: getattr(self, f"_{name}") for name in names}
+        """Go back to a `state`."""
+        for name in self._KEPT:
+            getattr(self, f"_{name}")[:] = state[name].numpy()
 
     def update(self, rollout: Rollout) -> None:
         """Take in a rollout."""
@@ -229,7 +215,7 @@ class RunningReturns:
         """Keep the scales of now, of all tasks that have paid anything yet."""
         self._known = np.where(self._in_tasks(self._largest > 0), self.scale, self._known)
 
-    def _in_tasks(self, cells: Shaped[np.ndarray, " cells"]) -> Shaped[np.ndarray, "policies tasks"]:
+    def _in_tasks(self, cells: np.ndarray) -> Shaped[np.ndarray, "policies tasks"]:
         return cells.reshape(self._known.shape)
 
     def _take(self, cells: Int[np.ndarray, " new"], numbers: Float[np.ndarray, " new"]) -> None:
@@ -246,9 +232,7 @@ class RunningReturns:
         np.maximum.at(self._largest, cells, np.abs(numbers))
 
 
-def _size(
-    mean: Float[np.ndarray, "*shape"], deviation: Float[np.ndarray, "*shape"]
-) -> Float[np.ndarray, "*shape"]:
+def _size(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Give the deviation, or where that is rounding the size of the mean, or 1 where all is 0."""
     flat = np.where(mean != 0, np.abs(mean), 1.0)
     return np.where(deviation > _ROUNDING * np.abs(mean), deviation, flat)

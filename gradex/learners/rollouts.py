@@ -1,8 +1,10 @@
 """Rollouts: what a stack of policies meets when each acts in environments of its own tasks."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.seeds import Streams, derive
 from gradex.tasks import TaskSuite
-from gradex.tasks.simulator import Step, StepsAhead
+from gradex.tasks.simulator import Resumable, Step, StepsAhead
 
 
 @dataclass(frozen=True)
@@ -107,26 +109,16 @@ class Rollout:
     @classmethod
     def joined(cls, pieces: Sequence["Rollout"]) -> "Rollout":
         """Put rollouts that one collector gave one after the other into one."""
-        last = pieces[-1]
-        rewards, terminated, ended, real = (
-            np.concatenate([getattr(piece, name) for piece in pieces])
-            for name in ("rewards", "terminated", "ended", "real")
+        names = ["rewards", "terminated", "ended", "real"]
+        arrays: dict[str, Any] = {}
+        for name in ("success", "objectives"):  # those that a suite may report
+            told = all(getattr(piece, name) is not None for piece in pieces)
+            arrays[name], names = None, names + [name] * told
+        arrays |= {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
+        arrays["observations"] = torch.cat(
+            [*(piece.observations[:-1] for piece in pieces), pieces[-1].observations[-1:]]
         )
-        told = {
-            name: [array for piece in pieces if (array := getattr(piece, name)) is not None]
-            for name in ("success", "objectives")
-        }
-        return cls(
-            torch.cat([*(piece.observations[:-1] for piece in pieces), last.observations[-1:]]),
-            torch.cat([piece.actions for piece in pieces]),
-            rewards,
-            terminated,
-            ended,
-            real,
-            np.concatenate(told["success"]) if len(told["success"]) == len(pieces) else None,
-            last.tasks,
-            np.concatenate(told["objectives"]) if len(told["objectives"]) == len(pieces) else None,
-        )
+        return replace(pieces[-1], actions=torch.cat([piece.actions for piece in pieces]), **arrays)
 
 
 class Collector:
@@ -143,6 +135,8 @@ class Collector:
         One per policy; fixes its environments and its actions.
     first : int
         Number of the first copy, where those before it run in another collector.
+    resumable : bool
+        Whether `state` will be asked for: what a simulator cannot tell is then noted from the start.
 
     Examples
     --------
@@ -161,6 +155,7 @@ class Collector:
         copies: int,
         seeds: Sequence[int],
         first: int = 0,
+        resumable: bool = False,
     ) -> None:
         self.suite = suite
         # A suite may make its spaces anew whenever it is asked.
@@ -178,6 +173,9 @@ class Collector:
         self._begins = np.zeros(self.layout.real.shape, dtype=bool)
         self._finish_resets: Callable[[], Step] | None = None
         self._commanded = np.empty(0)
+        self._noted: list[np.ndarray] | None = None
+        if resumable and not isinstance(self.simulator, Resumable):
+            self._noted = []
 
     def _spread_observation(self, observation: np.ndarray) -> Tensor:
         return torch.from_numpy(self.layout.spread(np.asarray(observation, dtype=np.float32)))
@@ -190,6 +188,12 @@ class Collector:
             return flat + space.start
         inside = np.clip(flat, space.low, space.high)
         return (np.rint(inside) if np.issubdtype(space.dtype, np.integer) else inside).astype(space.dtype)
+
+    def _step(self, commands: np.ndarray) -> Step:
+        self._commanded = commands
+        if self._noted is not None:
+            self._noted.append(commands)
+        return self.simulator.step(commands)
 
     def begin_resets(self) -> None:
         """Let simulators reset before the next rollout, meanwhile, where all of them are about to.
@@ -234,37 +238,31 @@ class Collector:
 
     def _collect(self, agent: ActorCritic, steps: int, choose: str) -> Rollout:
         distribution = agent.policy.distribution
-        policies, environments = self.layout.real.shape
-        # Noise is drawn for the real places only, so that padding does not shift a policy's stream.
-        noise = torch.from_numpy(self._noise(steps, environments, distribution)).to(agent.actors)
+        noise = torch.from_numpy(self._noise(steps, distribution.noise_shape)).to(agent.actors)
         tasks = torch.from_numpy(self.layout.tasks)
-        shape = (steps, policies, environments)
-        observations = agent.actors.new_empty(steps + 1, policies, environments, self._observation.shape[-1])
-        actions: list[Tensor] = []
-        rewards, terminated, ended, begins, success = (
-            np.zeros(shape, dtype=d) for d in (float, bool, bool, bool, bool)
-        )
-        reports_success = False
         objectives: list[np.ndarray] = []
         if self._finish_resets is not None:
+            if self._noted is not None:
+                self._noted.append(self._commanded)
             self._observation = self._spread_observation(self._finish_resets()[0])
             self._begins[:], self._finish_resets = False, None
+        observations = agent.actors.new_empty(steps + 1, *self._observation.shape)
         observations[0] = self._observation
+        actions: list[Tensor] = []
+        rewards = np.zeros((steps, *self.layout.real.shape))
+        terminated, ended, begins, success = (np.zeros(rewards.shape, dtype=bool) for _ in range(4))
+        reports_success = False
         for t in range(steps):
             outputs, own = agent.policy.outputs(agent.actors, observations[t], tasks)
-            action = (
-                distribution.mode(outputs)
-                if choose == "mode"
-                else distribution.sample(outputs, own, noise[t])
-            )
-            self._commanded = self._commands(action)
-            observation, reward, stop, cut, info = self.simulator.step(self._commanded)
+            if choose == "mode":
+                actions.append(distribution.mode(outputs))
+            else:
+                actions.append(distribution.sample(outputs, own, noise[t]))
+            observation, reward, stop, cut, info = self._step(self._commands(actions[t]))
             observations[t + 1] = self._spread_observation(observation)
-            actions.append(action)
             begins[t] = self._begins
             rewards[t], terminated[t] = self.layout.spread(reward), self.layout.spread(stop)
-            self._begins = self.layout.spread(stop | cut)
-            ended[t] = self._begins
+            ended[t] = self._begins = self.layout.spread(stop | cut)
             if "success" in info:
                 reports_success = True
                 success[t] = self.layout.spread(np.asarray(info["success"], dtype=bool))
@@ -284,12 +282,10 @@ class Collector:
             np.stack(objectives) if objectives else None,
         )
 
-    def _noise(self, steps: int, environments: int, distribution: object) -> np.ndarray:
-        shape = distribution.noise_shape  # type: ignore[attr-defined]
+    def _noise(self, steps: int, shape: tuple[int, ...]) -> np.ndarray:
         draw = self._streams.normals if shape else self._streams.uniforms
-        # Environment-major, so that a policy with fewer environments sees the same numbers without the
-        # padding.
-        noise = draw(environments, steps, *shape)
+        # Environment-major, so that padding, which comes last, does not shift a policy's numbers.
+        noise = draw(self.layout.real.shape[1], steps, *shape)
         return np.ascontiguousarray(np.moveaxis(noise, 2, 0)).astype(np.float32)
 
     def _check_finite(self, observations: Tensor, rewards: np.ndarray) -> None:
@@ -300,48 +296,45 @@ class Collector:
             ("observation", torch.isfinite(observations).all(dim=-1).all(dim=0).numpy()),
         ):
             if not finite.all():
-                task = self.suite.tasks[int(self.layout.tasks[~finite][0])].name
-                raise ValueError(f"task {task!r} returned a {what} that is not finite: check its environment")
+                name = self._task_at(~finite)
+                raise ValueError(f"task {name!r} returned a {what} that is not finite: check its environment")
+
+    def _task_at(self, places: np.ndarray) -> str:
+        """Give the name of the first task with an environment at these places."""
+        return self.suite.tasks[int(self.layout.tasks[places][0])].name
+
+    def state(self) -> dict[str, Tensor]:
+        """Give what another collector of the same making goes on from, if it is `resumable`."""
+        if isinstance(self.simulator, Resumable):
+            told = self.simulator.state()
+        else:
+            told = {"commands": np.array(self._noted)}
+        told |= {"begins": self._begins, "commanded": self._commanded}
+        told["draws"] = np.array(self._streams.draws)
+        told["resets_ahead"] = np.array(self._finish_resets is not None)
+        return {"observation": self._observation} | {n: torch.from_numpy(each) for n, each in told.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go to a `state` from the start; warn where an environment does not come back to where it was."""
+        told = {name: each.numpy() for name, each in state.items()}
+        if isinstance(self.simulator, Resumable):
+            seen = self._spread_observation(self.simulator.restore(told))
+        else:
+            seen = self._observation
+            for commands in told["commands"]:
+                seen = self._spread_observation(self._step(commands)[0])
+        self._observation, self._begins, self._commanded = seen, told["begins"], told["commanded"]
+        self._streams.draws = int(told["draws"])
+        moved = (seen != state["observation"]).any(dim=-1).numpy()
+        if moved.any():
+            warnings.warn(
+                f"task {self._task_at(moved)!r} is not where it was: its environment depends on more than "
+                "seeds and actions, so the training goes on from elsewhere",
+                stacklevel=2,
+            )
+        if told["resets_ahead"]:
+            self.begin_resets()
 
     def close(self) -> None:
         """Close the simulator."""
         self.simulator.close()
-
-
-def discounted_advantages(
-    rewards: Float[np.ndarray, "steps *shape"],
-    values: Float[np.ndarray, "times *shape"],
-    terminated: Bool[np.ndarray, "steps *shape"],
-    ended: Bool[np.ndarray, "steps *shape"],
-    discount: float,
-    trace: float,
-) -> Float[np.ndarray, "steps *shape"]:
-    """Generalised advantage estimation (Schulman et al. 2016, Eq. 16).
-
-    An episode that was cut off is continued by the critic's value of its final observation; one that
-    terminated is not. With next-step autoreset the final observation is the next entry of `values`, so both
-    cases need no more than their flags.
-
-    Parameters
-    ----------
-    rewards, terminated, ended : arrays [steps, ...]
-    values : array [steps + 1, ...]
-    discount, trace : float
-        γ and λ.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from gradex.learners import discounted_advantages
-    >>> ends = np.array([False, True])  # an episode of two steps, and a critic that knows nothing
-    >>> discounted_advantages(np.ones(2), np.zeros(3), ends, ends, discount=0.5, trace=1.0)
-    array([1.5, 1. ])
-    """
-    surprise = rewards + discount * values[1:] * ~terminated - values[:-1]
-    decay = discount * trace * ~ended
-    advantages = np.empty_like(surprise)
-    running = np.zeros_like(surprise[0])
-    for t in range(len(rewards) - 1, -1, -1):
-        running = surprise[t] + decay[t] * running
-        advantages[t] = running
-    return advantages

@@ -10,6 +10,9 @@ from gradex.learners.learner import Learner
 from gradex.store import read_tensors, write_tensors
 from gradex.tasks import TaskSuite
 
+#: File of the policies after so many steps.
+_SNAPSHOT = "after-{}.safetensors"
+
 
 def train_each(
     learner: Learner,
@@ -81,8 +84,7 @@ def train_each(
         together = suite.fitting(learner.environments(size)) or len(same)
         for first in range(0, len(same), together):
             chosen = same[first : first + together]
-            own = [seeds[index] for index in chosen]
-            members = [subsets[index] for index in chosen]
+            own, members = [seeds[index] for index in chosen], [subsets[index] for index in chosen]
             place = None if folder is None else Path(folder) / f"{size}-tasks-from-{first}"
             stack = _train_stack(learner, start(own), suite, members, moments, own, place)
             trained |= dict(zip(chosen, stack, strict=True))
@@ -107,40 +109,27 @@ def _train_stack(
         if steps in between:
             kept[steps] = now
             if folder is not None:
-                write_tensors(_snapshot(folder, steps), "snapshot", now.tensors(), {})
+                write_tensors(folder / _SNAPSHOT.format(steps), "snapshot", now.tensors(), {})
 
-    last, history = learner.train(
-        agents,
-        suite,
-        subsets,
-        end,
-        seeds,
-        description=_title(len(subsets), len(subsets[0])),
-        observe=keep,
-        folder=folder,
-    )
+    title = _title(len(subsets), len(subsets[0]))
+    last, history = learner.train(agents, suite, subsets, end, seeds, title, keep, folder)
     # Nobody saw those before the rounds with which it went on, nor the last if it was finished.
     snapshots = [(steps, kept.get(steps) or _found(folder, steps, agents)) for steps in between]
     trained = []
     for row in range(len(subsets)):
         curve = history[history.policy == row].assign(policy=0)
-        seen = [(agent[row], curve[curve.steps <= steps]) for steps, agent in [*snapshots, (end, last)]]
-        trained.append(
-            [
-                (agent, part.assign(steps=part.steps // len(subsets)).reset_index(drop=True))
-                for agent, part in seen
-            ]
-        )
+        own = []
+        for steps, agent in [*snapshots, (end, last)]:
+            part = curve[curve.steps <= steps]
+            part = part.assign(steps=part.steps // len(subsets)).reset_index(drop=True)
+            own.append((agent[row], part))
+        trained.append(own)
     return trained
-
-
-def _snapshot(folder: Path, steps: int) -> Path:
-    return folder / f"after-{steps}.safetensors"
 
 
 def _found(folder: Path | None, steps: int, shape: ActorCritic) -> ActorCritic:
     """Read a snapshot of an earlier sitting."""
-    path = None if folder is None else _snapshot(folder, steps)
+    path = None if folder is None else folder / _SNAPSHOT.format(steps)
     if path is None or not path.exists():
         raise ValueError(
             f"{str(folder)!r} holds a training without a snapshot after {steps} steps: choose another folder"

@@ -1,6 +1,7 @@
 """Transitions: steps of one policy in every task, with advantages (PolicyGradEx, Algorithm 1, step 2)."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from math import sqrt
 
@@ -8,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.learners.cross_fitting import cross_fitted_advantages
+from gradex.learners.advantages import cross_fitted_advantages
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.seeds import child
 from gradex.surrogate.samples import Samples
@@ -43,7 +44,7 @@ class Transitions(Samples):
     >>> from gradex.learners import ActorCritic, collect_transitions
     >>> suite = TaskSuite.make("cartpole", n=3)
     >>> agent = ActorCritic.initial(suite, seeds=[0])
-    >>> transitions = collect_transitions(agent, suite, steps_per_task=100, copies=None, seed=0, trace=0.95)
+    >>> transitions = collect_transitions(agent, suite, 100, copies=None, seed=0, gae_lambda=0.95)
     >>> len(transitions), transitions.observations.shape, transitions.actions.shape
     (300, (300, 4), (300,))
     """
@@ -60,14 +61,14 @@ def collect_transitions(
     steps_per_task: int,
     copies: int | None,
     seed: int,
-    trace: float,
+    gae_lambda: float,
     sharing: str = "auto",
 ) -> Transitions:
     """Run a single policy in `copies` environments of every task and keep the first `steps_per_task` steps.
 
     Every task is simulated until it has that many steps, and no further than the task whose environments
     reset most often needs. No critic is asked: advantages are measured against a baseline that is fitted task
-    by task on these very episodes, see `gradex.learners.cross_fitting`.
+    by task on these very episodes, see `cross_fitted_advantages`.
 
     Where tasks differ in reward only and the policy does not see the task, it does the same in all of them:
     it runs in the environments of one task, and what the others would have paid makes these steps theirs.
@@ -83,7 +84,7 @@ def collect_transitions(
         are environments: 32 for 2,048 steps. Steps of one episode err together, as its baseline does, so
         many beginnings tell more than a few whole episodes.
     seed : int
-    trace : float
+    gae_lambda : float
         λ of generalised advantage estimation.
     sharing : {"auto", "none"}
         Whether steps serve all tasks where they can, or no other than their own.
@@ -95,7 +96,7 @@ def collect_transitions(
     >>> from gradex.learners import ActorCritic, collect_transitions
     >>> suite = TaskSuite.make("cartpole", n=3)
     >>> agent = ActorCritic.initial(suite, seeds=[0])
-    >>> transitions = collect_transitions(agent, suite, steps_per_task=50, copies=None, seed=0, trace=0.95)
+    >>> transitions = collect_transitions(agent, suite, 50, copies=None, seed=0, gae_lambda=0.95)
     >>> np.bincount(transitions.tasks).tolist()
     [50, 50, 50]
     >>> bool(abs(transitions.advantages[transitions.tasks == 0].mean()) < 1e-6)
@@ -105,14 +106,14 @@ def collect_transitions(
         raise ValueError(
             f"cannot keep {steps_per_task} steps of {copies} copies: ask for at least 2 steps and 1 copy"
         )
-    if not 0 <= trace <= 1:
-        raise ValueError(f"λ of the advantages is {trace}: choose a number from 0 to 1")
+    if not 0 <= gae_lambda <= 1:
+        raise ValueError(f"λ of the advantages is {gae_lambda}: choose a number from 0 to 1")
     if sharing not in ("auto", "none"):
         raise ValueError(f"sharing is {sharing!r}: choose 'auto' or 'none'")
     if copies is None:
         copies = int(np.clip(round(sqrt(steps_per_task / _STEPS_EACH)), *_COPIES))
     if sharing == "auto" and suite.shared_dynamics and not agent.policy.network.sees_task:
-        return _of_tasks(agent, suite, range(1), steps_per_task, copies, seed, trace, shared=True)
+        return _of_tasks(agent, suite, range(1), steps_per_task, copies, seed, gae_lambda, shared=True)
     together = suite.fitting(copies) or len(suite)
     tasks = range(len(suite))
     pieces: list[Transitions] = []
@@ -120,7 +121,7 @@ def collect_transitions(
         # Where not all tasks fit into memory, further ones have random numbers of their own.
         own = child(seed, "further tasks", first) if first else seed
         chosen = tasks[first : first + together]
-        pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, trace))
+        pieces.append(_of_tasks(agent, suite, chosen, steps_per_task, copies, own, gae_lambda))
     numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])
     joined = {
         name: np.concatenate([getattr(piece, name) for piece in pieces])
@@ -137,7 +138,7 @@ def _of_tasks(
     steps_per_task: int,
     copies: int,
     seed: int,
-    trace: float,
+    gae_lambda: float,
     shared: bool = False,
 ) -> Transitions:
     """Collect the transitions of tasks that run at the same time; shared, those of one serve all."""
@@ -146,7 +147,7 @@ def _of_tasks(
     environments = np.arange(rollout.tasks.size).reshape(rollout.tasks.shape)
     episodes = before * rollout.tasks.size + environments
     rewards = _paid_by_all(suite, rollout) if shared else rollout.rewards
-    advantages = cross_fitted_advantages(rollout, rewards, episodes, suite.discount, trace)
+    advantages = cross_fitted_advantages(rollout, rewards, episodes, suite.discount, gae_lambda)
     times, tasks, places = _first(rollout.real, steps_per_task)
     own = advantages[times, np.arange(len(rewards[0]))[:, None], places]
     centred = own - own.mean(axis=1, keepdims=True)
@@ -174,43 +175,26 @@ def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps
 
 
 def _simulated(
-    agent: ActorCritic,
-    suite: TaskSuite,
-    chosen: Sequence[int],
-    steps_per_task: int,
-    copies: int,
-    seed: int,
+    agent: ActorCritic, suite: TaskSuite, chosen: Sequence[int], steps_per_task: int, copies: int, seed: int
 ) -> Rollout:
     """Simulate until every task has enough steps; those that only reset do not count."""
-    collector = Collector(suite, [chosen], copies, [seed])
     pieces: list[Rollout] = []
     missing = steps_per_task
-    while missing > 0:
-        with threads_for(copies * len(chosen)):
+    with closing(Collector(suite, [chosen], copies, [seed])) as collector, threads_for(copies * len(chosen)):
+        while missing > 0:
             pieces.append(collector.collect(agent, -(-missing // copies)))
-        real = np.concatenate([piece.real for piece in pieces]).sum(axis=0).reshape(len(chosen), copies)
-        missing = steps_per_task - int(real.sum(axis=1).min())
-    collector.close()
+            real = np.concatenate([piece.real for piece in pieces]).sum(axis=0).reshape(len(chosen), copies)
+            missing = steps_per_task - int(real.sum(axis=1).min())
     return Rollout.joined(pieces)
 
 
 def _by_task(rollout: Rollout, n: int) -> Rollout:
     """Show the environments of a single policy as those of n policies, one for each task."""
-
-    def part(array):  # type: ignore[no-untyped-def]
-        return array.reshape(len(array), n, -1, *array.shape[3:])
-
-    return Rollout(
-        part(rollout.observations),
-        part(rollout.actions),
-        part(rollout.rewards),
-        part(rollout.terminated),
-        part(rollout.ended),
-        part(rollout.real),
-        None,
-        rollout.tasks.reshape(n, -1),
-        None if rollout.objectives is None else part(rollout.objectives),
-    )
+    names = ["observations", "actions", "rewards", "terminated", "ended", "real"]
+    names += ["objectives"] * (rollout.objectives is not None)
+    arrays = {name: getattr(rollout, name) for name in names}
+    parts = {name: each.reshape(len(each), n, -1, *each.shape[3:]) for name, each in arrays.items()}
+    return Rollout(**parts, success=None, tasks=rollout.tasks.reshape(n, -1))
 
 
 def _first(real: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -65,7 +65,7 @@ class LunarLander(RangedFamily):
         if self.reversed == "half":
             # Stopped early, like reversed cart-poles; so early, plain settings do.
             return Recommended(500_000, 600_000)
-        return Recommended(4_000_000, 600_000, {"steps": 256, "learning_rate": 7e-4, "trace": 0.98})
+        return Recommended(4_000_000, 600_000, {"steps": 256, "learning_rate": 7e-4, "gae_lambda": 0.98})
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         return LunarLanderSimulator(tasks, seeds)

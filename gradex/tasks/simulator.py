@@ -3,8 +3,9 @@
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -33,6 +34,17 @@ class StepsAhead(Protocol):
 
     def step_wait(self) -> Step:
         """Give the result of the step that was begun."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A simulator that another one of the same making can go on from."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Give what `restore` needs."""
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Go to a `state`; give the observations there."""
 
 
 def environment_seeds(seed: Any, environments: int) -> Seeds:
@@ -85,6 +97,29 @@ class SequentialSimulator(SyncVectorEnv):
         with self._closing_on_failure():
             return super().reset(seed=self._seeds.tolist(), options=options)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Give the number of each environment's episode and its actions so far: all that `restore` needs."""
+        space, environments = self.single_action_space, cast(Sequence[EpisodeSeeds], self.envs)
+        shape = cast(tuple[int, ...], space.shape)
+        actions = [action for each in environments for action in each.actions]
+        return {
+            "episodes": np.array([each.episode for each in environments]),
+            "lengths": np.array([len(each.actions) for each in environments]),
+            "actions": np.array(actions, dtype=space.dtype).reshape(-1, *shape),
+            "over": self._autoreset_envs,
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Play the running episode of each environment again; give the observations to which that leads."""
+        actions = np.split(state["actions"], state["lengths"].cumsum()[:-1])
+        plays = zip(
+            cast(Sequence[EpisodeSeeds], self.envs), self._seeds, state["episodes"], actions, strict=True
+        )
+        with self._closing_on_failure():
+            seen = [each.play(int(seed), int(episode), own) for each, seed, episode, own in plays]
+        self._autoreset_envs = state["over"].copy()
+        return np.stack(seen)
+
     @contextlib.contextmanager
     def _closing_on_failure(self) -> Iterator[None]:
         """Close all environments where one fails: nobody comes back to the others."""
@@ -97,18 +132,41 @@ class SequentialSimulator(SyncVectorEnv):
 
 
 class EpisodeSeeds(gymnasium.Wrapper):
-    """Seeds every episode anew: how many random numbers the last one consumed does not matter."""
+    """Seeds every episode anew: how many random numbers the last one consumed does not matter.
 
-    _seed: int = 0
-    _episode: int = 0
+    Attributes
+    ----------
+    episode : int
+        Number of the running one.
+    actions : list
+        Those of the running episode. With its number they say where a deterministic environment stands.
+    """
+
+    def __init__(self, environment: gymnasium.Env) -> None:
+        super().__init__(environment)
+        self._seed = self.episode = 0
+        self.actions: list[Any] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
-        self._episode = 0 if seed is not None else self._episode + 1
+        self.episode = 0 if seed is not None else self.episode + 1
+        self.actions = []
         if seed is not None:
             self._seed = seed
             return self.env.reset(seed=seed, options=options)
-        state = np.random.SeedSequence([self._seed, self._episode]).generate_state(1)
+        state = np.random.SeedSequence([self._seed, self.episode]).generate_state(1)
         return self.env.reset(seed=int(state[0]) % 2**31, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self.actions.append(copy(action))  # it may be a part of an array that its owner fills again
+        return self.env.step(action)
+
+    def play(self, seed: int, episode: int, actions: Iterable[Any]) -> Any:
+        """Begin an episode and take these actions; give the observation to which they lead."""
+        self._seed, self.episode = seed, episode - 1
+        observation, _ = self.reset(seed=None if episode else seed)
+        for action in actions:
+            observation = self.step(action)[0]
+        return observation
 
 
 class PoolSimulator(VectorEnv):

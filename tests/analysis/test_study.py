@@ -92,9 +92,9 @@ def test_what_is_kept_for_other_settings_is_refused(tmp_path) -> None:
     for _ in range(2):
         assert study.kept_for(tmp_path / "runs", {"steps": 3, "learner": PPO()}) == tmp_path / "runs"
     with pytest.raises(
-        ValueError, match=r"another study, with settings learner clip 0.2 instead of 0.1: remove it"
+        ValueError, match=r"another study, with settings learner clip_range 0.2 instead of 0.1: remove it"
     ):
-        study.kept_for(tmp_path / "runs", {"steps": 3, "learner": PPO(clip=0.1)})
+        study.kept_for(tmp_path / "runs", {"steps": 3, "learner": PPO(clip_range=0.1)})
 
 
 def test_bad_input_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path) -> None:

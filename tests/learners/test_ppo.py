@@ -27,7 +27,7 @@ SUITES = {
 }
 # The range of the ratio is narrow, so that it is clipped often.
 SETTINGS = PPO(
-    steps=48, copies=2, epochs=2, minibatches=4, learning_rate=3e-3, trace=0.9, clip=0.02,
+    steps=48, copies=2, epochs=2, minibatches=4, learning_rate=3e-3, gae_lambda=0.9, clip_range=0.02,
     standardise="policy"
 )  # fmt: skip
 
@@ -170,7 +170,7 @@ def test_bad_settings_are_named(fresh: Fresh) -> None:
     suite = SUITES["navigation"]()
     with pytest.raises(ValueError, match="7 minibatches do not divide 48 steps: choose a divisor"):
         PPO(steps=48, minibatches=7)
-    for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm"):
+    for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_grad_norm"):
         for value in (0, -16):
             with pytest.raises(ValueError, match=f"{setting} is {value}: it must be positive"):
                 PPO(**{setting: value})

@@ -3,17 +3,19 @@
 import pytest
 import torch
 
-from gradex.learners.replay import Replay, Steps
+from gradex.learners.replay import Replay, ReplayBatch
 
 POLICIES, TASKS, CAPACITY, FEATURES, DIMENSIONS = 2, 3, 7, 4, 2
 LIKE = torch.zeros((), dtype=torch.float64)
 
 
-def numbered(new: int, generator: torch.Generator) -> Steps:
+def numbered(new: int, generator: torch.Generator) -> ReplayBatch:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(POLICIES, TASKS, new, *shape, generator=generator, dtype=torch.float64)
 
-    return Steps(normal(FEATURES), normal(FEATURES), normal(DIMENSIONS), normal(), (normal() > 0).double())
+    return ReplayBatch(
+        normal(FEATURES), normal(FEATURES), normal(DIMENSIONS), normal(), (normal() > 0).double()
+    )
 
 
 def empty() -> Replay:

@@ -39,21 +39,21 @@ def random_rollouts(count: int, steps: int, seed: int = 0) -> list[Rollout]:
     steps=st.integers(1, 12),
     ends=st.floats(0, 1),
     discount=st.floats(0, 1),
-    trace=st.floats(0, 1),
+    gae_lambda=st.floats(0, 1),
 )
 def test_advantages_equal_their_definition(
-    seed: int, steps: int, ends: float, discount: float, trace: float
+    seed: int, steps: int, ends: float, discount: float, gae_lambda: float
 ) -> None:
     rng = np.random.default_rng(seed)
     shape = (steps, 2, 3)
     rewards, values = rng.normal(size=shape), rng.normal(size=(steps + 1, 2, 3))
     ended = rng.random(shape) < ends
     terminated = ended & (rng.random(shape) < 0.5)
-    ours = discounted_advantages(rewards, values, terminated, ended, discount, trace)
+    ours = discounted_advantages(rewards, values, terminated, ended, discount, gae_lambda)
     for policy, environment in np.ndindex(2, 3):
         place = np.s_[:, policy, environment]
         expected = gae.advantages(
-            rewards[place], values[place], terminated[place], ended[place], discount, trace
+            rewards[place], values[place], terminated[place], ended[place], discount, gae_lambda
         )
         np.testing.assert_allclose(ours[place], expected, rtol=0, atol=1e-12)
 

@@ -55,8 +55,8 @@ SUITES = {
 }
 # The rings overflow, and start does not divide a round.
 SETTINGS = SAC(
-    steps=3, copies=2, updates=2, batch=8, learning_rate=3e-3, smoothing=0.1, start=10, capacity=14,
-    temperature=0.5, reward_scale=0.7, max_norm=0.5,
+    steps=3, copies=2, gradient_steps=2, batch_size=8, learning_rate=3e-3, tau=0.1, learning_starts=10,
+    buffer_size=14, temperature=0.5, reward_scale=0.7, max_grad_norm=0.5,
 )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolera
 @pytest.mark.parametrize("subset", [[2], [2, 0]], ids=str)
 @pytest.mark.parametrize(
     "settings",
-    [SETTINGS, replace(SETTINGS, max_norm=None, target_entropy=-0.3, batch=7)],
+    [SETTINGS, replace(SETTINGS, max_grad_norm=None, target_entropy=-0.3, batch_size=7)],
     ids=["clipped", "free"],
 )
 def test_equals_the_slow_version(suite: TaskSuite, settings: SAC, subset: list[int]) -> None:
@@ -131,7 +131,9 @@ def test_training_leaves_its_start_alone(suite: TaskSuite) -> None:
 def test_nothing_is_learnt_before_the_start(tmp_path: Path) -> None:
     suite = SUITES["hover"]()
     start = fresh(suite, [0])
-    waiting = replace(SETTINGS, start=13, capacity=20)  # two rounds of 6 steps are too few, three are enough
+    waiting = replace(
+        SETTINGS, learning_starts=13, buffer_size=20
+    )  # two rounds of 6 steps are too few, three are enough
     for rounds, moves in ((2, False), (3, True)):
         trained, _ = waiting.train(start, suite, [[0]], rounds * 6, [0], folder=tmp_path)
         assert torch.equal(trained.actors, start.actors) != moves
@@ -179,7 +181,13 @@ def test_an_observer_sees_every_round_and_may_keep_it() -> None:
 def test_a_policy_learns() -> None:
     suite = TaskSuite.make("navigation", n=2, groups=2, horizon=10, radius=0.6)
     settings = SAC(
-        copies=4, updates=2, batch=64, learning_rate=3e-3, smoothing=0.02, start=60, temperature=0.05
+        copies=4,
+        gradient_steps=2,
+        batch_size=64,
+        learning_rate=3e-3,
+        tau=0.02,
+        learning_starts=60,
+        temperature=0.05,
     )
     subsets, seeds = [[0], [1]], [0, 1]
     start = settings.initial(suite, seeds, layers=3, width=32)
@@ -227,7 +235,7 @@ def test_values_are_those_of_the_lesser_critic_for_the_mode(suite: TaskSuite) ->
 
 def test_a_meta_policy_goes_the_whole_way(tmp_path: Path) -> None:
     suite = SUITES["hover"]()
-    settings = replace(SETTINGS, max_norm=None)
+    settings = replace(SETTINGS, max_grad_norm=None)
     assert isinstance(MetaPolicy(suite, learner="sac").learner, SAC)
     policy = MetaPolicy(suite, learner=settings, seed=1, layers=3, width=8).fit(200)
     adapted = policy.adapt([0, 2], 48)
@@ -309,35 +317,12 @@ def test_a_training_that_was_cut_off_goes_on(
     assert not torch.equal(further.actors, finished.actors)
 
 
-def test_going_on_finds_moments_and_replay_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With simulators that begin anew in both, a training in two pieces equals one that was never cut."""
-    suite = SUITES["navigation"]()  # its starts are not random, and its episodes here are one round long
-    settings = replace(SETTINGS, steps=6)
-    start = fresh(suite, [0])
-    # Round for round the same noise, as if every round began a training.
-    monkeypatch.setattr("gradex.learners.rollouts.Streams", ConstantNoise)
-    whole, _ = settings.train(start, suite, [[1, 2]], 8 * 24, [0])
-    for steps in (3 * 24, 8 * 24):
-        pieces, _ = settings.train(start, suite, [[1, 2]], steps, [0], folder=tmp_path / "run")
-    close(rows(pieces), rows(whole), 0)
-
-
-class ConstantNoise:
-    def __init__(self, seeds: list[int], branch: int) -> None:
-        self._policies = len(seeds)
-
-    def normals(self, *shape: int) -> np.ndarray:
-        return np.random.default_rng(0).standard_normal((self._policies, *shape))
-
-
 def test_another_training_is_refused(tmp_path: Path) -> None:
     suite = SUITES["navigation"]()
     start = fresh(suite, [0])
     SETTINGS.train(start, suite, [[0]], 6, [0], folder=tmp_path)
     for settings, agent, subset, seed, differs in (
-        (replace(SETTINGS, smoothing=0.2), start, [0], 0, "learner"),
+        (replace(SETTINGS, tau=0.2), start, [0], 0, "learner"),
         (SETTINGS, start, [1], 0, "subsets"),
         (SETTINGS, start, [0], 1, "seeds"),
         (SETTINGS, replace(start, actors=2 * start.actors), [0], 0, "start"),
@@ -362,12 +347,12 @@ def test_folders_that_do_not_serve_are_named(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"steps": 0}, "steps is 0: it must be positive"),
-        ({"updates": -1}, "updates is -1: it must be positive"),
+        ({"gradient_steps": -1}, "gradient_steps is -1: it must be positive"),
         ({"temperature": 0.0}, "temperature is 0.0: it must be positive"),
         ({"learning_rate": -1e-3}, "learning_rate is -0.001: it must be positive"),
-        ({"max_norm": 0.0}, "max_norm is 0.0: it must be positive"),
-        ({"smoothing": 0.0}, "smoothing is 0.0: choose above 0 and at most 1"),
-        ({"capacity": 100}, "a capacity of 100 is too small for start=500 and rounds of 8 steps"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0: it must be positive"),
+        ({"tau": 0.0}, "tau is 0.0: choose above 0 and at most 1"),
+        ({"buffer_size": 100}, "buffer_size=100 is too small for learning_starts=500 and rounds of 8 steps"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
@@ -389,7 +374,7 @@ def test_bad_trainings_are_named() -> None:
         ValueError, match=r"12 environment steps end before the first update.* at least 24, or"
     ):
         SETTINGS.train(start, suite, [[0], [1]], 12, [0, 1])
-    with pytest.raises(ValueError, match="cannot save every 0 environment steps: choose 1 or more"):
+    with pytest.raises(ValueError, match="checkpoint_steps=0 is too few: give at least 1"):
         SETTINGS.train(start, suite, [[0], [1]], 24, [0, 1], checkpoint_steps=0)
     with pytest.raises(
         ValueError, match="of 1 and of 2 tasks do not train in one stack: make a stack for each"

@@ -9,10 +9,10 @@ import torch
 from gymnasium import spaces
 
 from gradex.learners import ActorCritic, Collector, Rollout, Transitions, collect_transitions
-from gradex.learners.cross_fitting import cross_fitted_advantages
+from gradex.learners.advantages import cross_fitted_advantages
 from gradex.tasks import TaskSuite
 from tests.environments import scripted, scripted_suite
-from tests.learners.test_baseline import random_rollout
+from tests.learners.test_advantages import random_rollout
 from tests.oracles.advantages import cross_fitted
 
 Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
@@ -25,11 +25,11 @@ def collect(
     steps: int,
     copies: int | None,
     seed: int = 0,
-    trace: float = 0.9,
+    gae_lambda: float = 0.9,
     sharing: str = "none",
 ) -> Transitions:
     agent = replace(agent, actors=agent.actors.float(), critics=agent.critics.float())
-    return collect_transitions(agent, suite, steps, copies, seed, trace, sharing)
+    return collect_transitions(agent, suite, steps, copies, seed, gae_lambda, sharing)
 
 
 def episodes_of(rollout: Rollout) -> np.ndarray:
@@ -108,17 +108,17 @@ def test_every_step_that_was_simulated_is_kept(
             assert left.max() == 20 and (np.diff(left) == 1).all()
 
 
-@pytest.mark.parametrize("trace", [0.0, 0.8, 1.0])
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.8, 1.0])
 @pytest.mark.parametrize("ends", [0.0, 0.3])
-def test_advantages_are_those_of_the_slow_version(ends: float, trace: float) -> None:
+def test_advantages_are_those_of_the_slow_version(ends: float, gae_lambda: float) -> None:
     rollout = random_rollout(ends, steps=40)
-    ours = cross_fitted_advantages(rollout, rollout.rewards, episodes_of(rollout), 0.9, trace)
+    ours = cross_fitted_advantages(rollout, rollout.rewards, episodes_of(rollout), 0.9, gae_lambda)
     for task in range(2):
         own = {
             name: getattr(rollout, name)[:, task : task + 1]
             for name in ("observations", "actions", "rewards", "terminated", "ended", "real")
         }
-        slow = cross_fitted(replace(rollout, **own, tasks=rollout.tasks[task : task + 1]), 0.9, trace)
+        slow = cross_fitted(replace(rollout, **own, tasks=rollout.tasks[task : task + 1]), 0.9, gae_lambda)
         real = rollout.real[:, task]
         np.testing.assert_allclose(ours[:, task][real], slow[real], rtol=1e-6, atol=1e-8)
 
@@ -196,7 +196,7 @@ def test_bad_amounts_are_named(fresh: Fresh) -> None:
         ):
             collect(fresh(suite, [0]), suite, steps, copies)
     with pytest.raises(ValueError, match=r"λ of the advantages is 1\.5: choose a number from 0 to 1"):
-        collect(fresh(suite, [0]), suite, 20, 4, trace=1.5)
+        collect(fresh(suite, [0]), suite, 20, 4, gae_lambda=1.5)
 
 
 SHARED = {
@@ -244,8 +244,8 @@ def test_a_suite_knows_what_its_tasks_pay_for_steps_of_another(
     np.testing.assert_allclose(own[real], rollout.rewards[:, 0][real], atol=1e-6)
 
 
-@pytest.mark.parametrize("trace", [0.8, 1.0])
-def test_shared_advantages_are_those_of_every_task_by_itself(trace: float) -> None:
+@pytest.mark.parametrize("gae_lambda", [0.8, 1.0])
+def test_shared_advantages_are_those_of_every_task_by_itself(gae_lambda: float) -> None:
     rollout = random_rollout(0.3, steps=40)
     one = {
         name: getattr(rollout, name)[:, :1]
@@ -253,10 +253,10 @@ def test_shared_advantages_are_those_of_every_task_by_itself(trace: float) -> No
     }
     alone = replace(rollout, **one, rewards=rollout.rewards[:, :1], tasks=rollout.tasks[:1])
     rewards = np.random.default_rng(0).normal(size=(40, 3, rollout.rewards.shape[2])) * alone.real
-    together = cross_fitted_advantages(alone, rewards, episodes_of(alone), 0.9, trace)
+    together = cross_fitted_advantages(alone, rewards, episodes_of(alone), 0.9, gae_lambda)
     assert together.shape == rewards.shape
     for task in range(3):
-        slow = cross_fitted(replace(alone, rewards=rewards[:, task : task + 1]), 0.9, trace)
+        slow = cross_fitted(replace(alone, rewards=rewards[:, task : task + 1]), 0.9, gae_lambda)
         real = alone.real[:, 0]
         np.testing.assert_allclose(together[:, task][real], slow[real], rtol=1e-6, atol=1e-8)
 

@@ -23,7 +23,7 @@ def scaled(rows: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.where(constant, 0.0, (rows - mean) / np.where(constant, 1.0, deviation))
 
 
-def cross_fitted(rollout: Rollout, discount: float, trace: float) -> np.ndarray:
+def cross_fitted(rollout: Rollout, discount: float, gae_lambda: float) -> np.ndarray:
     """Give the advantages [steps, environments] of a rollout of a single task, policy 0."""
     steps, _, environments = rollout.rewards.shape
     seen = rollout.observations[:, 0].double().numpy()
@@ -45,12 +45,14 @@ def cross_fitted(rollout: Rollout, discount: float, trace: float) -> np.ndarray:
     raw = np.concatenate([state, state**2, time, time**2, time**3], axis=-1)
     features = np.concatenate([scaled(raw, real), np.ones((steps + 1, environments, 1))], axis=-1)
 
-    def advantages(values: np.ndarray, trace: float) -> np.ndarray:
+    def advantages(values: np.ndarray, gae_lambda: float) -> np.ndarray:
         found = np.zeros((steps, environments))
         for place in range(environments):
             ends = rollout.ended[:, 0, place].tolist()
             rewards = rollout.rewards[:, 0, place].tolist()
-            found[:, place] = gae.advantages(rewards, values[:, place].tolist(), ends, ends, discount, trace)
+            found[:, place] = gae.advantages(
+                rewards, values[:, place].tolist(), ends, ends, discount, gae_lambda
+            )
         return found
 
     def best(targets: np.ndarray) -> float:
@@ -73,6 +75,6 @@ def cross_fitted(rollout: Rollout, discount: float, trace: float) -> np.ndarray:
     for own in set(part[:-1].ravel()):
         outside = real & (part[:-1] != own)
         weights = fitted(features[:-1][outside], continued[outside], ridge)
-        held_out = advantages(features @ weights, trace)
+        held_out = advantages(features @ weights, gae_lambda)
         found[part[:-1] == own] = held_out[part[:-1] == own]
     return found

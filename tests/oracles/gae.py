@@ -13,7 +13,7 @@ def advantages(
     terminated: Column,
     ended: Column,
     discount: float,
-    trace: float,
+    gae_lambda: float,
 ) -> list[float]:
     """Average the advantages over n = 1, 2, 3, ... steps (Schulman et al. 2016, Eq. 16).
 
@@ -32,6 +32,8 @@ def advantages(
             if ended[step]:
                 break
         horizon = last - start + 1
-        shares = [(1 - trace) * trace**n for n in range(horizon - 1)] + [trace ** (horizon - 1)]
+        shares = [(1 - gae_lambda) * gae_lambda**n for n in range(horizon - 1)] + [
+            gae_lambda ** (horizon - 1)
+        ]
         result.append(sum(share * advantage for share, advantage in zip(shares, each, strict=True)))
     return result

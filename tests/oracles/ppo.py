@@ -141,7 +141,7 @@ class OnePolicyPPO:
         self.measure_returns(columns, last)
         for place, column in enumerate(columns):
             mean, scale = self.moments[self.places[place]]
-            advantages = self.advantages(column, last[place], mean, scale, settings.trace)
+            advantages = self.advantages(column, last[place], mean, scale, settings.gae_lambda)
             for sample, advantage in zip(column, advantages, strict=True):
                 sample.advantage = advantage / scale
                 sample.target = (advantage + mean + scale * sample.value - mean) / scale
@@ -154,7 +154,7 @@ class OnePolicyPPO:
         return [sample for column in columns for sample in column]
 
     def advantages(
-        self, column: list[Sample], last: float, mean: float, scale: float, trace: float
+        self, column: list[Sample], last: float, mean: float, scale: float, gae_lambda: float
     ) -> list[float]:
         """Give the advantages of one environment's steps, in units of reward."""
         return gae.advantages(
@@ -163,7 +163,7 @@ class OnePolicyPPO:
             [sample.terminated for sample in column],
             [sample.ended for sample in column],
             self.suite.discount,
-            trace,
+            gae_lambda,
         )
 
     def measure_returns(self, columns: list[list[Sample]], last: list[float]) -> None:
@@ -198,13 +198,13 @@ class OnePolicyPPO:
                 continue
             distribution = self.distribution(sample.observation)
             ratio = (distribution.log_prob(sample.action) - sample.log_prob).exp()
-            clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+            clipped = ratio.clamp(1 - settings.clip_range, 1 + settings.clip_range)
             gain = torch.minimum(ratio * sample.advantage, clipped * sample.advantage)
             error = 0.5 * (self.critic(sample.critic_input).squeeze() - sample.target) ** 2
-            losses.append(settings.value * error - gain - settings.entropy * distribution.entropy())
+            losses.append(settings.value_coef * error - gain - settings.entropy_coef * distribution.entropy())
         self.optimiser.zero_grad()
         torch.stack(losses).mean().backward()
-        nn.utils.clip_grad_norm_(self.parameters, settings.max_norm)
+        nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
         self.optimiser.step()
 
     @property

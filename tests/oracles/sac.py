@@ -65,16 +65,16 @@ class OnePolicySAC:
 
     def train(self, rounds: int) -> None:
         settings = self.settings
-        samples = -(-settings.batch // len(self.subset))
+        samples = -(-settings.batch_size // len(self.subset))
         for number in range(rounds):
             self.collect()
-            if (number + 1) * settings.steps * settings.copies < settings.start:
+            if (number + 1) * settings.steps * settings.copies < settings.learning_starts:
                 continue
             self.keep_scales()
             streams = Streams([self.seed], branch=3 + number)
-            places = streams.uniforms(settings.updates, len(self.subset), samples)[0]
-            noise = streams.normals(settings.updates, 2, samples * len(self.subset), len(self.low))[0]
-            for update in range(settings.updates):
+            places = streams.uniforms(settings.gradient_steps, len(self.subset), samples)[0]
+            noise = streams.normals(settings.gradient_steps, 2, samples * len(self.subset), len(self.low))[0]
+            for update in range(settings.gradient_steps):
                 batch = [
                     self.rings[task][int(place * len(self.rings[task]))]
                     for task, chosen in zip(self.subset, places[update], strict=True)
@@ -122,7 +122,7 @@ class OnePolicySAC:
         return max(self.scales.get(task, 1.0), least) / self.settings.reward_scale
 
     def remember(self, task: int, step: Step) -> None:
-        ring, place = self.rings[task], self.added[task] % self.settings.capacity
+        ring, place = self.rings[task], self.added[task] % self.settings.buffer_size
         if place == len(ring):
             ring.append(step)
         else:
@@ -178,7 +178,7 @@ class OnePolicySAC:
 
         for target, critic in zip(self.targets, self.critics, strict=True):
             for slow, fast in zip(target.parameters(), critic.parameters(), strict=True):
-                slow.data = (1 - self.settings.smoothing) * slow.data + self.settings.smoothing * fast.data
+                slow.data = (1 - self.settings.tau) * slow.data + self.settings.tau * fast.data
 
     def descend(
         self, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], losses: list[Tensor]
@@ -186,8 +186,8 @@ class OnePolicySAC:
         # Whatever another loss left behind is cleared first.
         optimiser.zero_grad()
         torch.stack(losses).mean().backward()
-        if self.settings.max_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, self.settings.max_norm)
+        if self.settings.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
         optimiser.step()
 
     def rows(self) -> dict[str, Tensor]:

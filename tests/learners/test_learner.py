@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from gradex import MetaPolicy
-from gradex.learners import MAML, PPO, SAC
-from gradex.learners.named import learner_named
+from gradex.learners import MAML, PPO, SAC, Learner
 from gradex.tasks import TaskSuite
 
 MILLION = 1_000_000
@@ -30,13 +29,13 @@ def test_what_is_recommended(name: str, options: Any, steps: tuple[int, int], se
     suite = TaskSuite.make(name, **options)
     told = suite.recommended
     assert (told.meta_steps, told.group_steps) == steps
-    learner = learner_named("ppo", suite)
-    assert learner == PPO(**told.ppo) == MetaPolicy(suite).learner == learner_named("ppo", suite[:1])
+    learner = Learner.named("ppo", suite)
+    assert learner == PPO(**told.ppo) == MetaPolicy(suite).learner == Learner.named("ppo", suite[:1])
     assert (learner == PPO()) == (not settings)
     assert {setting: getattr(learner, setting) for setting in settings} == settings
-    assert (learner_named("sac", suite), learner_named("maml", suite)) == (SAC(), MAML())
+    assert (Learner.named("sac", suite), Learner.named("maml", suite)) == (SAC(), MAML())
 
 
 def test_own_environments_get_the_defaults() -> None:
     suite = TaskSuite.from_gymnasium(["CartPole-v1"])
-    assert (suite.recommended.meta_steps, learner_named("ppo", suite)) == (400_000, PPO())
+    assert (suite.recommended.meta_steps, Learner.named("ppo", suite)) == (400_000, PPO())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gradex.learners import Rollout
-from gradex.learners.baseline import linear_baseline
+from gradex.learners.advantages import linear_baseline
 from tests.oracles import maml
 
 DISCOUNT = 0.9
