@@ -23,9 +23,9 @@ from analysis.study import confidence_interval, plain
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
 from gradex.affinity import sample_subsets
 from gradex.learners import Transitions
-from gradex.meta_policy import GAE_LAMBDA
 from gradex.seeds import child
 from gradex.surrogate import AUTO_REGULARIZATION
+from gradex.trained_policy import GAE_LAMBDA
 
 SEEDS = {"smoke": 1, "laptop": 2, "paper": 5}
 #: Estimates that are compared with each other, and how many times more transitions the unbiased one has.
@@ -152,6 +152,10 @@ def plot(table: pd.DataFrame) -> Figure:
         ax.set_xlabel(_CHOICES[choice])
         values = sorted(table[table.choice == choice].value.unique())
         ax.set_xticks(values, [f"{value:g}" for value in values])
+        if choice == "lambda":  # 0.95 and 1 are neighbours
+            *_, last, end = ax.get_xticklabels()
+            last.set_ha("right")
+            end.set_ha("left")
     handles = panels[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, frameon=False)
     return figure

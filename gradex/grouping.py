@@ -22,10 +22,10 @@ from gradex.affinity import (
     sample_subsets,
 )
 from gradex.learners import Learner
-from gradex.lineage import other_tasks
+from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.settings import Estimator, as_kind, described
-from gradex.store import difference, scratch
+from gradex.store import scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
@@ -213,11 +213,11 @@ class PolicyGradEx(Estimator):
             chosen = self.check(suite)
         own = self._plain()
         if meta is not None:
-            _check_meta(meta, suite)
+            check_same_tasks(as_kind("meta", meta, MetaPolicy).suite, suite)
         self.suite_ = suite
         self.coverage_ = pair_coverage(chosen, len(suite))
         with self._stage("meta-policy"):
-            self.meta_ = own._meta_policy(suite, checkpoint) if meta is None else meta
+            self.meta_ = meta or own._untrained(suite).fit_or_load(own.meta_steps, checkpoint)
         with self._stage("transitions"):
             transitions = self.meta_.transitions(own.steps_per_task)
         with self._stage("gradients"):
@@ -232,7 +232,11 @@ class PolicyGradEx(Estimator):
             self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, names)
             self.partition_ = self.graph_.partition(k=own.k)
         with self._stage("uncertainty"):
-            self._resample(own.bootstrap, own.seed)
+            self.bootstrap_ = None
+            if own.bootstrap:
+                self.bootstrap_ = self.graph_.bootstrap(_DRAWS_OF_SUBSETS * own.bootstrap, own.seed)
+                resampled = self.bootstrap_.groups(self.partition_.k)
+                self.partition_ = replace(self.partition_, resampled=resampled)
         with self._stage("group policies"):
             steps = suite.recommended.group_steps if own.group_steps is None else own.group_steps
             with scratch(checkpoint, "groups") as folder:
@@ -246,35 +250,6 @@ class PolicyGradEx(Estimator):
         return SurrogateEstimator(
             self.projection_dim, self.projection, folds=self.folds, score=self.score, seed=self.seed
         )
-
-    def _resample(self, draws: int, seed: int) -> None:
-        """Draw the affinities again and group them."""
-        self.bootstrap_ = None
-        if draws:
-            self.bootstrap_ = self.graph_.bootstrap(_DRAWS_OF_SUBSETS * draws, seed)
-            resampled = self.bootstrap_.groups(self.partition_.k)
-            self.partition_ = replace(self.partition_, resampled=resampled)
-
-    def _meta_policy(self, suite: TaskSuite, checkpoint: str | Path | None) -> MetaPolicy:
-        fresh = self._untrained(suite)
-        steps = suite.recommended.meta_steps if self.meta_steps is None else self.meta_steps
-        if checkpoint is not None and Path(checkpoint).exists():
-            found, learner = MetaPolicy.load(checkpoint, suite), fresh.learner
-            everything = [range(len(suite))]
-            taken = learner.rounds(suite, everything, steps) * learner.round_steps(suite, everything)
-            fresh.lineage = replace(fresh.lineage, steps=taken)
-            other = difference(found.config, fresh.config)
-            if other is not None:
-                raise ValueError(
-                    f"{str(checkpoint)!r} holds a meta-policy of other settings, with {other}: "
-                    "choose another file, or remove it"
-                )
-            return found
-        with scratch(checkpoint, "meta") as folder:
-            meta = fresh.fit(steps, folder)
-            if checkpoint is not None:
-                meta.save(checkpoint)
-        return meta
 
     def _untrained(self, suite: TaskSuite) -> MetaPolicy:
         return MetaPolicy(suite, self.network, self.learner, self.seed)
@@ -329,6 +304,7 @@ class PolicyGradEx(Estimator):
         names = [task.name for task in suite.tasks]
         error = self.surrogate_.first_order_error(distances=(0.01,))
         pairs = self.coverage_[np.triu_indices(len(suite), 1)]
+        fewest, most = int(pairs.min()), int(pairs.max())
         planted = suite.labels
         return {
             "suite": suite.family,
@@ -341,11 +317,7 @@ class PolicyGradEx(Estimator):
             "gap": partition.gap,
             "stability": partition.stability,
             "verdict": partition.verdict_naming(names),
-            "coverage": {
-                "subsets": len(self.scores_.subsets),
-                "fewest": int(pairs.min()),
-                "most": int(pairs.max()),
-            },
+            "coverage": {"subsets": len(self.scores_.subsets), "fewest": fewest, "most": most},
             "first_order_error": float(error.relative_to_output.mean()),
             "first_order_error_of_change": float(error.relative_to_change.mean()),
             "explained_variance": {
@@ -355,12 +327,3 @@ class PolicyGradEx(Estimator):
             "planted_nmi": None if planted is None else partition.agreement(planted).nmi,
             "seconds": dict(self.seconds_),
         }
-
-
-def _check_meta(meta: MetaPolicy, suite: TaskSuite) -> None:
-    """Refuse a meta-policy for other tasks: its critic knows them by their numbers."""
-    other = other_tasks(as_kind("meta", meta, MetaPolicy).suite, suite)
-    if other is not None:
-        raise ValueError(
-            f"the meta-policy is one for other tasks, with {other}: give one that was fitted on this suite"
-        )

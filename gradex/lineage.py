@@ -96,6 +96,15 @@ def other_tasks(kept: TaskSuite | Mapping[str, Any], wanted: TaskSuite) -> str |
     return difference(_belonging(kept), _belonging({**wanted.config, "spaces": _spaces(wanted)}))
 
 
+def check_same_tasks(kept: TaskSuite, wanted: TaskSuite) -> None:
+    """Refuse a meta-policy for other tasks: its critic knows them by their numbers."""
+    other = other_tasks(kept, wanted)
+    if other is not None:
+        raise ValueError(
+            f"the meta-policy is one for other tasks, with {other}: give one that was fitted on this suite"
+        )
+
+
 def _belonging(config: Mapping[str, Any]) -> dict[str, Any]:
     """Give what makes tasks those tasks."""
     plain = in_json(config)

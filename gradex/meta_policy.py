@@ -1,6 +1,6 @@
-"""The meta-policy, the door through which everything later sees a trained policy."""
+"""The meta-policy: how it is trained, trained on from, and kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import index
 from pathlib import Path
@@ -9,31 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Float
 
 from gradex.learners import (
     ActorCritic,
     Learner,
-    Transitions,
-    collect_transitions,
-    evaluate,
     train_each,
 )
 from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
-from gradex.policies.policy import PolicyGradients
 from gradex.seeds import child
-from gradex.settings import Fitted, as_seeds, check_subset, plain, shown, whole
-from gradex.store import not_finite, read_tensors, write_tensors
-from gradex.surrogate.gradients import FactoredGradients
+from gradex.settings import as_seeds, check_subset, plain, whole
+from gradex.store import difference, not_finite, read_tensors, scratch, write_tensors
 from gradex.tasks import TaskSuite
-
-#: λ of the advantages of transitions.
-GAE_LAMBDA = 0.95
+from gradex.trained_policy import TrainedPolicy
 
 
-class MetaPolicy(Fitted):
+class MetaPolicy(TrainedPolicy):
     """One policy for all tasks of a suite (PolicyGradEx, Sec. 3.1: θ*).
 
     Parameters
@@ -73,11 +65,7 @@ class MetaPolicy(Fitted):
     6144
     """
 
-    agent_: ActorCritic
-    history_: pd.DataFrame
-
     _fitting = "fit(steps=...)"
-    _results = ("agent_", "history_")
 
     def __init__(
         self,
@@ -99,21 +87,6 @@ class MetaPolicy(Fitted):
         self.width = whole("width", settings["width"], 1)
         self.lineage = Lineage(suite, settings["seed"], settings["seed"])
 
-    @property
-    def seed(self) -> int:
-        """Seed of the last training that was given one, or of the first to come."""
-        return self.lineage.seed
-
-    @property
-    def start(self) -> int:
-        """Seed of the weights with which the first training began, wherever `adapt` has led since."""
-        return self.lineage.start
-
-    @property
-    def steps(self) -> int:
-        """Environment steps of all trainings that led here."""
-        return self.lineage.steps
-
     # ------------------------------------------------------------------ training
     def fit(self, steps: int | None = 200_000, folder: str | Path | None = None) -> "MetaPolicy":
         """Train on all tasks together from fresh weights.
@@ -129,6 +102,40 @@ class MetaPolicy(Fitted):
         everything = [range(len(self.suite))]
         [[fitted]] = self._train_each(None, everything, steps, [self.seed], folder=folder)
         return self._take(fitted.agent_, fitted.history_, fitted.lineage)
+
+    def fit_or_load(self, steps: int | None, path: str | Path | None) -> "MetaPolicy":
+        """Read the policy of this training from a file, or train it and leave it there.
+
+        Parameters
+        ----------
+        steps : int or None
+            As for `fit`.
+        path : path or None
+            Beside it the training keeps what it goes on from if it is cut off; None keeps nothing.
+
+        Raises
+        ------
+        ValueError
+            If the policy in the file is one of other settings.
+        """
+        steps = self.suite.recommended.meta_steps if steps is None else steps
+        if path is None or not Path(path).exists():
+            with scratch(path, "meta") as folder:
+                self.fit(steps, folder)
+                if path is not None:
+                    self.save(path)
+            return self
+        found, everything = MetaPolicy.load(path, self.suite), [range(len(self.suite))]
+        learner = self.learner
+        taken = learner.rounds(self.suite, everything, steps) * learner.round_steps(self.suite, everything)
+        wanted = self.config | {"lineage": replace(self.lineage, steps=taken).config}
+        other = difference(found.config, wanted)
+        if other is not None:
+            raise ValueError(
+                f"{str(path)!r} holds a meta-policy of other settings, with {other}: "
+                "choose another file, or remove it"
+            )
+        return found
 
     def fit_each(
         self,
@@ -249,11 +256,6 @@ class MetaPolicy(Fitted):
         actors = torch.from_numpy(np.asarray(parameters, dtype=np.float32)).unsqueeze(0)
         return self._with(replace(self._fitted(), actors=actors), self.history_, self.lineage)
 
-    @property
-    def parameters(self) -> Float[np.ndarray, " p"]:
-        """The policy's parameters as one vector, θ* after `fit`."""
-        return self._fitted().actors[0].cpu().numpy().copy()
-
     def _with(self, agent: ActorCritic, history: pd.DataFrame, lineage: Lineage) -> "MetaPolicy":
         other = MetaPolicy(self.suite, self.network, self.learner, self.seed, self.layers, self.width)
         return other._take(agent, history, lineage)
@@ -262,9 +264,6 @@ class MetaPolicy(Fitted):
         self.agent_, self.history_, self.lineage = agent, history, lineage
         return self
 
-    def _fitted(self) -> ActorCritic:
-        return self.agent_
-
     def __repr__(self) -> str:
         fitted = "fitted" if self._is_fitted() else "not fitted"
         tasks = f"{len(self.suite)} task{'s' if len(self.suite) > 1 else ''}"
@@ -272,156 +271,6 @@ class MetaPolicy(Fitted):
             f"<MetaPolicy on {tasks} of {self.suite.family!r}: network={self.network!r}, "
             f"learner={self.learner.name!r}, seed={self.seed}, {fitted}>"
         )
-
-    # ------------------------------------------------------------------ looking at it
-    @property
-    def explained_variance(self) -> dict[str, float] | None:
-        """Share of the variance of each task's returns that the critic explains, by name of the task.
-
-        The mean over the last tenth of the training. 1 is perfect, 0 no better than a constant and below 0
-        worse: what a task's advantages then say is the critic's noise. PPO compares with discounted returns,
-        continued by the critic where an episode was cut off, SAC with the targets of its critics. None where
-        no critic was trained, and nan for tasks of which no episode ended, or all paid the same.
-        """
-        if "explained_variance" not in self.history_:
-            return None
-        late = self.history_[self.history_.steps > 0.9 * self.history_.steps.max()]
-        shares = late.groupby("task").explained_variance.mean()
-        return {task.name: float(shares.get(n, np.nan)) for n, task in enumerate(self.suite.tasks)}
-
-    def evaluate(
-        self,
-        episodes: int = 32,
-        choose: str = "sample",
-        seed: int | None = None,
-        suite: TaskSuite | None = None,
-        subset: Sequence[int] | None = None,
-    ) -> pd.DataFrame:
-        """Run the policy for whole episodes in every task.
-
-        Parameters
-        ----------
-        episodes : int
-            Per task. Episode e of every task starts from the same random numbers.
-        choose : {"sample", "mode"}
-            Draw actions from the policy (R_i(θ) is its expected return), or take the most probable ones.
-        seed : int, optional
-            By default derived from this policy's seed.
-        suite : TaskSuite, optional
-            Other tasks of the same family, for instance unseen ones if the network does not see the task.
-        subset : sequence of int, optional
-            Task indices; all by default.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns task, return_mean, return_stderr, success (nan where the suite reports none; an episode
-            succeeds if it is flagged at any step), episode_length.
-
-        Raises
-        ------
-        ValueError
-            If the suite has other observations, or other tasks than those that the network knows.
-        """
-        suite = self.suite if suite is None else suite
-        if not isinstance(suite, TaskSuite):
-            raise TypeError(f"suite is {shown(suite)}: give a TaskSuite")
-        episodes = whole("episodes", episodes)
-        if suite.observation_space.shape != self.suite.observation_space.shape:
-            raise ValueError(
-                f"this policy was fitted on {self.suite.family!r}: {suite.family!r} has other observations"
-            )
-        names = [task.name for task in suite.tasks]
-        if self.network != "mlp" and names != [task.name for task in self.suite.tasks]:
-            raise ValueError(
-                f"a {self.network!r} network knows the tasks it was fitted on and no others: evaluate it on "
-                "these, or fit an 'mlp'"
-            )
-        [seed] = [child(self.seed, "evaluation")] if seed is None else as_seeds([seed], "seed")
-        chosen = range(len(suite)) if subset is None else subset
-        check_subset(chosen, len(suite))
-        return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
-
-    def transitions(
-        self,
-        steps_per_task: int = 2048,
-        copies: int | None = None,
-        seed: int | None = None,
-        gae_lambda: float = GAE_LAMBDA,
-        sharing: str = "auto",
-    ) -> Transitions:
-        """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
-
-        The advantage of a step is measured against a linear baseline, fitted to the returns of the same
-        task's other episodes: it needs no critic, and is the same whatever unit a task is paid in.
-
-        Where tasks differ in reward only, as in navigation, a policy that does not see the task does the same
-        in all of them. Its steps then serve all tasks: N = steps_per_task, and each has an advantage in
-        every task.
-
-        Parameters
-        ----------
-        steps_per_task : int
-            N / n; the paper uses 2048. No more are simulated, but for resets.
-        copies : int, optional
-            Environments per task, hence the least number of different episodes. By default 8 to 64, each of
-            which runs for twice as many steps as there are environments: 32 for 2,048 steps. Steps of one
-            episode err together, so many beginnings tell more than a few whole episodes. Choose fewer where
-            tasks differ only in how their episodes end.
-        seed : int, optional
-            By default derived from this policy's seed.
-        gae_lambda : float
-            λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and
-            the noise of what comes late counts less.
-        sharing : {"auto", "none"}
-            "none" collects steps for each task even where one set could serve all.
-        """
-        [seed] = [child(self.seed, "collection")] if seed is None else as_seeds([seed], "seed")
-        steps_per_task = whole("steps_per_task", steps_per_task)
-        copies = None if copies is None else whole("copies", copies)
-        return collect_transitions(
-            self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda, sharing
-        )
-
-    # ------------------------------------------------------------------ what the surrogate asks for
-    @property
-    def layout(self) -> list[tuple[int, int]]:
-        """Shapes of the matrices that make up a gradient of log π, in the order of the parameters."""
-        return self._gradients.layout
-
-    def gradients(
-        self, samples: Transitions, rows: Int[np.ndarray, " k"], dtype: torch.dtype
-    ) -> Iterator[FactoredGradients]:
-        """Differentiate log π(a | s) of these samples with respect to θ, batch by batch.
-
-        Parameters
-        ----------
-        samples : Transitions
-            In every task of the suite.
-        rows : int array [k]
-            Which of the samples.
-        dtype : torch.dtype
-            Precision of the gradients.
-        """
-        n, found = len(self.suite), samples.n
-        if found > n:
-            raise ValueError(
-                f"transitions name tasks beyond 0 to {n - 1}: collect them on this policy's suite"
-            )
-        if found < n:
-            raise ValueError(f"task {found} has no samples: collect some in every task of the suite")
-        return self._gradients.gradients(samples, rows, dtype)
-
-    def log_prob(
-        self, parameters: Float[Tensor, "stack p"], samples: Transitions, rows: Int[np.ndarray, " k"]
-    ) -> Float[Tensor, "stack k"]:
-        """Give log π(a | s) of these samples at some parameters each, in their precision."""
-        return self._gradients.log_prob(parameters, samples, rows)
-
-    @property
-    def _gradients(self) -> PolicyGradients:
-        agent = self._fitted()
-        return PolicyGradients(agent.policy, agent.actors[0])
 
     # ------------------------------------------------------------------ on disk
     @property

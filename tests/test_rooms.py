@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
     ("seeds", "store", "settings", "threads"), ("affinity", "tasks"), ("surrogate", "lineage"),
-    ("policies",), ("learners",), ("meta_policy",), ("generalization", "ground_truth"),
+    ("policies",), ("learners",), ("trained_policy",), ("meta_policy",), ("generalization", "ground_truth"),
     ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
@@ -28,6 +28,9 @@ UNSTABLE = ("torch._", "torch.ops", "torch.cpu.get_capabilities")
 
 #: The only module that sets the number of threads: it puts it back.
 THREADS = ROOT / "gradex" / "threads.py"
+
+#: Lines of a module, at most: one concept, read in one go.
+LONGEST = 330
 
 #: What a user runs in a shell may print.
 COMMANDS = (ROOT / "gradex" / "cli.py", ROOT / "analysis" / "__main__.py")
@@ -139,6 +142,11 @@ def test_no_module_imports_another_in_a_circle() -> None:
         }
     assert graph["gradex.tasks.suite"] > {"gradex.tasks.family", "gradex.tasks.cartpole"}
     assert len(list(TopologicalSorter(graph).static_order())) == len(modules)  # fails by naming a circle
+
+
+def test_no_module_is_too_long_to_read_in_one_go() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in files("gradex")}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
 @pytest.mark.parametrize("path", files("analysis"), ids=lambda path: str(path.relative_to(ROOT)))

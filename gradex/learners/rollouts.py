@@ -109,11 +109,9 @@ class Rollout:
     @classmethod
     def joined(cls, pieces: Sequence["Rollout"]) -> "Rollout":
         """Put rollouts that one collector gave one after the other into one."""
-        names = ["rewards", "terminated", "ended", "real"]
-        arrays: dict[str, Any] = {}
-        for name in ("success", "objectives"):  # those that a suite may report
-            told = all(getattr(piece, name) is not None for piece in pieces)
-            arrays[name], names = None, names + [name] * told
+        arrays: dict[str, Any] = {"success": None, "objectives": None}  # a suite may report them
+        told = [name for name in arrays if all(getattr(piece, name) is not None for piece in pieces)]
+        names = ["rewards", "terminated", "ended", "real", *told]
         arrays |= {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
         arrays["observations"] = torch.cat(
             [*(piece.observations[:-1] for piece in pieces), pieces[-1].observations[-1:]]
@@ -157,9 +155,8 @@ class Collector:
         first: int = 0,
         resumable: bool = False,
     ) -> None:
-        self.suite = suite
         # A suite may make its spaces anew whenever it is asked.
-        self._space = suite.action_space
+        self.suite, self._space = suite, suite.action_space
         members = [task for subset in subsets for task in subset]
         each = [seed for subset, seed in zip(subsets, seeds, strict=True) for _ in subset]
         self.simulator = suite[members].simulator(copies, each, first)
@@ -173,17 +170,15 @@ class Collector:
         self._begins = np.zeros(self.layout.real.shape, dtype=bool)
         self._finish_resets: Callable[[], Step] | None = None
         self._commanded = np.empty(0)
-        self._noted: list[np.ndarray] | None = None
-        if resumable and not isinstance(self.simulator, Resumable):
-            self._noted = []
+        noting = resumable and not isinstance(self.simulator, Resumable)
+        self._noted: list[np.ndarray] | None = [] if noting else None
 
     def _spread_observation(self, observation: np.ndarray) -> Tensor:
         return torch.from_numpy(self.layout.spread(np.asarray(observation, dtype=np.float32)))
 
     def _commands(self, actions: Tensor) -> np.ndarray:
         """Hand actions to the simulator in its own order and range."""
-        flat = actions.numpy()[self.layout.real]
-        space = self._space
+        flat, space = actions.numpy()[self.layout.real], self._space
         if isinstance(space, gymnasium.spaces.Discrete):
             return flat + space.start
         inside = np.clip(flat, space.low, space.high)
@@ -240,7 +235,6 @@ class Collector:
         distribution = agent.policy.distribution
         noise = torch.from_numpy(self._noise(steps, distribution.noise_shape)).to(agent.actors)
         tasks = torch.from_numpy(self.layout.tasks)
-        objectives: list[np.ndarray] = []
         if self._finish_resets is not None:
             if self._noted is not None:
                 self._noted.append(self._commanded)
@@ -248,7 +242,7 @@ class Collector:
             self._begins[:], self._finish_resets = False, None
         observations = agent.actors.new_empty(steps + 1, *self._observation.shape)
         observations[0] = self._observation
-        actions: list[Tensor] = []
+        actions, objectives = list[Tensor](), list[np.ndarray]()
         rewards = np.zeros((steps, *self.layout.real.shape))
         terminated, ended, begins, success = (np.zeros(rewards.shape, dtype=bool) for _ in range(4))
         reports_success = False
@@ -270,16 +264,11 @@ class Collector:
                 objectives.append(self.layout.spread(info["objectives"]))
         self._observation = observations[steps]
         self._check_finite(observations, rewards)
+        acted, real = torch.stack(actions), self.layout.real & ~begins
+        succeeded = success if reports_success else None
+        paid = np.stack(objectives) if objectives else None
         return Rollout(
-            observations,
-            torch.stack(actions),
-            rewards,
-            terminated,
-            ended,
-            self.layout.real & ~begins,
-            success if reports_success else None,
-            self.layout.tasks,
-            np.stack(objectives) if objectives else None,
+            observations, acted, rewards, terminated, ended, real, succeeded, self.layout.tasks, paid
         )
 
     def _noise(self, steps: int, shape: tuple[int, ...]) -> np.ndarray:

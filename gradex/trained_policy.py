@@ -1,0 +1,215 @@
+"""A trained policy as everything later sees it: its parameters, returns, transitions and gradients."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradex.learners import ActorCritic, Transitions, collect_transitions, evaluate
+from gradex.lineage import Lineage
+from gradex.policies.policy import PolicyGradients
+from gradex.seeds import child
+from gradex.settings import Fitted, as_seeds, check_subset, shown, whole
+from gradex.surrogate.gradients import FactoredGradients
+from gradex.tasks import TaskSuite
+
+#: λ of the advantages of transitions.
+GAE_LAMBDA = 0.95
+
+
+class TrainedPolicy(Fitted):
+    """One policy for the tasks of a suite, wherever it comes from; it keeps the `Model` protocol.
+
+    Attributes
+    ----------
+    suite : TaskSuite
+    network : str
+    agent_ : ActorCritic
+        A stack of one.
+    history_ : pandas.DataFrame
+        Learning curves.
+    lineage : Lineage
+    """
+
+    suite: TaskSuite
+    network: str
+    lineage: Lineage
+    agent_: ActorCritic
+    history_: pd.DataFrame
+
+    _results = ("agent_", "history_")
+
+    @property
+    def seed(self) -> int:
+        """Seed of the last training that was given one, or of the first to come."""
+        return self.lineage.seed
+
+    @property
+    def start(self) -> int:
+        """Seed of the weights with which the first training began, wherever `adapt` has led since."""
+        return self.lineage.start
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of all trainings that led here."""
+        return self.lineage.steps
+
+    @property
+    def parameters(self) -> Float[np.ndarray, " p"]:
+        """The policy's parameters as one vector, θ* after `fit`."""
+        return self._fitted().actors[0].cpu().numpy().copy()
+
+    def _fitted(self) -> ActorCritic:
+        return self.agent_
+
+    @property
+    def explained_variance(self) -> dict[str, float] | None:
+        """Share of the variance of each task's returns that the critic explains, by name of the task.
+
+        The mean over the last tenth of the training. 1 is perfect, 0 no better than a constant and below 0
+        worse: what a task's advantages then say is the critic's noise. PPO compares with discounted returns,
+        continued by the critic where an episode was cut off, SAC with the targets of its critics. None where
+        no critic was trained, and nan for tasks of which no episode ended, or all paid the same.
+        """
+        if "explained_variance" not in self.history_:
+            return None
+        late = self.history_[self.history_.steps > 0.9 * self.history_.steps.max()]
+        shares = late.groupby("task").explained_variance.mean()
+        return {task.name: float(shares.get(n, np.nan)) for n, task in enumerate(self.suite.tasks)}
+
+    def evaluate(
+        self,
+        episodes: int = 32,
+        choose: str = "sample",
+        seed: int | None = None,
+        suite: TaskSuite | None = None,
+        subset: Sequence[int] | None = None,
+    ) -> pd.DataFrame:
+        """Run the policy for whole episodes in every task.
+
+        Parameters
+        ----------
+        episodes : int
+            Per task. Episode e of every task starts from the same random numbers.
+        choose : {"sample", "mode"}
+            Draw actions from the policy (R_i(θ) is its expected return), or take the most probable ones.
+        seed : int, optional
+            By default derived from this policy's seed.
+        suite : TaskSuite, optional
+            Other tasks of the same family, for instance unseen ones if the network does not see the task.
+        subset : sequence of int, optional
+            Task indices; all by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns task, return_mean, return_stderr, success (nan where the suite reports none; an episode
+            succeeds if it is flagged at any step), episode_length.
+
+        Raises
+        ------
+        ValueError
+            If the suite has other observations, or other tasks than those that the network knows.
+        """
+        suite = self.suite if suite is None else suite
+        if not isinstance(suite, TaskSuite):
+            raise TypeError(f"suite is {shown(suite)}: give a TaskSuite")
+        episodes = whole("episodes", episodes)
+        if suite.observation_space.shape != self.suite.observation_space.shape:
+            raise ValueError(
+                f"this policy was fitted on {self.suite.family!r}: {suite.family!r} has other observations"
+            )
+        names = [task.name for task in suite.tasks]
+        if self.network != "mlp" and names != [task.name for task in self.suite.tasks]:
+            raise ValueError(
+                f"a {self.network!r} network knows the tasks it was fitted on and no others: evaluate it on "
+                "these, or fit an 'mlp'"
+            )
+        [seed] = [child(self.seed, "evaluation")] if seed is None else as_seeds([seed], "seed")
+        chosen = range(len(suite)) if subset is None else subset
+        check_subset(chosen, len(suite))
+        return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
+
+    def transitions(
+        self,
+        steps_per_task: int = 2048,
+        copies: int | None = None,
+        seed: int | None = None,
+        gae_lambda: float = GAE_LAMBDA,
+        sharing: str = "auto",
+    ) -> Transitions:
+        """Collect steps of this policy with their advantages (PolicyGradEx, Algorithm 1, step 2).
+
+        The advantage of a step is measured against a linear baseline, fitted to the returns of the same
+        task's other episodes: it needs no critic, and is the same whatever unit a task is paid in.
+
+        Where tasks differ in reward only, as in navigation, a policy that does not see the task does the same
+        in all of them. Its steps then serve all tasks: N = steps_per_task, and each has an advantage in
+        every task.
+
+        Parameters
+        ----------
+        steps_per_task : int
+            N / n; the paper uses 2048. No more are simulated, but for resets.
+        copies : int, optional
+            Environments per task, hence the least number of different episodes. By default 8 to 64, each of
+            which runs for twice as many steps as there are environments: 32 for 2,048 steps. Steps of one
+            episode err together, so many beginnings tell more than a few whole episodes. Choose fewer where
+            tasks differ only in how their episodes end.
+        seed : int, optional
+            By default derived from this policy's seed.
+        gae_lambda : float
+            λ of generalised advantage estimation. 1 is unbiased; below it the baseline's errors count, and
+            the noise of what comes late counts less.
+        sharing : {"auto", "none"}
+            "none" collects steps for each task even where one set could serve all.
+        """
+        [seed] = [child(self.seed, "collection")] if seed is None else as_seeds([seed], "seed")
+        steps_per_task = whole("steps_per_task", steps_per_task)
+        copies = None if copies is None else whole("copies", copies)
+        return collect_transitions(
+            self._fitted(), self.suite, steps_per_task, copies, seed, gae_lambda, sharing
+        )
+
+    # ------------------------------------------------------------------ what the surrogate asks for
+    @property
+    def layout(self) -> list[tuple[int, int]]:
+        """Shapes of the matrices that make up a gradient of log π, in the order of the parameters."""
+        return self._gradients.layout
+
+    def gradients(
+        self, samples: Transitions, rows: Int[np.ndarray, " k"], dtype: torch.dtype
+    ) -> Iterator[FactoredGradients]:
+        """Differentiate log π(a | s) of these samples with respect to θ, batch by batch.
+
+        Parameters
+        ----------
+        samples : Transitions
+            In every task of the suite.
+        rows : int array [k]
+            Which of the samples.
+        dtype : torch.dtype
+            Precision of the gradients.
+        """
+        n, found = len(self.suite), samples.n
+        if found > n:
+            raise ValueError(
+                f"transitions name tasks beyond 0 to {n - 1}: collect them on this policy's suite"
+            )
+        if found < n:
+            raise ValueError(f"task {found} has no samples: collect some in every task of the suite")
+        return self._gradients.gradients(samples, rows, dtype)
+
+    def log_prob(
+        self, parameters: Float[Tensor, "stack p"], samples: Transitions, rows: Int[np.ndarray, " k"]
+    ) -> Float[Tensor, "stack k"]:
+        """Give log π(a | s) of these samples at some parameters each, in their precision."""
+        return self._gradients.log_prob(parameters, samples, rows)
+
+    @property
+    def _gradients(self) -> PolicyGradients:
+        agent = self._fitted()
+        return PolicyGradients(agent.policy, agent.actors[0])
