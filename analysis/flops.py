@@ -71,16 +71,17 @@ def scores(
     """Count what it takes to fit and score subsets, by the iterations that they take on all samples.
 
     An iteration is two products of the samples with d numbers, margins and gradient, and two with matrices of
-    d x d, its preconditioner. Before come the Hessian and the gradient of every fold at 0, after the scores.
+    d x d, its preconditioner. Before come the Hessian and every task's gradient of every fold at 0, after the
+    scores. Samples that serve several tasks of a subset are multiplied once.
     What subsets go on to calculate that have converged before others is not counted.
     """
     count, dimension = estimator.features.shape
     iterations = estimator.solve(subsets, tolerance).iterations
-    tasks = estimator.samples_.tasks
-    assert tasks is not None  # for the type checker; transitions have tasks
-    of_task = np.bincount(tasks)
-    samples = np.array([of_task[list(subset)].sum() for subset in subsets], dtype=float)
-    before = 2.0 * count * dimension * (dimension + estimator.folds)
+    blocks = estimator.samples_.blocks()
+    serving = [(set(block.tasks.tolist()), len(block.rows)) for block in blocks]
+    samples = np.array([sum(rows for tasks, rows in serving if tasks & set(each)) for each in subsets], float)
+    pulls = sum(block.advantages.size for block in blocks)
+    before = 2.0 * dimension * (count * dimension + pulls * estimator.folds)
     fits = estimator.folds * (iterations * (4.0 * samples * dimension + 4.0 * dimension**2)).sum()
     return float(before + fits + 2.0 * dimension * samples.sum())
 

@@ -47,8 +47,9 @@ def test_features_cost_what_they_do(meta: MetaPolicy, projection: str) -> None:
     assert expected == pytest.approx(counted(lambda: estimator.fit(meta, transitions)))
 
 
-def test_fits_cost_what_they_do(meta: MetaPolicy) -> None:
-    estimator = SurrogateEstimator(20).fit(meta, meta.transitions(256))
+@pytest.mark.parametrize("sharing", ["auto", "none"])
+def test_fits_cost_what_they_do(meta: MetaPolicy, sharing: str) -> None:
+    estimator = SurrogateEstimator(20).fit(meta, meta.transitions(256, sharing=sharing))
     subsets = [(0, 1), (0, 2), (1, 2)]
     # Some go on until half of all have converged.
     assert 0.5 < flops.scores(estimator, subsets) / counted(lambda: estimator.scores(subsets)) < 1.1
