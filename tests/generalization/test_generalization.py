@@ -153,7 +153,7 @@ def test_continuous_actions_are_measured_and_not_certified() -> None:
 def test_refuses_what_cannot_be_measured(metas, suite: TaskSuite, targets: TaskSuite) -> None:
     with pytest.raises(ValueError, match="unknown trace 'hutchinson': choose 'exact', or give an estimator"):
         Generalization(metas[0], suite, targets, trace="hutchinson")
-    with pytest.raises(ValueError, match="perturbations is 1: choose at least 2"):
+    with pytest.raises(ValueError, match="perturbations=1 is too small: give at least 2"):
         Generalization(metas[0], suite, targets, perturbations=1)
     with pytest.raises(ValueError, match="test is 'navigation', with other observations than 'cartpole'"):
         Generalization(metas[0], suite, TaskSuite.make("navigation", n=3))
