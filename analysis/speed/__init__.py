@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from analysis.provenance import processor
-from analysis.speed import clustering, features, ground_truth, logistic, peers, ppo, sac, trace
+from analysis.speed import clustering, features, ground_truth, logistic, peers, ppo, sac, sharing, trace
 from analysis.study import plain
 
 SEEDS = {"smoke": 1, "laptop": 1, "paper": 3}
@@ -24,6 +24,7 @@ PARTS: dict[str, ModuleType] = {
     "ppo": ppo,
     "sac": sac,
     "features": features,
+    "sharing": sharing,
     "logistic": logistic,
     "clustering": clustering,
     "ground_truth": ground_truth,

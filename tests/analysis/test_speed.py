@@ -77,6 +77,17 @@ def test_logistic_regressions_reach_a_smaller_residual_than_the_peer(
     assert (residuals[0] <= 1e-6).all() and (residuals[0] < residuals[1]).all()
 
 
+def test_shared_steps_are_compared_with_those_of_each_task(
+    measured: Callable[[str], pd.DataFrame], without: Callable[[str], None]
+) -> None:
+    pytest.importorskip("envpool")
+    table = measured("sharing")
+    assert table.case.tolist() == ["navigation", "highway"]
+    assert table.remark.str.fullmatch(r"two estimates correlate by -?\d\.\d+ against -?\d\.\d+").all()
+    without("envpool")
+    assert measured("sharing").case.tolist() == ["navigation"]
+
+
 def test_clustering_is_compared_at_equal_gaps(measured: Callable[[str], pd.DataFrame]) -> None:
     table = measured("clustering")
     assert table.case.tolist() == ["clear groups", "noisy groups"]
