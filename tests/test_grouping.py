@@ -317,8 +317,8 @@ def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> Non
     [
         ({"k": 7}, "k is 7 for 6 tasks: choose 1 to 6"),
         ({"k": 0}, "k is 0 for 6 tasks: choose 1 to 6"),
-        ({"subset_size": 7}, "size=7 is no subset size for 6 tasks; choose one from 2 to 6"),
-        ({"subset_size": 1}, "size=1 is no subset size for 6 tasks; choose one from 2 to 6"),
+        ({"subset_size": 7}, "size=7 is out of range for 6 tasks; give a number from 2 to 6"),
+        ({"subset_size": 1}, "size=1 is out of range for 6 tasks; give a number from 2 to 6"),
         ({"bootstrap": 1}, "bootstrap=1 is too small: give at least 2 draws, or 0 for none"),
         ({"bootstrap": -2}, "bootstrap=-2 is too small: give at least 2 draws, or 0 for none"),
         ({"subsets": 3}, "count=3 subsets of size 3 cannot cover all 15 pairs of 6 tasks"),

@@ -474,7 +474,7 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
         (of_another_shape, r"policy.0.weight is of shape \(3, 9\), expected \(3, 8\)"),
         (of_two_policies, "return_scale holds 2 policies, expected 1"),
         (of_whole_numbers, "return_scale is of type torch.int64, expected torch.float32"),
-        (with_a_foreign_tensor, "policy.9.bias is no part of this architecture"),
+        (with_a_foreign_tensor, "policy.9.bias does not belong to this architecture"),
         (with_a_weight_that_is_not_finite, "policy.1.bias is not finite, so it must be trained again"),
         (with_an_unchecked_change, "it is damaged: its checksum does not match"),
         (of_the_format_before, "another version of gradex wrote it, as .gradex.policy/1"),

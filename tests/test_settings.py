@@ -155,7 +155,7 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
         (lambda s, m: GroundTruth().fit(s, [[0]]), "meta is a TaskSuite: give a MetaPolicy"),
         (lambda s, m: Generalization(m, s, "unseen"), "test is 'unseen': give a TaskSuite"),
         (lambda s, m: Generalization(m, s, s, copies=0), "copies=0 is too small: give at least 2"),
-        (lambda s, m: AffinityGraph(s), "a TaskSuite is no affinity matrix; give numbers, one row and"),
+        (lambda s, m: AffinityGraph(s), "a TaskSuite is not an affinity matrix; give numbers, one row and"),
         (lambda s, m: AffinityGraph.from_scores(s), "a TaskSuite holds no scores of subsets; give those"),
     ],
 )

@@ -106,7 +106,7 @@ class PairwiseAffinity(Affinity):
 
     def __init__(self, ridge: float | str = "gcv", normalise: str | None = "task"):
         if ridge != "gcv" and (isinstance(ridge, str) or not 0 < ridge < np.inf):
-            raise ValueError(f"ridge={ridge!r} is no strength; give a positive number or 'gcv'")
+            raise ValueError(f"ridge={ridge!r} is invalid; give a positive number or 'gcv'")
         if normalise not in ("task", None):
             raise ValueError(f"normalise={normalise!r} is unknown; give 'task' or None")
         self.ridge = ridge

@@ -105,7 +105,7 @@ def check_group_count(n: int, k: int | None, trace_penalty: float | None) -> Non
     if k is not None and not 1 <= k <= n:
         raise ValueError(f"k={k} groups cannot be made of {n} tasks; choose k from 1 to {n}")
     if trace_penalty is not None and not np.isfinite(trace_penalty):
-        raise ValueError(f"trace_penalty={trace_penalty} is no price; give a finite number")
+        raise ValueError(f"trace_penalty={trace_penalty} is not finite; give a finite number")
 
 
 class BlockMargins(NamedTuple):

@@ -57,7 +57,7 @@ class AffinityGraph:
             array = np.array(matrix, dtype=np.float64)
         except (TypeError, ValueError):
             kind = type(matrix).__name__
-            message = f"a {kind} is no affinity matrix; give numbers, one row and column per task"
+            message = f"a {kind} is not an affinity matrix; give numbers, one row and column per task"
             raise TypeError(message) from None
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ValueError(
@@ -198,7 +198,7 @@ class AffinityGraph:
         n, method = len(self), SemidefiniteGrouping() if method is None else method
         if isinstance(k, str):
             if k != "auto":
-                raise ValueError(f"k={k!r} is no number of groups; give one from 1 to {n}, or 'auto'")
+                raise ValueError(f"k={k!r} is invalid; give a number of groups from 1 to {n}, or 'auto'")
             check_group_count(n, 1, trace_penalty)
             k = self.path().k
         check_group_count(n, k, trace_penalty)

@@ -70,7 +70,7 @@ def sample_subsets(
     if n < 2:
         raise ValueError(f"n={n} leaves no pair of tasks to compare; give at least 2 tasks")
     if not 2 <= size <= n:
-        raise ValueError(f"size={size} is no subset size for {n} tasks; choose one from 2 to {n}")
+        raise ValueError(f"size={size} is out of range for {n} tasks; give a number from 2 to {n}")
     if count is not None and meetings is not None:
         raise ValueError(f"count={count} and meetings={meetings} both say when to stop; give one of them")
     if meetings is not None and meetings < 1:

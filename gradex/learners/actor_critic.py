@@ -145,7 +145,7 @@ class ActorCritic:
             if tensor.dtype != wanted.dtype:
                 raise ValueError(f"{name} is of type {tensor.dtype}, expected {wanted.dtype}")
         if unknown := sorted(tensors.keys() - expected.keys()):
-            raise ValueError(f"{unknown[0]} is no part of this architecture")
+            raise ValueError(f"{unknown[0]} does not belong to this architecture")
         if (broken := not_finite(tensors)) is not None:
             raise ValueError(f"{broken} is not finite, so it must be trained again")
 

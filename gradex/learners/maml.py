@@ -121,7 +121,7 @@ class MAML(Learner):
         """
         count = self.inner_steps if inner_steps is None else inner_steps
         if count < 0:
-            raise ValueError(f"cannot take {count} inner steps: ask for 0 or more")
+            raise ValueError(f"inner steps={count} is too small: give at least 0")
         if len(agent) not in (1, len(tasks)):
             raise ValueError(f"{len(agent)} policies for {len(tasks)} tasks: give one each, or a single one")
         start = agent if len(agent) == len(tasks) else agent.repeat(len(tasks))

@@ -74,7 +74,7 @@ class SquashedGaussian(ActionDistribution):
         """
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
             raise ValueError(
-                f"action space {space} cannot be filled by a squashed Gaussian: "
+                f"action space {space} is not one that a squashed Gaussian can cover: "
                 "use a one-dimensional Box with finite ends, or the learner 'ppo'"
             )
         return cls(space.shape[0], tuple(space.low.tolist()), tuple(space.high.tolist()))

@@ -19,7 +19,7 @@ def moved(model: Model, step: Float[np.ndarray, " p"], distance: float | None = 
     theta = model.parameters.astype(np.float64)
     if distance is not None:
         if not 0 <= distance < np.inf:
-            raise ValueError(f"distance={distance} is no length: give a finite number, at least 0")
+            raise ValueError(f"distance={distance} is invalid: give a finite number, at least 0")
         step = step * (distance * np.linalg.norm(theta) / (np.linalg.norm(step) or 1.0))
     return model.with_parameters(theta + step)
 

@@ -85,7 +85,7 @@ def test_arguments():
     assert graph.path().counts == tuple(range(2, 9))
     assert group_counts(400, None)[-1] == 20
     assert group_counts(2, None) == (2,)
-    with pytest.raises(ValueError, match="k='many' is no number of groups; give one from 1 to 9, or 'auto'"):
+    with pytest.raises(ValueError, match="k='many' is invalid; give a number of groups from 1 to 9"):
         graph.partition(k="many")
     with pytest.raises(ValueError, match="give exactly one"):
         graph.partition(k="auto", trace_penalty=1.0)

@@ -383,6 +383,6 @@ def test_bad_trainings_are_named() -> None:
     with pytest.raises(ValueError, match=r"these policies are of another learner: make them by SAC.initial"):
         SETTINGS.train(ActorCritic.initial(suite, [0]), suite, [[0]], 6, [0])
     with pytest.raises(
-        ValueError, match=r"action space Discrete\(2\) cannot be filled by a squashed Gaussian"
+        ValueError, match=r"action space Discrete\(2\) is not one that a squashed Gaussian can cover"
     ):
         MetaPolicy(TaskSuite.make("cartpole", n=2), learner="sac").fit(10)

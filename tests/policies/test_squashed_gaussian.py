@@ -157,7 +157,7 @@ def test_the_entropy_is_the_mean_surprise(distribution: SquashedGaussian, log_st
 )
 def test_what_cannot_be_filled_is_refused(space: spaces.Space) -> None:
     with pytest.raises(
-        ValueError, match="cannot be filled by a squashed Gaussian: use a one-dimensional Box"
+        ValueError, match="is not one that a squashed Gaussian can cover: use a one-dimensional Box"
     ):
         SquashedGaussian.of(space)
 

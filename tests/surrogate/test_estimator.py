@@ -472,7 +472,7 @@ def test_refuses_no_subsets_and_impossible_distances(surrogate: SurrogateEstimat
         surrogate.scores([])
     with pytest.raises(ValueError, match=r"regularizations contain -1\.0: give positive numbers"):
         surrogate.regularization_path([(0,)], [1.0, -1.0])
-    with pytest.raises(ValueError, match=r"distance=-1\.0 is no length: give a finite number"):
+    with pytest.raises(ValueError, match=r"distance=-1\.0 is invalid: give a finite number"):
         surrogate.adapted((0,), distance=-1.0)
     with pytest.raises(ValueError, match=r"distances are \[0.0\]: give positive numbers"):
         surrogate.first_order_error(distances=[0.0])
