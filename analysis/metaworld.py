@@ -86,7 +86,7 @@ _LAPTOP = {
     _TOGETHER: _Training({"horizon": 200}, "ppo", "multi_head", 3, 256, steps_per_task=600_000),
     _ALONE: _Training(
         {"horizon": 200, "tasks": _SINGLE},
-        SAC(gradient_steps=4, learning_starts=1000, reward_scale=10.0),
+        SAC(updates=4, start=1000, reward_scale=10.0),
         "mlp",
         layers=3,
         width=128,
@@ -105,7 +105,7 @@ _SMOKE = {
     ),
     _ALONE: _Training(
         {"horizon": 20, "tasks": _SINGLE[:2]},
-        SAC(copies=2, gradient_steps=1, batch_size=8, learning_starts=20),
+        SAC(copies=2, updates=1, batch=8, start=20),
         "mlp",
         layers=3,
         width=8,

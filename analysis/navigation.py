@@ -34,12 +34,12 @@ _AMOUNTS = {"smoke": (2, 12, 1), "laptop": (180, 36, 4), "paper": (400, 36, 10)}
 #: With 20 trajectories the inner gradient was too noisy for 90 % success; with a norm of 0.5 training
 #: on the partial source was less stable.
 _LEARNER = MAML(
-    inner_learning_rate=0.3,
+    inner_rate=0.3,
     trajectories=40,
-    meta_batch_size=10,
+    tasks=10,
     learning_rate=6e-3,
     gae_lambda=0.9,
-    max_grad_norm=0.1,
+    max_norm=0.1,
 )
 _LAYERS, _WIDTH = 3, 64
 #: Points of a training curve; directions whose trajectories are kept.

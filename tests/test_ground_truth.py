@@ -74,7 +74,7 @@ def test_scores_are_means_over_tasks_and_replicates(
 
 def test_whatever_was_trained_belongs_to_the_identity(meta: MetaPolicy, tmp_path: Path) -> None:
     """Two policies of SAC that differ in a target network or a temperature only."""
-    learner = SAC(copies=2, gradient_steps=1, batch_size=8, learning_starts=24)
+    learner = SAC(copies=2, updates=1, batch=8, start=24)
     policy = MetaPolicy(meta.suite, learner=learner, layers=2, width=8).fit(400)
     small = truth(steps_per_task=32, replicates=1, episodes=2)
     small.fit(policy, [(0, 1)], tmp_path)

@@ -373,7 +373,7 @@ def test_the_settings_are_plain_json() -> None:
     "learner",
     [
         PPO(steps=12, copies=2, minibatches=2, epochs=1),
-        SAC(copies=2, gradient_steps=1, batch_size=8, learning_starts=24),
+        SAC(copies=2, updates=1, batch=8, start=24),
     ],
     ids=["ppo", "sac"],
 )

@@ -93,9 +93,7 @@ def test_what_the_critic_explains_is_the_mean_of_the_last_tenth(meta: MetaPolicy
     one = meta.adapt([2], ROLLOUT).explained_variance
     assert [np.isnan(share) for share in one.values()] == [True, True, False, True]
     suite = TaskSuite.make("navigation", n=4, groups=2, horizon=5)
-    assert (
-        MetaPolicy(suite, learner=MAML(trajectories=2, meta_batch_size=1)).fit(1).explained_variance is None
-    )
+    assert MetaPolicy(suite, learner=MAML(trajectories=2, tasks=1)).fit(1).explained_variance is None
 
 
 def test_a_name_takes_the_settings_of_the_family() -> None:
@@ -105,7 +103,7 @@ def test_a_name_takes_the_settings_of_the_family() -> None:
 
 def test_maml_goes_the_whole_way(tmp_path: Path) -> None:
     suite = TaskSuite.make("navigation", n=3, horizon=8)
-    learner = MAML(trajectories=2, meta_batch_size=2, epochs=1)
+    learner = MAML(trajectories=2, tasks=2, epochs=1)
     policy = MetaPolicy(suite, learner=learner, layers=2, width=8).fit(3 * 2 * 2 * 8 * 2)
     assert policy.history_.inner_steps.max() == 1
     policy.save(tmp_path / "meta.safetensors")

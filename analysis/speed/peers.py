@@ -115,9 +115,9 @@ def stable_baselines3_sac_speed(
     peer = stable_baselines3.SAC(
         "MlpPolicy",
         make(),
-        batch_size=ours.batch_size,
-        learning_starts=ours.learning_starts,
-        buffer_size=ours.buffer_size,
+        batch_size=ours.batch,
+        learning_starts=ours.start,
+        buffer_size=ours.capacity,
         seed=0,
         device="cpu",
         policy_kwargs={"net_arch": [width] * (layers - 1)},

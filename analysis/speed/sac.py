@@ -51,7 +51,7 @@ def compare(scale: str) -> Iterator[Comparison]:
         return
     amount = _AMOUNTS[scale]
     suite, make = _task()
-    ours = SAC(learning_starts=amount.start)
+    ours = SAC(start=amount.start)
     for count in sorted({1, torch.get_num_threads()}):
         for layers, width, policies in amount.networks:
             with threads(count):
@@ -65,7 +65,7 @@ def compare(scale: str) -> Iterator[Comparison]:
                 f"{suite.tasks[0].name}, {layers} layers of {width}{stack}",
                 "stable-baselines3 SAC",
                 f"{count} thread{'s' * (count > 1)}, affine layers (tanh against ReLU), "
-                f"batch {ours.batch_size}, 1 update per step; medians of {amount.times}",
+                f"batch {ours.batch}, 1 update per step; medians of {amount.times}",
                 speed,
                 theirs,
                 "steps/s",

@@ -38,11 +38,11 @@ class MAML(Learner):
         shifts (Finn et al. 2017, Sec. 5.2).
     inner_steps : int
         Policy-gradient steps that adapt the policy to a task.
-    inner_learning_rate : float
+    inner_rate : float
         α, the size of an inner step.
     trajectories : int
         Environments per task; every inner step, and the outer one, sees a fresh trajectory of each.
-    meta_batch_size : int
+    tasks : int
         Tasks in a meta-batch, for each policy of the stack. Where a policy has fewer, some come more than
         once, with other random numbers.
     epochs : int
@@ -53,7 +53,7 @@ class MAML(Learner):
         λ of generalised advantage estimation.
     clip_range : float
         ε of the clipped ratio in the outer objective.
-    max_grad_norm : float
+    max_norm : float
         The outer gradient of each policy is scaled down to this norm.
 
     Examples
@@ -61,7 +61,7 @@ class MAML(Learner):
     >>> from gradex import MetaPolicy, TaskSuite
     >>> from gradex.learners import MAML
     >>> suite = TaskSuite.make("navigation", n=4, goals="uniform")
-    >>> learner = MAML(trajectories=5, meta_batch_size=4)
+    >>> learner = MAML(trajectories=5, tasks=4)
     >>> meta = MetaPolicy(suite, learner=learner, layers=2, width=8).fit(steps=1)
     >>> meta.steps
     1200
@@ -71,20 +71,20 @@ class MAML(Learner):
 
     order: str = "second"
     inner_steps: int = 1
-    inner_learning_rate: float = 0.1
+    inner_rate: float = 0.1
     trajectories: int = 20
-    meta_batch_size: int = 20
+    tasks: int = 20
     epochs: int = 3
     learning_rate: float = 1e-3
     gae_lambda: float = 1.0
     clip_range: float = 0.2
-    max_grad_norm: float = 0.5
+    max_norm: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.order not in ("second", "first"):
             raise ValueError(f"the order is {self.order!r}: choose 'second' or 'first'")
-        for name in ("inner_steps", "trajectories", "meta_batch_size", "epochs"):
+        for name in ("inner_steps", "trajectories", "tasks", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: ask for at least 1")
 
@@ -130,12 +130,10 @@ class MAML(Learner):
         return adapted, rollouts
 
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
-        return (
-            len(subsets) * self.meta_batch_size * self.trajectories * _length(suite) * (self.inner_steps + 1)
-        )
+        return len(subsets) * self.tasks * self.trajectories * _length(suite) * (self.inner_steps + 1)
 
     def environments(self, tasks: int) -> int:
-        return self.meta_batch_size * self.trajectories
+        return self.tasks * self.trajectories
 
     def objective(
         self, policy: Policy, actors: Float[Tensor, "policies p"], met: Sequence[Batch]
@@ -178,7 +176,7 @@ class MAML(Learner):
         start = actors if second else actors.detach().requires_grad_()
         surrogate = (batch.weights * batch.ratio(policy, start) * batch.advantages).sum()
         (gradient,) = torch.autograd.grad(surrogate, start, create_graph=second)
-        return actors + self.inner_learning_rate * gradient
+        return actors + self.inner_rate * gradient
 
     def _run(
         self,
@@ -209,7 +207,7 @@ class MAML(Learner):
         sizes = np.array([len(subset) for subset in subsets])
         keys = streams.uniforms(int(sizes.max()))
         order = np.argsort(np.where(np.arange(sizes.max()) < sizes[:, None], keys, np.inf), axis=1)
-        places = np.take_along_axis(order, np.arange(self.meta_batch_size) % sizes[:, None], axis=1)
+        places = np.take_along_axis(order, np.arange(self.tasks) % sizes[:, None], axis=1)
         return np.stack([np.asarray(subset)[own] for subset, own in zip(subsets, places, strict=True)])
 
 
@@ -222,16 +220,16 @@ class _Training(Training):
     def __init__(self, settings: MAML, job: Job) -> None:
         self._settings, self._job = settings, job
         self._streams = Streams(job.seeds, branch=2)
-        self._optimiser = Adam(job.agent.actors, max_norm=settings.max_grad_norm)
+        self._optimiser = Adam(job.agent.actors, max_norm=settings.max_norm)
         self._tables: list[pd.DataFrame] = []
 
     def run_round(self, number: int, steps: int) -> None:
         settings, job, streams, optimiser = self._settings, self._job, self._streams, self._optimiser
         tasks = settings._draw(job.subsets, streams).ravel().tolist()
-        fresh = _seeds(streams, settings.meta_batch_size).ravel().tolist()
-        rows = replace(job.agent, actors=optimiser.rows).repeat(settings.meta_batch_size)
+        fresh = _seeds(streams, settings.tasks).ravel().tolist()
+        rows = replace(job.agent, actors=optimiser.rows).repeat(settings.tasks)
         _, rollouts, met = settings._run(rows, job.suite, tasks, fresh, settings.inner_steps)
-        self._tables += _earned(rollouts, settings.meta_batch_size, len(job.suite), steps)
+        self._tables += _earned(rollouts, settings.tasks, len(job.suite), steps)
         optimiser.learning_rate = settings.learning_rate * (1 - 0.9 * number / job.rounds)
         for _ in range(settings.epochs):
             optimiser.descend(-settings.objective(job.agent.policy, optimiser.parameters, met))

@@ -47,7 +47,7 @@ class PPO(Learner):
         ε of the clipped ratio.
     entropy_coef, value_coef : float
         Weights of the entropy bonus and of the critic's squared error.
-    max_grad_norm : float
+    max_norm : float
         The gradient of each policy is scaled down to this norm.
     standardise : {"task", "policy"}
         Advantages of a rollout are brought to mean 0 and standard deviation 1 over the samples of each task,
@@ -74,12 +74,12 @@ class PPO(Learner):
     clip_range: float = 0.2
     entropy_coef: float = 0.005
     value_coef: float = 0.5
-    max_grad_norm: float = 0.5
+    max_norm: float = 0.5
     standardise: str = "task"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_grad_norm"):
+        for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm"):
             check_positive(setting, getattr(self, setting))
         if self.standardise not in ("policy", "task"):
             raise ValueError(f"standardise is {self.standardise!r}: choose 'policy' or 'task'")
@@ -134,7 +134,7 @@ class _Training(SimulatedTraining):
         self._settings, agent = settings, job.agent
         self.batch_size = job.round_steps // settings.minibatches
         start = torch.cat([agent.actors, agent.critics], dim=1).to(update_device())
-        self._optimiser = Adam(start, max_norm=settings.max_grad_norm)
+        self._optimiser = Adam(start, max_norm=settings.max_norm)
         self._streams = Streams(job.seeds, branch=2)
         self._acting = agent.to("cpu")
 

@@ -38,7 +38,7 @@ _PASSES = 2
 class SAC(Learner):
     """Settings of soft actor-critic, and the training that they describe.
 
-    There are `gradient_steps` updates after every `steps` steps of all `copies` environments of a policy's
+    There are `updates` updates after every `steps` steps of all `copies` environments of a policy's
     tasks: by default 1 update per environment step for a single task, 1 in 10 steps for ten tasks.
 
     Attributes
@@ -47,17 +47,17 @@ class SAC(Learner):
         Steps of every environment between updates.
     copies : int
         Environments per task.
-    gradient_steps : int
+    updates : int
         Updates after these steps, each on a batch of its own.
-    batch_size : int
+    batch : int
         Samples per policy and update, equally many of each of its tasks; rounded up to that.
     learning_rate : float
         Of Adam, for actors, critics and temperatures.
     tau : float
         τ: how far target critics move towards the critics at each update.
-    learning_starts : int
+    start : int
         Steps per task that are taken before the first update.
-    buffer_size : int
+    capacity : int
         Steps per policy and task that are remembered.
     target_entropy : float, optional
         Entropy that each task's temperature aims at, in nats of actions scaled to [-1, 1]; by default minus
@@ -67,7 +67,7 @@ class SAC(Learner):
     reward_scale : float
         Rewards, in units of the deviation of their task's returns before the first update, are multiplied by
         it before anything learns from them.
-    max_grad_norm : float, optional
+    max_norm : float, optional
         The gradients of each policy's actor and critics are scaled down to this norm.
 
     Notes
@@ -85,7 +85,7 @@ class SAC(Learner):
     --------
     >>> from gradex import SAC, MetaPolicy, TaskSuite
     >>> suite = TaskSuite.make("navigation", n=3)
-    >>> meta = MetaPolicy(suite, learner=SAC(batch_size=60))
+    >>> meta = MetaPolicy(suite, learner=SAC(batch=60))
     >>> meta.learner.name
     'sac'
     >>> type(meta.initial(seeds=[0]).policy.distribution).__name__
@@ -97,27 +97,27 @@ class SAC(Learner):
 
     steps: int = 1
     copies: int = 8
-    gradient_steps: int = 8
-    batch_size: int = 256
+    updates: int = 8
+    batch: int = 256
     learning_rate: float = 3e-4
     tau: float = 0.005
-    learning_starts: int = 500
-    buffer_size: int = 100_000
+    start: int = 500
+    capacity: int = 100_000
     target_entropy: float | None = None
     temperature: float = 1.0
     reward_scale: float = 1.0
-    max_grad_norm: float | None = None
+    max_norm: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        numbers = ["steps", "copies", "gradient_steps", "batch_size", "learning_rate", "temperature"]
-        for setting in [*numbers, "reward_scale", *["max_grad_norm"] * (self.max_grad_norm is not None)]:
+        numbers = ["steps", "copies", "updates", "batch", "learning_rate", "temperature"]
+        for setting in [*numbers, "reward_scale", *["max_norm"] * (self.max_norm is not None)]:
             check_positive(setting, getattr(self, setting))
         if not 0 < self.tau <= 1:
             raise ValueError(f"tau is {self.tau}: choose above 0 and at most 1")
-        if self.buffer_size < max(self.learning_starts, self.steps * self.copies):
+        if self.capacity < max(self.start, self.steps * self.copies):
             raise ValueError(
-                f"buffer_size={self.buffer_size} is too small for learning_starts={self.learning_starts} and "
+                f"capacity={self.capacity} is too small for start={self.start} and "
                 f"rounds of {self.steps * self.copies} steps per task: raise it"
             )
 
@@ -151,12 +151,12 @@ class SAC(Learner):
             )
         squashed_gaussian(job.agent)  # refuses other policies
         # A training that can be resumed may go on until it learns.
-        if not job.resumable and job.rounds * self.steps * self.copies < self.learning_starts:
-            least = -(-self.learning_starts // (self.steps * self.copies)) * job.round_steps
+        if not job.resumable and job.rounds * self.steps * self.copies < self.start:
+            least = -(-self.start // (self.steps * self.copies)) * job.round_steps
             raise ValueError(
                 f"{job.rounds * job.round_steps} environment steps end before the first update, which comes "
-                f"after {self.learning_starts} of each task: ask for at least {least}, or choose a smaller "
-                "learning_starts"
+                f"after {self.start} of each task: ask for at least {least}, or choose a smaller "
+                "start"
             )
         return _Training(self, job)
 
@@ -173,15 +173,15 @@ class _Training(SimulatedTraining):
         self._updates = SoftUpdates(
             agent,
             torch.tensor([list(subset) for subset in job.subsets], device=agent.actors.device),
-            -(-settings.batch_size // tasks),
+            -(-settings.batch // tasks),
             settings.learning_rate,
             discount,
             settings.tau,
             -float(dimensions) if wanted is None else wanted,
-            settings.max_grad_norm,
+            settings.max_norm,
         )
         whole = job.rounds * settings.steps * settings.copies
-        capacity = settings.buffer_size if job.resumable else min(settings.buffer_size, whole)
+        capacity = settings.capacity if job.resumable else min(settings.capacity, whole)
         features = job.suite.observation_space.shape[0]
         self._replay = Replay(len(job.subsets), tasks, capacity, features, dimensions, agent.actors)
         self._acting = job.agent.to("cpu")
@@ -196,7 +196,7 @@ class _Training(SimulatedTraining):
         rollout = self.collector.collect(acting, settings.steps)
         self._remember(rollout)
         self._returns.update(rollout)
-        learns = (number + 1) * settings.steps * settings.copies >= settings.learning_starts
+        learns = (number + 1) * settings.steps * settings.copies >= settings.start
         if learns:
             self._returns.keep()
         scale = torch.from_numpy(self._returns.scale).to(acting.return_scale)
@@ -225,7 +225,7 @@ class _Training(SimulatedTraining):
 
     def _learn(self, streams: Streams) -> None:
         """Make the updates of one round, whose random numbers are drawn at once."""
-        updates, count = self._updates, self._settings.gradient_steps
+        updates, count = self._updates, self._settings.updates
         tasks, samples = len(self.job.subsets[0]), updates.tasks.shape[1]
         like = updates.actors.rows
         scale = self._acting.return_scale.to(like).gather(1, updates.tasks)

@@ -2,12 +2,17 @@
 
 from gradex.policies.architectures import ARCHITECTURES, matched_width, network
 from gradex.policies.care import CARE
-from gradex.policies.distributions import ActionDistribution, Categorical, Gaussian, action_distribution
+from gradex.policies.distributions import (
+    ActionDistribution,
+    Categorical,
+    Gaussian,
+    SquashedGaussian,
+    action_distribution,
+)
 from gradex.policies.mlp import MLP, MultiHead
 from gradex.policies.paco import PaCo
 from gradex.policies.policy import Policy
 from gradex.policies.soft_modularization import SoftModularization
-from gradex.policies.squashed_gaussian import SquashedGaussian
 from gradex.policies.stack import Network, Standardised, Tape, Twin
 
 __all__ = [

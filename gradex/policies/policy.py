@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from gradex.policies.distributions import ActionDistribution
+from gradex.policies.action_distribution import ActionDistribution
 from gradex.policies.stack import Network, Observations, Outputs, Rows, Tape, Tasks
 from gradex.seeds import Streams
 from gradex.surrogate.gradients import Affine, Dense, FactoredGradients, Part

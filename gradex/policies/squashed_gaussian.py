@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gradex.policies.distributions import ActionDistribution
+from gradex.policies.action_distribution import ActionDistribution
 
 #: Range of the log-standard-deviations of a squashed Gaussian.
 _LOG_STD = (-20.0, 2.0)

@@ -23,8 +23,8 @@ from tests.tasks.families import drift
 
 LEARNERS = {
     "ppo": PPO(steps=12, copies=2, epochs=2, minibatches=1),
-    "maml": MAML(trajectories=2, meta_batch_size=2, epochs=2),
-    "sac": SAC(steps=12, copies=2, gradient_steps=2, batch_size=8, learning_starts=24),
+    "maml": MAML(trajectories=2, tasks=2, epochs=2),
+    "sac": SAC(steps=12, copies=2, updates=2, batch=8, start=24),
 }
 
 

@@ -28,9 +28,9 @@ SUITES = {
 # The range of the ratio is narrow, so that it is clipped often.
 SETTINGS = MAML(
     inner_steps=2,
-    inner_learning_rate=0.3,
+    inner_rate=0.3,
     trajectories=2,
-    meta_batch_size=3,
+    tasks=3,
     epochs=2,
     learning_rate=3e-3,
     gae_lambda=0.9,
@@ -50,7 +50,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
 # ---------------------------------------------------------------------- the outer gradient
 def experiences(suite: TaskSuite, settings: MAML, start: ActorCritic) -> list[Batch]:
     """Let each policy of a stack live through as many tasks as a meta-batch has."""
-    rows = start.repeat(settings.meta_batch_size)
+    rows = start.repeat(settings.tasks)
     tasks = [row % len(suite) for row in range(len(rows))]
     return settings._run(rows, suite, tasks, range(len(rows)), settings.inner_steps)[2]
 
@@ -82,7 +82,7 @@ def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
 def test_outer_gradient_equals_finite_differences(
     suite: TaskSuite, fresh: Fresh, inner_steps: int, moved: float
 ) -> None:
-    settings = replace(SETTINGS, inner_steps=inner_steps, inner_learning_rate=0.5, clip_range=0.2)
+    settings = replace(SETTINGS, inner_steps=inner_steps, inner_rate=0.5, clip_range=0.2)
     start = fresh(suite, [0, 1])
     met = experiences(suite, settings, start)
     # Where the experience was made, and elsewhere: from its second epoch on the outer step is elsewhere.
@@ -101,7 +101,7 @@ def test_second_order_is_that_of_the_expected_return() -> None:
     All actions are enumerated, weighted by their probability, so that the experience is an expectation.
     """
     count, rate = 5, 0.7
-    settings = MAML(inner_learning_rate=rate, meta_batch_size=2, clip_range=0.2)
+    settings = MAML(inner_rate=rate, tasks=2, clip_range=0.2)
     policy = Policy(MLP(2, count, layers=2, width=6, gain=1.0), Categorical(count))
     theta = policy.initial(Streams([0])).double()
     rewards = torch.randn(2, count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -178,7 +178,7 @@ def test_history_tells_what_the_meta_batch_earned(fresh: Fresh) -> None:
 
 def test_meta_batches_are_drawn_without_repetition_while_that_lasts() -> None:
     subsets, tasks = [[7, 8], [0, 1, 2, 3, 4, 5, 6], [9]], 5
-    settings, streams = MAML(meta_batch_size=tasks), Streams([0, 1, 2])
+    settings, streams = MAML(tasks=tasks), Streams([0, 1, 2])
     drawn = np.stack([settings._draw(subsets, streams) for _ in range(200)])
     for policy, subset in enumerate(subsets):
         counts = np.stack([(drawn[:, policy] == task).sum(axis=1) for task in subset], axis=1)
@@ -190,7 +190,7 @@ def test_meta_batches_are_drawn_without_repetition_while_that_lasts() -> None:
 @pytest.mark.usefixtures("without_shape_checks")
 def test_a_policy_learns_to_adapt() -> None:
     suite = TaskSuite.make("navigation", goals="uniform", n=8, horizon=15)
-    settings = MAML(inner_learning_rate=0.3, meta_batch_size=8, learning_rate=1e-2)
+    settings = MAML(inner_rate=0.3, tasks=8, learning_rate=1e-2)
     start = ActorCritic.initial(suite, [0], layers=3, width=32)
     trained, _ = settings.train(start, suite, [range(8)], 20 * settings.round_steps(suite, [range(8)]), [0])
     gains = []

@@ -170,7 +170,7 @@ def test_bad_settings_are_named(fresh: Fresh) -> None:
     suite = SUITES["navigation"]()
     with pytest.raises(ValueError, match="7 minibatches do not divide 48 steps: choose a divisor"):
         PPO(steps=48, minibatches=7)
-    for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_grad_norm"):
+    for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm"):
         for value in (0, -16):
             with pytest.raises(ValueError, match=f"{setting} is {value}: it must be positive"):
                 PPO(**{setting: value})

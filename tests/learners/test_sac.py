@@ -55,8 +55,8 @@ SUITES = {
 }
 # The rings overflow, and start does not divide a round.
 SETTINGS = SAC(
-    steps=3, copies=2, gradient_steps=2, batch_size=8, learning_rate=3e-3, tau=0.1, learning_starts=10,
-    buffer_size=14, temperature=0.5, reward_scale=0.7, max_grad_norm=0.5,
+    steps=3, copies=2, updates=2, batch=8, learning_rate=3e-3, tau=0.1, start=10,
+    capacity=14, temperature=0.5, reward_scale=0.7, max_norm=0.5,
 )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def close(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], tolera
 @pytest.mark.parametrize("subset", [[2], [2, 0]], ids=str)
 @pytest.mark.parametrize(
     "settings",
-    [SETTINGS, replace(SETTINGS, max_grad_norm=None, target_entropy=-0.3, batch_size=7)],
+    [SETTINGS, replace(SETTINGS, max_norm=None, target_entropy=-0.3, batch=7)],
     ids=["clipped", "free"],
 )
 def test_equals_the_slow_version(suite: TaskSuite, settings: SAC, subset: list[int]) -> None:
@@ -131,9 +131,7 @@ def test_training_leaves_its_start_alone(suite: TaskSuite) -> None:
 def test_nothing_is_learnt_before_the_start(tmp_path: Path) -> None:
     suite = SUITES["hover"]()
     start = fresh(suite, [0])
-    waiting = replace(
-        SETTINGS, learning_starts=13, buffer_size=20
-    )  # two rounds of 6 steps are too few, three are enough
+    waiting = replace(SETTINGS, start=13, capacity=20)  # two rounds of 6 steps are too few, three are enough
     for rounds, moves in ((2, False), (3, True)):
         trained, _ = waiting.train(start, suite, [[0]], rounds * 6, [0], folder=tmp_path)
         assert torch.equal(trained.actors, start.actors) != moves
@@ -182,11 +180,11 @@ def test_a_policy_learns() -> None:
     suite = TaskSuite.make("navigation", n=2, groups=2, horizon=10, radius=0.6)
     settings = SAC(
         copies=4,
-        gradient_steps=2,
-        batch_size=64,
+        updates=2,
+        batch=64,
         learning_rate=3e-3,
         tau=0.02,
-        learning_starts=60,
+        start=60,
         temperature=0.05,
     )
     subsets, seeds = [[0], [1]], [0, 1]
@@ -235,7 +233,7 @@ def test_values_are_those_of_the_lesser_critic_for_the_mode(suite: TaskSuite) ->
 
 def test_a_meta_policy_goes_the_whole_way(tmp_path: Path) -> None:
     suite = SUITES["hover"]()
-    settings = replace(SETTINGS, max_grad_norm=None)
+    settings = replace(SETTINGS, max_norm=None)
     assert isinstance(MetaPolicy(suite, learner="sac").learner, SAC)
     policy = MetaPolicy(suite, learner=settings, seed=1, layers=3, width=8).fit(200)
     adapted = policy.adapt([0, 2], 48)
@@ -347,12 +345,12 @@ def test_folders_that_do_not_serve_are_named(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"steps": 0}, "steps is 0: it must be positive"),
-        ({"gradient_steps": -1}, "gradient_steps is -1: it must be positive"),
+        ({"updates": -1}, "updates is -1: it must be positive"),
         ({"temperature": 0.0}, "temperature is 0.0: it must be positive"),
         ({"learning_rate": -1e-3}, "learning_rate is -0.001: it must be positive"),
-        ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0: it must be positive"),
+        ({"max_norm": 0.0}, "max_norm is 0.0: it must be positive"),
         ({"tau": 0.0}, "tau is 0.0: choose above 0 and at most 1"),
-        ({"buffer_size": 100}, "buffer_size=100 is too small for learning_starts=500 and rounds of 8 steps"),
+        ({"capacity": 100}, "capacity=100 is too small for start=500 and rounds of 8 steps"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:

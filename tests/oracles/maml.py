@@ -111,13 +111,13 @@ class OnePolicyMAML:
                 group["lr"] = settings.learning_rate * (1 - 0.9 * iteration / batches)
             keys = self.streams.uniforms(len(self.subset))[0]
             order = sorted(range(len(self.subset)), key=lambda place: keys[place])
-            tasks = [self.subset[order[place % len(order)]] for place in range(settings.meta_batch_size)]
-            seeds = [int(number * 2**52) for number in self.streams.uniforms(settings.meta_batch_size)[0]]
+            tasks = [self.subset[order[place % len(order)]] for place in range(settings.tasks)]
+            seeds = [int(number * 2**52) for number in self.streams.uniforms(settings.tasks)[0]]
             lives = [self.live(task, seed) for task, seed in zip(tasks, seeds, strict=True)]
             for _ in range(settings.epochs):
                 self.optimiser.zero_grad()
                 (-torch.stack([self.outer(life) for life in lives]).mean()).backward()
-                nn.utils.clip_grad_norm_([self.theta], settings.max_grad_norm)
+                nn.utils.clip_grad_norm_([self.theta], settings.max_norm)
                 self.optimiser.step()
 
     def live(self, task: int, seed: int) -> list[list[Step]]:
@@ -202,7 +202,7 @@ class OnePolicyMAML:
         surrogate = (self.ratios(row, steps) * advantages(steps)).mean()
         second = self.settings.order == "second"
         (gradient,) = torch.autograd.grad(surrogate, row, create_graph=second)
-        return row + self.settings.inner_learning_rate * gradient
+        return row + self.settings.inner_rate * gradient
 
     def outer(self, phases: list[list[Step]]) -> Tensor:
         """Schulman et al. 2017, Eq. 7, at the adapted parameters."""

@@ -204,7 +204,7 @@ class OnePolicyPPO:
             losses.append(settings.value_coef * error - gain - settings.entropy_coef * distribution.entropy())
         self.optimiser.zero_grad()
         torch.stack(losses).mean().backward()
-        nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
+        nn.utils.clip_grad_norm_(self.parameters, settings.max_norm)
         self.optimiser.step()
 
     @property

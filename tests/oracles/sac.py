@@ -65,16 +65,16 @@ class OnePolicySAC:
 
     def train(self, rounds: int) -> None:
         settings = self.settings
-        samples = -(-settings.batch_size // len(self.subset))
+        samples = -(-settings.batch // len(self.subset))
         for number in range(rounds):
             self.collect()
-            if (number + 1) * settings.steps * settings.copies < settings.learning_starts:
+            if (number + 1) * settings.steps * settings.copies < settings.start:
                 continue
             self.keep_scales()
             streams = Streams([self.seed], branch=3 + number)
-            places = streams.uniforms(settings.gradient_steps, len(self.subset), samples)[0]
-            noise = streams.normals(settings.gradient_steps, 2, samples * len(self.subset), len(self.low))[0]
-            for update in range(settings.gradient_steps):
+            places = streams.uniforms(settings.updates, len(self.subset), samples)[0]
+            noise = streams.normals(settings.updates, 2, samples * len(self.subset), len(self.low))[0]
+            for update in range(settings.updates):
                 batch = [
                     self.rings[task][int(place * len(self.rings[task]))]
                     for task, chosen in zip(self.subset, places[update], strict=True)
@@ -122,7 +122,7 @@ class OnePolicySAC:
         return max(self.scales.get(task, 1.0), least) / self.settings.reward_scale
 
     def remember(self, task: int, step: Step) -> None:
-        ring, place = self.rings[task], self.added[task] % self.settings.buffer_size
+        ring, place = self.rings[task], self.added[task] % self.settings.capacity
         if place == len(ring):
             ring.append(step)
         else:
@@ -186,8 +186,8 @@ class OnePolicySAC:
         # Whatever another loss left behind is cleared first.
         optimiser.zero_grad()
         torch.stack(losses).mean().backward()
-        if self.settings.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm)
+        if self.settings.max_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.settings.max_norm)
         optimiser.step()
 
     def rows(self) -> dict[str, Tensor]:
