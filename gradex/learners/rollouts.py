@@ -170,8 +170,10 @@ class Collector:
         self._begins = np.zeros(self.layout.real.shape, dtype=bool)
         self._finish_resets: Callable[[], Step] | None = None
         self._commanded = np.empty(0)
-        noting = resumable and not isinstance(self.simulator, Resumable)
-        self._noted: list[np.ndarray] | None = [] if noting else None
+        self._noted: list[np.ndarray] | None = [] if resumable else None
+        if resumable and isinstance(self.simulator, Resumable):
+            self.simulator.begin_noting()
+            self._noted = None
 
     def _spread_observation(self, observation: np.ndarray) -> Tensor:
         return torch.from_numpy(self.layout.spread(np.asarray(observation, dtype=np.float32)))
@@ -198,9 +200,8 @@ class Collector:
         """
         if not self.suite.resets_together or not self._begins[self.layout.real].all():
             return
-        # A reset ignores its action.
         if isinstance(self.simulator, StepsAhead):
-            self.simulator.step_async(self._commanded)
+            self.simulator.step_async(self._commanded)  # a reset ignores its action
             self._finish_resets = self.simulator.step_wait
         else:
             self._finish_resets = partial(self.simulator.step, self._commanded)

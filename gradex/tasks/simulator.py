@@ -40,6 +40,9 @@ class StepsAhead(Protocol):
 class Resumable(Protocol):
     """A simulator that another one of the same making can go on from."""
 
+    def begin_noting(self) -> None:
+        """From here on note what `state` needs."""
+
     def state(self) -> dict[str, np.ndarray]:
         """Give what `restore` needs."""
 
@@ -97,6 +100,11 @@ class SequentialSimulator(SyncVectorEnv):
         with self._closing_on_failure():
             return super().reset(seed=self._seeds.tolist(), options=options)
 
+    def begin_noting(self) -> None:
+        """Note the actions of running episodes; without need they would pile up in one that never ends."""
+        for each in cast(Sequence[EpisodeSeeds], self.envs):
+            each.noting = True
+
     def state(self) -> dict[str, np.ndarray]:
         """Give the number of each environment's episode and its actions so far: all that `restore` needs."""
         space, environments = self.single_action_space, cast(Sequence[EpisodeSeeds], self.envs)
@@ -139,13 +147,15 @@ class EpisodeSeeds(gymnasium.Wrapper):
     episode : int
         Number of the running one.
     actions : list
-        Those of the running episode. With its number they say where a deterministic environment stands.
+        Those of the running episode, if it is `noting`. With its number they say where a deterministic
+        environment stands.
     """
 
     def __init__(self, environment: gymnasium.Env) -> None:
         super().__init__(environment)
         self._seed = self.episode = 0
         self.actions: list[Any] = []
+        self.noting = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         self.episode = 0 if seed is not None else self.episode + 1
@@ -157,7 +167,8 @@ class EpisodeSeeds(gymnasium.Wrapper):
         return self.env.reset(seed=int(state[0]) % 2**31, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        self.actions.append(copy(action))  # it may be a part of an array that its owner fills again
+        if self.noting:
+            self.actions.append(copy(action))  # it may be a part of an array that its owner fills again
         return self.env.step(action)
 
     def play(self, seed: int, episode: int, actions: Iterable[Any]) -> Any:

@@ -487,3 +487,15 @@ def test_success_of_the_environments_is_handed_on() -> None:
     assert info["success"].dtype == bool
     np.testing.assert_array_equal(info["success"], terminated)
     assert terminated.any()
+
+
+def test_actions_are_noted_only_for_those_who_resume() -> None:
+    suite = TaskSuite.from_gymnasium({"a": "CartPole-v1"})
+    for noting in (False, True):
+        simulator = suite.simulator(copies=2)
+        if noting:
+            simulator.begin_noting()
+        simulator.reset()
+        simulator.step(np.zeros(2, dtype=np.int64))
+        assert simulator.state()["lengths"].tolist() == [noting, noting]
+        simulator.close()
