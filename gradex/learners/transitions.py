@@ -112,7 +112,8 @@ def collect_transitions(
         raise ValueError(f"sharing is {sharing!r}: choose 'auto' or 'none'")
     if copies is None:
         copies = int(np.clip(round(sqrt(steps_per_task / _STEPS_EACH)), *_COPIES))
-    if sharing == "auto" and suite.shared_dynamics and not agent.policy.network.sees_task:
+    blind = not agent.policy.network.sees_task
+    if sharing == "auto" and suite.shared_dynamics and blind and len(suite) > 1:
         return _of_tasks(agent, suite, range(1), steps_per_task, copies, seed, gae_lambda, shared=True)
     together = suite.fitting(copies) or len(suite)
     tasks = range(len(suite))

@@ -261,6 +261,7 @@ def test_what_cannot_be_shared_is_not(fresh: Fresh) -> None:
     suite = TaskSuite.make("navigation", n=3, horizon=5)
     seeing = ActorCritic.initial(suite, [0], layers=2, width=8, network="multi_head")
     assert collect(seeing, suite, 20, 2, sharing="auto").tasks is not None
+    assert collect(fresh(suite, [0]), suite[[0]], 20, 2, sharing="auto").tasks is not None
     cartpoles = TaskSuite.make("cartpole", n=2)
     assert collect(fresh(cartpoles, [0]), cartpoles, 20, 2, sharing="auto").tasks is not None
     with pytest.raises(ValueError, match="sharing is 'all': choose 'auto' or 'none'"):
