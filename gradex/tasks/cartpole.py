@@ -11,8 +11,8 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import VectorEnv
 
 from gradex.seeds import derive, uniforms
-from gradex.tasks.family import Option, Recommended, one_of, read_seed, read_task_count
-from gradex.tasks.ranges import RangedFamily, read_range
+from gradex.tasks.family import Option, Recommended, read_seed, read_task_count
+from gradex.tasks.ranges import RangedFamily, read_range, read_reversed
 from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 from gradex.tasks.task import Task
 
@@ -33,8 +33,9 @@ class CartPole(RangedFamily):
         Half the length of the pole, in metres.
     mass, force, gravity : float or pair
         Mass of the pole in kilograms, force of the motor in newtons, gravity in metres per second squared.
-    reversed : {"none", "half"}
-        "half" swaps the two actions in half of the tasks.
+    reversed : {"none", "half"} or float
+        Swaps the two actions in this share of the tasks, a number from 0 to 1 that is
+        rounded to whole tasks: 0.1 of ten tasks is one.
     """
 
     name = "cartpole"
@@ -45,7 +46,7 @@ class CartPole(RangedFamily):
         "mass": Option(0.1, partial(read_range, low=0.0, high=100.0)),
         "force": Option(10.0, partial(read_range, low=0.0, high=1000.0)),
         "gravity": Option(9.8, partial(read_range, low=0.0, high=100.0)),
-        "reversed": Option("none", one_of("none", "half")),
+        "reversed": Option("none", read_reversed),
     }
     title, actuators = "{half_length:.2f} m", "motor"
     action_space = spaces.Discrete(2)
@@ -59,7 +60,7 @@ class CartPole(RangedFamily):
     def recommended(self) -> Recommended:
         # Stopped while neither motor has won: where one has, its tasks are solved, their policy gradients
         # vanish, and with them what the surrogate could tell about whom they clash with.
-        return Recommended(100_000 if self.reversed == "half" else 600_000, 600_000)
+        return Recommended(100_000 if self.in_conflict else 600_000, 600_000)
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         return CartPoleSimulator(tasks, seeds)

@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from gradex.tasks.family import Option, Recommended, one_of, read_seed, read_task_count
-from gradex.tasks.ranges import RangedFamily, read_range
+from gradex.tasks.family import Option, Recommended, read_seed, read_task_count
+from gradex.tasks.ranges import RangedFamily, read_range, read_reversed
 from gradex.tasks.simulator import Seeds, SequentialSimulator, Step
 from gradex.tasks.task import Task
 
@@ -39,8 +39,9 @@ class LunarLander(RangedFamily):
     wind, turbulence : float or pair
         Greatest linear force of the wind, 0 to 20, and greatest torque, 0 to 2. Both zero switches the wind
         off.
-    reversed : {"none", "half"}
-        "half" swaps the left and right engines in half of the tasks.
+    reversed : {"none", "half"} or float
+        Swaps the left and right engines in this share of the tasks, a number from 0 to 1 that is
+        rounded to whole tasks: 0.1 of ten tasks is one.
     """
 
     name = "lunarlander"
@@ -50,7 +51,7 @@ class LunarLander(RangedFamily):
         "gravity": Option((-2.0, -11.9), partial(read_range, low=-12.0, high=0.0)),
         "wind": Option(0.0, partial(read_range, low=0.0, high=20.0, closed=True)),
         "turbulence": Option(0.0, partial(read_range, low=0.0, high=2.0, closed=True)),
-        "reversed": Option("none", one_of("none", "half")),
+        "reversed": Option("none", read_reversed),
     }
     title, actuators = "{gravity:.2f}", "side_engines"
     action_space = spaces.Discrete(4)
@@ -62,7 +63,7 @@ class LunarLander(RangedFamily):
 
     @property
     def recommended(self) -> Recommended:
-        if self.reversed == "half":
+        if self.in_conflict:
             # Stopped early, like reversed cart-poles; so early, plain settings do.
             return Recommended(500_000, 600_000)
         return Recommended(4_000_000, 600_000, {"steps": 256, "learning_rate": 7e-4, "gae_lambda": 0.98})

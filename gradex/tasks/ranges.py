@@ -1,14 +1,19 @@
 """Ranges of task parameters: how a suite spreads its own tasks over them and draws unseen ones."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Bool
 
-from gradex.settings import without_numpy
-from gradex.tasks.family import Family
+from gradex.settings import shown, without_numpy
+from gradex.tasks.family import Family, read_number
 from gradex.tasks.task import Task
+
+#: Shares of reversed tasks that have a name.
+_SHARES = {"none": 0.0, "half": 0.5}
 
 
 def latin_grid(
@@ -67,30 +72,67 @@ def read_range(
     return float(pair[0]), float(pair[1])
 
 
+def read_reversed(name: str, value: Any) -> float | str:
+    """Read which share of the tasks is reversed: "none", "half", or a number from 0 to 1.
+
+    Examples
+    --------
+    >>> from gradex.tasks.ranges import read_reversed
+    >>> read_reversed("reversed", 0.1), read_reversed("reversed", 0.5), read_reversed("reversed", 0)
+    (0.1, 'half', 'none')
+    """
+    if isinstance(value, str) and value in _SHARES:
+        return value
+    try:
+        share = read_number(name, value)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ValueError(
+            f"{name} is {shown(value)}: choose 'none', 'half' or a share of the tasks, a number from 0 to 1"
+        )
+    # One name for one suite: what is kept on disk is compared by it.
+    return next((word for word, known in _SHARES.items() if known == share), share)
+
+
+def choose_reversed(n: int, share: float, rng: np.random.Generator) -> Bool[np.ndarray, " n"]:
+    """Choose which of n tasks are reversed, `share` of them, rounded to whole tasks; half a task is none.
+
+    With one state of the generator, a larger share reverses more tasks, and all those of a smaller one.
+    """
+    turn = np.r_[1:n:2, 0:n:2]
+    chosen = np.zeros(n, dtype=bool)
+    chosen[turn[: math.ceil(share * n - 0.5)]] = True
+    return rng.permutation(chosen)
+
+
 @dataclass(frozen=True)
 class RangedFamily(Family):
     """Tasks that differ in constants of their physics, each within a range of its own.
 
-    The option `reversed` swaps actions in none or "half" of the tasks. Reversed and plain tasks look the same
-    and want opposite actions, so this plants two groups in true conflict.
+    The option `reversed` swaps actions in a share of the tasks. Reversed and plain tasks look the same and
+    want opposite actions, so this plants two groups in true conflict.
 
     Attributes
     ----------
     ranges : dict of str to pair
-    reversed : {"none", "half"}
+    reversed : {"none", "half"} or float
+        Share of the tasks whose actions are swapped, from 0 to 1.
     title : str
         Format of a task's name.
     actuators : str
-        Parameter that is -1 in reversed tasks, where there are any, and 1 in the others.
+        Parameter that is -1 in reversed tasks, where there may be any, and 1 in the others.
     """
 
     ranges: Mapping[str, Sequence[float]]
-    reversed: str
+    reversed: str | float
     title: ClassVar[str]
     actuators: ClassVar[str]
 
     @classmethod
-    def create(cls, n: int, seed: int, reversed: str, **ranges: Sequence[float]) -> tuple[list[Task], Family]:
+    def create(
+        cls, n: int, seed: int, reversed: str | float, **ranges: Sequence[float]
+    ) -> tuple[list[Task], Family]:
         """Make n tasks, spread over the ranges; the seed shuffles, and chooses which are reversed."""
         rng = np.random.default_rng(seed)
         family = cls({name: list(pair) for name, pair in ranges.items()}, reversed)
@@ -99,15 +141,30 @@ class RangedFamily(Family):
     def draw(self, n: int, rng: np.random.Generator, known: Sequence[Task]) -> list[Task]:
         return self._tasks(draw_ranges(self.ranges, n, rng), rng)
 
+    @property
+    def reversed_share(self) -> float:
+        """Share of the tasks that are reversed."""
+        return _SHARES[self.reversed] if isinstance(self.reversed, str) else self.reversed
+
+    @property
+    def in_conflict(self) -> bool:
+        """Whether some tasks are reversed, and others are not."""
+        return 0 < self.reversed_share < 1
+
     def _tasks(self, columns: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Task]:
         rows = list(zip(*columns.values(), strict=True))
-        half = self.reversed == "half"
-        flip = rng.permutation(np.arange(len(rows)) % 2 == 1) if half else np.zeros(len(rows), dtype=bool)
+        planted = self.reversed_share > 0
+        flip = (
+            choose_reversed(len(rows), self.reversed_share, rng)
+            if planted
+            else np.zeros(len(rows), dtype=bool)
+        )
         tasks = []
         for i, row in enumerate(rows):
             parameters = dict(zip(columns, map(float, row), strict=True))
             name = f"{i}: {self.title.format(**parameters)}"
-            if half:
+            if planted:
                 parameters[self.actuators] = -1.0 if flip[i] else 1.0
-            tasks.append(Task(name + " reversed" * bool(flip[i]), parameters, int(flip[i]) if half else None))
+            group = int(flip[i]) if planted else None
+            tasks.append(Task(name + " reversed" * bool(flip[i]), parameters, group))
         return tasks

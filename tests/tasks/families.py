@@ -47,6 +47,7 @@ class Case(NamedTuple):
 CASES = {
     "cartpole": Case(lambda: TaskSuite.make("cartpole", n=3), 60),
     "cartpole-reversed": Case(lambda: TaskSuite.make("cartpole", n=3, mass=(0.05, 0.5), reversed="half"), 60),
+    "cartpole-one-reversed": Case(lambda: TaskSuite.make("cartpole", n=3, reversed=0.3), 60),
     "navigation": Case(lambda: TaskSuite.make("navigation", n=3, horizon=7), 20, random_starts=False),
     "lunarlander": Case(lambda: TaskSuite.make("lunarlander", n=2), 260),
     "lunarlander-wind": Case(

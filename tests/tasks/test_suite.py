@@ -62,7 +62,11 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
             {"mass": (0.1, float("nan"))},
             "mass is .*: give a number or a pair of numbers between 0 and 100",
         ),
-        ("cartpole", {"reversed": "all"}, "reversed is 'all': choose 'none' or 'half'"),
+        (
+            "cartpole",
+            {"reversed": "all"},
+            "reversed is 'all': choose 'none', 'half' or a share of the tasks, a number from 0 to 1",
+        ),
         ("lunarlander", {"n": 0}, "n=0 is too small"),
         (
             "lunarlander",
