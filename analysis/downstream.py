@@ -150,7 +150,9 @@ class _Runs:
         """Train a network on all tasks."""
         steps = self.amount.steps_per_task * len(self.suite)
         return kept(
-            self._file(network), self._policy(network), lambda policy, folder: policy.fit(steps, folder)
+            self._file(network),
+            self._policy(network),
+            lambda policy, folder: policy.fit(steps, folder=folder),
         )
 
     def trained(self, tasks: Sequence[int], network: str = _SHARED) -> MetaPolicy:

@@ -181,7 +181,7 @@ def prepare(setting: Setting, seed: int, layers: int, path: Path) -> MetaPolicy:
     """Train the meta-policy of a suite, or take over the one that is kept."""
     suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
     fresh = MetaPolicy(suite, setting.network, seed=seed, layers=layers, width=setting.width)
-    return kept(path, fresh, lambda meta, folder: meta.fit(setting.meta_steps, folder))
+    return kept(path, fresh, lambda meta, folder: meta.fit(setting.meta_steps, folder=folder))
 
 
 def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy, Path], MetaPolicy]) -> MetaPolicy:

@@ -4,23 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from operator import index
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 
-from gradex.learners import (
-    ActorCritic,
-    Learner,
-    train_each,
-)
+from gradex.learners import ActorCritic, Learner, train_each
 from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
+from gradex.policy_file import PolicyFile, check_same_training, refusing, write_policy
 from gradex.seeds import child
 from gradex.settings import as_seeds, check_subset, plain, whole
-from gradex.store import difference, not_finite, read_tensors, scratch, write_tensors
+from gradex.store import scratch
 from gradex.tasks import TaskSuite
 from gradex.trained_policy import TrainedPolicy
 
@@ -49,6 +45,10 @@ class MetaPolicy(TrainedPolicy):
     history_ : pandas.DataFrame
         Learning curves: steps, policy, task, return_mean, episodes, success where the suite reports it, and
         explained_variance where a critic was trained.
+    path_ : tuple of MetaPolicy
+        Snapshots of `fit`, from early to late; the last one is this policy itself. Each is a whole policy
+        with its lineage, learning curves so far and critic; its own path is itself alone, like that of any
+        policy that `fit` has not trained.
     lineage : Lineage
         Where it comes from: suite, seed, start, parent, subset and steps; it is kept on disk too.
 
@@ -56,13 +56,15 @@ class MetaPolicy(TrainedPolicy):
     --------
     >>> from gradex import MetaPolicy, TaskSuite
     >>> suite = TaskSuite.make("navigation", n=4, groups=2)
-    >>> meta = MetaPolicy(suite, layers=2, width=8).fit(steps=4_000)
+    >>> meta = MetaPolicy(suite, layers=2, width=8).fit(steps=8_000)
     >>> meta.parameters.shape
     (52,)
+    >>> [snapshot.steps for snapshot in meta.path_]  # one after each of two rounds
+    [4096, 8192]
     >>> meta.transitions(steps_per_task=100).advantages.shape  # these steps serve all
     (4, 100)
     >>> meta.adapt([0, 1], steps=2_000).steps  # of both trainings
-    6144
+    10240
     """
 
     _fitting = "fit(steps=...)"
@@ -88,22 +90,27 @@ class MetaPolicy(TrainedPolicy):
         self.lineage = Lineage(suite, settings["seed"], settings["seed"])
 
     # ------------------------------------------------------------------ training
-    def fit(self, steps: int | None = 200_000, folder: str | Path | None = None) -> "MetaPolicy":
-        """Train on all tasks together from fresh weights.
+    def fit(
+        self, steps: int | None = None, snapshots: int = 8, folder: str | Path | None = None
+    ) -> "MetaPolicy":
+        """Train on all tasks together from fresh weights, and keep what there is along the way in `path_`.
 
         Parameters
         ----------
         steps : int or None
             Environment steps in total, over all tasks; None is the amount recommended for the suite.
+        snapshots : int
+            Policies to keep, equally far apart up to whole rounds; the last is at the end. Where the training
+            has fewer rounds, one is kept after each of them.
         folder : path, optional
-            Where to keep the training every 100,000 steps; one that was cut off goes on from there.
+            Where to keep the training every 100,000 steps, and its snapshots; one that was cut off goes on
+            from there, and ends with the same path.
         """
-        steps = self.suite.recommended.meta_steps if steps is None else steps
-        everything = [range(len(self.suite))]
-        [[fitted]] = self._train_each(None, everything, steps, [self.seed], folder=folder)
-        return self._take(fitted.agent_, fitted.history_, fitted.lineage)
+        steps, snapshots = self._amount(steps, snapshots)
+        [[*earlier, last]] = self._train_each(None, self._everything, steps, [self.seed], snapshots, folder)
+        return self._take(last.agent_, last.history_, last.lineage, earlier)
 
-    def fit_or_load(self, steps: int | None, path: str | Path | None) -> "MetaPolicy":
+    def fit_or_load(self, steps: int | None, path: str | Path | None, snapshots: int = 8) -> "MetaPolicy":
         """Read the policy of this training from a file, or train it and leave it there.
 
         Parameters
@@ -112,30 +119,37 @@ class MetaPolicy(TrainedPolicy):
             As for `fit`.
         path : path or None
             Beside it the training keeps what it goes on from if it is cut off; None keeps nothing.
+        snapshots : int
+            As for `fit`.
 
         Raises
         ------
         ValueError
-            If the policy in the file is one of other settings.
+            If the policy in the file is one of other settings, or has another number of snapshots.
         """
-        steps = self.suite.recommended.meta_steps if steps is None else steps
         if path is None or not Path(path).exists():
             with scratch(path, "meta") as folder:
-                self.fit(steps, folder)
+                self.fit(steps, snapshots, folder)
                 if path is not None:
                     self.save(path)
             return self
-        found, everything = MetaPolicy.load(path, self.suite), [range(len(self.suite))]
-        learner = self.learner
-        taken = learner.rounds(self.suite, everything, steps) * learner.round_steps(self.suite, everything)
-        wanted = self.config | {"lineage": replace(self.lineage, steps=taken).config}
-        other = difference(found.config, wanted)
-        if other is not None:
-            raise ValueError(
-                f"{str(path)!r} holds a meta-policy of other settings, with {other}: "
-                "choose another file, or remove it"
-            )
+        steps, snapshots = self._amount(steps, snapshots)
+        found = MetaPolicy.load(path, self.suite)
+        wanted = self.config | {"lineage": replace(self.lineage, steps=steps).config, "snapshots": snapshots}
+        check_same_training(path, found.config | {"snapshots": len(found.path_)}, wanted)
         return found
+
+    def _amount(self, steps: int | None, snapshots: int) -> tuple[int, int]:
+        """Read for how many steps to train on all tasks, in whole rounds, and for how many snapshots."""
+        steps = self.suite.recommended.meta_steps if steps is None else whole("steps", steps, 1)
+        rounds = self.learner.rounds(self.suite, self._everything, steps)
+        taken = rounds * self.learner.round_steps(self.suite, self._everything)
+        return taken, min(whole("snapshots", snapshots, 1), rounds)
+
+    @property
+    def _everything(self) -> list[range]:
+        """All tasks, as the only subset to train on."""
+        return [range(len(self.suite))]
 
     def fit_each(
         self,
@@ -260,46 +274,36 @@ class MetaPolicy(TrainedPolicy):
         other = MetaPolicy(self.suite, self.network, self.learner, self.seed, self.layers, self.width)
         return other._take(agent, history, lineage)
 
-    def _take(self, agent: ActorCritic, history: pd.DataFrame, lineage: Lineage) -> "MetaPolicy":
-        self.agent_, self.history_, self.lineage = agent, history, lineage
+    def _take(
+        self,
+        agent: ActorCritic,
+        history: pd.DataFrame,
+        lineage: Lineage,
+        earlier: Sequence["MetaPolicy"] = (),
+    ) -> "MetaPolicy":
+        self.agent_, self.history_, self.lineage, self._earlier = agent, history, lineage, tuple(earlier)
         return self
 
-    def __repr__(self) -> str:
-        fitted = "fitted" if self._is_fitted() else "not fitted"
-        tasks = f"{len(self.suite)} task{'s' if len(self.suite) > 1 else ''}"
-        return (
-            f"<MetaPolicy on {tasks} of {self.suite.family!r}: network={self.network!r}, "
-            f"learner={self.learner.name!r}, seed={self.seed}, {fitted}>"
-        )
+    @property
+    def path_(self) -> tuple["MetaPolicy", ...]:
+        """Snapshots of the training, from early to late; the last one is this policy itself."""
+        self._fitted()
+        return (*self._earlier, self)
 
     # ------------------------------------------------------------------ on disk
-    @property
-    def config(self) -> dict[str, Any]:
-        """How this policy was made, in plain JSON types."""
-        made = {"network": self.network, "learner": self.learner.config}
-        return {**made, "layers": self.layers, "width": self.width, "lineage": self.lineage.config}
-
     def save(self, path: str | Path) -> None:
-        """Write the policy to one safetensors file, described by JSON in its header.
+        """Write the policy and its path to one safetensors file, described by JSON in its header.
 
         Raises
         ------
         ValueError
             If a number is not finite, or the file cannot be written.
         """
-        tensors = self._fitted().tensors()
-        if (name := not_finite(tensors)) is not None:
-            raise ValueError(
-                f"{name} is not finite, so nothing was written to {str(path)!r}: "
-                "train anew with a smaller learning rate"
-            )
-        write_tensors(
-            path, "policy", tensors, {**self.config, "history": self.history_.to_dict(orient="list")}
-        )
+        write_policy(path, self.path_)
 
     @classmethod
     def load(cls, path: str | Path, suite: TaskSuite | None = None) -> "MetaPolicy":
-        """Read a policy back.
+        """Read a policy back, with its path.
 
         Parameters
         ----------
@@ -313,15 +317,8 @@ class MetaPolicy(TrainedPolicy):
         ValueError
             If the file is missing, damaged, or not one of ours, or the suite has other tasks than the policy.
         """
-        tensors, told = read_tensors(path, "policy", "give a file that MetaPolicy.save wrote")
-        try:
-            past, learner = Lineage.of(told["lineage"], suite), Learner.from_config(told["learner"])
-            meta = cls(past.suite, told["network"], learner, past.seed, told["layers"], told["width"])
-            agent = meta.initial([past.start]).restored(tensors)
-            return meta._take(agent, pd.DataFrame(dict(told["history"])), past)
-        except KeyError as error:
-            reason = f"{error} is missing"
-        # Whatever the constructors of learners, suites and tables say about values that are not theirs.
-        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            reason = " ".join(str(error).split())
-        raise ValueError(f"cannot read a policy from {str(path)!r}: {reason}")
+        file = PolicyFile.read(path, suite)
+        with refusing(path):
+            meta = cls(file.lineage.suite, seed=file.lineage.seed, **file.settings)
+            *earlier, last = file.snapshots(meta.initial([file.lineage.start]))
+            return meta._take(*last, [meta._with(*snapshot) for snapshot in earlier])

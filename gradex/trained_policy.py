@@ -1,6 +1,7 @@
 """A trained policy as everything later sees it: its parameters, returns, transitions and gradients."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.learners import ActorCritic, Transitions, collect_transitions, evaluate
+from gradex.learners import ActorCritic, Learner, Transitions, collect_transitions, evaluate
 from gradex.lineage import Lineage
 from gradex.policies.policy import PolicyGradients
 from gradex.seeds import child
@@ -27,6 +28,8 @@ class TrainedPolicy(Fitted):
     ----------
     suite : TaskSuite
     network : str
+    learner : Learner
+    layers, width : int
     agent_ : ActorCritic
         A stack of one.
     history_ : pandas.DataFrame
@@ -36,6 +39,9 @@ class TrainedPolicy(Fitted):
 
     suite: TaskSuite
     network: str
+    learner: Learner
+    layers: int
+    width: int
     lineage: Lineage
     agent_: ActorCritic
     history_: pd.DataFrame
@@ -58,12 +64,26 @@ class TrainedPolicy(Fitted):
         return self.lineage.steps
 
     @property
+    def config(self) -> dict[str, Any]:
+        """How this policy was made, in plain JSON types."""
+        made = {"network": self.network, "learner": self.learner.config}
+        return {**made, "layers": self.layers, "width": self.width, "lineage": self.lineage.config}
+
+    @property
     def parameters(self) -> Float[np.ndarray, " p"]:
         """The policy's parameters as one vector, θ* after `fit`."""
         return self._fitted().actors[0].cpu().numpy().copy()
 
     def _fitted(self) -> ActorCritic:
         return self.agent_
+
+    def __repr__(self) -> str:
+        fitted = "fitted" if self._is_fitted() else "not fitted"
+        tasks = f"{len(self.suite)} task{'s' if len(self.suite) > 1 else ''}"
+        return (
+            f"<{type(self).__name__} on {tasks} of {self.suite.family!r}: network={self.network!r}, "
+            f"learner={self.learner.name!r}, seed={self.seed}, {fitted}>"
+        )
 
     @property
     def explained_variance(self) -> dict[str, float] | None:

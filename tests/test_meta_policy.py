@@ -1,7 +1,8 @@
 """MetaPolicy: fitting, adapting, looking at it, and keeping it on disk."""
 
+import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def custom() -> MetaPolicy:
         lambda policy: policy.evaluate(2),
         lambda policy: policy.transitions(10),
         lambda policy: policy.parameters,
+        lambda policy: policy.path_,
         lambda policy: policy.with_parameters(np.zeros(3)),
         lambda policy: policy.save("nowhere.safetensors"),
     ],
@@ -82,6 +84,101 @@ def test_fit_returns_self_and_records_learning_curves(meta: MetaPolicy) -> None:
     assert policy.history_.steps.max() == 20 * ROLLOUT
     other = small(meta.suite, seed=1).fit(20 * ROLLOUT)
     assert not np.allclose(other.parameters, meta.parameters)
+
+
+def test_as_long_as_recommended_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AskedError(Exception):
+        pass
+
+    def train(*arguments: Any, **keywords: Any) -> None:
+        raise AskedError(arguments[4])
+
+    monkeypatch.setattr(PPO, "train", train)
+    for options, steps in (({}, 600_000), ({"reversed": "half"}, 100_000)):
+        policy = MetaPolicy(TaskSuite.make("cartpole", n=4, **options))
+        for given in ({}, {"steps": None}, {"steps": steps}):
+            with pytest.raises(AskedError) as caught:
+                policy.fit(**given)
+            assert steps <= caught.value.args[0] < steps + 4 * 1024
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps=0 is too small: give at least 1"),
+        ({"steps": -5}, "steps=-5 is too small: give at least 1"),
+        ({"snapshots": 0}, "snapshots=0 is too small: give at least 1"),
+        ({"snapshots": Path("folder")}, "snapshots is a .*Path: give a whole number"),
+    ],
+)
+def test_training_that_makes_no_sense_is_refused(
+    meta: MetaPolicy, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    for path in (None, tmp_path / "meta.safetensors"):
+        if path is not None:
+            meta.save(path)
+        with pytest.raises((ValueError, TypeError), match=message):
+            small(meta.suite).fit_or_load(**{"steps": 20 * ROLLOUT, "path": path, **settings})
+    with pytest.raises((ValueError, TypeError), match=message):
+        small(meta.suite).fit(**{"steps": 20 * ROLLOUT, **settings})
+
+
+# ---------------------------------------------------------------------- the path of a training
+@pytest.mark.parametrize(
+    ("snapshots", "rounds"), [(1, [5]), (2, [2, 5]), (4, [1, 2, 3, 5]), (5, [1, 2, 3, 4, 5])]
+)
+def test_a_path_is_what_fit_each_keeps(meta: MetaPolicy, snapshots: int, rounds: list[int]) -> None:
+    policy = small(meta.suite).fit(20 * ROLLOUT, snapshots)
+    [expected] = small(meta.suite).fit_each([range(4)], 20 * ROLLOUT, snapshots)
+    assert [snapshot.steps for snapshot in policy.path_] == [4 * ROLLOUT * number for number in rounds]
+    assert policy.path_[-1] is policy
+    assert_same_path(policy.path_, expected)
+    np.testing.assert_array_equal(policy.parameters, meta.parameters)
+
+
+def assert_same_path(ours: Sequence[MetaPolicy], theirs: Sequence[MetaPolicy]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.agent_.fingerprint == other.agent_.fingerprint
+        assert one.config == other.config
+        pd.testing.assert_frame_equal(one.history_, other.history_)
+
+
+def test_there_are_no_more_snapshots_than_rounds(meta: MetaPolicy) -> None:
+    assert len(meta.path_) == 5  # of eight
+    assert len({policy.parameters.tobytes() for policy in meta.path_}) == 5
+    one = small(meta.suite).fit(1)
+    assert one.path_ == (one,)
+
+
+def test_a_snapshot_is_a_whole_policy(meta: MetaPolicy) -> None:
+    early = meta.path_[1]
+    assert early.history_.steps.max() == early.steps == early.lineage.steps == 8 * ROLLOUT
+    assert (early.seed, early.lineage.parent) == (meta.seed, None)
+    transitions = early.transitions(20)
+    rows = np.arange(3)
+    assert next(early.gradients(transitions, rows, torch.float64)) is not None
+    with_critic = early.adapt([0], ROLLOUT)
+    assert with_critic.lineage.parent == early.agent_.fingerprint
+    assert with_critic.steps == 9 * ROLLOUT
+    assert not np.array_equal(with_critic.parameters, meta.adapt([0], ROLLOUT).parameters)
+
+
+def test_what_fit_has_not_trained_is_its_own_path(meta: MetaPolicy) -> None:
+    [[early, late]] = small(meta.suite).fit_each([[0, 1]], 4 * ROLLOUT, snapshots=2)
+    moved = meta.with_parameters(meta.parameters + 1)
+    for policy in (meta.adapt([1], ROLLOUT), moved, early, late, meta.path_[0]):
+        assert policy.path_ == (policy,)
+    twin = copy.copy(meta)
+    assert twin.path_[-1] is twin and twin.path_[:-1] == meta.path_[:-1]
+
+
+def test_fitting_anew_begins_another_path(meta: MetaPolicy) -> None:
+    policy = small(meta.suite).fit(12 * ROLLOUT)
+    before = policy.path_
+    policy.fit(20 * ROLLOUT, snapshots=2)
+    assert len(policy.path_) == 2
+    assert not set(map(id, before[:-1])) & set(map(id, policy.path_))
 
 
 def test_what_the_critic_explains_is_the_mean_of_the_last_tenth(meta: MetaPolicy) -> None:
@@ -331,12 +428,60 @@ def test_a_policy_comes_back_from_disk(meta: MetaPolicy, tmp_path: Path) -> None
     assert [file.name for file in path.parent.iterdir()] == ["policy.safetensors"]
 
 
+def test_a_path_comes_back_from_disk(meta: MetaPolicy, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    meta.save(path)
+    back = MetaPolicy.load(path)
+    assert back.path_[-1] is back
+    assert_same_path(back.path_, meta.path_)
+    one, other = back.path_[1], meta.path_[1]
+    np.testing.assert_array_equal(one.transitions(20).advantages, other.transitions(20).advantages)
+    np.testing.assert_array_equal(one.adapt([0], ROLLOUT).parameters, other.adapt([0], ROLLOUT).parameters)
+    # Of a policy that was trained on there is no path.
+    meta.adapt([0], ROLLOUT).save(path)
+    assert len(MetaPolicy.load(path).path_) == 1
+
+
+def as_before_there_were_paths(path: Path) -> None:
+    def strip(tensors: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in tensors if name.startswith("path.")]:
+            del tensors[name]
+
+    rewrite(path, strip)
+    told("path", None)(path)
+
+
+def test_a_file_without_a_path_holds_the_policy_alone(meta: MetaPolicy, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    meta.save(path)
+    as_before_there_were_paths(path)
+    back = MetaPolicy.load(path)
+    assert back.path_ == (back,)
+    assert_same_path(back.path_, meta.path_[-1:])
+
+
+def test_a_path_of_other_snapshots_is_refused(meta: MetaPolicy, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    trained = small(meta.suite).fit_or_load(20 * ROLLOUT, path)
+    assert_same_path(trained.path_, meta.path_)
+    for snapshots in (5, 8):  # there are five rounds
+        assert_same_path(small(meta.suite).fit_or_load(20 * ROLLOUT, path, snapshots).path_, meta.path_)
+    other = "holds a meta-policy of other settings, with snapshots 5 instead of 2: choose another file"
+    with pytest.raises(ValueError, match=other):
+        small(meta.suite).fit_or_load(20 * ROLLOUT, path, snapshots=2)
+    as_before_there_were_paths(path)
+    with pytest.raises(ValueError, match="with snapshots 1 instead of 5"):
+        small(meta.suite).fit_or_load(20 * ROLLOUT, path)
+    assert len(small(meta.suite).fit_or_load(20 * ROLLOUT, path, snapshots=1).path_) == 1
+
+
 def test_the_file_is_plain_safetensors(meta: MetaPolicy, tmp_path: Path) -> None:
     meta.save(tmp_path / "policy.safetensors")
     tensors = load_file(tmp_path / "policy.safetensors")
     assert tensors["policy.0.weight"].shape == (1, 3, 8)
     assert tensors["policy.log_std"].shape == (1, 2)
     assert tensors["critic.0.weight"].shape == (1, 3 + 4, 8)
+    assert torch.equal(tensors["path.0.policy.0.weight"], meta.path_[0].agent_.tensors()["policy.0.weight"])
 
 
 def test_saving_replaces_an_older_policy(meta: MetaPolicy, tmp_path: Path) -> None:
@@ -367,6 +512,10 @@ def foreign(path: Path) -> None:
 
 def without_a_tensor(path: Path) -> None:
     rewrite(path, lambda tensors: tensors.pop("policy.1.bias"))
+
+
+def without_a_tensor_of_a_snapshot(path: Path) -> None:
+    rewrite(path, lambda tensors: tensors.pop("path.1.policy.1.bias"))
 
 
 def without_a_scale(path: Path) -> None:
@@ -503,6 +652,12 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
             r"its suite cannot be rebuilt by this version \(task .* other parameters than angle\): give",
         ),
         (told("lineage/suite/options/goals", None), "its suite cannot be rebuilt by this version"),
+        (told("path", "long"), r"path\[0\] is 'l': give a whole number"),
+        (told("path", [256, 1280]), "path.1.critic.0.bias does not belong to this architecture"),
+        (told("path", [256, 512]), r"its snapshots are after \[256, 512\] of 1280 steps"),
+        (told("path", [600, 512, 1280]), r"its snapshots are after \[600, 512, 1280\] of 1280 steps"),
+        (told("path", [0, 1280]), r"path\[0\]=0 is too small"),
+        (without_a_tensor_of_a_snapshot, "snapshot after 512 steps: policy.1.bias is missing"),
         (told("history", [1]), "cannot read a policy from"),
         (told("history/steps", ["many"]), "All arrays must be of the same length"),
     ],

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
     ("seeds", "store", "settings", "threads"), ("affinity", "tasks"), ("surrogate", "lineage"),
-    ("policies",), ("learners",), ("trained_policy",), ("meta_policy",), ("generalization", "ground_truth"),
-    ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
+    ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
+    ("generalization", "ground_truth"), ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds and threads, and

@@ -105,7 +105,15 @@ def _train_stack(
     *between, end = (moment * per_round for moment in moments)
     kept: dict[int, ActorCritic] = {}
 
+    def find(last: int) -> None:
+        """Read the snapshots until then that an earlier sitting has left."""
+        for steps in between:
+            if steps <= last and steps not in kept:
+                kept[steps] = _found(folder, steps, agents)
+
     def keep(steps: int, now: ActorCritic) -> None:
+        # Before anything else: where one is missing, nobody should train on for hours.
+        find(steps - 1)
         if steps in between:
             kept[steps] = now
             if folder is not None:
@@ -113,8 +121,8 @@ def _train_stack(
 
     title = _title(len(subsets), len(subsets[0]))
     last, history = learner.train(agents, suite, subsets, end, seeds, title, keep, folder)
-    # Nobody saw those before the rounds with which it went on, nor the last if it was finished.
-    snapshots = [(steps, kept.get(steps) or _found(folder, steps, agents)) for steps in between]
+    find(end)  # all of them, where no round was left to train
+    snapshots = [(steps, kept[steps]) for steps in between]
     trained = []
     for row in range(len(subsets)):
         curve = history[history.policy == row].assign(policy=0)
@@ -132,7 +140,8 @@ def _found(folder: Path | None, steps: int, shape: ActorCritic) -> ActorCritic:
     path = None if folder is None else folder / _SNAPSHOT.format(steps)
     if path is None or not path.exists():
         raise ValueError(
-            f"{str(folder)!r} holds a training without a snapshot after {steps} steps: choose another folder"
+            f"{str(folder)!r} holds a training without a snapshot after {steps} steps: "
+            "choose another folder, or as many snapshots as before"
         )
     return shape.restored(read_tensors(path, "snapshot", "choose another folder")[0])
 

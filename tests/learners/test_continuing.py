@@ -206,11 +206,19 @@ def test_a_meta_policy_goes_on(suite: TaskSuite, tmp_path: Path, monkeypatch: py
             "gradex.learners.learner.Continuation", lambda *settings: Continuation(*settings[:-1], 1)
         )
         with pytest.raises(CutOffError):
-            policy.fit(1000, tmp_path)
+            policy.fit(1000, folder=tmp_path)
     kept = pd.read_csv(tmp_path / "4-tasks-from-0" / "curve.csv")
-    policy.fit(1000, tmp_path)
+    policy.fit(1000, folder=tmp_path)
     assert policy.history_.steps.max() == whole.history_.steps.max() == 1056
     assert not kept.empty
+    # Of eight snapshots two were taken before the cut.
+    per_round = learner.round_steps(suite, [range(4)])
+    assert [each.steps // per_round for each in policy.path_] == [1, 2, 4, 5, 6, 8, 9, 11]
+    assert policy.path_[-1] is policy
+    for one, other in zip(policy.path_, whole.path_, strict=True):
+        assert same(one.agent_, other.agent_)
+        assert one.config == other.config
+        pd.testing.assert_frame_equal(one.history_, other.history_, check_dtype=False)
     earlier = whole.history_[whole.history_.steps <= kept.steps.max()].drop(columns="policy")
     pd.testing.assert_frame_equal(earlier, kept.drop(columns="policy"), check_dtype=False)
     # What was adapted from it goes on by stacks of one size.
@@ -247,6 +255,27 @@ def test_snapshots_stay_where_a_training_goes_on(
                 pd.testing.assert_frame_equal(curve, same_curve, check_dtype=False)
     with pytest.raises(ValueError, match=r"without a snapshot after .* steps: choose another folder"):
         train(tmp_path, snapshots=2)
+
+
+def test_snapshots_that_were_not_kept_are_missed_at_once(
+    suite: TaskSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the training goes on, perhaps for hours."""
+    learner = LEARNERS["ppo"]
+    policy = MetaPolicy(suite, learner=learner, layers=2, width=8)
+    monkeypatch.setattr(Continuation, "due", lambda *_: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(PPO, "_improve", failing(PPO._improve, 8))
+        with pytest.raises(CutOffError):
+            policy.fit(1000, snapshots=1, folder=tmp_path)
+        rounds: list[int] = []
+        patch.setattr(PPO, "_improve", lambda *_: rounds.append(1))
+        with pytest.raises(
+            ValueError, match=r"a snapshot after 96 steps: choose another folder, or as many snapshots as"
+        ):
+            policy.fit(1000, snapshots=8, folder=tmp_path)
+    assert len(rounds) == 1
+    assert len(policy.fit(1000, snapshots=1, folder=tmp_path).path_) == 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
