@@ -63,8 +63,8 @@ def train_arms(
 ) -> dict[str, list[MetaPolicy]]:
     """Train on from a meta-policy for the same environment steps in every arm, with common random numbers.
 
-    A policy trains to the same parameters in any company. So subsets that several arms have in common are
-    trained once, and arms that take equally many rounds are trained in common stacks.
+    A policy trains to the same parameters in any company, up to rounding. So subsets that several arms have
+    in common are trained once, and arms that take equally many rounds are trained in common stacks.
 
     Parameters
     ----------
