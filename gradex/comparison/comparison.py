@@ -166,12 +166,9 @@ class Comparison:
             return f"one policy for all: it is the only group, and one per task {alone.gain}"
         if groups.low <= 0:
             return f"one policy for all: one per {'task' if same == ALONE else 'group'} {groups.gain}"
-        chance = self.difference(RANDOM)
-        doubt = (
-            ""
-            if self.difference(GROUPS, RANDOM).low > 0
-            else f", but no more than random groups beyond doubt ({chance})"
-        )
+        doubt = ""
+        if self.coinciding.get(RANDOM) != GROUPS and self.difference(GROUPS, RANDOM).low <= 0:
+            doubt = f", but no more than random groups beyond doubt ({self.difference(RANDOM)})"
         return f"one policy per group: {groups} over one policy for all{doubt}"
 
     def summary(self) -> dict[str, Any]:

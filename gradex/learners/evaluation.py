@@ -20,7 +20,17 @@ _PATIENCE = 64_000
 
 
 class Episodes(NamedTuple):
-    """Whole episodes, a row for each policy and task in their order."""
+    """Whole episodes, a row for each policy and task in their order.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, run_episodes
+    >>> suite = TaskSuite.make("navigation", n=3, horizon=20)
+    >>> met = run_episodes(ActorCritic.initial(suite, seeds=[0]), suite, [(0, 2)], episodes=3, seeds=[0])
+    >>> met.lengths.tolist()
+    [[20.0, 20.0, 20.0], [20.0, 20.0, 20.0]]
+    """
 
     returns: Float[np.ndarray, "members episodes"]
     lengths: Float[np.ndarray, "members episodes"]
