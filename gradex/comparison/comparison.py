@@ -205,7 +205,7 @@ class Comparison:
         if by == "task":
             spans = ["difference", "low", "high"]
             table[spans] = table[spans].div(table.scale.where(table.scale > 0, 1.0), axis=0)
-        label = "return over that of one policy for all (standard deviations)"
+        label = "return over one policy for all\n(standard deviations of a task's returns)"
         return draw_differences(table, by, label, ax)
 
     def _shown(self) -> pd.DataFrame:

@@ -25,7 +25,7 @@ def draw_differences(table: pd.DataFrame, rows: str, label: str, ax: Axes | None
     beside = rows != "arm"
     if ax is None:
         each = 0.35 + 0.1 * len(arms) * beside
-        _, ax = plt.subplots(figsize=(5.0 + 1.2 * beside, 0.8 + each * len(names)), layout="constrained")
+        _, ax = plt.subplots(figsize=(5.0 + 1.2 * beside, 1.0 + each * len(names)), layout="constrained")
     ax.axvline(0.0, color="0.5", linewidth=1, zorder=1)
     shifts = np.linspace(-0.25, 0.25, len(arms)) if beside else np.zeros(len(arms))
     for arm, shift, colour in zip(arms, shifts, sns.color_palette("deep"), strict=False):
