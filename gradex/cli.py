@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _AFFINITIES = ("pairwise", "mean")
 _NETWORKS = ("mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care")
 _LEARNERS = ("ppo", "maml", "sac")
-#: Episodes per task for the returns that are printed.
-_EPISODES = 16
+#: Episodes per policy and task for the returns that are printed.
+_EPISODES = 32
 #: Tasks that are named in a line; of more their number is told.
 _NAMED = 5
 
@@ -84,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--group-steps",
         type=int,
-        help="environment steps for the groups' policies, 0 for none (default: by family)",
+        help="environment steps for the groups' policies, and for each other way to share policies that they "
+        "are compared with, 0 for none (default: by family)",
     )
     add(
         "--bootstrap",
@@ -124,6 +125,7 @@ def _suites(options: argparse.Namespace) -> None:
 def _group(options: argparse.Namespace) -> None:
     from gradex.grouping import PolicyGradEx
     from gradex.run_folder import open_run, write_results
+    from gradex.store import scratch
     from gradex.user_code import read_suite, running
 
     suite = read_suite(options.suite, options.set, options.seed)
@@ -143,15 +145,21 @@ def _group(options: argparse.Namespace) -> None:
     path = options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
     grouping.check(suite)
     checkpoint = open_run(path, {"suite": suite.config, **grouping.config})
-    with running(options.suite):
-        grouping.fit(suite, checkpoint=checkpoint)
-        evaluation = grouping.evaluate(_EPISODES)
-    report = {**grouping.report(), "returns": evaluation.groupby("policy").return_mean.mean().to_dict()}
-    write_results(path, grouping, report, evaluation)
+    with scratch(checkpoint, "groups") as folder:
+        with running(options.suite):
+            grouping.fit(suite, checkpoint=checkpoint, folder=folder)
+            evaluation = grouping.evaluate(_EPISODES)
+            if grouping.policies_:
+                grouping.evaluate(_EPISODES, compare=True, folder=folder)
+        returns = evaluation.groupby("policy").return_mean.mean().to_dict()
+        report = {**grouping.report(), "returns": returns}
+        write_results(path, grouping, report, evaluation)
     if options.json:
         print(json.dumps(report))
     else:
         print(_text(report, None if suite.labels is None else grouping.partition_.agreement(suite.labels)))
+        if grouping.comparison_ is not None:
+            print(grouping.comparison_)
         print(f"written to {path}")
 
 
@@ -182,11 +190,7 @@ def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
             f"the critic explains nothing of how returns vary in {', '.join(unknown[:_NAMED])}{more}: the "
             "meta-policy has learned little there, or its returns hardly vary any more"
         )
-    returns = report["returns"]
-    paid = f"mean return over the tasks: meta-policy {returns['meta']:.4g}"
-    if "group" in returns:
-        paid += f", one policy per group, trained on from it, {returns['group']:.4g}"
-    lines.append(paid)
+    lines.append(f"mean return over the tasks: meta-policy {report['returns']['meta']:.4g}")
     seconds = (f"{stage} {each:.1f}" for stage, each in report["seconds"].items())
     return "\n".join([*lines, "seconds: " + ", ".join(seconds)])
 

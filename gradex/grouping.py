@@ -1,30 +1,26 @@
 """PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Int
 
 from gradex.affinity import (
     Affinity,
     AffinityGraph,
     Bootstrap,
     PairwiseAffinity,
-    Partition,
     named_affinity,
     pair_coverage,
     sample_subsets,
 )
+from gradex.grouped_tasks import GroupedTasks
 from gradex.learners import Learner
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
-from gradex.settings import Estimator, as_kind, described
+from gradex.settings import as_kind, described
 from gradex.store import scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
@@ -34,7 +30,7 @@ from gradex.tasks import TaskSuite
 _DRAWS_OF_SUBSETS = 5
 
 
-class PolicyGradEx(Estimator):
+class PolicyGradEx(GroupedTasks):
     """Group the tasks of a suite and train one policy per group (PolicyGradEx, Algorithm 2).
 
     Parameters
@@ -84,6 +80,8 @@ class PolicyGradEx(Estimator):
     labels_ : int array [n]
     policies_ : list of MetaPolicy
         One per group, trained on from the meta-policy.
+    comparison_ : Comparison or None
+        Of the last `evaluate(compare=True)`.
     seconds_ : dict of str to float
         Wall-clock time by stage.
 
@@ -100,20 +98,15 @@ class PolicyGradEx(Estimator):
     'stable: the same groups in 100% of 5 resamplings'
     """
 
-    meta_: MetaPolicy
     surrogate_: SurrogateEstimator
     scores_: SubsetScores
     graph_: AffinityGraph
     bootstrap_: Bootstrap | None
-    partition_: Partition
-    policies_: list[MetaPolicy]
-    suite_: TaskSuite
-    seconds_: dict[str, float]
 
     _fitting = "fit(suite)"
     _results = (
         "suite_", "coverage_", "meta_", "surrogate_", "scores_", "graph_", "bootstrap_", "partition_",
-        "policies_", "seconds_",
+        "policies_", "comparison_", "seconds_",
     )  # fmt: skip
 
     def __init__(
@@ -189,7 +182,11 @@ class PolicyGradEx(Estimator):
         return chosen
 
     def fit(
-        self, suite: TaskSuite, meta: MetaPolicy | None = None, checkpoint: str | Path | None = None
+        self,
+        suite: TaskSuite,
+        meta: MetaPolicy | None = None,
+        checkpoint: str | Path | None = None,
+        folder: str | Path | None = None,
     ) -> "PolicyGradEx":
         """Run Algorithm 2.
 
@@ -201,6 +198,9 @@ class PolicyGradEx(Estimator):
         checkpoint : path, optional
             Where to keep the meta-policy, by far the longest stage: read if the file exists, else written
             after training. Beside it trainings keep what they go on from if they are cut off.
+        folder : path, optional
+            Where the trainings of the groups' policies keep that, and it stays; beside the checkpoint it is
+            gone once they have ended.
 
         Raises
         ------
@@ -238,10 +238,10 @@ class PolicyGradEx(Estimator):
                 resampled = self.bootstrap_.groups(self.partition_.k)
                 self.partition_ = replace(self.partition_, resampled=resampled)
         with self._stage("group policies"):
-            steps = suite.recommended.group_steps if own.group_steps is None else own.group_steps
-            with scratch(checkpoint, "groups") as folder:
-                policies = self.meta_.adapt_each(self.groups_, steps, folder=folder) if steps else []
-            self.policies_ = policies
+            steps = own._steps_of_groups(suite)
+            with scratch(checkpoint, "groups") if folder is None else nullcontext(folder) as place:
+                policies = self.meta_.adapt_each(self.groups_, steps, folder=place) if steps else []
+            self.policies_, self.comparison_ = policies, None
         return self
 
     def _estimator(self) -> SurrogateEstimator:
@@ -254,42 +254,7 @@ class PolicyGradEx(Estimator):
     def _untrained(self, suite: TaskSuite) -> MetaPolicy:
         return MetaPolicy(suite, self.network, self.learner, self.seed)
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start
-
     # ------------------------------------------------------------------ results
-    @property
-    def groups_(self) -> tuple[tuple[int, ...], ...]:
-        """Task indices of each group."""
-        return self._fitted().groups
-
-    @property
-    def labels_(self) -> Int[np.ndarray, " n"]:
-        """Group of each task."""
-        return self._fitted().labels
-
-    def _fitted(self) -> Partition:
-        return self.partition_
-
-    def evaluate(self, episodes: int = 32) -> pd.DataFrame:
-        """Run each group's policy, and the meta-policy for comparison, for whole episodes in every task.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns policy ("meta" or "group"), group, task, return_mean, return_stderr, success,
-            episode_length.
-        """
-        groups, labels = self.groups_, self.labels_
-        tables = [self.meta_.evaluate(episodes).assign(policy="meta", group=labels)]
-        for number, (group, policy) in enumerate(zip(groups, self.policies_, strict=False)):
-            tables.append(policy.evaluate(episodes, subset=group).assign(policy="group", group=number))
-        table = pd.concat(tables, ignore_index=True)
-        return table[["policy", "group", *table.columns.drop(["policy", "group"])]]
-
     def report(self) -> dict[str, Any]:
         """Sum up the run in plain JSON types.
 
@@ -298,6 +263,7 @@ class PolicyGradEx(Estimator):
         relative to the change, which is stricter. `stability` is the mean adjusted mutual information of the
         groups with those of the draws, and `verdict` says what that means; both are None with `bootstrap=0`.
         `explained_variance` is that of the meta-policy's critic by task, None where it is not known.
+        `comparison` is `Comparison.summary` of the last one, None without.
         """
         explained = self.meta_.explained_variance or {}
         partition, suite = self._fitted(), self.suite_
@@ -325,5 +291,6 @@ class PolicyGradEx(Estimator):
                 for name in names
             },
             "planted_nmi": None if planted is None else partition.agreement(planted).nmi,
+            "comparison": None if self.comparison_ is None else self.comparison_.summary(),
             "seconds": dict(self.seconds_),
         }

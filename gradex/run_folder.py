@@ -36,6 +36,9 @@ def write_results(
 ) -> None:
     """Write the results of a run; groups.json comes last, so that it stands for a finished run."""
     write_table(path / "evaluation.csv", evaluation)
+    if (comparison := grouping.comparison_) is not None:
+        table = comparison.table.merge(comparison.differences, how="left", on=["arm", "task"])
+        write_table(path / "comparison.csv", table)
     groups = {f"group {number}": policy for number, policy in enumerate(grouping.policies_)}
     policies = {"meta": grouping.meta_, **groups}  # those of the groups go on from it
     curves = [policy.history_.assign(policy=name) for name, policy in policies.items()]

@@ -13,7 +13,7 @@ import pytest
 
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite, __version__, cli
 from gradex.cli import main
-from gradex.learners import Learner
+from gradex.learners import ActorCritic, Episodes, Learner, ppo
 from gradex.policies import ARCHITECTURES
 
 SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
@@ -99,7 +99,7 @@ def test_suites_are_listed_with_their_options(capsys: pytest.CaptureFixture[str]
 
 def test_the_folder_holds_the_results(whole: Path) -> None:
     policies = {f"group-{number}.safetensors" for number in range(3)}
-    assert {file.name for file in whole.iterdir()} == FILES | UNCERTAINTY | policies
+    assert {file.name for file in whole.iterdir()} == FILES | UNCERTAINTY | policies | {"comparison.csv"}
     report = json.loads((whole / "groups.json").read_text())
     assert len(report["tasks"]) == len(report["labels"]) == 6
     for number, group in enumerate(report["groups"]):
@@ -155,6 +155,8 @@ def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str
     ):
         assert part in text
     assert not list(Path("runs/navigation-k2-seed0").glob("group-*.safetensors"))
+    assert "recommended" not in text
+    assert not Path("runs/navigation-k2-seed0/comparison.csv").exists()
 
 
 def test_tasks_of_your_own_without_draws(capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,6 +230,39 @@ def test_network_and_learner_are_those_asked_for(capsys: pytest.CaptureFixture[s
     assert (config["network"], config["learner"]) == ("multi_head", "maml")
 
 
+def test_it_ends_with_a_fair_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["group", "navigation", "--k", "2", "--out", "out", *SMALL, "--bootstrap", "0"]) == 0
+    text = capsys.readouterr().out
+    report = json.loads(Path("out/groups.json").read_text())["comparison"]
+    table = pd.read_csv("out/comparison.csv")
+    for arm, figures in report["arms"].items():
+        own = table[table.arm == arm]
+        assert len(own) == 6
+        assert figures["return_mean"] == pytest.approx(own.return_mean.mean())
+        assert own.difference.isna().all() == (arm == "all together")
+        if arm != "all together":
+            assert figures["difference"] == pytest.approx((own.difference / own.scale).mean())
+        [line] = [line for line in text.splitlines() if line.strip().startswith(f"{arm} ")]
+        assert f"{figures['return_mean']:.4g}" in line
+    assert len(set(report["steps"].values())) == 1
+    assert "headroom: " in text and f"recommended: {report['recommendation']}" in text
+    assert text.endswith("written to out\n")
+
+
+def test_where_groups_lose_one_policy_is_recommended(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def paid(agent: ActorCritic, suite: TaskSuite, subsets: list, episodes: int, seeds: list) -> Episodes:
+        together = len(agent.actors.unique(dim=0)) == 1
+        returns = np.full((len(subsets), episodes), 1.0 if together else 0.0)
+        return Episodes(returns + 0.1 * np.arange(episodes), returns, returns * np.nan)
+
+    monkeypatch.setattr("gradex.comparison.comparison.run_episodes", paid)
+    assert main(["group", "navigation", "--out", "out", *SMALL, "--bootstrap", "0"]) == 0
+    text = capsys.readouterr().out
+    assert "recommended: one policy for all: one per group loses: -" in text
+
+
 # ---------------------------------------------------------------------- a run that was cut off
 def test_a_run_that_was_cut_off_goes_on(
     whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -257,6 +292,36 @@ def test_a_run_that_was_cut_off_goes_on(
             MetaPolicy.load(folder / f"group-{number}.safetensors") for folder in (Path("cut"), whole)
         )
         np.testing.assert_array_equal(ours.parameters, theirs.parameters)
+
+
+def test_a_comparison_that_was_cut_off_goes_on(
+    whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = ["group", "navigation", "--json", "--out", "cut", *SMALL]
+    rounds: list[int] = []
+    real = ppo._Training.run_round
+
+    def run_round(self: ppo._Training, number: int, steps: int) -> None:
+        rounds.append(number)
+        real(self, number, steps)
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ppo._Training, "run_round", run_round)
+    with monkeypatch.context() as patch:
+        patch.setattr("gradex.comparison.comparison.run_episodes", interrupt)
+        assert main(cut) == 130
+    assert len(rounds) > 0
+    rounds.clear()
+    capsys.readouterr()
+    assert main(cut) == 0
+    assert rounds == []  # every training was finished, also that of the groups
+    report, expected = json.loads(capsys.readouterr().out), json.loads((whole / "groups.json").read_text())
+    assert {**report, "seconds": None} == {**expected, "seconds": None}
+    for name in ("comparison.csv", "learning_curves.csv", "evaluation.csv"):
+        assert (Path("cut") / name).read_text() == (whole / name).read_text()
+    assert {file.name for file in Path("cut").iterdir()} == {file.name for file in whole.iterdir()}
 
 
 # ---------------------------------------------------------------------- what is refused

@@ -12,7 +12,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.affinity import AffinityGraph, PairwiseAffinity
-from gradex.learners import PPO, SAC, Learner
+from gradex.learners import PPO, SAC, Learner, ppo
 from gradex.surrogate import SubsetScores
 from tests.environments import scripted, scripted_suite
 
@@ -99,6 +99,50 @@ def test_evaluate_compares_with_the_meta_policy(suite: TaskSuite, fitted: Policy
     pd.testing.assert_series_equal(
         table[table.policy == "meta"].return_mean, fitted.meta_.evaluate(4).return_mean
     )
+
+
+def test_evaluate_compares_fairly(fitted: PolicyGradEx) -> None:
+    before = fitted.report()["comparison"]
+    comparison = fitted.evaluate(episodes=4, compare=True)
+    assert before is None and comparison is fitted.comparison_
+    assert all(
+        ours is theirs for ours, theirs in zip(comparison.policies["groups"], fitted.policies_, strict=True)
+    )
+    assert comparison.subsets["groups"] == fitted.groups_
+    assert len(set(comparison.steps.values())) == 1
+    assert comparison.returns.shape == (4, N, 4)
+    report = fitted.report()
+    assert report["comparison"] == comparison.summary()
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert report["seconds"]["comparison"] > 0
+    assert list(fitted.evaluate(episodes=4).policy.unique()) == ["meta", "group"]
+
+
+def test_a_new_fit_has_no_comparison_yet_and_without_steps_there_is_none(
+    suite: TaskSuite, fitted: PolicyGradEx
+) -> None:
+    run = small(group_steps=6_000, bootstrap=0).fit(suite, meta=fitted.meta_)
+    run.evaluate(episodes=2, compare=True)
+    assert run.fit(suite, meta=fitted.meta_).comparison_ is None
+    with pytest.raises(ValueError, match="group_steps=0 trains no policies to compare: give at least 1"):
+        small().fit(suite, meta=fitted.meta_).evaluate(compare=True)
+    with pytest.raises(NotFittedError):
+        small().evaluate(compare=True)
+
+
+def test_a_folder_keeps_the_trainings_of_the_groups(
+    suite: TaskSuite, fitted: PolicyGradEx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small(group_steps=6_000, bootstrap=0)
+    first = run.fit(suite, meta=fitted.meta_, folder=tmp_path).policies_
+    assert list(tmp_path.rglob("training.safetensors"))
+
+    def train(*arguments: object) -> None:
+        raise AssertionError("a finished training went on")
+
+    monkeypatch.setattr(ppo._Training, "run_round", train)
+    for ours, theirs in zip(run.fit(suite, meta=fitted.meta_, folder=tmp_path).policies_, first, strict=True):
+        np.testing.assert_array_equal(ours.parameters, theirs.parameters)
 
 
 def test_the_report_is_plain_json_and_complete(suite: TaskSuite, fitted: PolicyGradEx) -> None:

@@ -13,12 +13,13 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("seeds", "store", "settings", "threads"), ("affinity", "tasks"), ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
-    ("generalization", "ground_truth"), ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
+    ("generalization", "ground_truth", "comparison"), ("grouped_tasks",), ("grouping",),
+    ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds and threads, and
 #: nothing of reinforcement learning knows that results will be clustered.
-APART, JOINED = "affinity", "grouping"
+APART, JOINED = "affinity", "grouped_tasks"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
 GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads"}

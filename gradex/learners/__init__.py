@@ -2,7 +2,7 @@
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.advantages import discounted_advantages
-from gradex.learners.evaluation import evaluate
+from gradex.learners.evaluation import Episodes, evaluate, run_episodes
 from gradex.learners.learner import Learner
 from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
@@ -17,6 +17,7 @@ __all__ = [
     "SAC",
     "ActorCritic",
     "Collector",
+    "Episodes",
     "Layout",
     "Learner",
     "Rollout",
@@ -24,5 +25,6 @@ __all__ = [
     "collect_transitions",
     "discounted_advantages",
     "evaluate",
+    "run_episodes",
     "train_each",
 ]

@@ -88,6 +88,18 @@ class ActorCritic:
         """Give `count` copies of every policy of a stack, side by side."""
         return self._each(lambda rows: rows.repeat_interleave(count, dim=0))
 
+    @classmethod
+    def joined(cls, stacks: Sequence["ActorCritic"]) -> "ActorCritic":
+        """Put stacks of one architecture into one."""
+        return replace(
+            stacks[0],
+            actors=torch.cat([each.actors for each in stacks]),
+            critics=torch.cat([each.critics for each in stacks]),
+            return_mean=torch.cat([each.return_mean for each in stacks]),
+            return_scale=torch.cat([each.return_scale for each in stacks]),
+            more={name: torch.cat([each.more[name] for each in stacks]) for name in stacks[0].more},
+        )
+
     def clone(self) -> "ActorCritic":
         """Give the same stack in memory of its own."""
         return self._each(Tensor.clone)

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Collector
@@ -15,6 +17,26 @@ from gradex.threads import threads_for
 _CHUNK = 64
 #: Steps after which every episode should have ended, where the suite does not know its horizon.
 _PATIENCE = 64_000
+
+
+class Episodes(NamedTuple):
+    """Whole episodes, a row for each policy and task in their order.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, run_episodes
+    >>> suite = TaskSuite.make("navigation", n=3, horizon=20)
+    >>> met = run_episodes(ActorCritic.initial(suite, seeds=[0]), suite, [(0, 2)], episodes=3, seeds=[0])
+    >>> met.lengths.tolist()
+    [[20.0, 20.0, 20.0], [20.0, 20.0, 20.0]]
+    """
+
+    returns: Float[np.ndarray, "members episodes"]
+    lengths: Float[np.ndarray, "members episodes"]
+    """In steps."""
+    success: Float[np.ndarray, "members episodes"]
+    """1 where success was flagged at any step, else 0; nan where the suite reports none."""
 
 
 def evaluate(
@@ -56,39 +78,63 @@ def evaluate(
     >>> table[["policy", "episode_length"]].to_numpy().tolist()
     [[0.0, 30.0], [0.0, 30.0], [1.0, 30.0]]
     """
-    if episodes < 2:
-        raise ValueError(f"{episodes} episodes have no standard error: ask for at least 2")
+    met = run_episodes(agent, suite, subsets, episodes, seeds, choose)
     members = [(policy, task) for policy, subset in enumerate(subsets) for task in subset]
-    together = min(suite.fitting(len(members)) or episodes, episodes)
-    pieces = []
-    for first in range(0, episodes, together):  # where not all fit into memory
-        numbers = range(first, min(first + together, episodes))
-        pieces.append(_episodes(agent, suite, subsets, numbers, seeds, choose))
-    paid, lengths, success = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
     return pd.DataFrame(
         {
             "policy": [policy for policy, _ in members],
             "task": [suite.tasks[task].name for _, task in members],
-            "return_mean": paid.mean(axis=1),
-            "return_stderr": paid.std(axis=1, ddof=1) / np.sqrt(episodes),
-            "success": success.mean(axis=1),
-            "episode_length": lengths.mean(axis=1),
+            "return_mean": met.returns.mean(axis=1),
+            "return_stderr": met.returns.std(axis=1, ddof=1) / np.sqrt(episodes),
+            "success": met.success.mean(axis=1),
+            "episode_length": met.lengths.mean(axis=1),
         }
     )
 
 
-def _episodes(
+def run_episodes(
+    agent: ActorCritic,
+    suite: TaskSuite,
+    subsets: Sequence[Sequence[int]],
+    episodes: int,
+    seeds: Sequence[int],
+    choose: str = "sample",
+) -> Episodes:
+    """Run every policy of a stack for whole episodes, and give each of them; arguments are `evaluate`'s.
+
+    Policies with equal seeds and subsets meet the same starts and draw the same noise: episode e of one can
+    be paired with episode e of another.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, run_episodes
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> same = ActorCritic.initial(suite, seeds=[0]).repeat(2)
+    >>> met = run_episodes(same, suite, subsets=[(1,), (1,)], episodes=4, seeds=[0, 0])
+    >>> met.returns.shape, bool((met.returns[0] == met.returns[1]).all())
+    ((2, 4), True)
+    """
+    if episodes < 2:
+        raise ValueError(f"{episodes} episodes have no standard error: ask for at least 2")
+    members = sum(len(subset) for subset in subsets)
+    together = min(suite.fitting(members) or episodes, episodes)
+    pieces = []
+    for first in range(0, episodes, together):  # where not all fit into memory
+        numbers = range(first, min(first + together, episodes))
+        pieces.append(_run(agent, suite, subsets, numbers, seeds, choose))
+    return Episodes(*(np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True)))
+
+
+def _run(
     agent: ActorCritic,
     suite: TaskSuite,
     subsets: Sequence[Sequence[int]],
     numbers: range,
     seeds: Sequence[int],
     choose: str,
-) -> list[np.ndarray]:
-    """Give return, length and success of the episodes of these numbers, [policy and task, episodes].
-
-    Success is nan where the suite reports none.
-    """
+) -> Episodes:
+    """Run the episodes of these numbers."""
     with closing(Collector(suite, subsets, len(numbers), seeds, numbers.start)) as collector:
         real = collector.layout.real
         owing = real.copy()
@@ -111,4 +157,4 @@ def _episodes(
                 if rollout.success is not None:
                     success = np.fmax(success, owing & rollout.success[t])
                 owing &= ~rollout.ended[t]
-    return [each[real].reshape(-1, len(numbers)) for each in (returns, lengths, success)]
+    return Episodes(*(each[real].reshape(-1, len(numbers)) for each in (returns, lengths, success)))

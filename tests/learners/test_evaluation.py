@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gradex.learners import ActorCritic, evaluate
+from gradex.learners import ActorCritic, evaluate, run_episodes
 from gradex.tasks import TaskSuite
 from tests.environments import scripted, scripted_suite
 from tests.oracles.ppo import module
@@ -61,6 +61,31 @@ def test_policies_with_equal_seeds_meet_equal_starts(fresh: Fresh) -> None:
     name = suite.tasks[1].name
     assert table.loc[(0, name)].return_mean == table.loc[(1, name)].return_mean
     assert table.loc[(0, name)].return_mean != table.loc[(2, name)].return_mean
+
+
+def test_the_table_sums_up_the_episodes(fresh: Fresh, limited: Limited) -> None:
+    suite, subsets, seeds = TaskSuite.make("navigation", n=3, horizon=20), [[1], [2, 0]], [7, 8]
+    agent = fresh(suite, [0, 1])
+    met = run_episodes(agent, suite, subsets, 6, seeds)
+    table = evaluate(agent, suite, subsets, 6, seeds)
+    assert met.returns.shape == (3, 6)
+    np.testing.assert_array_equal(table.return_mean, met.returns.mean(axis=1))
+    np.testing.assert_array_equal(table.success, met.success.mean(axis=1))
+    np.testing.assert_array_equal(table.episode_length, met.lengths.mean(axis=1))
+    # Fewer of them are the first ones where they come in the same pieces.
+    limited(suite, 6)
+    pieces, fewer = (run_episodes(agent, suite, subsets, count, seeds) for count in (6, 4))
+    np.testing.assert_array_equal(pieces.returns[:, :4], fewer.returns)
+
+
+def test_episodes_of_the_same_policy_can_be_paired(fresh: Fresh) -> None:
+    suite = TaskSuite.make("navigation", n=3, horizon=20)
+    one, other = fresh(suite, [0]), fresh(suite, [1])
+    stack = ActorCritic.joined([one, other, one])
+    met = run_episodes(stack, suite, [[2]] * 3, 4, [5] * 3)
+    np.testing.assert_array_equal(met.returns[0], met.returns[2])
+    assert (met.returns[0] != met.returns[1]).all()
+    assert len(set(met.returns[0])) == 4
 
 
 def test_one_episode_is_refused(fresh: Fresh) -> None:

@@ -1,0 +1,7 @@
+"""A fair comparison of ways to share policies: trained on from one policy, for the same steps."""
+
+from gradex.comparison.arms import ARMS, deal_arms, train_arms
+from gradex.comparison.comparison import Comparison, compare
+from gradex.comparison.interval import Interval
+
+__all__ = ["ARMS", "Comparison", "Interval", "compare", "deal_arms", "train_arms"]

@@ -1,0 +1,115 @@
+"""The arms of a comparison: which tasks share a policy in each, and how these policies are trained."""
+
+from collections.abc import Mapping, Sequence
+from operator import index
+from pathlib import Path
+
+import numpy as np
+
+from gradex.meta_policy import MetaPolicy
+from gradex.seeds import generator_for
+from gradex.settings import whole
+
+GROUPS, TOGETHER, ALONE, RANDOM = "groups", "all together", "one per task", "random groups"
+#: All arms, in the order of tables.
+ARMS = (GROUPS, TOGETHER, ALONE, RANDOM)
+
+#: Task indices of each policy of an arm; every task is in one.
+Subsets = tuple[tuple[int, ...], ...]
+
+
+def deal_arms(groups: Sequence[Sequence[int]], n: int, seed: int) -> dict[str, Subsets]:
+    """Give the subsets of tasks that share a policy, for each arm of `ARMS`.
+
+    Parameters
+    ----------
+    groups : sequence of sequences of int
+    n : int
+        Number of tasks.
+    seed : int
+        Of the random groups, which have the sizes of the groups.
+
+    Raises
+    ------
+    ValueError
+        If a task is in no group, or in more than one.
+
+    Examples
+    --------
+    >>> from gradex.comparison import deal_arms
+    >>> for arm, subsets in deal_arms([(0, 2), (1,)], n=3, seed=0).items():
+    ...     print(arm, subsets)
+    groups ((0, 2), (1,))
+    all together ((0, 1, 2),)
+    one per task ((0,), (1,), (2,))
+    random groups ((1, 2), (0,))
+    """
+    own = tuple(tuple(sorted(map(index, group))) for group in groups)
+    if sorted(task for group in own for task in group) != list(range(n)):
+        raise ValueError(f"groups {[list(group) for group in own]} do not hold each of {n} tasks once")
+    order = generator_for(seed, "random groups").permutation(n)
+    ends = np.cumsum([len(group) for group in own])
+    dealt = tuple(tuple(sorted(each.tolist())) for each in np.split(order, ends[:-1]))
+    singles = tuple((task,) for task in range(n))
+    return {GROUPS: own, TOGETHER: (tuple(range(n)),), ALONE: singles, RANDOM: dealt}
+
+
+def train_arms(
+    meta: MetaPolicy,
+    arms: Mapping[str, Subsets],
+    steps: int,
+    known: Sequence[MetaPolicy] = (),
+    folder: str | Path | None = None,
+) -> dict[str, list[MetaPolicy]]:
+    """Train on from a meta-policy for the same environment steps in every arm, with common random numbers.
+
+    A policy trains to the same parameters in any company, up to rounding. So subsets that several arms have
+    in common are trained once, and arms that take equally many rounds are trained in common stacks.
+
+    Parameters
+    ----------
+    meta : MetaPolicy
+        Fitted.
+    arms : mapping of str to tuple of tuples of int
+        See `deal_arms`.
+    steps : int
+        Environment steps of each arm in total; rounded up to whole rounds of the learner. Every task gets the
+        same share where rounds are as long as there are tasks, as they are for PPO and SAC.
+    known : sequence of MetaPolicy
+        Policies that were trained before. They serve where they are what would come out: the same start,
+        tasks, steps and seed.
+    folder : path, optional
+        As for `MetaPolicy.fit`.
+
+    Returns
+    -------
+    dict of str to list of MetaPolicy
+        For each arm a policy for each of its subsets.
+
+    Examples
+    --------
+    >>> from gradex import MetaPolicy, TaskSuite
+    >>> from gradex.comparison import deal_arms, train_arms
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(3_000)
+    >>> trained = train_arms(meta, deal_arms([(0, 2), (1,)], n=3, seed=0), steps=3_000)
+    >>> trained["groups"][1] is trained["one per task"][1]
+    True
+    """
+    steps, suite, learner = whole("steps", steps, 1), meta.suite, meta.learner
+    rounds = {arm: learner.rounds(suite, subsets, steps) for arm, subsets in arms.items()}
+    trained: dict[tuple[int, tuple[int, ...]], MetaPolicy] = {}
+    start = meta.agent_.fingerprint
+    for policy in known:
+        subset = policy.lineage.subset
+        taken, rest = divmod(policy.steps - meta.steps, learner.round_steps(suite, [subset]))
+        if rest == 0 and policy.lineage.parent == start and policy.seed == meta.seed:
+            trained[taken, subset] = policy
+    for count in sorted(set(rounds.values())):
+        wanted = [subset for arm in arms if rounds[arm] == count for subset in arms[arm]]
+        missing = [subset for subset in dict.fromkeys(wanted) if (count, subset) not in trained]
+        if missing:
+            place = None if folder is None else Path(folder) / f"{count}-rounds"
+            total = count * learner.round_steps(suite, missing)
+            policies = meta.adapt_each(missing, total, folder=place)
+            trained |= {(count, subset): policy for subset, policy in zip(missing, policies, strict=True)}
+    return {arm: [trained[rounds[arm], subset] for subset in subsets] for arm, subsets in arms.items()}

@@ -1,0 +1,45 @@
+"""A mean difference with an interval, and what may be said of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+_LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean with Student's 95 % interval.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.comparison import Interval
+    >>> difference = Interval.of(np.array([1.0, 2.0, 3.0]))
+    >>> print(difference)
+    +2.00 [-0.48, 4.48]
+    >>> difference.gain
+    'gains nothing beyond doubt: +2.00 [-0.48, 4.48]'
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Float[np.ndarray, " count"]) -> "Interval":
+        """Give that of the mean of independent values, two or more."""
+        mean, stderr = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+        half = stats.t.ppf(0.5 + _LEVEL / 2, len(values) - 1) * stderr
+        return cls(float(mean), float(mean - half), float(mean + half))
+
+    @property
+    def gain(self) -> str:
+        """Say whether this difference is a gain or a loss, or neither beyond doubt."""
+        if self.low > 0:
+            return f"gains {self}"
+        return f"loses: {self}" if self.high < 0 else f"gains nothing beyond doubt: {self}"
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.2f} [{self.low:.2f}, {self.high:.2f}]"

@@ -1,0 +1,124 @@
+"""Tasks in groups, each with a policy, as everything later sees them: what the policies earn."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from gradex.affinity import Partition
+from gradex.comparison import Comparison, compare
+from gradex.meta_policy import MetaPolicy
+from gradex.settings import Estimator
+from gradex.tasks import TaskSuite
+
+
+class GroupedTasks(Estimator):
+    """Groups of tasks with their policies, wherever they come from.
+
+    Attributes
+    ----------
+    suite_ : TaskSuite
+    meta_ : MetaPolicy
+    partition_ : Partition
+    policies_ : list of MetaPolicy
+        One per group, trained on from the meta-policy; none with `group_steps=0`.
+    comparison_ : Comparison or None
+        Of the last `evaluate(compare=True)`.
+    seconds_ : dict of str to float
+        Wall-clock time by stage.
+    """
+
+    suite_: TaskSuite
+    meta_: MetaPolicy
+    partition_: Partition
+    policies_: list[MetaPolicy]
+    comparison_: Comparison | None
+    seconds_: dict[str, float]
+
+    group_steps: int | None
+    seed: int
+
+    @property
+    def groups_(self) -> tuple[tuple[int, ...], ...]:
+        """Task indices of each group."""
+        return self._fitted().groups
+
+    @property
+    def labels_(self) -> Int[np.ndarray, " n"]:
+        """Group of each task."""
+        return self._fitted().labels
+
+    def _fitted(self) -> Partition:
+        return self.partition_
+
+    @overload
+    def evaluate(self, episodes: int = 32, compare: Literal[False] = False) -> pd.DataFrame: ...
+
+    @overload
+    def evaluate(
+        self, episodes: int = 32, *, compare: Literal[True], folder: str | Path | None = None
+    ) -> Comparison: ...
+
+    def evaluate(
+        self, episodes: int = 32, compare: bool = False, folder: str | Path | None = None
+    ) -> pd.DataFrame | Comparison:
+        """Run each group's policy, and the meta-policy it was trained on from, for whole episodes.
+
+        The meta-policy has trained less. A fair comparison is one with `compare=True`: one policy per group,
+        one for all, one per task and one per random group, all trained on from the meta-policy for the same
+        environment steps. That takes about three times as long as the groups' policies took, which serve
+        where they are there.
+
+        Parameters
+        ----------
+        episodes : int
+            Per policy and task.
+        compare : bool
+            Train the other arms, and compare.
+        folder : path, optional
+            Of a comparison: where trainings that are cut off leave what they go on from.
+
+        Returns
+        -------
+        pandas.DataFrame or Comparison
+            Columns policy ("meta" or "group"), group, task, return_mean, return_stderr, success,
+            episode_length; or the `Comparison`, which `comparison_` keeps.
+
+        Raises
+        ------
+        ValueError
+            If there is to be a comparison with `group_steps=0`.
+        """
+        if compare:
+            return self._compare(episodes, folder)
+        groups, labels = self.groups_, self.labels_
+        tables = [self.meta_.evaluate(episodes).assign(policy="meta", group=labels)]
+        for number, (group, policy) in enumerate(zip(groups, self.policies_, strict=False)):
+            tables.append(policy.evaluate(episodes, subset=group).assign(policy="group", group=number))
+        table = pd.concat(tables, ignore_index=True)
+        return table[["policy", "group", *table.columns.drop(["policy", "group"])]]
+
+    def _compare(self, episodes: int, folder: str | Path | None) -> Comparison:
+        groups, own = self.groups_, self._plain()
+        steps = own._steps_of_groups(self.suite_)
+        if steps == 0:
+            raise ValueError("group_steps=0 trains no policies to compare: give at least 1")
+        with self._stage("comparison"):
+            self.comparison_ = compare(self.meta_, groups, steps, episodes, own.seed, self.policies_, folder)
+        return self.comparison_
+
+    def _steps_of_groups(self, suite: TaskSuite) -> int:
+        """Give the environment steps for the policies of all groups together."""
+        return suite.recommended.group_steps if self.group_steps is None else self.group_steps
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Note how long something takes."""
+        start = time.perf_counter()
+        yield
+        self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start
