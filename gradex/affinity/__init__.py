@@ -1,7 +1,8 @@
 """From scores of task subsets to groups of tasks: affinities, the clustering relaxation, rivals."""
 
 from gradex.affinity.affinities import MeanAffinity, PairwiseAffinity, named_affinity
-from gradex.affinity.affinity import Affinity, SubsetScoresLike
+from gradex.affinity.affinity import Affinity, InteractionsLike, SubsetScoresLike
+from gradex.affinity.affinity_matrix import AffinityMatrix
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.certificate import certified_upper_bound
 from gradex.affinity.graph import AffinityGraph
@@ -15,11 +16,13 @@ from gradex.affinity.subsets import pair_coverage, sample_subsets
 __all__ = [
     "Affinity",
     "AffinityGraph",
+    "AffinityMatrix",
     "Agreement",
     "Bootstrap",
     "ExhaustiveGrouping",
     "GroupCountPath",
     "Grouping",
+    "InteractionsLike",
     "MeanAffinity",
     "PairwiseAffinity",
     "Partition",

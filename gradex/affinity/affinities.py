@@ -20,7 +20,7 @@ from gradex.affinity.affinity import (
     without_rounding,
 )
 from gradex.affinity.ridge import DenseRidge, IterativeRidge, Ridge, best_strength
-from gradex.affinity.subsets import Subsets
+from gradex.affinity.subsets import Subsets, alone_at
 
 # The ridge is solved densely up to this many entries of the pair design (160 MB) and this rank (seconds).
 _DENSE_ENTRIES = 20_000_000
@@ -64,14 +64,17 @@ class PairwiseAffinity(Affinity):
 
         min over b, c of  sum_S (f(S) - mean_{i in S} b_i - mean_{i<j in S} c_ij)^2 + mu sum_{i<j} c_ij^2.
 
-    Normalised, U_ij = C_ij / √(s_i s_j), with C_ij what is left of c_ij without its additive part, and s_i
-    the root of the mean of C_ij² over j: how much company does to a task depends on how strong its gradients
-    are, and those of a slow task are weak. Else groups follow the strong tasks and may put a weak one
-    anywhere. The price: where a task does not interact at all, its noise counts as much as the interactions
-    of others.
+    The diagonal is measured where every task was scored alone, too: c_ii = f({i}) - b_i, what a task has of
+    its own company. Without it a task that is at odds with all others is invisible: it does equally badly in
+    every group. Where tasks were not scored alone, the diagonal continues the additive part of the other
+    entries: a group of one neither gains nor loses. Two tasks have one pair and no other to compare it with;
+    there U_01 = c_01, diagonal 0.
 
-    The diagonal continues the additive part of the other entries: a group of one neither gains nor loses. Two
-    tasks have one pair and no other to compare it with; there U_01 = c_01, diagonal 0.
+    Normalised, U_ij = c_ij / √(s_i s_j), with s_i the root of the mean of c_ij² over j: how much company does
+    to a task depends on how strong its gradients are, and those of a slow task are weak. Else groups follow
+    the strong tasks and may put a weak one anywhere. Without a measured diagonal c_ij is taken without its
+    additive part here. The price: where a task does not interact at all, its noise counts as much as the
+    interactions of others.
 
     Parameters
     ----------
@@ -120,6 +123,8 @@ class PairwiseAffinity(Affinity):
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
         n = members.shape[1]
+        if n > 2 and alone_at(members) is not None:
+            return self._measured(members, score)
         c = np.zeros((n, n))
         if (regression := self._regression(members, score)) is not None:
             c[np.triu_indices(n, 1)] = regression[0].coefficients(self._strength(*regression))
@@ -130,6 +135,26 @@ class PairwiseAffinity(Affinity):
         if n == 2 or (self.normalise is None and len(score) < members.nnz):
             return c
         return with_additive_diagonal(c if self.normalise is None else _normalised(c, score))
+
+    def _measured(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
+        """Regress on company what was scored in company; read the diagonal off tasks by themselves."""
+        n, by_task = members.shape[1], len(score) == members.nnz
+        company = np.diff(members.indptr) > 1
+        rows = np.repeat(company, np.diff(members.indptr)) if by_task else company
+        others, c = members[company], np.zeros((n, n))
+        if (regression := self._regression(others, score[rows])) is not None:
+            c[np.triu_indices(n, 1)] = regression[0].coefficients(self._strength(*regression))
+        explained = pair_design(others, by_task) @ c[np.triu_indices(n, 1)]
+        c = c + c.T
+        difficulty = _Difficulty.of(others, by_task).coefficients(score[rows] - explained)
+        places = alone_at(members)
+        where = members.indptr[places] if by_task else places
+        np.fill_diagonal(c, score[where] - difficulty)
+        c = without_rounding(c, score)
+        if self.normalise is None:
+            return c
+        sizes = np.sqrt(np.square(c).mean(axis=1))
+        return _divided(c, sizes, score)
 
     def _strength(self, problem: Ridge, unit: float) -> float:
         if isinstance(self.ridge, str):
@@ -143,14 +168,8 @@ class PairwiseAffinity(Affinity):
 
         Difficulties carry no penalty, so they are projected out of scores and pairs first.
         """
-        by_task = len(score) == members.nnz
-        rows, n = len(score), members.shape[1]
-        alone = (
-            csr_array((np.ones(rows), members.indices, np.arange(rows + 1)), (rows, n))
-            if by_task
-            else members
-        )
-        difficulty = _Difficulty(alone)
+        by_task, rows = len(score) == members.nnz, len(score)
+        difficulty = _Difficulty.of(members, by_task)
         residual = difficulty.residual(score)
         if not residual.any():
             return None
@@ -215,10 +234,21 @@ class _Difficulty:
         self._whiten = vectors[:, kept] / np.sqrt(squares[kept])
         self.rank = int(kept.sum())
 
+    @classmethod
+    def of(cls, members: csr_array, by_task: bool) -> "_Difficulty":
+        """Set it up for scores of subsets, or by task for one score of each member."""
+        if not by_task:
+            return cls(members)
+        rows = members.nnz
+        return cls(csr_array((np.ones(rows), members.indices, np.arange(rows + 1)), (rows, members.shape[1])))
+
+    def coefficients(self, values: Float[np.ndarray, "m *columns"]) -> Float[np.ndarray, "n *columns"]:
+        """Give the b of least squares, the shortest where there are several."""
+        return self._whiten @ (self._whiten.T @ (self._design.T @ values))
+
     def project_out(self, values: Float[np.ndarray, "m *columns"]) -> Float[np.ndarray, "m *columns"]:
         """Take what the additive model explains out of each column."""
-        explained = self._whiten @ (self._whiten.T @ (self._design.T @ values))
-        return values - self._design @ explained
+        return values - self._design @ self.coefficients(values)
 
     def residual(self, score: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
         """Take what the additive model explains out of the scores; exactly 0 where only rounding is left."""
@@ -245,7 +275,13 @@ def _normalised(c: Float[np.ndarray, "n n"], score: Float[np.ndarray, " scores"]
     """Divide each interaction by how large those of its two tasks usually are."""
     interactions = without_rounding(without_additive_part(c), score)
     sizes = np.sqrt(np.square(interactions).sum(axis=1) / (len(c) - 1))
-    # Where a task has no interactions there is nothing to divide, and rounding must not be blown up.
-    sizes[sizes <= 1e-12 * np.abs(score).max()] = 0.0
+    return _divided(interactions, sizes, score)
+
+
+def _divided(
+    c: Float[np.ndarray, "n n"], sizes: Float[np.ndarray, " n"], score: Float[np.ndarray, " scores"]
+) -> Float[np.ndarray, "n n"]:
+    """Divide by the sizes of both tasks; 0 where a size is nothing but rounding."""
+    sizes = np.where(sizes > 1e-12 * np.abs(score).max(), sizes, 0.0)
     usual = np.sqrt(np.outer(sizes, sizes))
-    return np.divide(interactions, usual, out=np.zeros_like(usual), where=usual > 0)
+    return np.divide(c, usual, out=np.zeros_like(usual), where=usual > 0)

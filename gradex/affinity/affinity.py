@@ -5,6 +5,7 @@ from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Num
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from gradex.affinity.subsets import Subsets, entries, membership
@@ -37,6 +38,33 @@ class SubsetScoresLike(Protocol):
     @property
     def score(self) -> Float[np.ndarray, " m"]:
         """Score of each subset, [m]: the mean over its tasks; higher is better."""
+
+
+@runtime_checkable
+class InteractionsLike(Protocol):
+    """Affinities that come with their standard errors.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import numpy as np
+    >>> from gradex.affinity import AffinityGraph
+    >>> found = SimpleNamespace(matrix=np.eye(2) - 0.5, stderr=np.full((2, 2), 0.1), freedom=30)
+    >>> AffinityGraph.from_interactions(found).conflicts()[0]
+    array([False,  True])
+    """
+
+    @property
+    def matrix(self) -> Float[np.ndarray, "n n"]:
+        """Affinities, symmetric."""
+
+    @property
+    def stderr(self) -> Float[np.ndarray, "n n"]:
+        """Their standard errors."""
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the standard errors."""
 
 
 class Affinity(ABC):
@@ -160,3 +188,46 @@ def without_additive_part(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarra
 def with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     """Set U_ii = 2 b_i."""
     return affinity + np.diag(2 * additive_part(affinity) - np.diag(affinity))
+
+
+def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
+    """Return affinities as a symmetric array, or raise where they are none."""
+    try:
+        array = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        kind = type(matrix).__name__
+        message = f"a {kind} is not an affinity matrix; give numbers, one row and column per task"
+        raise TypeError(message) from None
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise ValueError(f"a matrix of shape {array.shape} is not square; give one row and column per task")
+    n = len(array)
+    if n < 2:
+        raise ValueError(f"{n} task cannot be grouped; give the affinities of at least 2")
+    if not np.isfinite(array).all():
+        i, j = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(f"affinity [{i}, {j}] is {array[i, j]}; every pair needs a finite number")
+    skew = np.abs(array - array.T)
+    if skew.max() > 1e-8 * np.abs(array).max():
+        i, j = np.unravel_index(np.argmax(skew), skew.shape)
+        raise ValueError(
+            f"affinity [{i}, {j}] is {array[i, j]:.6g} but [{j}, {i}] is {array[j, i]:.6g};"
+            " give (U + U.T) / 2"
+        )
+    array = (array + array.T) / 2
+    between = array[np.triu_indices(n, 1)]
+    if n > 2 and np.ptp(between) <= 1e-12 * np.abs(between).max():
+        raise ValueError(
+            f"all {n} tasks have the same affinity {between[0]:.6g}; no grouping is better than another"
+        )
+    return array
+
+
+def checked_errors(stderr: ArrayLike, n: int) -> Float[np.ndarray, "n n"]:
+    """Return standard errors of n tasks as an array, or raise where they are none."""
+    errors = np.array(stderr, dtype=np.float64)
+    if errors.shape != (n, n) or not (np.isfinite(errors).all() and errors.min() >= 0):
+        raise ValueError(
+            f"standard errors of shape {errors.shape} do not fit {n} tasks; give [n, n], none negative"
+        )
+    errors.setflags(write=False)
+    return errors

@@ -102,10 +102,13 @@ class Evidence:
     def free(self) -> int:
         """How many of the m subsets, of the M of their sizes in all, a draw renews: m (1 - m / M).
 
+        Tasks by themselves do not count: they stay in every draw, as a diagonal is measured on them.
+
         The others stay, and the variance of a mean has the factor 1 - m / M of samples without replacement
         (Cochran 1977, Sec. 2.6). Where all were scored none could have been another.
         """
-        m, sizes = len(self.subsets), {len(subset) for subset in self.subsets}
+        company = [subset for subset in self.subsets if len(subset) > 1]
+        m, sizes = len(company), {len(subset) for subset in company}
         free = m - round(m * m / sum(comb(self.n, size) for size in sizes))
         return free if free > 1 else 0
 
@@ -148,9 +151,12 @@ def _drawn(
     subsets: Sequence[tuple[int, ...]], n: int, free: int, rng: np.random.Generator
 ) -> Int[np.ndarray, " drawn"]:
     """Renew ``free`` of the subsets so that every pair of tasks stays in one; return the numbers of all."""
-    order = rng.permutation(len(subsets))
+    sizes = np.array([len(subset) for subset in subsets])
+    order = rng.permutation(np.flatnonzero(sizes > 1))
     others = order[:free]
-    chosen = np.concatenate([order[free:], others[rng.integers(max(free, 1), size=free)]])
+    chosen = np.concatenate(
+        [np.flatnonzero(sizes == 1), order[free:], others[rng.integers(max(free, 1), size=free)]]
+    )
     members = membership([subsets[row] for row in chosen], n)
     covered = (members.T @ members).toarray() > 0
     needed = []

@@ -2,28 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 from typing import final
 
-import networkx as nx
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from numpy.typing import ArrayLike
 
 from gradex.affinity.affinities import named_affinity
-from gradex.affinity.affinity import Affinity, SubsetScoresLike, without_additive_part
+from gradex.affinity.affinity import (
+    Affinity,
+    InteractionsLike,
+    SubsetScoresLike,
+    without_additive_part,
+)
+from gradex.affinity.affinity_matrix import AffinityMatrix
 from gradex.affinity.bootstrap import Bootstrap, Evidence
 from gradex.affinity.certificate import check_group_count
-from gradex.affinity.drawing import draw_heatmap, draw_network, draw_path
+from gradex.affinity.drawing import draw_path
 from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_counts, stability_path
 from gradex.affinity.groupings import Grouping, SemidefiniteGrouping
 from gradex.affinity.partition import Partition
 
 
 @final
-class AffinityGraph:
+class AffinityGraph(AffinityMatrix):
     """Affinities between n tasks; off the diagonal they connect tasks, on it they reward leaving one alone.
 
     Parameters
@@ -32,6 +34,10 @@ class AffinityGraph:
         Symmetric affinities U, n >= 2; higher says that two tasks do better together. Kept read-only.
     names
         Name of each task; ``task 0``, ``task 1``, ... by default.
+    stderr : array-like [n, n], optional
+        Standard error of each affinity, where it is known.
+    freedom
+        Degrees of freedom of the standard errors.
 
     Raises
     ------
@@ -52,45 +58,7 @@ class AffinityGraph:
     6
     """
 
-    def __init__(self, matrix: ArrayLike, names: Sequence[str] | None = None):
-        try:
-            array = np.array(matrix, dtype=np.float64)
-        except (TypeError, ValueError):
-            kind = type(matrix).__name__
-            message = f"a {kind} is not an affinity matrix; give numbers, one row and column per task"
-            raise TypeError(message) from None
-        if array.ndim != 2 or array.shape[0] != array.shape[1]:
-            raise ValueError(
-                f"a matrix of shape {array.shape} is not square; give one row and column per task"
-            )
-        n = len(array)
-        if n < 2:
-            raise ValueError(f"{n} task cannot be grouped; give the affinities of at least 2")
-        if not np.isfinite(array).all():
-            i, j = np.argwhere(~np.isfinite(array))[0]
-            raise ValueError(f"affinity [{i}, {j}] is {array[i, j]}; every pair needs a finite number")
-        skew = np.abs(array - array.T)
-        if skew.max() > 1e-8 * np.abs(array).max():
-            i, j = np.unravel_index(np.argmax(skew), skew.shape)
-            raise ValueError(
-                f"affinity [{i}, {j}] is {array[i, j]:.6g} but [{j}, {i}] is {array[j, i]:.6g};"
-                " give (U + U.T) / 2"
-            )
-        array = (array + array.T) / 2
-        between = array[np.triu_indices(n, 1)]
-        if n > 2 and np.ptp(between) <= 1e-12 * np.abs(between).max():
-            raise ValueError(
-                f"all {n} tasks have the same affinity {between[0]:.6g}; no grouping is better than another"
-            )
-        self.names = tuple(f"task {i}" for i in range(n)) if names is None else tuple(map(str, names))
-        if len(self.names) != n:
-            raise ValueError(f"{len(self.names)} names for {n} tasks; give one name per task")
-        if len(set(self.names)) < n:
-            twice = next(name for name in self.names if self.names.count(name) > 1)
-            raise ValueError(f"the name {twice!r} occurs twice; give every task a name of its own")
-        array.setflags(write=False)
-        self.matrix = array
-        self._evidence: Evidence | None = None
+    _evidence: Evidence | None = None
 
     @classmethod
     def from_scores(
@@ -127,6 +95,22 @@ class AffinityGraph:
         graph = cls(evidence.matrix(), names)
         graph._evidence = evidence
         return graph
+
+    @classmethod
+    def from_interactions(
+        cls, interactions: InteractionsLike, names: Sequence[str] | None = None
+    ) -> "AffinityGraph":
+        """Take first-order interactions as they are, with their exact standard errors.
+
+        Parameters
+        ----------
+        interactions
+            What `SurrogateEstimator.interactions` gives, or anything with ``matrix``, ``stderr`` and
+            ``freedom``.
+        names
+            Name of each task.
+        """
+        return cls(interactions.matrix, names, interactions.stderr, interactions.freedom)
 
     @classmethod
     def from_gradients(
@@ -284,38 +268,12 @@ class AffinityGraph:
         """Draw the criterion for the number of groups, by default of `path`, with the number chosen."""
         return draw_path(self.path() if path is None else path, ax)
 
-    def plot(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
-        """Draw the affinities as a heatmap, by group where a partition is given.
+    @property
+    def stderr(self) -> Float[np.ndarray, "n n"]:
+        """Standard error of each affinity, in its units.
 
-        A partition with draws shows in the upper triangle how often two tasks were put together in them.
+        Exact where it was given, as by `from_interactions`; else that of a `bootstrap` of 100 draws.
         """
-        if partition is None:
-            return draw_heatmap(self.to_frame(), None, ax)
-        return draw_heatmap(self.to_frame(), partition.labels, ax, partition.co_assignment)
-
-    def plot_network(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
-        """Draw the tasks and the strongest affinities between them, nodes placed and coloured by group."""
-        return draw_network(self.to_frame(), None if partition is None else partition.labels, ax)
-
-    def to_networkx(self) -> nx.Graph:
-        """Return the complete graph on the names, with the affinities as edge attribute ``weight``."""
-        graph = nx.Graph()
-        graph.add_weighted_edges_from(
-            (self.names[i], self.names[j], float(self.matrix[i, j]))
-            for i, j in combinations(range(len(self)), 2)
-        )
-        return graph
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return the affinities as a table with the names on both sides."""
-        return pd.DataFrame(self.matrix.copy(), index=list(self.names), columns=list(self.names))
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __repr__(self) -> str:
-        shown = ", ".join(self.names[:6]) + (", ..." if len(self) > 6 else "")
-        return f"AffinityGraph({len(self)} tasks: {shown})"
-
-    def _repr_html_(self) -> str:
-        return self.to_frame().to_html(float_format="{:.3g}".format, max_rows=20, max_cols=20)
+        if self._stderr is None and self._evidence is not None:
+            self._stderr = self.bootstrap().stderr
+        return super().stderr

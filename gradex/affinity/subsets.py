@@ -178,6 +178,13 @@ def entries(members: csr_array) -> tuple[Int[np.ndarray, " scores"], Int[np.ndar
     return np.repeat(np.arange(members.shape[0]), np.diff(members.indptr)), members.indices
 
 
+def alone_at(members: csr_array) -> Int[np.ndarray, " n"] | None:
+    """Return the row in which each task is alone, the first one; None if there is not one for every task."""
+    rows = np.flatnonzero(np.diff(members.indptr) == 1)
+    tasks, first = np.unique(members.indices[members.indptr[rows]], return_index=True)
+    return rows[first] if len(tasks) == members.shape[1] else None
+
+
 def _balanced_subsets(n: int, size: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
     """Yield distinct subsets without end; each covers some of the pairs that met least often so far."""
     # A meeting divides a pair's urgency by more than n, so no number of pairs that met often outweighs one

@@ -37,6 +37,8 @@ class Transitions(Samples):
         None where every step serves all tasks.
     episodes : int array [N]
         Which episode a step belongs to; no two tasks share one, unless they share all.
+    clusters : int array [N], optional
+        Which copy of the environments a step was taken in: those of different tasks begin alike.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class Transitions(Samples):
     actions: Shaped[np.ndarray, "N ..."]
     tasks: Int[np.ndarray, " N"] | None = None
     episodes: Int[np.ndarray, " N"]
+    clusters: Int[np.ndarray, " N"] | None = None
 
 
 def collect_transitions(
@@ -126,7 +129,7 @@ def collect_transitions(
     numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])
     joined = {
         name: np.concatenate([getattr(piece, name) for piece in pieces])
-        for name in ("observations", "actions", "advantages", "tasks", "episodes")
+        for name in ("observations", "actions", "advantages", "tasks", "episodes", "clusters")
     }
     joined["episodes"] += np.repeat(numbers[:-1], [len(piece) for piece in pieces])
     return Transitions(**joined)
@@ -162,6 +165,7 @@ def _of_tasks(
         advantages=normalised if shared else normalised.ravel(),
         tasks=None if shared else np.repeat(np.asarray(chosen), steps_per_task),
         episodes=episodes[kept],
+        clusters=kept[2],
     )
 
 

@@ -1,6 +1,7 @@
 """Algorithm 1 of PolicyGradEx: gradient features, a random projection, logistic regressions on subsets."""
 
 from gradex.surrogate.estimator import AUTO_REGULARIZATION, LEAST_REGULARIZATION, SurrogateEstimator
+from gradex.surrogate.interactions import Interactions
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
 from gradex.surrogate.model import Model, ModuleGradients
 from gradex.surrogate.projection import (
@@ -18,6 +19,7 @@ __all__ = [
     "Block",
     "GaussianProjection",
     "Improvement",
+    "Interactions",
     "KhatriRaoProjection",
     "Model",
     "ModuleGradients",

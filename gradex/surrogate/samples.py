@@ -55,6 +55,9 @@ class Samples:
     offsets : float array [N], optional
         z₀: the margin of a sample at θ*, 0 by default. The loss is |Â| log(1 + exp(-sign(Â) (z₀ + g·Δθ))), so
         that a Bradley-Terry or DPO loss is one of Â = 1 with the log-odds of the model as offsets.
+    clusters : int array [N], optional
+        What may depend on each other, also between tasks: episodes that began alike have the same number.
+        Either all tasks have the same clusters or none shares any. By default every episode is one.
 
     Examples
     --------
@@ -72,6 +75,7 @@ class Samples:
     tasks: Int[np.ndarray, " N"] | None = None
     episodes: Int[np.ndarray, " N"] | None = None
     offsets: Float[np.ndarray, " N"] | None = None
+    clusters: Int[np.ndarray, " N"] | None = None
 
     def __len__(self) -> int:
         return int(self.advantages.shape[-1])

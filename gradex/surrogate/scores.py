@@ -171,6 +171,19 @@ class SubsetScores:
         if not len(self.draws):
             object.__setattr__(self, "draws", np.zeros((0, *self.per_task.shape)))
 
+    @staticmethod
+    def mean(parts: Sequence["SubsetScores"]) -> "SubsetScores":
+        """Average scores of the same subsets, such as those at several moments of a training."""
+        per_task = np.mean([part.per_task for part in parts], axis=0)
+        draws = np.mean([part.draws for part in parts], axis=0)
+        return SubsetScores(parts[0].subsets, per_task, np.nanmean(per_task, axis=1), draws)
+
+    def together(self) -> "SubsetScores":
+        """Give the scores of two tasks or more alone: tasks by themselves are none of Eq. (5)'s subsets."""
+        rows = [row for row, subset in enumerate(self.subsets) if len(subset) > 1]
+        subsets = tuple(self.subsets[row] for row in rows)
+        return SubsetScores(subsets, self.per_task[rows], self.score[rows], self.draws[:, rows])
+
     def to_frame(self) -> pd.DataFrame:
         """Give a tidy table, one row per subset and member: subset (its number), task, task_score, score."""
         subset, task = np.nonzero(~np.isnan(self.per_task))

@@ -13,7 +13,7 @@ from tqdm.auto import trange
 
 from gradex.seeds import generator_for
 from gradex.settings import Fitted, as_seed, check_subset, whole
-from gradex.surrogate.closed_form import natural_gradient_affinity
+from gradex.surrogate.interactions import Interactions, first_order_interactions
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
 from gradex.surrogate.samples import Block, Samples, deal_episodes, draw_episodes, owners
 from gradex.surrogate.scores import SCORES, Score, SubsetScores, score_subsets
@@ -171,15 +171,20 @@ class SubsetFits(Fitted):
             gradients[block.tasks] = block.advantages @ self.features[block.rows] / len(block.rows)
         return gradients
 
-    def natural_gradient_affinity(self) -> Float[np.ndarray, "n n"]:
-        """Give gᵢᵀ (H + λI)⁻¹ gⱼ, the affinity of all pairs of tasks to first order, without any subset.
+    def interactions(self) -> Interactions:
+        """Give gᵢᵀ (H + λI)⁻¹ gⱼ of all pairs of tasks, without any subset, with exact standard errors.
 
         gᵢ is half of what `task_gradients` gives, H the Hessian of all tasks together. For large λ a subset's
-        score is the mean of this matrix over its members; `gradex.surrogate.closed_form` derives it.
+        score is the mean of this matrix over its members; `gradex.surrogate.interactions` derives it.
+
+        Raises
+        ------
+        ValueError
+            If a task has fewer than four independent episodes.
         """
         strength, span = self.regularization_, self._span
         hessian = span.regression.hessian.numpy()
-        return natural_gradient_affinity(span.coordinates, self._blocks, self._folds, hessian, strength)
+        return first_order_interactions(span.coordinates, self.samples_, hessian, strength)
 
     def _members(self, subsets: Subsets) -> Bool[np.ndarray, "m n"]:
         n = self.samples_.n

@@ -32,11 +32,12 @@ def fitted(features: np.ndarray, samples: Samples, **settings) -> SurrogateEstim
     [
         lambda surrogate: surrogate.solve(SUBSETS, 1e-10).theta,
         lambda surrogate: surrogate.scores(SUBSETS, 1e-10).per_task,
-        lambda surrogate: surrogate.natural_gradient_affinity(),
+        lambda surrogate: surrogate.interactions().matrix,
+        lambda surrogate: surrogate.interactions().stderr,
         lambda surrogate: surrogate.task_gradients(),
         lambda surrogate: np.array(surrogate.regularization_),
     ],
-    ids=["solve", "scores", "affinity", "gradients", "ridge"],
+    ids=["solve", "scores", "interactions", "errors", "gradients", "ridge"],
 )
 @pytest.mark.parametrize("score", ["loss", "improvement"])
 def test_samples_that_serve_all_tasks_are_as_good_as_copies(shared, ask: Callable, score: str) -> None:

@@ -12,7 +12,7 @@ from gradex.learners import PPO, Transitions
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import generator_for
 from gradex.surrogate import NoProjection, SurrogateEstimator
-from gradex.surrogate.closed_form import natural_gradient_affinity
+from gradex.surrogate.interactions import first_order_interactions
 from gradex.surrogate.logistic import SubsetLogisticRegression
 from gradex.surrogate.samples import draw_episodes
 from gradex.surrogate.scores import NegativeLoss, score_subsets
@@ -105,8 +105,8 @@ def test_fewer_samples_than_parameters_are_fitted_in_their_span(meta, transition
     scores = score_subsets(NegativeLoss(), members, expected[:, None], *samples, folds)
     per_task = surrogate.scores(SUBSETS, tolerance=1e-10).per_task
     np.testing.assert_allclose(per_task, scores.per_task, rtol=1e-8)
-    affinity = natural_gradient_affinity(*samples, folds, whole.hessian.numpy(), ridge)
-    np.testing.assert_allclose(surrogate.natural_gradient_affinity(), affinity, rtol=1e-8, atol=1e-12)
+    interactions = first_order_interactions(surrogate.features, few, whole.hessian.numpy(), ridge)
+    np.testing.assert_allclose(surrogate.interactions().matrix, interactions.matrix, rtol=1e-8, atol=1e-12)
     assert surrogate.task_gradients().shape == (5, p)
     assert surrogate.first_order_error(distances=(0.01,)).relative_to_output.max() < 0.1
     path = surrogate.regularization_path(SUBSETS, [2 * ridge, ridge], tolerance=1e-10)
@@ -162,16 +162,15 @@ def test_path_gives_what_solving_for_each_regularization_gives(meta, transitions
     assert warm.iterations.sum() < 0.8 * cold.iterations.sum()
 
 
-def test_natural_gradient_affinity_is_the_limit_of_scores_under_strong_regularization(
-    meta, transitions
-) -> None:
+def test_interactions_are_the_limit_of_scores_under_strong_regularization(meta, transitions) -> None:
     errors = []
     for factor in (1e2, 1e3, 1e4):
-        weak = SurrogateEstimator(projection_dim=12, folds=3).fit(meta, transitions).regularization_
+        weak = SurrogateEstimator(projection_dim=12, folds=1).fit(meta, transitions).regularization_
         strong = SurrogateEstimator(
-            projection_dim=12, folds=3, regularization=factor * weak, dtype="float64"
+            projection_dim=12, folds=1, regularization=factor * weak, dtype="float64"
         ).fit(meta, transitions)
-        affinity = strong.natural_gradient_affinity()
+        means = np.stack([own.mean(axis=0) for own in strong.interactions().vectors])
+        affinity = means @ means.T  # in-sample, where an episode meets itself
         gain = strong.scores(SUBSETS, tolerance=1e-9).per_task + np.log(2) * mean_weights(strong)
         expected = np.nanmean(gain, axis=1)
         found = np.array([affinity[np.ix_(subset, subset)].mean() for subset in SUBSETS])
@@ -485,7 +484,7 @@ def test_says_so_when_it_is_not_fitted(meta: MetaPolicy) -> None:
         lambda: surrogate.scores([(0,)]),
         lambda: surrogate.adapted((0,)),
         surrogate.task_gradients,
-        surrogate.natural_gradient_affinity,
+        surrogate.interactions,
         lambda: surrogate.regularization_path([(0,)], [1.0]),
         surrogate.first_order_error,
     ):

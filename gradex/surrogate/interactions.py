@@ -1,0 +1,236 @@
+"""First-order interactions of tasks, with exact standard errors (after PolicyGradEx, Sec. 3.1, Eq. (4)).
+
+Near θ = 0 the logistic loss of a sample without offset is |Â| log 2 - ½ Â g̃·θ + ⅛ |Â| (g̃·θ)² + O(|θ|⁴). With
+the means over the samples of task i
+
+    gᵢ = ½ mean Â g̃,    Hᵢ = ¼ mean |Â| g̃g̃ᵀ,
+
+(with offsets z₀, mean (Â⁺ - |Â| σ(z₀)) g̃ and mean |Â| σ'(z₀) g̃g̃ᵀ)
+
+and g_S, H_S the same over all samples of a subset S, the fit is a ridge regression,
+
+    θ̂_S = A⁻¹ g_S,    A = H_S + λI,
+
+its minimum log 2 mean |Â| - ½ g_Sᵀ A⁻¹ g_S, and what the score of S gains over that of no step (the loss that
+θ̂_S saves, without the ridge)
+
+    f̂(S) = g_Sᵀ θ̂_S - ½ θ̂_Sᵀ H_S θ̂_S = ½ g_Sᵀ A⁻¹ g_S + ½ λ |θ̂_S|².
+
+The larger λ, the closer λ |θ̂_S|² comes to g_Sᵀ A⁻¹ g_S, and A to what it is with the curvature H of all tasks
+in place of H_S; the relative error is of order 1/λ. For tasks with equally many samples then
+
+    f̂(S) ≈ g_Sᵀ (H + λI)⁻¹ g_S = |S|⁻² Σ_{i, j in S} gᵢᵀ (H + λI)⁻¹ gⱼ:
+
+a sum over pairs, whose coefficients are inner products of the tasks' policy gradients as the natural
+gradient (Amari 1998) takes them, H playing the Fisher matrix. They tell what a step for task j does to task
+i: helps it, where positive, or harms it. Subsets add how curvature differs between tasks, and what the
+logistic loss has beyond second order (`python -m analysis closed_form`).
+
+The mean over the episodes of one task times the mean over those of another is a U-statistic (Hoeffding 1948):
+unbiased if no product has two factors from the same episodes, and its variance has an unbiased estimate in
+closed form. So is the diagonal, over pairs of different episodes of one task: how far a task gets alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import solve_triangular
+from scipy.sparse import csr_array
+
+from gradex.seeds import generator_for
+from gradex.surrogate.samples import Samples
+from gradex.threads import one_thread
+
+#: Clusters of a task at most; more are put together, which costs hardly any precision.
+_MOST = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Interactions gᵢᵀ (H + λI)⁻¹ gⱼ of n tasks, estimated from independent clusters of episodes.
+
+    Interactions of several models, such as the snapshots along a training, add up: see `joined`.
+
+    Attributes
+    ----------
+    vectors : tuple of n arrays [clusters, d]
+        Of each task the pulls of its clusters in the metric of (H + λI)⁻¹: their mean is (H + λI)^(-½) gᵢ.
+    common : bool
+        Whether cluster c of one task and cluster c of another may depend on each other, as their episodes
+        began alike or are the same. All tasks then have equally many.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.surrogate import Interactions
+    >>> rng = np.random.default_rng(0)
+    >>> friends = [rng.normal((2.0, 0.0), 1.0, size=(30, 2)) for task in range(2)]
+    >>> foe = rng.normal((-2.0, 0.0), 1.0, size=(30, 2))
+    >>> interactions = Interactions((*friends, foe), common=False)
+    >>> interactions.matrix.round()
+    array([[ 4.,  4., -4.],
+           [ 4.,  4., -4.],
+           [-4., -4.,  4.]])
+    >>> bool((interactions.stderr < 1).all())
+    True
+    """
+
+    vectors: tuple[Float[np.ndarray, "_ d"], ...]
+    common: bool
+
+    def __post_init__(self) -> None:
+        fewest = min(map(len, self.vectors))
+        if fewest < 4:
+            raise ValueError(
+                f"a task has {fewest} independent episodes: give at least 4, or no variance can be estimated"
+            )
+
+    @staticmethod
+    def joined(parts: Sequence["Interactions"]) -> "Interactions":
+        """Add up the interactions of the same tasks at several models.
+
+        Cluster c of one and cluster c of another may depend on each other.
+
+        Raises
+        ------
+        ValueError
+            If they have other numbers of clusters.
+        """
+        first = parts[0]
+        sizes = [[len(each) for each in part.vectors] for part in parts]
+        if any(own != sizes[0] for own in sizes) or any(part.common != first.common for part in parts):
+            raise ValueError("interactions from other numbers of episodes cannot be added: take equally many")
+        # Inner products of concatenated vectors are sums of inner products.
+        vectors = zip(*(part.vectors for part in parts), strict=True)
+        return Interactions(tuple(np.concatenate(own, axis=1) for own in vectors), first.common)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the standard errors: clusters of the task with the fewest, less one."""
+        return min(map(len, self.vectors)) - 1
+
+    @cached_property
+    def matrix(self) -> Float[np.ndarray, "n n"]:
+        """Estimate all interactions, the diagonal from pairs of different clusters."""
+        weights = [np.ones(len(own)) for own in self.vectors]
+        return self._weighted(weights)
+
+    @cached_property
+    def stderr(self) -> Float[np.ndarray, "n n"]:
+        """Standard error of each interaction, exact but for estimation.
+
+        With h the product of two clusters, symmetrised where both tasks have the same, var U = E[U²] - E[h]²,
+        and the mean of products of two h without a cluster in common is an unbiased estimate of the latter
+        (Hoeffding 1948). This is the sum of ζᵢ/Eᵢ + ζⱼ/Eⱼ + ζᵢⱼ/(EᵢEⱼ) by estimates of its parts. Where the
+        estimate falls below half of the last part, which is there even without any interaction, it is that.
+        """
+        n = len(self)
+        variance = np.zeros((n, n))
+        with one_thread():
+            for i in range(n):
+                for j in range(i, n):
+                    variance[i, j] = variance[j, i] = self._variance(i, j)
+        return np.sqrt(variance)
+
+    def draws(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
+        """Estimate the interactions again from clusters drawn with replacement (Efron 1979).
+
+        The spread errs on the large side where clusters are few.
+        """
+        rng = generator_for(seed, "bootstrap of interactions")
+        drawn = np.empty((count, len(self), len(self)))
+        for each in drawn:
+            sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
+            times = [rng.multinomial(size, np.full(size, 1 / size)).astype(float) for size in sizes]
+            each[:] = self._weighted(times * len(self) if self.common else times)
+        return drawn
+
+    def _weighted(self, weights: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, "n n"]:
+        """Average products of clusters that count so many times, never of one with itself or a copy."""
+        sums = np.stack([weight @ own for weight, own in zip(weights, self.vectors, strict=True)])
+        squares = np.array([(weight**2).sum() for weight in weights])
+        totals = np.array([weight.sum() for weight in weights])
+        pairs, products = np.outer(totals, totals), sums @ sums.T
+        if self.common:
+            flat = np.stack(
+                [(weight[:, None] * own).ravel() for weight, own in zip(weights, self.vectors, strict=True)]
+            )
+            return (products - flat @ flat.T) / (pairs - squares[0])
+        same = np.array(
+            [((weight[:, None] * own) ** 2).sum() for weight, own in zip(weights, self.vectors, strict=True)]
+        )
+        np.fill_diagonal(products, np.diag(products) - same)
+        np.fill_diagonal(pairs, np.diag(pairs) - squares)
+        return products / pairs
+
+    def _variance(self, i: int, j: int) -> float:
+        """Estimate the variance of one interaction."""
+        first, second = self.vectors[i], self.vectors[j]
+        h = (first @ second.T).astype(np.float64)
+        if i == j or self.common:
+            h = (h + h.T) / 2
+            np.fill_diagonal(h, 0.0)
+            size = len(h)
+            total, squares, rows = h.sum(), np.vdot(h, h), h.sum(axis=1)
+            pairs = size * (size - 1)
+            apart = (total**2 - 4 * rows @ rows + 2 * squares) / (pairs * (size - 2) * (size - 3))
+            least = max(squares / pairs - apart, 0.0) / pairs
+        else:
+            total, squares = h.sum(), np.vdot(h, h)
+            rows, columns = h.sum(axis=1), h.sum(axis=0)
+            pairs = h.size
+            others = (len(h) - 1) * (len(h.T) - 1)
+            apart = (total**2 - rows @ rows - columns @ columns + squares) / (pairs * others)
+            least = max(squares / pairs - apart, 0.0) / (2 * pairs)
+        return max((total / pairs) ** 2 - apart, least)
+
+
+def first_order_interactions(
+    features: Float[np.ndarray, "N d"],
+    samples: Samples,
+    hessian: Float[np.ndarray, "d d"],
+    regularization: float,
+) -> Interactions:
+    """Estimate gᵢᵀ (H + λI)⁻¹ gⱼ for all pairs of tasks.
+
+    Parameters
+    ----------
+    features : array [N, d]
+        g̃.
+    samples : Samples
+        Their clusters are what may depend on each other; see there.
+    hessian : array [d, d]
+        H, the mean of |Â| σ'(z₀) g̃g̃ᵀ over all samples of all tasks.
+    regularization : float
+        λ.
+
+    Raises
+    ------
+    ValueError
+        If tasks share some of their clusters, but not all, or a task has fewer than four.
+    """
+    factor = np.linalg.cholesky(hessian + regularization * np.eye(len(hessian)))
+    clusters = samples.clusters if samples.clusters is not None else samples.episodes
+    clusters = np.arange(len(features)) if clusters is None else clusters
+    vectors, names = [], []
+    for block in samples.blocks():
+        name, which = np.unique(clusters[block.rows], return_inverse=True)
+        size = min(len(name), _MOST)
+        pulls = block.advantages.clip(min=0) - np.abs(block.advantages) / (1 + np.exp(-block.offsets))
+        whitened = solve_triangular(factor, features[block.rows].T, lower=True).T
+        for pull in pulls:
+            shares = csr_array((pull, (which % size, np.arange(len(which)))), (size, len(which)))
+            vectors.append(shares @ whitened * (size / len(which)))
+            names.append(name)
+    common = len(names) > 1 and all(np.array_equal(name, names[0]) for name in names)
+    if not common and len(np.unique(np.concatenate(names))) < sum(map(len, names)):
+        raise ValueError(
+            "some tasks share clusters of episodes and others do not: let all share them, or none"
+        )
+    return Interactions(tuple(vectors), common)

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from gradex.surrogate import Interactions, Samples
+from gradex.surrogate.interactions import first_order_interactions
+from tests.oracles import interactions as oracle
+
+D, LAMBDA = 8, 0.2
+COMMON = pytest.mark.parametrize("common", [False, True])
+
+
+def drawn(rng: np.random.Generator, common: bool, clusters: int = 7, dependent: float = 0.0) -> Interactions:
+    """Clusters of three tasks: 0 and 1 are alike, 2 is opposed to them."""
+    means = np.outer([1.0, 1.0, -1.0], np.full(D, 0.5))
+    sizes = [clusters] * 3 if common else [clusters, clusters - 1, clusters + 2]
+    alike = rng.normal(size=(max(sizes), D))
+    own = [mean + rng.normal(size=(size, D)) for mean, size in zip(means, sizes, strict=True)]
+    return Interactions(tuple(each + dependent * alike[: len(each)] for each in own), common)
+
+
+@COMMON
+def test_no_product_has_two_factors_from_one_cluster(common: bool) -> None:
+    interactions = drawn(np.random.default_rng(0), common)
+    expected = oracle.matrix(list(interactions.vectors), common)
+    np.testing.assert_allclose(interactions.matrix, expected, rtol=1e-10)
+
+
+@COMMON
+def test_standard_errors_are_those_of_all_tuples_of_clusters(common: bool) -> None:
+    interactions = drawn(np.random.default_rng(1), common, clusters=8)
+    for i, j in [(0, 0), (0, 1), (0, 2), (1, 2)]:
+        expected = oracle.variance(list(interactions.vectors), common, i, j)
+        assert interactions.stderr[i, j] ** 2 == pytest.approx(expected, rel=1e-9)
+        assert interactions.stderr[j, i] == interactions.stderr[i, j]
+
+
+@pytest.mark.parametrize(("common", "dependent"), [(False, 0.0), (True, 0.0), (True, 1.0)])
+def test_intervals_cover_and_estimates_are_unbiased(common: bool, dependent: float) -> None:
+    rng = np.random.default_rng(2)
+    truth = np.outer([1, 1, -1], [1, 1, -1]) * D * 0.25
+    found = [drawn(rng, common, clusters=30, dependent=dependent) for _ in range(400)]
+    matrices = np.array([each.matrix for each in found])
+    errors = np.array([each.stderr for each in found])
+    reach = stats.t.ppf(0.975, [[each.freedom] for each in found])[..., None]
+    covered = np.abs(matrices - truth) <= reach * errors
+    assert np.abs(matrices.mean(axis=0) - truth).max() < 4 * (matrices.std(axis=0) / 20).max()
+    assert 0.93 < covered.mean() < 0.97
+
+
+def test_episodes_that_began_alike_would_pass_for_friends() -> None:
+    # What two tasks have in common by chance is no interaction: only `common` knows.
+    rng = np.random.default_rng(3)
+    noise = [rng.normal(size=(8, D)) for _ in range(300)]
+    naive = np.mean([Interactions((each, each), common=False).matrix[0, 1] for each in noise])
+    right = [Interactions((each, each), common=True).matrix[0, 1] for each in noise]
+    assert naive == pytest.approx(D / 8, rel=0.2)
+    assert abs(np.mean(right)) < 4 * np.std(right) / np.sqrt(300)
+
+
+@COMMON
+def test_draws_spread_like_estimates(common: bool) -> None:
+    rng = np.random.default_rng(4)
+    found = np.array([drawn(rng, common, clusters=30).matrix for _ in range(200)])
+    draws = np.array([drawn(rng, common, clusters=30).draws(50).std(axis=0) for _ in range(20)])
+    ratio = draws.mean(axis=0) / found.std(axis=0)
+    assert 0.8 < ratio.min() and ratio.max() < 1.35
+    interactions = drawn(rng, common)
+    np.testing.assert_array_equal(interactions.draws(3, seed=5), interactions.draws(3, seed=5))
+
+
+def test_along_a_path_interactions_add_up() -> None:
+    rng = np.random.default_rng(5)
+    parts = [drawn(rng, common=True) for _ in range(3)]
+    joined = Interactions.joined(parts)
+    np.testing.assert_allclose(joined.matrix, sum(part.matrix for part in parts), rtol=1e-10)
+    with pytest.raises(ValueError, match="take equally many"):
+        Interactions.joined([parts[0], drawn(rng, common=True, clusters=8)])
+
+
+def samples(rng: np.random.Generator, **changes: np.ndarray) -> tuple[np.ndarray, Samples]:
+    count = 90
+    arrays = {
+        "tasks": np.arange(count) % 3,
+        "episodes": np.arange(count) // 3 % 6 + 6 * (np.arange(count) % 3),
+    }
+    return rng.normal(size=(count, D)), Samples(rng.normal(size=count), **{**arrays, **changes})
+
+
+def test_they_are_those_of_mean_gradients_in_the_metric_of_the_hessian() -> None:
+    rng = np.random.default_rng(6)
+    features, own = samples(rng, offsets=rng.normal(size=90))
+    hessian = np.cov(features.T)
+    found = first_order_interactions(features, own, hessian, LAMBDA)
+    assert not found.common and [len(each) for each in found.vectors] == [6, 6, 6]
+    pulls = own.advantages.clip(min=0) - np.abs(own.advantages) / (1 + np.exp(-own.offsets))
+    means = [(pulls[:, None] * features)[own.tasks == task].mean(axis=0) for task in range(3)]
+    inverse = np.linalg.inv(hessian + LAMBDA * np.eye(D))
+    for i, j in [(0, 1), (1, 2)]:
+        assert found.matrix[i, j] == pytest.approx(means[i] @ inverse @ means[j], rel=1e-8)
+
+
+def test_a_block_that_serves_all_tasks_shares_its_clusters() -> None:
+    rng = np.random.default_rng(7)
+    features = rng.normal(size=(60, D))
+    shared = Samples(rng.normal(size=(3, 60)), episodes=np.arange(60) // 6)
+    found = first_order_interactions(features, shared, np.eye(D), LAMBDA)
+    assert found.common and len(found.vectors[0]) == 10
+    alone = first_order_interactions(
+        features, Samples(shared.advantages[1], episodes=shared.episodes), np.eye(D), 0.2
+    )
+    np.testing.assert_allclose(found.matrix[1, 1], alone.matrix[0, 0], rtol=1e-10)
+
+
+def test_clusters_of_several_tasks_are_what_depends_on_each_other() -> None:
+    rng = np.random.default_rng(8)
+    features, own = samples(rng, clusters=np.arange(90) // 3 % 6)
+    assert first_order_interactions(features, own, np.eye(D), LAMBDA).common
+    mixed = np.where(own.tasks == 0, own.episodes + 6, own.episodes)
+    with pytest.raises(ValueError, match="let all share them, or none"):
+        first_order_interactions(features, samples(rng, clusters=mixed)[1], np.eye(D), LAMBDA)
+    with pytest.raises(ValueError, match="2 independent episodes: give at least 4"):
+        first_order_interactions(
+            features, samples(rng, episodes=own.episodes % 2 + 2 * own.tasks)[1], np.eye(D), 0.2
+        )
+
+
+def test_many_clusters_are_put_together() -> None:
+    rng = np.random.default_rng(9)
+    features, advantages = rng.normal(size=(2000, D)), rng.normal(size=2000)
+    found = first_order_interactions(features, Samples(advantages), np.eye(D), LAMBDA)
+    assert len(found.vectors[0]) == 256
+    mean = (0.5 * advantages[:, None] * features).mean(axis=0) / np.sqrt(1 + LAMBDA)
+    np.testing.assert_allclose(found.vectors[0].mean(axis=0), mean, rtol=1e-9)
