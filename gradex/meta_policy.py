@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from gradex.learners import ActorCritic, Learner, train_each
+from gradex.learners import ActorCritic, Learner, early_rounds, even_rounds, train_each
 from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
 from gradex.policy_file import PolicyFile, check_same_training, refusing, write_policy
@@ -100,14 +100,15 @@ class MetaPolicy(TrainedPolicy):
         steps : int or None
             Environment steps in total, over all tasks; None is the amount recommended for the suite.
         snapshots : int
-            Policies to keep, equally far apart up to whole rounds; the last is at the end. Where the training
-            has fewer rounds, one is kept after each of them.
+            Policies to keep, dense at the beginning, see `gradex.learners.early_rounds`; the last is at the
+            end. Where the training has fewer rounds, one is kept after each of them.
         folder : path, optional
             Where to keep the training every 100,000 steps, and its snapshots; one that was cut off goes on
             from there, and ends with the same path.
         """
         steps, snapshots = self._amount(steps, snapshots)
-        [[*earlier, last]] = self._train_each(None, self._everything, steps, [self.seed], snapshots, folder)
+        rounds = early_rounds(self.learner.rounds(self.suite, self._everything, steps), snapshots)
+        [[*earlier, last]] = self._train_each(None, self._everything, steps, [self.seed], rounds, folder)
         return self._take(last.agent_, last.history_, last.lineage, earlier)
 
     def fit_or_load(self, steps: int | None, path: str | Path | None, snapshots: int = 8) -> "MetaPolicy":
@@ -240,11 +241,11 @@ class MetaPolicy(TrainedPolicy):
         subsets: Sequence[Sequence[int]],
         steps: int,
         seeds: Sequence[int],
-        snapshots: int = 1,
+        snapshots: int | Sequence[int] = 1,
         folder: str | Path | None = None,
     ) -> list[list["MetaPolicy"]]:
         """Train from one policy, or from fresh ones of these seeds."""
-        steps, snapshots = whole("steps", steps), whole("snapshots", snapshots)
+        steps = whole("steps", steps)
         if len(subsets) == 0:
             raise ValueError("there is no subset to train on: give at least one")
         for subset in subsets:
@@ -252,16 +253,17 @@ class MetaPolicy(TrainedPolicy):
         if len(seeds) != len(subsets):
             raise ValueError(f"{len(subsets)} subsets have {len(seeds)} seeds: give one for each")
         begin = self.initial if start is None else (lambda each: start.repeat(len(each)))
+        if not isinstance(snapshots, Sequence):
+            rounds = self.learner.rounds(self.suite, subsets, steps)
+            snapshots = even_rounds(rounds, whole("snapshots", snapshots))
         trained = train_each(self.learner, begin, self.suite, subsets, steps, seeds, snapshots, folder)
-        rounds = self.learner.rounds(self.suite, subsets, steps)
         parent = None if start is None else start.fingerprint
         fitted = []
         for subset, seed, policies in zip(subsets, seeds, trained, strict=True):
             past = Lineage(self.suite, seed, seed) if start is None else replace(self.lineage, seed=seed)
             past = replace(past, parent=parent, subset=tuple(map(index, subset)))
             each = self.learner.round_steps(self.suite, [subset])
-            taken = [rounds * (number + 1) // snapshots * each for number in range(snapshots)]
-            lineages = [replace(past, steps=past.steps + own) for own in taken]
+            lineages = [replace(past, steps=past.steps + rounds * each) for rounds in snapshots]
             fitted.append([self._with(*policy, own) for policy, own in zip(policies, lineages, strict=True)])
         return fitted
 

@@ -8,7 +8,7 @@ from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.learners.sac import SAC
-from gradex.learners.subsets import train_each
+from gradex.learners.subsets import early_rounds, even_rounds, train_each
 from gradex.learners.transitions import Transitions, collect_transitions
 
 __all__ = [
@@ -24,7 +24,9 @@ __all__ = [
     "Transitions",
     "collect_transitions",
     "discounted_advantages",
+    "early_rounds",
     "evaluate",
+    "even_rounds",
     "run_episodes",
     "train_each",
 ]

@@ -14,6 +14,51 @@ from gradex.tasks import TaskSuite
 _SNAPSHOT = "after-{}.safetensors"
 
 
+def even_rounds(rounds: int, snapshots: int) -> list[int]:
+    """Choose rounds after which to keep a policy, equally far apart; the last is the end.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rounds than snapshots.
+
+    Examples
+    --------
+    >>> from gradex.learners import even_rounds
+    >>> even_rounds(60, snapshots=4)
+    [15, 30, 45, 60]
+    """
+    if not 1 <= snapshots <= max(rounds, 1):
+        raise ValueError(
+            f"cannot keep {snapshots} snapshots of {rounds} rounds: take 1 to {rounds}, or more steps"
+        )
+    return [rounds * (number + 1) // snapshots for number in range(snapshots)]
+
+
+def early_rounds(rounds: int, snapshots: int) -> list[int]:
+    """Choose rounds after which to keep a policy, dense at the beginning; the last is the end.
+
+    They are a geometric sequence, as far as rounds are whole. Early on, tasks have most to learn, and their
+    gradients tell most of each other: those of a task that is solved are noise.
+
+    Examples
+    --------
+    >>> from gradex.learners import early_rounds
+    >>> early_rounds(60, snapshots=8)
+    [1, 2, 3, 6, 10, 19, 33, 60]
+    >>> early_rounds(3, snapshots=8)
+    [1, 2, 3]
+    """
+    snapshots = min(snapshots, rounds)
+    if snapshots < 2:
+        return [rounds]
+    chosen = {round(rounds ** (number / (snapshots - 1))) for number in range(snapshots)}
+    missing = (number for number in range(1, rounds + 1) if number not in chosen)
+    while len(chosen) < snapshots:
+        chosen.add(next(missing))
+    return sorted(chosen)
+
+
 def train_each(
     learner: Learner,
     start: Callable[[list[int]], ActorCritic],
@@ -21,7 +66,7 @@ def train_each(
     subsets: Sequence[Sequence[int]],
     steps: int,
     seeds: Sequence[int],
-    snapshots: int = 1,
+    snapshots: int | Sequence[int] = 1,
     folder: str | Path | None = None,
 ) -> list[list[tuple[ActorCritic, pd.DataFrame]]]:
     """Train one policy per subset, and keep what there is at several points along the way.
@@ -41,8 +86,9 @@ def train_each(
         Environment steps in total, over all subsets; every task of every subset gets the same share.
     seeds : sequence of int
         One per subset.
-    snapshots : int
-        Points at which to keep the policies, equally far apart up to whole rounds; the last is the end.
+    snapshots : int or sequence of int
+        Points at which to keep the policies: a number of them, see `even_rounds`, or the rounds after which,
+        the last of which is the end.
     folder : path, optional
         Where to keep what is trained meanwhile, a folder for each stack; see `Learner.train`. Snapshots stay
         there too.
@@ -73,11 +119,7 @@ def train_each(
     (1, 4096)
     """
     rounds = learner.rounds(suite, subsets, steps)
-    if not 1 <= snapshots <= max(rounds, 1):
-        raise ValueError(
-            f"cannot keep {snapshots} snapshots of {rounds} rounds: take 1 to {rounds}, or more steps"
-        )
-    moments = [rounds * (number + 1) // snapshots for number in range(snapshots)]
+    moments = even_rounds(rounds, snapshots) if isinstance(snapshots, int) else list(snapshots)
     trained: dict[int, list[tuple[ActorCritic, pd.DataFrame]]] = {}
     for size in sorted({len(subset) for subset in subsets}):
         same = [index for index, subset in enumerate(subsets) if len(subset) == size]
