@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a mapping "
         "from task names to functions that make Gymnasium environments",
     )
-    add("--k", type=_count, default=3, help="number of groups, or auto (default 3)")
+    add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
     add("--seed", type=int, default=0)
     add("--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)")
     add("--json", action="store_true", help="print one JSON object and nothing else")

@@ -12,6 +12,7 @@ from gradex.affinity import (
     AffinityGraph,
     Bootstrap,
     PairwiseAffinity,
+    fewest_groups,
     named_affinity,
     pair_coverage,
     sample_subsets,
@@ -20,6 +21,7 @@ from gradex.grouped_tasks import GroupedTasks
 from gradex.learners import Learner
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
+from gradex.path_scores import score_along
 from gradex.settings import as_kind, described
 from gradex.store import scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
@@ -28,6 +30,8 @@ from gradex.tasks import TaskSuite
 #: Draws of the affinities for each draw of the episodes, as other subsets are drawn with them: these are
 #: cheap, so that episodes are all that limits how well the spread is known.
 _DRAWS_OF_SUBSETS = 5
+#: Groups are split where a conflict within is a matter of chance with no more than this probability.
+CONFLICT_LEVEL = 0.05
 
 
 class PolicyGradEx(GroupedTasks):
@@ -36,8 +40,9 @@ class PolicyGradEx(GroupedTasks):
     Parameters
     ----------
     k : int or "auto"
-        Number of groups; the paper uses 3 everywhere. "auto" takes the most stable number, see
-        `AffinityGraph.path`.
+        Number of groups; the paper uses 3 everywhere. "auto" takes the smallest number of which
+        none holds a conflict: two halves of which a step for the one makes the other worse. So there is one
+        group where no tasks are in conflict beyond doubt.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
@@ -52,7 +57,11 @@ class PolicyGradEx(GroupedTasks):
     folds : int
         Scores are held out by episode over this many folds; 1 scores in-sample, as the paper does.
     steps_per_task : int
-        Transitions per task for the surrogate.
+        Transitions per task for the surrogate, of all snapshots together.
+    snapshots : int
+        Moments of meta-training at which subsets are scored; their mean is what counts. A policy that has
+        trained for long may have sided with some tasks, and be unable to tell what others want. With 1, or
+        `literal`, only the meta-policy itself counts.
     meta_steps, group_steps : int, optional
         Environment steps in total for the meta-policy and for all groups' policies together; by default what
         is recommended for the suite's family. With `group_steps=0` no group policies are trained.
@@ -68,8 +77,15 @@ class PolicyGradEx(GroupedTasks):
     Attributes
     ----------
     meta_ : MetaPolicy
-    surrogate_ : SurrogateEstimator
+    surrogates_ : tuple of SurrogateEstimator
+        One for each snapshot of the meta-policy; `surrogate_` is the last, that of the meta-policy itself.
     scores_ : SubsetScores
+        Mean over the snapshots.
+    interactions_ : AffinityGraph
+        First-order interactions, the sum over the snapshots, with exact standard errors.
+    conflicts_ : list of float
+        For each number of groups from 1 on how likely it is by chance that one of them holds a conflict; see
+        `gradex.affinity.fewest_groups`.
     graph_ : AffinityGraph
     bootstrap_ : Bootstrap or None
         Draws of the affinities, with standard errors.
@@ -94,31 +110,33 @@ class PolicyGradEx(GroupedTasks):
     ((0, 2, 5), (1, 3, 4))
     >>> suite.labels.tolist()
     [1, 0, 1, 0, 0, 1]
-    >>> grouping.partition_.verdict
+    >>> grouping.verdict_
     'stable: the same groups in 100% of 5 resamplings'
     """
 
-    surrogate_: SurrogateEstimator
+    surrogates_: tuple[SurrogateEstimator, ...]
     scores_: SubsetScores
+    interactions_: AffinityGraph
+    conflicts_: list[float]
     graph_: AffinityGraph
     bootstrap_: Bootstrap | None
 
     _fitting = "fit(suite)"
     _results = (
-        "suite_", "coverage_", "meta_", "surrogate_", "scores_", "graph_", "bootstrap_", "partition_",
-        "policies_", "comparison_", "seconds_",
+        "suite_", "coverage_", "meta_", "surrogates_", "scores_", "interactions_", "conflicts_", "graph_",
+        "bootstrap_", "partition_", "policies_", "comparison_", "seconds_",
     )  # fmt: skip
 
     def __init__(
         self,
-        k: int | str = 3,
+        k: int | str = "auto",
         subsets: int | None = 200,
         subset_size: int = 3,
         affinity: str | Affinity = "pairwise",
         score: str | Score = "loss",
         projection_dim: int = 400,
         folds: int = 4,
-        steps_per_task: int = 2048,
+        steps_per_task: int = 8192,
         meta_steps: int | None = None,
         group_steps: int | None = None,
         bootstrap: int = 20,
@@ -127,6 +145,7 @@ class PolicyGradEx(GroupedTasks):
         network: str = "mlp",
         learner: str | Learner = "ppo",
         literal: bool = False,
+        snapshots: int = 8,
     ) -> None:
         self.k = k
         self.subsets = subsets
@@ -144,6 +163,7 @@ class PolicyGradEx(GroupedTasks):
         self.network = network
         self.learner = learner
         self.literal = literal
+        self.snapshots = snapshots
 
     @property
     def config(self) -> dict[str, Any]:
@@ -163,8 +183,13 @@ class PolicyGradEx(GroupedTasks):
         own, n = self._plain(), len(as_kind("suite", suite, TaskSuite))
         if own.k != "auto" and not (isinstance(own.k, int) and 1 <= own.k <= n):
             raise ValueError(f"k is {own.k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
-        if own.steps_per_task < 2:
-            raise ValueError(f"steps_per_task={own.steps_per_task} is too small: give at least 2")
+        if own.snapshots < 1:
+            raise ValueError(f"snapshots={own.snapshots} is too few: give at least 1")
+        if own.steps_per_task < 2 * own.snapshots:
+            raise ValueError(
+                f"steps_per_task={own.steps_per_task} is too small for {own.snapshots} snapshots: "
+                f"give at least {2 * own.snapshots}"
+            )
         for name, steps, least in (("meta_steps", own.meta_steps, 1), ("group_steps", own.group_steps, 0)):
             if steps is not None and steps < least:
                 raise ValueError(f"{name}={steps} is too small: give at least {least}")
@@ -175,8 +200,8 @@ class PolicyGradEx(GroupedTasks):
         affinity = named_affinity(own.affinity)
         few = n <= 3 and own.subset_size in (n, 3)
         chosen = sample_subsets(n, own.subsets, 2 if few else own.subset_size, own.seed)
-        if n == 2 and isinstance(affinity, PairwiseAffinity):
-            return [(0,), (1,), *chosen]
+        if isinstance(affinity, PairwiseAffinity):
+            chosen = [*((task,) for task in range(n)), *chosen]  # what its diagonal is measured on
         if n > 3 and own.subset_size == n:
             raise ValueError(f"subset_size is all {n} tasks, which tells no pair from another: choose fewer")
         return chosen
@@ -217,20 +242,19 @@ class PolicyGradEx(GroupedTasks):
         self.suite_ = suite
         self.coverage_ = pair_coverage(chosen, len(suite))
         with self._stage("meta-policy"):
-            self.meta_ = meta or own._untrained(suite).fit_or_load(own.meta_steps, checkpoint)
-        with self._stage("transitions"):
-            transitions = self.meta_.transitions(own.steps_per_task)
-        with self._stage("gradients"):
-            self.surrogate_ = own._estimator().fit(self.meta_, transitions)
-        with self._stage("subset scores"):
-            self.scores_ = self.surrogate_.scores(chosen)
-        with self._stage("uncertainty"):
-            draws = self.surrogate_.score_draws(chosen, own.bootstrap, own.seed)
-            self.scores_ = replace(self.scores_, draws=draws)
+            self.meta_ = meta or own._untrained(suite).fit_or_load(own.meta_steps, checkpoint, own.snapshots)
+        path = self.meta_.path_ if own.snapshots > 1 and not own.literal else (self.meta_,)
+        estimate = (own._estimator(), own.steps_per_task, own.bootstrap, own.seed)
+        found = score_along(path, chosen, *estimate, self._stage)
+        self.surrogates_, self.scores_ = found.surrogates, found.scores
         with self._stage("clustering"):
             names = [task.name for task in suite.tasks]
+            self.interactions_ = AffinityGraph.from_interactions(found.interactions, names)
             self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, names)
-            self.partition_ = self.graph_.partition(k=own.k)
+            given = found.interactions, self.graph_.partition, CONFLICT_LEVEL
+            self.partition_, self.conflicts_ = fewest_groups(*given, seed=own.seed)
+            if own.k != "auto":
+                self.partition_ = self.graph_.partition(k=own.k)
         with self._stage("uncertainty"):
             self.bootstrap_ = None
             if own.bootstrap:
@@ -255,6 +279,24 @@ class PolicyGradEx(GroupedTasks):
         return MetaPolicy(suite, self.network, self.learner, self.seed)
 
     # ------------------------------------------------------------------ results
+    @property
+    def surrogate_(self) -> SurrogateEstimator:
+        """The surrogate at the meta-policy itself."""
+        return self.surrogates_[-1]
+
+    @property
+    def verdict_(self) -> str | None:
+        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
+
+        There are "no groups" where all tasks together hold no conflict at `CONFLICT_LEVEL`: nothing then
+        speaks against one policy for all.
+        """
+        names = [task.name for task in self.suite_.tasks]
+        if self.conflicts_[0] <= CONFLICT_LEVEL:
+            return self.partition_.verdict_naming(names)
+        given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
+        return f"no groups: one policy for all, as no tasks are in conflict beyond doubt{given}"
+
     def report(self) -> dict[str, Any]:
         """Sum up the run in plain JSON types.
 
@@ -282,7 +324,7 @@ class PolicyGradEx(GroupedTasks):
             "upper_bound": partition.upper_bound,
             "gap": partition.gap,
             "stability": partition.stability,
-            "verdict": partition.verdict_naming(names),
+            "verdict": self.verdict_,
             "coverage": {"subsets": len(self.scores_.subsets), "fewest": fewest, "most": most},
             "first_order_error": float(error.relative_to_output.mean()),
             "first_order_error_of_change": float(error.relative_to_change.mean()),

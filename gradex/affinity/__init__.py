@@ -5,6 +5,7 @@ from gradex.affinity.affinity import Affinity, InteractionsLike, SubsetScoresLik
 from gradex.affinity.affinity_matrix import AffinityMatrix
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.certificate import certified_upper_bound
+from gradex.affinity.conflict import ConflictTest, fewest_groups
 from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.group_count import GroupCountPath
 from gradex.affinity.groupings import ExhaustiveGrouping, Grouping, RandomGrouping, SemidefiniteGrouping
@@ -19,6 +20,7 @@ __all__ = [
     "AffinityMatrix",
     "Agreement",
     "Bootstrap",
+    "ConflictTest",
     "ExhaustiveGrouping",
     "GroupCountPath",
     "Grouping",
@@ -31,6 +33,7 @@ __all__ = [
     "SemidefiniteGrouping",
     "SubsetScoresLike",
     "certified_upper_bound",
+    "fewest_groups",
     "local_search",
     "named_affinity",
     "pair_coverage",

@@ -50,6 +50,7 @@ class InteractionsLike(Protocol):
     >>> import numpy as np
     >>> from gradex.affinity import AffinityGraph
     >>> found = SimpleNamespace(matrix=np.eye(2) - 0.5, stderr=np.full((2, 2), 0.1), freedom=30)
+    >>> found.noise = lambda count, seed: np.random.default_rng(seed).normal(0, 0.1, (count, 2, 2))
     >>> AffinityGraph.from_interactions(found).conflicts()[0]
     array([False,  True])
     """
@@ -65,6 +66,9 @@ class InteractionsLike(Protocol):
     @property
     def freedom(self) -> float:
         """Degrees of freedom of the standard errors."""
+
+    def noise(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
+        """Affinities of so many draws that hold nothing but noise."""
 
 
 class Affinity(ABC):

@@ -18,6 +18,7 @@ from gradex.affinity.affinity import (
 from gradex.affinity.affinity_matrix import AffinityMatrix
 from gradex.affinity.bootstrap import Bootstrap, Evidence
 from gradex.affinity.certificate import check_group_count
+from gradex.affinity.conflict import ConflictTest, conflict_test
 from gradex.affinity.drawing import draw_path
 from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_counts, stability_path
 from gradex.affinity.groupings import Grouping, SemidefiniteGrouping
@@ -59,6 +60,7 @@ class AffinityGraph(AffinityMatrix):
     """
 
     _evidence: Evidence | None = None
+    _interactions: InteractionsLike | None = None
 
     @classmethod
     def from_scores(
@@ -105,12 +107,14 @@ class AffinityGraph(AffinityMatrix):
         Parameters
         ----------
         interactions
-            What `SurrogateEstimator.interactions` gives, or anything with ``matrix``, ``stderr`` and
-            ``freedom``.
+            What `SurrogateEstimator.interactions` gives, or anything that does likewise; see
+            `InteractionsLike`. The graph keeps them for `conflict`.
         names
             Name of each task.
         """
-        return cls(interactions.matrix, names, interactions.stderr, interactions.freedom)
+        graph = cls(interactions.matrix, names, interactions.stderr, interactions.freedom)
+        graph._interactions = interactions
+        return graph
 
     @classmethod
     def from_gradients(
@@ -232,6 +236,28 @@ class AffinityGraph(AffinityMatrix):
         if self._evidence is None or not self._evidence.varies():
             return eigengap_path(self.matrix, counts)
         return stability_path(self.matrix, self.bootstrap(resamples, seed), counts)
+
+    def conflict(self, draws: int = 200, seed: int = 0) -> ConflictTest:
+        """Test whether there are two groups of tasks of which a step for the one makes the other worse.
+
+        Parameters
+        ----------
+        draws
+            Of noise, from which it is known how far apart groups are by chance.
+        seed
+            Seed of the draws.
+
+        Raises
+        ------
+        ValueError
+            If the graph was not made by `from_interactions`.
+        """
+        if self._interactions is None:
+            raise ValueError(
+                "nothing is known of the noise of these affinities; make the graph by"
+                " AffinityGraph.from_interactions"
+            )
+        return conflict_test(self.matrix, self._interactions.noise(draws, seed))
 
     def bootstrap(self, draws: int = 100, seed: int = 0) -> Bootstrap:
         """Estimate the affinities again from scores and subsets that are drawn again.

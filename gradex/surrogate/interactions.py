@@ -151,11 +151,30 @@ class Interactions:
             each[:] = self._weighted(times * len(self) if self.common else times)
         return drawn
 
-    def _weighted(self, weights: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, "n n"]:
-        """Average products of clusters that count so many times, never of one with itself or a copy."""
+    def noise(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
+        """Estimate the interactions again with the pulls of clusters turned around at random.
+
+        All that remains is noise: no task has a gradient any more. Clusters of different tasks that may
+        depend on each other turn around together.
+        """
+        rng = generator_for(seed, "noise of interactions")
+        drawn = np.empty((count, len(self), len(self)))
+        for each in drawn:
+            sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
+            signs = [rng.choice([-1.0, 1.0], size) for size in sizes]
+            each[:] = self._weighted(signs * len(self) if self.common else signs, turned=True)
+        return drawn
+
+    def _weighted(
+        self, weights: Sequence[Float[np.ndarray, " _"]], turned: bool = False
+    ) -> Float[np.ndarray, "n n"]:
+        """Average products of clusters that count so many times, never of one with itself or a copy.
+
+        Weights of clusters that are `turned` around or not are -1 and 1, and each counts once.
+        """
         sums = np.stack([weight @ own for weight, own in zip(weights, self.vectors, strict=True)])
         squares = np.array([(weight**2).sum() for weight in weights])
-        totals = np.array([weight.sum() for weight in weights])
+        totals = np.array([len(weight) if turned else weight.sum() for weight in weights])
         pairs, products = np.outer(totals, totals), sums @ sums.T
         if self.common:
             flat = np.stack(

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gradex.seeds import generator_for
 from gradex.surrogate.samples import Block
 
 
@@ -172,11 +173,28 @@ class SubsetScores:
             object.__setattr__(self, "draws", np.zeros((0, *self.per_task.shape)))
 
     @staticmethod
-    def mean(parts: Sequence["SubsetScores"]) -> "SubsetScores":
-        """Average scores of the same subsets, such as those at several moments of a training."""
+    def mean(parts: Sequence["SubsetScores"], draws: int = 0, seed: int = 0) -> "SubsetScores":
+        """Average scores of the same subsets, such as those at several moments of a training.
+
+        Parameters
+        ----------
+        parts : sequence of SubsetScores
+            Of several parts each has a few draws of its own, two at least, unless `draws` is 0.
+        draws, seed : int
+            How many draws the mean has. Any combination of the parts' own is one, as these are independent;
+            so that a few of them are enough. They are spread around the mean, wider by √(b / (b - 1)), with b
+            the number of a part's own, as their mean takes part of their spread away.
+        """
         per_task = np.mean([part.per_task for part in parts], axis=0)
-        draws = np.mean([part.draws for part in parts], axis=0)
-        return SubsetScores(parts[0].subsets, per_task, np.nanmean(per_task, axis=1), draws)
+        combined = np.zeros((draws, *per_task.shape))
+        rng = generator_for(seed, "combinations of draws")
+        for part in parts if draws else ():
+            own = len(part.draws)
+            chosen = rng.permutation(np.arange(draws) % own)
+            apart = part.draws - part.draws.mean(axis=0)
+            combined += np.sqrt(own / (own - 1)) * apart[chosen] / len(parts)
+        score = np.nanmean(per_task, axis=1)
+        return SubsetScores(parts[0].subsets, per_task, score, per_task + combined)
 
     def together(self) -> "SubsetScores":
         """Give the scores of two tasks or more alone: tasks by themselves are none of Eq. (5)'s subsets."""

@@ -197,6 +197,24 @@ class SubsetFits(Fitted):
             row[tasks] = True
         return members
 
+    def _best_regularization(self, candidates: Sequence[float]) -> float:
+        """Choose the λ by which tasks, each by itself, gain most on episodes that the fit did not see."""
+        alone = np.eye(self.samples_.n, dtype=bool)
+        start, gains = None, []
+        for value in reversed(candidates):  # from the strongest: its solution is nearest to 0
+            theta = self._span.regression.solve(
+                alone, self._counts(), DRAW_TOLERANCE, regularization=value, start=start
+            ).theta
+            gains.append(self._scored(alone, theta).score.mean())
+            start = theta
+        return candidates[len(candidates) - 1 - int(np.argmax(gains))]
+
+    def _counts(self) -> Bool[np.ndarray, "folds N"]:
+        """Say which samples each fit sees: those outside of its fold, or all where there is one."""
+        if self._parts == 1:
+            return np.ones((1, len(self.samples_)), dtype=bool)
+        return self._folds != np.arange(self._parts)[:, None]
+
     def _score(
         self,
         members: Bool[np.ndarray, "m n"],
@@ -204,11 +222,16 @@ class SubsetFits(Fitted):
         times: Float[np.ndarray, " N"] | None = None,
     ) -> SubsetScores:
         """Fit without each fold and score on it, every sample so many times."""
-        folds = np.arange(self._parts)[:, None]
-        counts = self._folds != folds if self._parts > 1 else np.ones((1, len(self.samples_)), dtype=bool)
-        if times is not None:
-            counts = counts * times
-        theta = self._span.regression.solve(members, counts, tolerance).theta
+        counts = self._counts() if times is None else self._counts() * times
+        return self._scored(members, self._span.regression.solve(members, counts, tolerance).theta, times)
+
+    def _scored(
+        self,
+        members: Bool[np.ndarray, "m n"],
+        theta: Float[np.ndarray, "m folds d"],
+        times: Float[np.ndarray, " N"] | None = None,
+    ) -> SubsetScores:
+        """Score every sample by the fit of its own fold."""
         score = SCORES[self.score] if isinstance(self.score, str) else self.score
         samples = (self._span.coordinates, self._blocks, self._folds)
         with one_thread():

@@ -1,0 +1,87 @@
+"""Scores of subsets along the path of a meta-training, not at its end alone."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+from sklearn.base import clone
+from tqdm.auto import tqdm
+
+from gradex.surrogate import Interactions, SubsetScores, SurrogateEstimator
+from gradex.trained_policy import TrainedPolicy
+
+#: Draws of a snapshot's own scores at least: they are combined with those of others.
+_FEWEST_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class PathScores:
+    """What the snapshots of a training say of subsets of tasks, taken together.
+
+    Attributes
+    ----------
+    surrogates : tuple of SurrogateEstimator
+        One for each snapshot.
+    scores : SubsetScores
+        Mean over the snapshots.
+    interactions : Interactions
+        Sum over the snapshots.
+
+    Examples
+    --------
+    >>> from gradex import MetaPolicy, SurrogateEstimator, TaskSuite
+    >>> from gradex.path_scores import score_along
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(steps=6_000, snapshots=2)
+    >>> found = score_along(meta.path_, [(0, 1), (0, 2), (1, 2)], SurrogateEstimator(20), steps_per_task=256)
+    >>> len(found.surrogates), found.scores.score.shape, found.interactions.matrix.shape
+    (2, (3,), (3, 3))
+    """
+
+    surrogates: tuple[SurrogateEstimator, ...]
+    scores: SubsetScores
+    interactions: Interactions
+
+
+def score_along(
+    path: Sequence[TrainedPolicy],
+    subsets: Sequence[Sequence[int]],
+    estimator: SurrogateEstimator,
+    steps_per_task: int,
+    draws: int = 0,
+    seed: int = 0,
+    stage: Callable[[str], AbstractContextManager[None]] = nullcontext,
+) -> PathScores:
+    """Score subsets at every snapshot.
+
+    One moment of a training may be too early or too late: a policy that has sided with some tasks cannot tell
+    what the others want, and the gradients of tasks that are solved are noise.
+
+    Parameters
+    ----------
+    path : sequence of TrainedPolicy
+        Snapshots of one training, see `MetaPolicy.path_`.
+    subsets : sequence of sequences of int
+    estimator : SurrogateEstimator
+        Its settings are those of every snapshot's surrogate.
+    steps_per_task : int
+        Transitions per task, of all snapshots together.
+    draws, seed : int
+        Also give so many scores with the episodes drawn again, see `SubsetScores.mean`.
+    stage : callable
+        Gives a context for each stage by its name, for whoever takes the time.
+    """
+    surrogates, scores, interactions = [], [], []
+    own_draws = max(_FEWEST_DRAWS, -(-draws // len(path))) if draws and len(path) > 1 else draws
+    for snapshot in tqdm(path, desc="snapshots", delay=2, leave=False):
+        with stage("transitions"):
+            transitions = snapshot.transitions(steps_per_task // len(path))
+        with stage("gradients"):
+            surrogates.append(clone(estimator).fit(snapshot, transitions))
+        with stage("subset scores"):
+            scores.append(surrogates[-1].scores(subsets))
+            interactions.append(surrogates[-1].interactions())
+        with stage("uncertainty"):
+            drawn = surrogates[-1].score_draws(subsets, own_draws, seed)
+            scores[-1] = replace(scores[-1], draws=drawn)
+    mean = SubsetScores.mean(scores, draws, seed) if len(scores) > 1 else scores[0]
+    return PathScores(tuple(surrogates), mean, Interactions.joined(interactions))
