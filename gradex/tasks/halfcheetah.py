@@ -1,4 +1,7 @@
-"""HalfCheetah by target velocity, the benchmark of meta-reinforcement learning (Finn et al. 2017, Sec. 5.3)."""
+"""HalfCheetah by target velocity, a benchmark of meta-reinforcement learning.
+
+Finn, Abbeel and Levine 2017, Sec. 5.3.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +25,9 @@ _FASTEST = 20.0
 
 
 def _scale() -> Scale:
-    # Height and pitch of the trunk, and six joints, in m and rad; then their velocities, with that along the
-    # track before them. Deviations while policies learn, rounded.
-    return (0.0,) * 17, (0.1, 0.3, *(0.5,) * 6, 1.0, 1.0, 2.0, *(7.0,) * 6)
+    # Height and pitch of the trunk and six joints, in m and rad; then the velocity along the track, and those
+    # of height, pitch and joints. How far they deviate while policies learn, rounded.
+    return (0.0,) * 17, (0.2, 0.5, *(0.3,) * 6, 1.0, 1.0, 2.0, *(7.0,) * 6)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ class HalfCheetah(Family):
 
 def _tasks(targets: Float[np.ndarray, " n"]) -> list[Task]:
     # + 0.0: no -0.00
-    return [Task(f"{i}: {round(v, 2) + 0.0:.2f} m/s", {"velocity": v}) for i, v in enumerate(targets.tolist())]
+    return [
+        Task(f"{i}: {round(v, 2) + 0.0:.2f} m/s", {"velocity": v}) for i, v in enumerate(targets.tolist())
+    ]
 
 
 def _targets(tasks: Sequence[Task]) -> Float[np.ndarray, " tasks"]:

@@ -183,8 +183,8 @@ class EpisodeSeeds(gymnasium.Wrapper):
 class PoolSimulator(VectorEnv):
     """Environments with equal options share a pool; the pools run at the same time.
 
-    Observations are flattened, and actions clipped to their space. EnvPool resets an environment on the step after its last, as
-    `AutoresetMode.NEXT_STEP` asks, and gives each environment a generator of its own.
+    Observations are flattened, and actions clipped to their space. EnvPool resets an environment on the step
+    after its last, as `AutoresetMode.NEXT_STEP` asks, and gives each environment a generator of its own.
 
     Parameters
     ----------
