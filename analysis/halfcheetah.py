@@ -112,7 +112,8 @@ def _returns(policy: MetaPolicy, episodes: int) -> Float[np.ndarray, " tasks"]:
     assert suite.horizon is not None  # for the type checker
     collector = Collector(suite, [(0,)], episodes, [child(policy.seed, "evaluation")])
     rollout = collector.collect(policy.agent_, suite.horizon)  # whole episodes: none ends before
-    collector.simulator.close()
+    collector.close()
+    assert rollout.objectives is not None  # for the type checker
     return suite.rewards(rollout.objectives).sum(axis=1).mean(axis=(1, 2))
 
 
@@ -142,7 +143,9 @@ def best_intervals(singles: Float[np.ndarray, "policies tasks"], k: int) -> tupl
     before = np.pad(earned.cumsum(axis=1), ((0, 0), (1, 0)))  # what a policy earns in the tasks before one
     worth = {(i, j): (before[:, j] - before[:, i]).max() for i, j in combinations(range(n + 1), 2)}
     # Dynamic programming: the best cuts of the first `end` tasks into one interval more.
-    best = {end: (worth[0, end], (0, end)) for end in range(1, n + 1)}
+    best: dict[int, tuple[float, tuple[int, ...]]] = {
+        end: (worth[0, end], (0, end)) for end in range(1, n + 1)
+    }
     for parts in range(2, k + 1):
         best = {
             end: max((best[cut][0] + worth[cut, end], (*best[cut][1], end)) for cut in range(parts - 1, end))

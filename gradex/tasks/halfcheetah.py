@@ -51,6 +51,16 @@ class HalfCheetah(Family):
         uniformly from it.
     horizon : int
         Steps of an episode: 200 is the benchmark's, Gymnasium has 1000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex import TaskSuite
+    >>> suite = TaskSuite.make("halfcheetah", n=3, velocity=(0, 3))
+    >>> [task.name for task in suite]
+    ['0: 0.00 m/s', '1: 1.50 m/s', '2: 3.00 m/s']
+    >>> suite.rewards(np.array([1.0, -0.1])).round(3).tolist()  # at 1 m/s, by an action that costs 0.1
+    [-1.1, -0.6, -2.1]
     """
 
     velocity: Sequence[float]
