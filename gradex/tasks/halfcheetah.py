@@ -105,7 +105,7 @@ class HalfCheetah(Family):
         self, tasks: Sequence[Task], objectives: Float[np.ndarray, "*steps k"]
     ) -> Float[np.ndarray, "tasks *steps"]:
         """Pay by the velocity and the price of the action, which the simulator tells as (v, −0.05 ‖a‖²)."""
-        return np.stack([_pay(objectives, target) for target in _targets(tasks)])
+        return _pay(objectives, _targets(tasks).reshape(-1, *(1,) * (objectives.ndim - 1)))
 
 
 def _tasks(targets: Float[np.ndarray, " n"]) -> list[Task]:
@@ -119,10 +119,8 @@ def _targets(tasks: Sequence[Task]) -> Float[np.ndarray, " tasks"]:
     return np.array([task.parameters["velocity"] for task in tasks])
 
 
-def _pay(
-    objectives: Float[np.ndarray, "*steps k"], target: float | Float[np.ndarray, " steps"]
-) -> Float[np.ndarray, "*steps"]:
-    return objectives[..., 1] - np.abs(objectives[..., 0] - target)
+def _pay(objectives: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return objectives[..., 1] - np.abs(objectives[..., 0] - targets)
 
 
 class EnvPoolHalfCheetah(PoolSimulator):
