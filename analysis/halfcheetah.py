@@ -3,6 +3,9 @@
 Targets that lie next to each other want nearly the same, so good groups are intervals of velocities. Which
 ones, single-task policies tell: each runs in every task, and the best intervals are those in which the best
 single policy of each earns the most, of all ways to cut the targets into three intervals.
+
+Groups are estimated by the defaults, by steps of a fixed divergence, and by the defaults from as many
+simulated steps as there would be if no step served all tasks.
 """
 
 from collections.abc import Sequence
@@ -26,16 +29,19 @@ from gradex.surrogate import SurrogateEstimator
 
 SEEDS = {"smoke": 1, "laptop": 3, "paper": 10}
 #: Options of the suite; environment steps of the meta-policy, and those that every method gets to go on from
-#: it (None is what is recommended for the suite); episodes of each policy that are measured.
-_AMOUNTS: dict[str, tuple[dict[str, Any], int | None, int]] = {
-    "smoke": ({"n": 5, "horizon": 20}, 8000, 4),
-    "laptop": ({}, None, 64),
-    "paper": ({}, None, 256),
+#: it (None is what is recommended for the suite); episodes of each policy that are measured; steps of an
+#: estimate, each of which serves all tasks.
+_AMOUNTS: dict[str, tuple[dict[str, Any], int | None, int, int]] = {
+    "smoke": ({"n": 5, "horizon": 20}, 8000, 4, 256),
+    "laptop": ({}, None, 64, 2048),
+    "paper": ({}, None, 256, 2048),
 }
 _K = 3
-_ONE, _EACH, _OURS = "one policy for all", "one policy per task", "PolicyGradEx groups"
-_EQUAL, _BEST, _RANDOM = "equal intervals", "best intervals", "random groups"
-_METHODS = (_ONE, _RANDOM, _OURS, _EQUAL, _BEST, _EACH)
+_ONE, _RANDOM, _SIMILAR = "one policy for all", "random groups", "gradient-similarity groups"
+_OURS, _FIXED, _MANY = "PolicyGradEx groups", "the same, fixed KL", "the same, more steps"
+_EQUAL, _BEST, _EACH = "equal intervals", "best intervals", "one policy per task"
+_METHODS = (_ONE, _RANDOM, _SIMILAR, _OURS, _FIXED, _MANY, _EQUAL, _BEST, _EACH)
+_ESTIMATED = (_SIMILAR, _OURS, _FIXED, _MANY)
 #: What knows how tasks differ, or has a policy for each: the best of these says what there is to gain.
 _INFORMED = (_EQUAL, _BEST, _EACH)
 
@@ -54,18 +60,27 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         Columns seed, method, task, velocity (target, m/s), group and return_mean of the task. Then, the same
         in all rows of a method: mean_return over tasks; intervals, whether each group is one; nmi with the
         best intervals; headroom_share, the gain over one policy for all, as a share of what the best of equal
-        intervals, best intervals and one policy per task gains. And, the same in all rows: reliability, the
-        correlation of the interactions by two estimates from different episodes that serve all tasks, and
-        own_reliability, the same where each task has transitions of its own.
+        intervals, best intervals and one policy per task gains (nan where that is nothing). And where groups
+        are estimated: reliability, the correlation of the interactions by two estimates from different
+        episodes; held_out_gain, what the surrogate's steps add on average to the score of samples that they
+        were not fitted to.
     """
-    options, steps, episodes = _AMOUNTS[scale]
+    options, steps, episodes, transitions = _AMOUNTS[scale]
     suite = TaskSuite.make("halfcheetah", seed=seed, **options)
-    run = PolicyGradEx(k=_K, meta_steps=steps, group_steps=0, bootstrap=0, seed=seed).fit(suite)
     everything = tuple(range(len(suite)))
+    meta = MetaPolicy(suite, seed=seed).fit(steps)
+    common: dict[str, Any] = {"k": _K, "group_steps": 0, "bootstrap": 0, "seed": seed}
+    settings: dict[str, dict[str, Any]] = {
+        _OURS: {"steps_per_task": transitions},
+        _FIXED: {"steps_per_task": transitions, "score": "improvement"},
+        _MANY: {"steps_per_task": transitions * len(suite)},
+    }
+    runs = {method: PolicyGradEx(**common, **own).fit(suite, meta) for method, own in settings.items()}
     groups: dict[str, Groups] = {
         _ONE: (everything,),
-        _RANDOM: run.graph_.partition(k=_K, method=RandomGrouping(seed)).groups,
-        _OURS: run.groups_,
+        _RANDOM: runs[_OURS].graph_.partition(k=_K, method=RandomGrouping(seed)).groups,
+        _SIMILAR: _similarity(runs[_OURS].surrogate_).partition(k=_K).groups,
+        **{method: run.groups_ for method, run in runs.items()},
         _EQUAL: tuple(tuple(map(int, part)) for part in np.array_split(everything, _K)),
         _EACH: tuple((task,) for task in everything),
     }
@@ -76,7 +91,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         new = sorted({group for parts in groups.values() for group in parts} - earned.keys())
         tasks = sum(map(len, new))
         total = suite.recommended.group_steps if steps is None else steps
-        policies = run.meta_.adapt_each(new, total * tasks // len(suite)) if new else []
+        policies = meta.adapt_each(new, total * tasks // len(suite)) if new else []
         earned.update(
             {group: _returns(policy, episodes) for group, policy in zip(new, policies, strict=True)}
         )
@@ -89,10 +104,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     mean = {method: float(returns.mean()) for method, returns in own.items()}
     headroom = max(mean[method] for method in _INFORMED) - mean[_ONE]
     names, targets = zip(*((task.name, task.parameters["velocity"]) for task in suite), strict=True)
-    reliability = {
-        "reliability": _reliability(run, sharing="auto"),
-        "own_reliability": _reliability(run, sharing="none"),
-    }
+    reliability = _reliabilities(runs, meta)
     tables = []
     for method in _METHODS:
         tasks = {"task": names, "velocity": targets, "group": labels[method], "return_mean": own[method]}
@@ -101,8 +113,10 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             "intervals": _are_intervals(groups[method]),
             "nmi": normalized_mutual_info_score(labels[_BEST], labels[method]),
             "headroom_share": (mean[method] - mean[_ONE]) / headroom if headroom > 0 else np.nan,
+            "reliability": reliability.get(method, np.nan),
+            "held_out_gain": _held_out_gain(runs[method]) if method in runs else np.nan,
         }
-        tables.append(pd.DataFrame({"seed": seed, "method": method, **tasks, **told, **reliability}))
+        tables.append(pd.DataFrame({"seed": seed, "method": method, **tasks, **told}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -166,16 +180,29 @@ def _are_intervals(groups: Groups) -> bool:
     return all(max(group) - min(group) == len(group) - 1 for group in groups)
 
 
-def _reliability(run: PolicyGradEx, sharing: str) -> float:
-    """Correlate the interactions of all pairs of tasks by two estimates from different episodes."""
-    subsets, found = run.scores_.subsets, []
+def _similarity(surrogate: SurrogateEstimator) -> AffinityGraph:
+    return AffinityGraph.from_gradients(surrogate.task_gradients())
+
+
+def _reliabilities(runs: dict[str, PolicyGradEx], meta: MetaPolicy) -> dict[str, float]:
+    """Correlate, by method, the interactions of all pairs of tasks by two estimates from other episodes."""
+    found: dict[str, list[np.ndarray]] = {method: [] for method in _ESTIMATED}
     for number in range(2):
-        seed = child(run.seed, "reliability", number)
-        samples = run.meta_.transitions(run.steps_per_task, seed=seed, sharing=sharing)
-        surrogate = SurrogateEstimator(seed=run.seed).fit(run.meta_, samples)
-        graph = AffinityGraph.from_scores(surrogate.scores(subsets)).interaction()
-        found.append(graph.matrix[np.triu_indices(len(graph), 1)])
-    return float(pearsonr(*found).statistic)
+        for method, run in runs.items():
+            samples = meta.transitions(run.steps_per_task, seed=child(run.seed, "reliability", number))
+            surrogate = SurrogateEstimator(score=run.score, seed=run.seed).fit(meta, samples)
+            graphs = {method: AffinityGraph.from_scores(surrogate.scores(run.scores_.subsets))}
+            if method == _OURS:
+                graphs[_SIMILAR] = _similarity(surrogate)
+            for name, graph in graphs.items():
+                found[name].append(graph.interaction().matrix[np.triu_indices(len(graph), 1)])
+    return {method: float(pearsonr(*pair).statistic) for method, pair in found.items()}
+
+
+def _held_out_gain(run: PolicyGradEx) -> float:
+    """Give the mean score of all subsets and tasks, less that of standing still."""
+    still = 0.0 if run.score == "improvement" else -np.log(2) * run.surrogate_.weights.mean(axis=1)
+    return float(np.nanmean(run.scores_.per_task - still))
 
 
 def _by_seed(table: pd.DataFrame) -> pd.DataFrame:
@@ -187,16 +214,16 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for method, part in _by_seed(table).groupby("method", sort=False):
         low, high = confidence_interval(part.mean_return.to_numpy())
-        means = part[["headroom_share", "nmi", "reliability", "own_reliability"]].mean()
+        means = part[["headroom_share", "nmi", "reliability", "held_out_gain"]].mean()
         told = {"method": method, "return": part.mean_return.mean(), "low": low, "high": high}
         rows.append({**told, **means, "intervals": int(part.intervals.sum()), "seeds": len(part)})
     return pd.DataFrame(rows)
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """Draw returns by method and by target, and the groups of every seed."""
+    """Draw returns by method and by target, and the groups."""
     seeds = table.seed.nunique()
-    figure = Figure(figsize=(10, 3.1 + 0.08 * seeds), layout="constrained")
+    figure = Figure(figsize=(12, 3.4 + 0.1 * seeds), layout="constrained")
     methods, targets, groups = figure.subplots(1, 3, width_ratios=(1.1, 1.2, 1))
     _draw_methods(methods, _by_seed(table))
     _draw_targets(targets, table)
@@ -217,6 +244,8 @@ def _draw_methods(ax: Axes, by_seed: pd.DataFrame) -> None:
 
 def _draw_targets(ax: Axes, table: pd.DataFrame) -> None:
     for number, method in enumerate(_METHODS):
+        if method in (_RANDOM, _SIMILAR, _EQUAL):  # near others
+            continue
         mean = table[table.method == method].groupby("velocity").return_mean.mean()
         ax.plot(mean.index, mean, color=f"C{number}", marker="o", markersize=3, linewidth=1.2)
     ax.set(xlabel="target velocity, m/s", ylabel="return", title="colours as on the left")
@@ -224,15 +253,17 @@ def _draw_targets(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _draw_groups(ax: Axes, table: pd.DataFrame) -> None:
-    """Draw the groups of every seed, those that were found above the best intervals."""
-    for row, (_, part) in enumerate(table.groupby("seed")):
-        for shift, method, marker in ((-0.15, _OURS, "o"), (0.15, _BEST, "|")):
-            own = part[part.method == method]
-            order = own.group.map({label: number for number, label in enumerate(own.group.unique())})
-            ax.scatter(
-                own.velocity, [row + shift] * len(own), c=[f"C{each}" for each in order], marker=marker
-            )
-    numbers = sorted(table.seed.unique())
-    ax.set(xlabel="target velocity, m/s", yticks=range(len(numbers)), yticklabels=numbers, ylabel="seed",
-           title="groups: found (dots), best intervals (bars)", ylim=(len(numbers) - 0.5, -0.5))  # fmt: skip
+    """Draw the groups of the methods that choose some, a row for each seed."""
+    row, ticks = 0, {}
+    for method in (*_ESTIMATED, _BEST):
+        ticks[row + (table.seed.nunique() - 1) / 2] = method
+        for _, part in table[table.method == method].groupby("seed"):
+            order = {group: number for number, group in enumerate(part.group.unique())}
+            colors = [f"C{order[group]}" for group in part.group]
+            ax.scatter(part.velocity, [row] * len(part), c=colors, marker="s", s=14)
+            row += 1
+        row += 1
+    ax.set(xlabel="target velocity, m/s", yticks=list(ticks), yticklabels=ticks.values())
+    ax.set(title="groups, a row for each seed")
+    ax.invert_yaxis()
     plain(ax)
