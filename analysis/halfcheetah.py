@@ -264,6 +264,6 @@ def _draw_groups(ax: Axes, table: pd.DataFrame) -> None:
             row += 1
         row += 1
     ax.set(xlabel="target velocity, m/s", yticks=list(ticks), yticklabels=ticks.values())
-    ax.set(title="groups, a row for each seed")
+    ax.set(title="groups by seed")
     ax.invert_yaxis()
     plain(ax)
