@@ -198,9 +198,6 @@ class EnvPoolMetaWorld(PoolSimulator):
             extra="metaworld",
         )
 
-    def step_async(self, actions: np.ndarray) -> None:
-        super().step_async(np.clip(actions, -1, 1))
-
     def _receive(self) -> Step:
         observation, reward, terminated, truncated, info = super()._receive()
         # EnvPool pays for the first state of an episode too: a reset is no step.

@@ -183,8 +183,8 @@ class EpisodeSeeds(gymnasium.Wrapper):
 class PoolSimulator(VectorEnv):
     """Environments with equal options share a pool; the pools run at the same time.
 
-    Observations are flattened. EnvPool resets an environment on the step after its last, as
-    `AutoresetMode.NEXT_STEP` asks, and gives each environment a generator of its own.
+    Observations are flattened, and actions clipped to their space. EnvPool resets an environment on the step
+    after its last, as `AutoresetMode.NEXT_STEP` asks, and gives each environment a generator of its own.
 
     Parameters
     ----------
@@ -262,6 +262,9 @@ class PoolSimulator(VectorEnv):
     def step_async(self, actions: np.ndarray) -> None:
         if not self._pools:
             raise gymnasium.error.ResetNeeded("the simulator has not been reset: call reset before step")
+        space = self.single_action_space
+        if isinstance(space, spaces.Box):
+            actions = np.clip(actions, space.low, space.high)
         for pool, (_, indices) in zip(self._pools, self._members, strict=True):
             pool.send(actions[indices], np.arange(len(indices), dtype=np.int32))
 

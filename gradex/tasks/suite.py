@@ -17,6 +17,7 @@ from gradex.settings import without_numpy
 from gradex.tasks.cartpole import CartPole
 from gradex.tasks.custom import Custom
 from gradex.tasks.family import Family, Recommended, Scale, read_seed, read_task_count, read_whole
+from gradex.tasks.halfcheetah import HalfCheetah
 from gradex.tasks.highway import Highway
 from gradex.tasks.lunarlander import LunarLander
 from gradex.tasks.metaworld import MT10, MT50
@@ -26,7 +27,7 @@ from gradex.tasks.task import Task, select
 
 #: What `TaskSuite.make` knows.
 FAMILIES: dict[str, type[Family]] = {
-    each.name: each for each in (CartPole, Highway, LunarLander, MT10, MT50, Navigation)
+    each.name: each for each in (CartPole, HalfCheetah, Highway, LunarLander, MT10, MT50, Navigation)
 }
 
 #: Environments of one simulator.

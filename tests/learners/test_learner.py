@@ -18,6 +18,7 @@ MILLION = 1_000_000
         ("cartpole", {"reversed": "half"}, (100_000, 600_000), {}),
         ("highway", {}, (600_000, 400_000), {}),
         ("highway", {"vary": "objective"}, (200_000, 400_000), {}),
+        ("halfcheetah", {}, (768_000, 768_000), {"steps": 200, "minibatches": 20}),
         ("lunarlander", {}, (4 * MILLION, 600_000), {"steps": 256, "learning_rate": 7e-4}),
         ("lunarlander", {"reversed": "half"}, (500_000, 600_000), {}),
         ("navigation", {}, (200_000, 400_000), {}),

@@ -202,6 +202,7 @@ def test_bad_amounts_are_named(fresh: Fresh) -> None:
 SHARED = {
     "navigation": lambda: TaskSuite.make("navigation", n=4, groups=2, horizon=7),
     "highway": lambda: TaskSuite.make("highway", n=3, vary="objective"),
+    "halfcheetah": lambda: TaskSuite.make("halfcheetah", n=3, horizon=7),
 }
 
 

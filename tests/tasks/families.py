@@ -54,6 +54,7 @@ CASES = {
         lambda: TaskSuite.make("lunarlander", n=2, wind=(0.0, 15.0), turbulence=1.5), 260
     ),
     "lunarlander-reversed": Case(lambda: TaskSuite.make("lunarlander", n=2, reversed="half"), 260),
+    "halfcheetah": Case(lambda: TaskSuite.make("halfcheetah", n=3, horizon=7), 20),
     "highway-density": Case(lambda: TaskSuite.make("highway", n=3), 60),
     "highway-objective": Case(lambda: TaskSuite.make("highway", n=3, vary="objective"), 60),
     "highway-original": Case(
