@@ -6,7 +6,13 @@ from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.certificate import certified_upper_bound
 from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.group_count import GroupCountPath
-from gradex.affinity.groupings import ExhaustiveGrouping, Grouping, RandomGrouping, SemidefiniteGrouping
+from gradex.affinity.groupings import (
+    ExhaustiveGrouping,
+    Grouping,
+    KMeansGrouping,
+    RandomGrouping,
+    SemidefiniteGrouping,
+)
 from gradex.affinity.partition import Agreement, Partition
 from gradex.affinity.relaxation import Relaxation, solve_relaxation
 from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
@@ -20,6 +26,7 @@ __all__ = [
     "ExhaustiveGrouping",
     "GroupCountPath",
     "Grouping",
+    "KMeansGrouping",
     "MeanAffinity",
     "PairwiseAffinity",
     "Partition",
