@@ -1,11 +1,11 @@
-"""EM clustering of tasks by training: a rival that finds its groups while it trains (Ackermann et al., 2021)."""
+"""EM clustering: a rival that groups tasks while it trains (Ackermann et al., ECML 2021)."""
 
 import numpy as np
 from jaxtyping import Int
 
 from gradex.affinity.partition import canonical_labels
+from gradex.cross_evaluation import cross_evaluate
 from gradex.meta_policy import MetaPolicy
-from gradex.reassignment import cross_evaluate
 from gradex.seeds import child, generator_for
 from gradex.settings import Estimator, as_kind, whole
 

@@ -9,8 +9,8 @@ from sklearn.exceptions import NotFittedError
 
 from gradex import PPO, MetaPolicy, TaskSuite
 from gradex import expectation_maximization as module
+from gradex.cross_evaluation import CrossEvaluation
 from gradex.expectation_maximization import EMClustering
-from gradex.reassignment import CrossEvaluation
 
 N, HORIZON = 6, 10
 #: Steps of a round of PPO for each task.
