@@ -180,7 +180,7 @@ class KMeansGrouping(Grouping):
         check_group_count(n, k, None)
         if self.features.ndim != 2 or len(self.features) != n or not np.isfinite(self.features).all():
             raise ValueError(
-                f"features of shape {self.features.shape} do not fit {n} tasks: give each a row of finite numbers"
+                f"features of shape {self.features.shape} do not fit {n} tasks: give finite rows, one each"
             )
         distinct = len(np.unique(self.features, axis=0))
         if distinct < k:

@@ -72,7 +72,7 @@ def parameter_matrix(tasks: Sequence[Task]) -> Float[np.ndarray, "n parameters"]
     for task in tasks:
         if not task.parameters:
             raise ValueError(
-                f"task {task.name!r} has no parameters: group tasks by their parameters only where each has some"
+                f"task {task.name!r} has no parameters: give each task some, or group them in another way"
             )
         if set(task.parameters) != set(names):
             raise ValueError(
