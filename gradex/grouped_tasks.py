@@ -13,6 +13,7 @@ from jaxtyping import Int
 from gradex.affinity import Partition
 from gradex.comparison import Comparison, compare
 from gradex.meta_policy import MetaPolicy
+from gradex.reassignment import Reassignment, reassign
 from gradex.settings import Estimator
 from gradex.tasks import TaskSuite
 
@@ -111,6 +112,35 @@ class GroupedTasks(Estimator):
         with self._stage("comparison"):
             self.comparison_ = compare(self.meta_, groups, steps, episodes, own.seed, self.policies_, folder)
         return self.comparison_
+
+    def repair(self, episodes: int = 32) -> Reassignment:
+        """Verify the groups: run each group's policy in every task, and move tasks that earn more elsewhere.
+
+        Moves are chosen on one set of episodes, and kept only if another set confirms them, see
+        `gradex.reassignment.reassign`. Nothing is changed here: the groups stay those that were fitted, and
+        the result has the new ones. Policies stay as they are, too; to train them on, call
+        `policy.adapt(group, steps)` for each policy and its group.
+
+        Parameters
+        ----------
+        episodes : int
+            Per policy and task, in each of both sets.
+
+        Returns
+        -------
+        Reassignment
+            Its `groups[c]` are the tasks of `policies_[c]`.
+
+        Raises
+        ------
+        ValueError
+            If no policies were trained, with `group_steps=0`.
+        """
+        self._fitted()
+        if not self.policies_:
+            raise ValueError("group_steps=0 trains no policies to run: give at least 1")
+        with self._stage("repair"):
+            return reassign(self.policies_, self.labels_.tolist(), episodes, self._plain().seed)
 
     def _steps_of_groups(self, suite: TaskSuite) -> int:
         """Give the environment steps for the policies of all groups together."""

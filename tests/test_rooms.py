@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     ("seeds", "store", "settings", "threads"), ("affinity", "tasks"), ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
-    ("generalization", "ground_truth", "comparison"), ("grouped_tasks", "path_scores"), ("grouping",),
+    ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
+    ("grouped_tasks", "path_scores", "expectation_maximization"), ("grouping",),
     ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 

@@ -8,7 +8,13 @@ from gradex.affinity.certificate import certified_upper_bound
 from gradex.affinity.conflict import ConflictTest, fewest_groups
 from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.group_count import GroupCountPath
-from gradex.affinity.groupings import ExhaustiveGrouping, Grouping, RandomGrouping, SemidefiniteGrouping
+from gradex.affinity.groupings import (
+    ExhaustiveGrouping,
+    Grouping,
+    KMeansGrouping,
+    RandomGrouping,
+    SemidefiniteGrouping,
+)
 from gradex.affinity.partition import Agreement, Partition
 from gradex.affinity.relaxation import Relaxation, solve_relaxation
 from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
@@ -25,6 +31,7 @@ __all__ = [
     "GroupCountPath",
     "Grouping",
     "InteractionsLike",
+    "KMeansGrouping",
     "MeanAffinity",
     "PairwiseAffinity",
     "Partition",

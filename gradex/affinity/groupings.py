@@ -5,12 +5,13 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Float
+from sklearn.cluster import KMeans
 
 from gradex.affinity.certificate import centred, certified_upper_bound, check_group_count
 from gradex.affinity.partition import Partition, canonical_labels, group_objective
 from gradex.affinity.relaxation import solve_relaxation
 from gradex.affinity.rounding import best_labels, round_relaxation
-from gradex.seeds import generator_for
+from gradex.seeds import child, generator_for
 
 _TASKS_ALL_COUNTS = 12
 _MOST_TASKS = 14
@@ -144,6 +145,51 @@ class RandomGrouping(Grouping):
         check_group_count(n, k, None)
         labels = generator_for(self.seed, "random grouping").permutation(np.arange(n) % k)
         return Partition.of(matrix, labels, upper_bound=certified_upper_bound(matrix, k), status="random")
+
+
+@final
+class KMeansGrouping(Grouping):
+    """Cluster tasks by what is known of them, with k-means; the affinities play no part.
+
+    A rival that needs no training, but parameters which say what matters: each counts as much as the others,
+    and an angle of 359° is far from one of 1°.
+
+    Parameters
+    ----------
+    features : array [n, features]
+        Of each task, such as its parameters (`gradex.tasks.parameter_matrix`). Columns are standardised: mean
+        0 and standard deviation 1, or all 0 where tasks do not differ.
+    seed
+        Seed of the ten starts, of which the best counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import KMeansGrouping
+    >>> lengths = np.array([[0.1], [2.0], [0.2], [2.1]])
+    >>> KMeansGrouping(lengths).partition(np.zeros((4, 4)), k=2).groups
+    ((0, 2), (1, 3))
+    """
+
+    def __init__(self, features: Float[np.ndarray, "n features"], seed: int = 0):
+        self.features = np.asarray(features, dtype=np.float64)
+        self.seed = seed
+
+    def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
+        n = len(matrix)
+        check_group_count(n, k, None)
+        if self.features.ndim != 2 or len(self.features) != n or not np.isfinite(self.features).all():
+            raise ValueError(
+                f"features of shape {self.features.shape} do not fit {n} tasks: give finite rows, one each"
+            )
+        distinct = len(np.unique(self.features, axis=0))
+        if distinct < k:
+            raise ValueError(f"{distinct} different rows of features make no {k} groups: choose k={distinct}")
+        spread = self.features.std(axis=0)
+        standard = (self.features - self.features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        start = child(self.seed, "k-means") % 2**32  # the largest that scikit-learn takes
+        found = KMeans(k, n_init=10, random_state=start).fit(standard).labels_.astype(np.int64)
+        return Partition.of(matrix, found, upper_bound=certified_upper_bound(matrix, k), status="k-means")
 
 
 @final

@@ -2,6 +2,6 @@
 
 from gradex.comparison.arms import ARMS, deal_arms, train_arms
 from gradex.comparison.comparison import Comparison, compare
-from gradex.comparison.interval import Interval
+from gradex.comparison.interval import Interval, scaled_difference
 
-__all__ = ["ARMS", "Comparison", "Interval", "compare", "deal_arms", "train_arms"]
+__all__ = ["ARMS", "Comparison", "Interval", "compare", "deal_arms", "scaled_difference", "train_arms"]

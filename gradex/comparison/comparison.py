@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 
 from gradex.comparison.arms import ALONE, ARMS, GROUPS, RANDOM, TOGETHER, Subsets, deal_arms, train_arms
 from gradex.comparison.drawing import draw_differences
-from gradex.comparison.interval import Interval
+from gradex.comparison.interval import Interval, scaled_difference
 from gradex.learners import ActorCritic, run_episodes
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
@@ -119,9 +119,7 @@ class Comparison:
         A task with a scale of 0 paid the same in every episode of every arm: its difference is 0.
         """
         own, other = (self.returns[ARMS.index(each)] for each in (arm, base))
-        known = np.where(self.scale > 0, self.scale, 1.0)[:, None]
-        # Episodes of different tasks may err together, so tasks are averaged before episodes are compared.
-        return Interval.of(((own - other) / known).mean(axis=0))
+        return scaled_difference(own, other, self.scale)
 
     @property
     def best(self) -> str:

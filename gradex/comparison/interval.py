@@ -43,3 +43,30 @@ class Interval(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.mean:+.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def scaled_difference(
+    own: Float[np.ndarray, "n episodes"],
+    other: Float[np.ndarray, "n episodes"],
+    scale: Float[np.ndarray, " n"],
+) -> Interval:
+    """Give by how much some returns are higher than others: mean over tasks, in units of their scale.
+
+    Parameters
+    ----------
+    own, other : float arrays [n, episodes]
+        Returns of paired episodes.
+    scale : float array [n]
+        Unit of each task. Where it is 0, all episodes paid the same and the difference is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.comparison import scaled_difference
+    >>> own, other = np.array([[3.0, 5.0], [70.0, 90.0]]), np.array([[1.0, 2.0], [30.0, 30.0]])
+    >>> print(scaled_difference(own, other, scale=np.array([1.0, 20.0])))
+    +2.50 [-3.85, 8.85]
+    """
+    known = np.where(scale > 0, scale, 1.0)[:, None]
+    # Episodes of different tasks may err together, so tasks are averaged before episodes are compared.
+    return Interval.of(((own - other) / known).mean(axis=0))

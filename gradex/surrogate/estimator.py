@@ -23,13 +23,13 @@ from gradex.surrogate.samples import Block, Samples
 from gradex.surrogate.scores import SCORES, NegativeLoss, Score
 from gradex.surrogate.subset_fits import SubsetFits, Subsets
 
-#: λ that regularization="auto" chooses from, as shares of the mean eigenvalue of the Hessian of all tasks at
-#: θ = 0. The first is taken where nothing is held out.
-AUTO_REGULARIZATION = (0.1, 1.0, 10.0, 100.0)
+#: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0, and how
+#: much stronger it may be where samples are few.
+AUTO_REGULARIZATION, _STRONGER = 0.1, (1, 10, 100, 1000)
 #: The same with regularization="least": next to nothing, but enough for a Hessian to be invertible, and for a
 #: minimum where a subset's samples can be told apart without any loss.
 LEAST_REGULARIZATION = 1e-6
-_RELATIVE = {"auto": AUTO_REGULARIZATION[0], "least": LEAST_REGULARIZATION}
+_RELATIVE = {"auto": AUTO_REGULARIZATION, "least": LEAST_REGULARIZATION}
 #: What a `Model` has; asked of its class too, as an unfitted one has no parameters yet.
 _ASKED = ("parameters", "gradients", "log_prob", "with_parameters")
 _PROJECTIONS = ("gaussian", "khatri-rao", "none")
@@ -52,8 +52,8 @@ class SurrogateEstimator(SubsetFits, Estimator):
         for large networks or very many samples; "none" keeps all p parameters, whatever `projection_dim`
         says. `gradex.surrogate.projection` tells more.
     regularization : float, "auto" or "least"
-        λ. "auto" is the one by which tasks gain most on episodes that the fit did not see, each after a step
-        of its own: where samples are few, a weaker one makes steps follow their noise. "auto" and "least" are
+        λ. "auto" is that by which tasks gain most on episodes that the fit did not see, each after a step of
+        its own: where samples are few, a weak one makes steps follow their noise. "auto" and "least" are
         relative to the scale of features and weights, see `AUTO_REGULARIZATION` and `LEAST_REGULARIZATION`.
     folds : int
         Scores come from samples that the fit did not see: the episodes of each task are dealt into this many
@@ -231,8 +231,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         ridge = _RELATIVE[strength] * mean_eigenvalue if isinstance(strength, str) else float(strength)
         self._fill(features, samples, blocks, own.folds, ridge)
         if strength == "auto" and own.folds > 1:
-            candidates = [share * mean_eigenvalue for share in AUTO_REGULARIZATION]
-            self._fill(features, samples, blocks, own.folds, self._best_regularization(candidates))
+            self._choose_regularization([factor * ridge for factor in _STRONGER])
         self.projection_, self._model = projection, model
         return self
 

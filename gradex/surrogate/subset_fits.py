@@ -197,8 +197,8 @@ class SubsetFits(Fitted):
             row[tasks] = True
         return members
 
-    def _best_regularization(self, candidates: Sequence[float]) -> float:
-        """Choose the λ by which tasks, each by itself, gain most on episodes that the fit did not see."""
+    def _choose_regularization(self, candidates: Sequence[float]) -> None:
+        """Take the λ by which tasks, each by itself, gain most on episodes that the fit did not see."""
         alone = np.eye(self.samples_.n, dtype=bool)
         start, gains = None, []
         for value in reversed(candidates):  # from the strongest: its solution is nearest to 0
@@ -207,7 +207,8 @@ class SubsetFits(Fitted):
             ).theta
             gains.append(self._scored(alone, theta).score.mean())
             start = theta
-        return candidates[len(candidates) - 1 - int(np.argmax(gains))]
+        self.regularization_ = candidates[len(candidates) - 1 - int(np.argmax(gains))]
+        self._span.regression.regularization = self.regularization_
 
     def _counts(self) -> Bool[np.ndarray, "folds N"]:
         """Say which samples each fit sees: those outside of its fold, or all where there is one."""

@@ -2,6 +2,6 @@
 
 from gradex.tasks.family import Family, Option, Recommended
 from gradex.tasks.suite import TaskSuite
-from gradex.tasks.task import Task
+from gradex.tasks.task import Task, parameter_matrix
 
-__all__ = ["Family", "Option", "Recommended", "Task", "TaskSuite"]
+__all__ = ["Family", "Option", "Recommended", "Task", "TaskSuite", "parameter_matrix"]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from gradex.settings import without_numpy
 
@@ -51,6 +52,35 @@ class Task:
     def config(self) -> dict[str, Any]:
         """The task in plain JSON types: `Task(**config)` gives it back."""
         return {"name": self.name, "parameters": dict(self.parameters), "group": self.group}
+
+
+def parameter_matrix(tasks: Sequence[Task]) -> Float[np.ndarray, "n parameters"]:
+    """Give the parameters of tasks as one matrix, a row for each task and a column for each parameter.
+
+    Raises
+    ------
+    ValueError
+        If a task has no parameters, or others than the first.
+
+    Examples
+    --------
+    >>> from gradex.tasks import TaskSuite, parameter_matrix
+    >>> parameter_matrix(TaskSuite.make("navigation", n=3, seed=0).tasks).shape  # each has an angle
+    (3, 1)
+    """
+    names = list(tasks[0].parameters) if tasks else []
+    for task in tasks:
+        if not task.parameters:
+            raise ValueError(
+                f"task {task.name!r} has no parameters: give each task some, or group them in another way"
+            )
+        if set(task.parameters) != set(names):
+            raise ValueError(
+                f"task {task.name!r} has parameters {', '.join(task.parameters)}, task {tasks[0].name!r} has "
+                f"{', '.join(names)}: give all tasks the same ones"
+            )
+    rows = [[task.parameters[name] for name in names] for task in tasks]
+    return np.array(rows, dtype=np.float64).reshape(len(tasks), len(names))
 
 
 def select(tasks: Sequence[Task], chosen: Any) -> Task | Sequence[Task]:

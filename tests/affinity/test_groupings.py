@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from gradex.affinity.groupings import ExhaustiveGrouping, RandomGrouping, SemidefiniteGrouping
+from gradex.affinity.groupings import (
+    ExhaustiveGrouping,
+    KMeansGrouping,
+    RandomGrouping,
+    SemidefiniteGrouping,
+)
 from gradex.affinity.partition import canonical_labels
 from tests.oracles.clustering import best_partition, best_penalised_partition, objective
 
@@ -12,6 +17,7 @@ GROUPINGS = [
     ExhaustiveGrouping(),
     RandomGrouping(seed=0),
     RandomGrouping(seed=1),
+    KMeansGrouping(np.random.default_rng(0).normal(size=(8, 2)), seed=0),
 ]
 pytestmark = pytest.mark.parametrize("seed", range(4))
 every_grouping = pytest.mark.parametrize("grouping", GROUPINGS, ids=lambda g: type(g).__name__)
@@ -79,3 +85,50 @@ def test_random_pairs_meet_equally_often(seed):
     labels = [RandomGrouping(100 * seed + draw).partition(np.eye(6), 2).labels for draw in range(100)]
     together = np.mean([label[:, None] == label for label in labels], axis=0)[np.triu_indices(6, 1)]
     assert np.abs(together - 0.4).max() < 0.2  # four standard errors
+
+
+def clustered(seed, k, size=4):
+    """Give points around k centres, in columns of very different units, and their clusters."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(k * size) % k)
+    centres = np.stack([np.arange(k), np.arange(k)[::-1]], axis=1)
+    return (centres[labels] + 0.02 * rng.normal(size=(k * size, 2))) * [1e-3, 1e4], labels
+
+
+def test_kmeans_finds_clusters_in_any_units(seed):
+    features, labels = clustered(seed, 2 + seed % 3)
+    n, k = len(features), 2 + seed % 3
+    for known in (features, features[:, :1], np.c_[features, np.full(n, 7.0)]):
+        partition = KMeansGrouping(known, seed).partition(np.eye(n), k)
+        np.testing.assert_array_equal(partition.labels, canonical_labels(labels))
+    assert partition.status == "k-means"
+
+
+def test_kmeans_counts_every_column_alike(seed):
+    """Tasks of two kinds, and of two sizes in a smaller unit: both matter as much."""
+    rng = np.random.default_rng(seed)
+    kind, size = rng.permutation(np.arange(8) % 2), rng.permutation(np.arange(8) % 2)
+    features = np.c_[1000.0 * kind, 0.001 * size]
+    spread = len(np.unique(features, axis=0))
+    found = KMeansGrouping(features, seed).partition(np.eye(8), spread).labels
+    np.testing.assert_array_equal(found, canonical_labels(2 * kind + size))
+
+
+def test_kmeans_is_seeded_and_leaves_global_generators_alone(seed):
+    features, matrix = np.random.default_rng(seed).normal(size=(12, 3)), np.eye(12)
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    one, other = (KMeansGrouping(features, seed).partition(matrix, 3).labels for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_features_that_do_not_do_are_refused(seed):
+    for features in (np.zeros((3, 1)), np.full((4, 1), np.nan)):
+        with pytest.raises(
+            ValueError, match=r"features of shape .* do not fit 4 tasks: give finite rows, one each"
+        ):
+            KMeansGrouping(features).partition(np.eye(4), 2)
+    alike = np.array([[0.0], [0.0], [1.0], [1.0]]) + seed
+    with pytest.raises(ValueError, match="2 different rows of features make no 3 groups: choose k=2"):
+        KMeansGrouping(alike).partition(np.eye(4), 3)
+    assert KMeansGrouping(alike).partition(np.eye(4), 2).groups == ((0, 1), (2, 3))
