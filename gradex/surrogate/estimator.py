@@ -25,7 +25,8 @@ from gradex.surrogate.subset_fits import SubsetFits, Subsets
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0, and how
 #: much stronger it may be where samples are few.
-AUTO_REGULARIZATION, _STRONGER = 0.1, (1, 10, 100, 1000)
+AUTO_REGULARIZATION = 0.1
+_STRONGER = (1, 10, 100, 1000)
 #: The same with regularization="least": next to nothing, but enough for a Hessian to be invertible, and for a
 #: minimum where a subset's samples can be told apart without any loss.
 LEAST_REGULARIZATION = 1e-6
