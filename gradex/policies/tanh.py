@@ -31,7 +31,7 @@ def tanh(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
         try:
-            return _Tanh.apply(x)  # type: ignore[no-any-return]
+            return _Tanh.apply(x)
         except RuntimeError:  # numbers that are no array: torch.func and forward mode have no public sign
             pass
     return torch.tanh(x)
@@ -48,6 +48,9 @@ class _Tanh(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(context: Any, slope: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(context: Any, slope: Tensor) -> Tensor:
         (y,) = context.saved_tensors
-        return torch.addcmul(slope, slope * y, y, value=-1)
+        part = slope * y
+        if torch.is_grad_enabled():  # to be differentiated again
+            return torch.addcmul(slope, part, y, value=-1)
+        return torch.addcmul(slope, part, y, value=-1, out=part)  # fresh memory takes longer than arithmetic
