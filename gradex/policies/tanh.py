@@ -50,7 +50,20 @@ class _Tanh(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, slope: Tensor) -> Tensor:
         (y,) = context.saved_tensors
+        return _Slope.apply(slope, y)
+
+
+class _Slope(torch.autograd.Function):
+    """slope (1 - y²), with few passes through memory; Hessians differentiate it many times."""
+
+    @staticmethod
+    def forward(context: Any, slope: Tensor, y: Tensor) -> Tensor:
+        context.save_for_backward(slope, y)
         part = slope * y
-        if torch.is_grad_enabled():  # to be differentiated again
-            return torch.addcmul(slope, part, y, value=-1)
-        return torch.addcmul(slope, part, y, value=-1, out=part)  # fresh memory takes longer than arithmetic
+        return torch.addcmul(slope, part, y, value=-1, out=part)
+
+    @staticmethod
+    def backward(context: Any, change: Tensor) -> tuple[Tensor, Tensor]:
+        slope, y = context.saved_tensors
+        part = change * y
+        return torch.addcmul(change, part, y, value=-1), -2 * slope * part

@@ -27,10 +27,15 @@ def test_strided_numbers_keep_their_places() -> None:
     torch.testing.assert_close(tanh(x), torch.tanh(x), rtol=1e-15, atol=0)
 
 
-def test_it_can_be_differentiated_twice() -> None:
+def test_it_can_be_differentiated_three_times() -> None:
     x = torch.linspace(-3, 3, 7, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(tanh, x)
     assert torch.autograd.gradgradcheck(tanh, x)
+    (slope,) = torch.autograd.grad(tanh(x).sum(), x, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), x, create_graph=True)
+    (third,) = torch.autograd.grad(curvature.sum(), x)
+    y = torch.tanh(x)
+    torch.testing.assert_close(third, (1 - y**2) * (6 * y**2 - 2))
 
 
 # The first use of forward mode compiles something, in a way that torch itself deprecates.
