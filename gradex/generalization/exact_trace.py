@@ -115,26 +115,44 @@ def _walk_back(
 ) -> Float[Tensor, " policies"]:
     """Add up the traces of all layers, from the first two derivatives by the outputs."""
     total = _times_lengths(inputs[-1], curvature.diagonal(dim1=2, dim2=3).sum(dim=2))
-    # Columns of J are kept as rows: to the outputs, and to every layer that was passed, with its c.
-    outward = torch.eye(slope.shape[2], dtype=slope.dtype, device=slope.device).expand_as(curvature)
+    # Columns of J are kept as rows: to the outputs, and to every layer that was passed, with its c. Those of
+    # the layer just passed are D W, of which the trace needs no matrix for each sample.
+    outward: Tensor | None = None
     passed: list[tuple[Tensor, Tensor]] = []
     latest: Tensor | None = None
     for layer in reversed(range(len(weights) - 1)):
         weight, active = weights[layer + 1], inputs[layer + 1]
         derivative = 1 - active.square()
-        outward = _pull_back(outward, weight, derivative)
-        trace = (outward * (curvature @ outward)).sum(dim=(2, 3))
+        squared = derivative.square()
+        if latest is None:
+            pairs = (weight.unsqueeze(3) * weight.unsqueeze(2)).flatten(2)
+            trace = (squared @ pairs * curvature.flatten(2)).sum(dim=2)
+        else:
+            trace = (squared @ weight.square() * latest).sum(dim=2)
+        if outward is not None:
+            outward = _pull_back(outward, weight, derivative)
+            trace += _quadratic(outward, curvature)
         passed = [(_pull_back(rows, weight, derivative), c) for rows, c in passed]
         for rows, c in passed:
             trace += (rows.square().sum(dim=3) * c).sum(dim=2)
-        if latest is not None:
-            trace += (derivative.square() @ weight.square() * latest).sum(dim=2)
-            if layer > 0:  # nobody asks for these rows beyond the first layer
-                passed.append((weight.mT.unsqueeze(1) * derivative.unsqueeze(2), latest))
+        if layer > 0:  # nobody asks for these rows beyond the first layer
+            rows = weight.mT.unsqueeze(1) * derivative.unsqueeze(2)
+            if latest is None:
+                outward = rows
+            else:
+                passed.append((rows, latest))
         slope = slope @ weight.mT * derivative
         latest = -2 * active * slope
         total += _times_lengths(inputs[layer], trace + latest.sum(dim=2))
     return total
+
+
+def _quadratic(
+    rows: Float[Tensor, "policies N o i"], curvature: Float[Tensor, "policies N o o"]
+) -> Float[Tensor, "policies N"]:
+    """Give tr Jᵀ J K, row by row: a product of such small matrices for each sample would take longer."""
+    lengths = torch.stack([(rows * row.unsqueeze(2)).sum(dim=3) for row in rows.unbind(dim=2)], dim=2)
+    return (lengths * curvature).sum(dim=(2, 3))
 
 
 def _pull_back(

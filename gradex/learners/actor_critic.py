@@ -71,8 +71,8 @@ class ActorCritic:
         Where the policy does not see the task, the critic is a network that does.
         """
         distribution = action_distribution(suite.action_space)
-        policy = Policy(built(network, suite, distribution.outputs, layers, width), distribution)
-        critic = built(seeing(network), suite, 1, layers, width, gain=1.0, layer_norm=True)
+        policy = Policy(build_network(network, suite, distribution.outputs, layers, width), distribution)
+        critic = build_network(seeing(network), suite, 1, layers, width, gain=1.0, layer_norm=True)
         streams = Streams(seeds, branch=0)
         unknown = torch.zeros(len(seeds), len(suite))
         return cls(policy, critic, policy.initial(streams), critic.initial(streams), unknown, unknown.clone())
@@ -192,7 +192,7 @@ def _named(part: Network | Policy, parameters: Float[Tensor, "policies parameter
     return {name: piece.unflatten(1, shape) for (name, shape), piece in shapes}
 
 
-def built(
+def build_network(
     name: str,
     suite: TaskSuite,
     outputs: int,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradex.learners.actor_critic import ActorCritic, built, seeing
+from gradex.learners.actor_critic import ActorCritic, build_network, seeing
 from gradex.learners.learner import (
     Job,
     Learner,
@@ -126,8 +126,10 @@ class SAC(Learner):
     ) -> ActorCritic:
         """Make one fresh squashed Gaussian policy per seed, with twin critics and their targets."""
         distribution = SquashedGaussian.of(suite.action_space)
-        policy = Policy(built(network, suite, distribution.outputs, layers, width), distribution)
-        judge = built(seeing(network), suite, 1, layers, width, gain=1.0, actions=distribution.dimensions)
+        policy = Policy(build_network(network, suite, distribution.outputs, layers, width), distribution)
+        judge = build_network(
+            seeing(network), suite, 1, layers, width, gain=1.0, actions=distribution.dimensions
+        )
         critic = Twin(judge)
         streams = Streams(seeds, branch=0)
         actors, critics = policy.initial(streams), critic.initial(streams)

@@ -8,6 +8,7 @@ import torch
 
 from gradex.policies.layers import Layer, TaskNetwork, affine, chain, embed, embedding, mix, perceptron
 from gradex.policies.stack import Observations, Outputs, Rows, Tape, Tasks
+from gradex.policies.tanh import tanh
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class CARE(TaskNetwork):
         self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
     ) -> Outputs:
         named = self.split(parameters)
-        context = affine("context", named, torch.tanh(embed("embedding", named, tasks, tape)), tape)
+        context = affine("context", named, tanh(embed("embedding", named, tasks, tape)), tape)
         encoders = (f"encoder.{number}." for number in range(self.encoders))
         encodings = torch.stack(
             [perceptron(each, self.encoder_layers, named, observations, tape) for each in encoders], dim=2

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.policies.stack import Network, Rows, Tape
+from gradex.policies.tanh import tanh
 from gradex.seeds import Streams
 
 
@@ -141,7 +142,7 @@ def hidden(
     outputs: Float[Tensor, "policies batch width"], layer_norm: bool
 ) -> Float[Tensor, "policies batch width"]:
     """Pass what an affine layer gives through tanh, normalised over the layer before if wished."""
-    return torch.tanh(F.layer_norm(outputs, outputs.shape[-1:]) if layer_norm else outputs)
+    return tanh(F.layer_norm(outputs, outputs.shape[-1:]) if layer_norm else outputs)
 
 
 def chain(prefix: str, sizes: Sequence[int], gain: float = 2**0.5, blocks: int = 1) -> dict[str, Layer]:

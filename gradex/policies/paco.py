@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from gradex.policies.layers import Layer, TaskNetwork, affine, chain, embed, mix
 from gradex.policies.stack import Observations, Outputs, Rows, Tape, Tasks
+from gradex.policies.tanh import tanh
 from gradex.seeds import Streams
 
 
@@ -78,5 +78,5 @@ class PaCo(TaskNetwork):
             return mix(composition, sets.unflatten(-1, (self.sets, -1)))
 
         for layer in range(self.layers - 1):
-            hidden = torch.tanh(composed(layer, hidden))
+            hidden = tanh(composed(layer, hidden))
         return composed(self.layers - 1, hidden)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -136,6 +137,11 @@ class Standardised(Network):
         if not all(number > 0 for number in self.spread):
             raise ValueError(f"a spread of {min(self.spread)} scales nothing: give positive numbers")
 
+    @cached_property
+    def _constants(self) -> Float[np.ndarray, "both features"]:
+        """Centre, and one over the spread; a tensor would belong to the transform that asks first."""
+        return np.array([self.centre, [1 / number for number in self.spread]])
+
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self.network.shapes
@@ -150,8 +156,7 @@ class Standardised(Network):
     def forward(
         self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
     ) -> Outputs:
-        centre = observations.new_tensor(self.centre)
-        factor = observations.new_tensor([1 / number for number in self.spread])
+        centre, factor = torch.from_numpy(self._constants).to(observations)
         return self.network.forward(parameters, (observations - centre) * factor, tasks, tape)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from gradex.seeds import generator_for
 from gradex.settings import Estimator, shown
-from gradex.surrogate.first_order import first_order_table, moved
+from gradex.surrogate.first_order import first_order_table, move_model
 from gradex.surrogate.model import Model
 from gradex.surrogate.projection import (
     GaussianProjection,
@@ -254,7 +254,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         distance : float, optional
             Keep the direction, but make ‖Δθ‖ this share of ‖θ*‖.
         """
-        return moved(self._of_a_model(), self._steps([subset])[0], distance)
+        return move_model(self._of_a_model(), self._steps([subset])[0], distance)
 
     def _of_a_model(self) -> Model:
         if not self._is_fitted():

@@ -14,7 +14,7 @@ from gradex.surrogate.model import Model
 from gradex.surrogate.samples import Block
 
 
-def moved(model: Model, step: Float[np.ndarray, " p"], distance: float | None = None) -> Model:
+def move_model(model: Model, step: Float[np.ndarray, " p"], distance: float | None = None) -> Model:
     """Give the model a step away from θ*, or at a distance ‖Δθ‖ / ‖θ*‖ in its direction."""
     theta = model.parameters.astype(np.float64)
     if distance is not None:
