@@ -23,8 +23,8 @@ from gradex.surrogate.samples import Block, Samples
 from gradex.surrogate.scores import SCORES, NegativeLoss, Score
 from gradex.surrogate.subset_fits import SubsetFits, Subsets
 
-#: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0, and how
-#: much stronger it may be where samples are few.
+#: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0, and
+#: how much stronger it may be where samples are few.
 AUTO_REGULARIZATION = 0.1
 _STRONGER = (1, 10, 100, 1000)
 #: The same with regularization="least": next to nothing, but enough for a Hessian to be invertible, and for a
