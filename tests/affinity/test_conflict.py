@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from gradex import AffinityGraph
+from gradex.affinity import fewest_groups
+from gradex.surrogate import Interactions
+
+
+def interactions(
+    rng: np.random.Generator, aims: np.ndarray, noise: float = 1.0, clusters: int = 20
+) -> Interactions:
+    vectors = tuple(rng.normal(aim, noise, size=(clusters, len(aim))) for aim in aims)
+    return Interactions(vectors, common=False)
+
+
+def found(rng: np.random.Generator, aims: np.ndarray, **settings: float) -> tuple[list[int], list[float]]:
+    own = interactions(rng, aims, **settings)
+    graph = AffinityGraph.from_interactions(own)
+    partition, values = fewest_groups(own, graph.partition, draws=60)
+    return partition.labels.tolist(), values
+
+
+def test_tasks_that_help_each_other_make_one_group_however_different() -> None:
+    rng = np.random.default_rng(0)
+    aims = np.array([[1.0, 0.1 * task] for task in range(6)]) * np.geomspace(0.3, 3, 6)[:, None]
+    labels, values = found(rng, aims)
+    assert labels == [0] * 6
+    assert values == [1.0] or values[0] > 0.5
+
+
+def test_noise_makes_one_group_as_often_as_the_level_says() -> None:
+    rng = np.random.default_rng(1)
+    own = [AffinityGraph.from_interactions(interactions(rng, np.zeros((5, 3)))) for _ in range(60)]
+    p = np.array([graph.conflict(draws=19, seed=seed).p_value for seed, graph in enumerate(own)])
+    assert np.mean(p <= 0.2) == pytest.approx(0.2, abs=0.16)
+    assert np.mean(p) == pytest.approx(0.5, abs=0.13)
+
+
+@pytest.mark.parametrize("directions", [2, 3, 4])
+def test_there_are_as_many_groups_as_directions_that_clash(directions: int) -> None:
+    # The corners of a simplex: any two of them are at odds.
+    corners = np.eye(directions) - 1 / directions
+    aims = 3 * corners[np.arange(3 * directions) % directions]
+    labels, values = found(np.random.default_rng(2), aims)
+    assert labels == (np.arange(3 * directions) % directions).tolist()
+    assert len(values) == directions
+    assert max(values[:-1]) <= 0.05 < values[-1]
+
+
+def test_one_task_at_odds_with_all_others_is_found() -> None:
+    aims = np.array([[2.0, 0.0]] * 7 + [[-2.0, 0.0]])
+    labels, _ = found(np.random.default_rng(3), aims)
+    assert labels == [0] * 7 + [1]
+
+
+def test_only_interactions_know_their_noise() -> None:
+    with pytest.raises(ValueError, match=r"make the graph by AffinityGraph\.from_interactions"):
+        AffinityGraph([[0, 1, 2], [1, 0, 0], [2, 0, 0]]).conflict()
