@@ -57,7 +57,7 @@ class PolicyGradEx(GroupedTasks):
     folds : int
         Scores are held out by episode over this many folds; 1 scores in-sample, as the paper does.
     steps_per_task : int
-        Transitions per task for the surrogate, of all snapshots together.
+        Transitions per task for the surrogate, of all snapshots together; see `gradex.path_scores`.
     snapshots : int
         Moments of meta-training at which subsets are scored; their mean is what counts. A policy that has
         trained for long may have sided with some tasks, and be unable to tell what others want. With 1, or

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
+from gradex.learners import can_share
 from gradex.surrogate import Interactions, SubsetScores, SurrogateEstimator
 from gradex.trained_policy import TrainedPolicy
 
 #: Draws of a snapshot's own scores at least: they are combined with those of others.
 _FEWEST_DRAWS = 4
+#: Where steps serve all tasks there are as many as this number of tasks would have of their own, at most.
+_SHARING_TASKS = 8
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def score_along(
     estimator : SurrogateEstimator
         Its settings are those of every snapshot's surrogate.
     steps_per_task : int
-        Transitions per task, of all snapshots together.
+        Transitions per task, of all snapshots together. Where steps serve all tasks, there are as many as n
+        tasks would have of their own, or eight if n is more.
     draws, seed : int
         Also give so many scores with the episodes drawn again, see `SubsetScores.mean`.
     stage : callable
@@ -74,7 +78,10 @@ def score_along(
     own_draws = max(_FEWEST_DRAWS, -(-draws // len(path))) if draws and len(path) > 1 else draws
     for snapshot in tqdm(path, desc="snapshots", delay=2, leave=False):
         with stage("transitions"):
-            transitions = snapshot.transitions(steps_per_task // len(path))
+            steps = steps_per_task // len(path)
+            if can_share(snapshot.agent_, snapshot.suite):
+                steps *= min(len(snapshot.suite), _SHARING_TASKS)
+            transitions = snapshot.transitions(steps)
         with stage("gradients"):
             surrogates.append(clone(estimator).fit(snapshot, transitions))
         with stage("subset scores"):

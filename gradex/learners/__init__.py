@@ -9,7 +9,7 @@ from gradex.learners.ppo import PPO
 from gradex.learners.rollouts import Collector, Layout, Rollout
 from gradex.learners.sac import SAC
 from gradex.learners.subsets import early_rounds, even_rounds, train_each
-from gradex.learners.transitions import Transitions, collect_transitions
+from gradex.learners.transitions import Transitions, can_share, collect_transitions
 
 __all__ = [
     "MAML",
@@ -22,6 +22,7 @@ __all__ = [
     "Learner",
     "Rollout",
     "Transitions",
+    "can_share",
     "collect_transitions",
     "discounted_advantages",
     "early_rounds",

@@ -58,6 +58,11 @@ class Transitions(Samples):
     clusters: Int[np.ndarray, " N"] | None = None
 
 
+def can_share(agent: ActorCritic, suite: TaskSuite) -> bool:
+    """Tell whether steps of one task serve all: tasks differ in reward only, and the policy sees no task."""
+    return suite.shared_dynamics and not agent.policy.network.sees_task and len(suite) > 1
+
+
 def collect_transitions(
     agent: ActorCritic,
     suite: TaskSuite,
@@ -115,8 +120,7 @@ def collect_transitions(
         raise ValueError(f"sharing is {sharing!r}: choose 'auto' or 'none'")
     if copies is None:
         copies = int(np.clip(round(sqrt(steps_per_task / _STEPS_EACH)), *_COPIES))
-    blind = not agent.policy.network.sees_task
-    if sharing == "auto" and suite.shared_dynamics and blind and len(suite) > 1:
+    if sharing == "auto" and can_share(agent, suite):
         return _of_tasks(agent, suite, range(1), steps_per_task, copies, seed, gae_lambda, shared=True)
     together = suite.fitting(copies) or len(suite)
     tasks = range(len(suite))
