@@ -325,7 +325,7 @@ class PolicyGradEx(GroupedTasks):
             "gap": partition.gap,
             "stability": partition.stability,
             "verdict": self.verdict_,
-            "coverage": {"subsets": len(self.scores_.subsets), "fewest": fewest, "most": most},
+            "coverage": {"subsets": len(self.scores_.together().subsets), "fewest": fewest, "most": most},
             "first_order_error": float(error.relative_to_output.mean()),
             "first_order_error_of_change": float(error.relative_to_change.mean()),
             "explained_variance": {

@@ -60,7 +60,11 @@ def test_what_was_learned_fits_together(suite: TaskSuite, fitted: PolicyGradEx) 
     for number, group in enumerate(fitted.groups_):
         assert (fitted.labels_[list(group)] == number).all()
     assert fitted.suite_ is suite
-    assert len(fitted.scores_.subsets) == 20  # all subsets of three
+    assert fitted.scores_.subsets[:N] == tuple((task,) for task in range(N))
+    assert len(fitted.scores_.together().subsets) == 20  # all subsets of three
+    assert [len(each.samples_) for each in fitted.surrogates_] == [N * 1024 // len(fitted.meta_.path_)] * len(
+        fitted.meta_.path_
+    )
     assert fitted.graph_.matrix.shape == (N, N)
     assert (fitted.coverage_[np.triu_indices(N, 1)] == 4).all()
     assert list(fitted.seconds_) == [
@@ -71,7 +75,7 @@ def test_what_was_learned_fits_together(suite: TaskSuite, fitted: PolicyGradEx) 
 
 
 def test_groups_come_with_their_uncertainty(fitted: PolicyGradEx) -> None:
-    assert fitted.scores_.draws.shape == (20, 20, N)
+    assert fitted.scores_.draws.shape == (20, 20 + N, N)
     assert len(fitted.bootstrap_) == 20  # all subsets were scored, so that only episodes are drawn
     assert (fitted.bootstrap_.stderr[np.triu_indices(N, 1)] > 0).all()
     np.testing.assert_array_equal(
@@ -386,8 +390,8 @@ def test_what_cannot_work_is_refused_before_training(
 
 
 def test_as_many_subsets_as_tasks_are_enough(suite: TaskSuite) -> None:
-    for affinity in ("mean", "pairwise"):
-        assert len(small(subset_size=5, affinity=affinity).check(suite)) == 6
+    for affinity, alone in (("mean", 0), ("pairwise", N)):
+        assert len(small(subset_size=5, affinity=affinity).check(suite)) == 6 + alone
 
 
 @pytest.mark.parametrize("use", ["groups_", "labels_", "report", "evaluate"])
