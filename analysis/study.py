@@ -189,6 +189,12 @@ def confidence_interval(values: np.ndarray, level: float = 0.95) -> tuple[float,
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def wilson_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Give Wilson's interval for a share, of which `count` of `total` independent trials tell."""
+    interval = stats.binomtest(count, total).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
 def mean_with_interval(name: str, values: np.ndarray | pd.Series) -> dict[str, float]:
     """Give columns NAME, NAME_low and NAME_high: the mean of one value per seed and its 95 % interval."""
     values = np.asarray(values, dtype=float)

@@ -9,11 +9,12 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from gradex.affinity.affinity import checked_errors, checked_matrix
-from gradex.affinity.drawing import draw_heatmap, draw_network
+from gradex.affinity.drawing import draw_heatmap, draw_network, draw_pairs
 from gradex.affinity.partition import Partition
-from gradex.affinity.significance import conflicting_pairs, significant_pairs
+from gradex.affinity.significance import check_share, conflicting_pairs, significant_pairs
 
 
 class AffinityMatrix:
@@ -107,6 +108,44 @@ class AffinityMatrix:
     def plot_network(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
         """Draw the tasks and the strongest affinities between them, nodes placed and coloured by group."""
         return draw_network(self.to_frame(), None if partition is None else partition.labels, ax)
+
+    def plot_pairs(
+        self, ax: Axes | None = None, partition: Partition | None = None, level: float = 0.95
+    ) -> Axes:
+        """Draw the affinity of each pair of tasks with its interval, by Student's t: a forest plot.
+
+        Parameters
+        ----------
+        ax
+            Where to draw; by default axes of their own.
+        partition
+            Its groups colour the pairs: those within one and those between two.
+        level
+            Chance of each interval, by itself, to hold the affinity that it is an estimate of.
+
+        Returns
+        -------
+        Axes
+            Pairs from the lowest affinity up. Of more than 40 pairs, those whose affinity is the most
+            standard errors away from 0.
+
+        Raises
+        ------
+        ValueError
+            If nothing is known of the standard errors, or the level is not between 0 and 1.
+
+        Examples
+        --------
+        >>> from gradex.affinity import AffinityMatrix
+        >>> affinities = AffinityMatrix([[0, 2, -1], [2, 0, 0], [-1, 0, 0]], "abc", stderr=[[0.5] * 3] * 3)
+        >>> [label.get_text() for label in affinities.plot_pairs().get_yticklabels()]
+        ['a  ·  c', 'b  ·  c', 'a  ·  b']
+        """
+        check_share("level", level)
+        quantile = float(stats.t.ppf(0.5 + level / 2, self._freedom))
+        labels = None if partition is None else partition.labels
+        label = f"affinity, with {100 * level:g} % intervals"
+        return draw_pairs(self.to_frame(), self.stderr, quantile, label, labels, ax)
 
     def to_networkx(self) -> nx.Graph:
         """Return the complete graph on the names, with the affinities as edge attribute ``weight``."""

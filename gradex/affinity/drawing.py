@@ -15,6 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from gradex.affinity.group_count import GroupCountPath
 
 _GREY = "0.85"
+#: More pairs of tasks than this cannot be read.
+_MOST_PAIRS = 40
 
 
 def draw_heatmap(
@@ -110,6 +112,51 @@ def draw_network(
     ax.set_axis_off()
     ax.set_aspect("equal")
     ax.margins(0.18)
+    return ax
+
+
+def draw_pairs(
+    affinities: pd.DataFrame,
+    stderr: Float[np.ndarray, "n n"],
+    quantile: float,
+    label: str,
+    labels: Int[np.ndarray, " n"] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a forest plot: the affinity of each pair with an interval of `quantile` standard errors either way.
+
+    Of many pairs those are drawn whose affinity is the most standard errors away from 0.
+    """
+    first, second = np.triu_indices(len(affinities), 1)
+    value, error = affinities.to_numpy()[first, second], stderr[first, second]
+    distance = np.abs(value) / np.where(error > 0, error, np.finfo(float).tiny)
+    clearest = np.argsort(-distance, kind="stable")[:_MOST_PAIRS]
+    order = clearest[np.argsort(value[clearest], kind="stable")]
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.2, 1.2 + 0.19 * len(order)), layout="constrained")
+    palette, pairs = sns.color_palette("deep"), np.arange(len(order))
+    kinds: dict[str | None, Any] = {None: (palette[0], np.ones(len(order), dtype=bool))}
+    if labels is not None:
+        within = labels[first[order]] == labels[second[order]]
+        kinds = {"within a group": (palette[0], within), "between groups": (palette[3], ~within)}
+    ax.axvline(0.0, color="0.4", linewidth=0.8, zorder=1)
+    for kind, (color, chosen) in kinds.items():
+        if chosen.any():
+            shown = order[chosen]
+            style = {"color": color, "markersize": 4, "linewidth": 1.4, "label": kind, "zorder": 2}
+            ax.errorbar(value[shown], pairs[chosen], xerr=quantile * error[shown], fmt="o", **style)
+    names = affinities.index
+    ax.set_yticks(pairs, [f"{names[first[pair]]}  ·  {names[second[pair]]}" for pair in order])
+    ax.tick_params(axis="y", length=0, labelsize=8)
+    ax.set_ylim(-0.7, len(order) - 0.3)
+    ax.set_xlabel(label)
+    ax.grid(axis="x", color=_GREY, linewidth=0.5)
+    ax.set_axisbelow(True)
+    if len(order) < len(value):
+        ax.set_title(f"the {len(order)} clearest of {len(value)} pairs", fontsize="medium", loc="left")
+    if labels is not None:
+        ax.legend(frameon=False, loc="lower right", fontsize=8)
+    sns.despine(ax=ax, left=True)
     return ax
 
 

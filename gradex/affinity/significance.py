@@ -22,7 +22,7 @@ def significant_pairs(
     fdr
         Between 0 and 1.
     """
-    _check_share("fdr", fdr)
+    check_share("fdr", fdr)
     p = 2 * stats.t.sf(np.abs(_ratio(matrix, stderr)), freedom)
     return _as_pairs(stats.false_discovery_control(p) <= fdr, len(matrix))
 
@@ -41,7 +41,7 @@ def conflicting_pairs(
     level
         Between 0 and 1.
     """
-    _check_share("level", level)
+    check_share("level", level)
     p = stats.t.cdf(_ratio(matrix, stderr), freedom)
     order = np.argsort(p, kind="stable")
     doubtful = p[order] * np.arange(len(p), 0, -1) > level
@@ -50,7 +50,14 @@ def conflicting_pairs(
     return _as_pairs(rejected, len(matrix))
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
+    """Refuse what is not strictly between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        Naming the value.
+    """
     if not 0 < value < 1:
         raise ValueError(f"{name}={value} is invalid; give a number between 0 and 1")
 

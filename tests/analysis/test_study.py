@@ -116,6 +116,16 @@ def test_interval_covers_as_often_as_it_says() -> None:
     assert stats.binomtest(covered, 2000, 0.95).pvalue > 1e-3
 
 
+@pytest.mark.parametrize(("count", "total"), [(0, 20), (18, 20), (20, 20), (5, 600)])
+def test_a_share_has_wilsons_interval(count: int, total: int) -> None:
+    """Its ends are the shares from which the one that was found is 1.96 standard errors away."""
+    low, high = study.wilson_interval(count, total)
+    assert 0 <= low <= count / total <= high <= 1
+    for end in {low, high} - {0.0, 1.0}:
+        error = np.sqrt(end * (1 - end) / total)
+        assert abs(count / total - end) == pytest.approx(stats.norm.ppf(0.975) * error)
+
+
 #: Rendered in tests of their own.
 APART = {"downstream", "limits", "metaworld", "speed"}
 

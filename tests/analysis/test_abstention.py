@@ -1,0 +1,58 @@
+"""What the study of abstention counts."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics.pairwise import cosine_similarity
+
+from analysis.abstention import _METHODS, _stable, gradient_cosine, summary
+from gradex import AffinityGraph, Samples, SurrogateEstimator
+
+
+def test_cosines_are_averaged_over_snapshots() -> None:
+    rng, tasks = np.random.default_rng(0), np.arange(90) % 3
+    surrogates = [
+        SurrogateEstimator(folds=1).fit_features(
+            rng.normal(size=(90, 4)), Samples(scale * rng.normal(size=90), tasks)
+        )
+        for scale in (1.0, 100.0)
+    ]
+    one, other = (cosine_similarity(each.task_gradients()) for each in surrogates)
+    np.testing.assert_allclose(gradient_cosine(surrogates).matrix, (one + other) / 2)
+
+
+def run(draws: int, noise: float) -> SimpleNamespace:
+    """Two groups of three tasks in an affinity, and draws of it."""
+    rng, labels = np.random.default_rng(2), np.arange(6) % 2
+    graph = AffinityGraph((labels[:, None] == labels) + 0.0)
+    errors = rng.normal(size=(draws, 6, 6)) * noise
+    drawn = graph.matrix + errors + errors.transpose(0, 2, 1)
+    found = np.array([AffinityGraph(each).partition(k=2).labels for each in drawn])
+    return SimpleNamespace(graph_=graph, bootstrap_=SimpleNamespace(matrices=drawn, groups=lambda *_: found))
+
+
+@pytest.mark.parametrize(("noise", "k"), [(0.01, 2), (5.0, 1)])
+def test_what_is_not_stable_is_one_group(noise: float, k: int) -> None:
+    assert _stable(run(10, noise)).k == k
+
+
+def test_summary_counts_right_answers_and_abstentions() -> None:
+    rows = [
+        {
+            "suite": "a",
+            "planted": 2,
+            "method": _METHODS[0],
+            "seed": seed,
+            "k": k,
+            "nmi": nmi,
+            "right": nmi == 1,
+        }
+        for seed, (k, nmi) in enumerate([(2, 1.0), (2, 1.0), (1, 0.0), (3, 0.8)])
+    ]
+    [told] = summary(pd.DataFrame(rows)).to_dict("records")
+    assert (told["right"], told["seeds"], told["share"], told["one_group"]) == (2, 4, 0.5, 1)
+    assert told["low"] < 0.5 < told["high"]
+    assert told["nmi"] == pytest.approx(0.7)
+    assert told["k_found"] == "1 (1), 2 (2), 3 (1)"
