@@ -31,7 +31,7 @@ _SUITES: tuple[tuple[str, str, dict[str, Any], int, int], ...] = (
 #: Environment steps of the meta-policy (None: as recommended), snapshots, and estimates by number of runs.
 _AMOUNTS: dict[str, tuple[int | None, int, dict[int, int]]] = {
     "smoke": (10_000, 2, {4: 2, 8: 2}),
-    "laptop": (None, 4, {4: 8, 8: 8, 16: 8, 32: 6, 64: 6}),
+    "laptop": (None, 4, {4: 6, 8: 6, 16: 6, 32: 5, 64: 4}),
     "paper": (None, 8, {4: 20, 8: 20, 16: 20, 32: 20, 64: 20, 128: 20}),
 }
 _PILOT, _POWER, _LEVEL = 10, 0.9, 0.05

@@ -185,6 +185,12 @@ class Plan:
         return self.table.to_html(index=False, float_format="{:.3g}".format) + lines
 
 
+def check_power(power: float) -> None:
+    """Refuse a wanted chance that is none."""
+    if not 0 < real("power", power) < 1:
+        raise ValueError(f"power={power} is not between 0 and 1: give a chance such as 0.9")
+
+
 def make_plan(
     pilot: Pilot,
     names: Sequence[str],
@@ -218,8 +224,7 @@ def make_plan(
     ValueError
         If the power is no probability, or k is no number of groups.
     """
-    if not 0 < real("power", power) < 1:
-        raise ValueError(f"power={power} is not between 0 and 1: give a chance such as 0.9")
+    check_power(power)
     interactions, n = pilot.interactions, len(pilot.interactions)
     if k != "auto" and not (isinstance(k, int) and 1 <= k <= n):
         raise ValueError(f"k is {k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
