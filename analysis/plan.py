@@ -53,7 +53,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     meta_steps, snapshots, replicates = _AMOUNTS[scale]
     rows = []
     for title, family, options, k, steps in _SUITES:
-        suite = TaskSuite.make(family, seed=seed, **options)
+        fewer = {"n": 6} if scale == "smoke" else {}
+        suite = TaskSuite.make(family, seed=seed, **{**options, **fewer})
         path = MetaPolicy(suite, seed=seed).fit(meta_steps, snapshots).path_
         estimator = SurrogateEstimator(projection="khatri-rao", seed=seed)
         pilot = Pilot.along(path, estimator, _PILOT, steps)
@@ -103,9 +104,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         both = own[np.isfinite(own.predicted) & np.isfinite(own.needed)]
         ratio = np.exp(np.log(both.predicted / both.needed).mean()) if len(both) else np.nan
         within = int(((both.low <= both.needed) & (both.needed <= both.high)).sum())
-        rows.append(
-            {"suite": suite, "seeds": len(own), "both": len(both), "ratio": ratio, "within": within}
-        )
+        rows.append({"suite": suite, "seeds": len(own), "both": len(both), "ratio": ratio, "within": within})
     return pd.DataFrame(rows)
 
 

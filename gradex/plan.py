@@ -131,7 +131,9 @@ class Plan:
             reach = [[self.needed - low], [max(high - self.needed, 0.0)]]
             style = {"fmt": "o", "color": red, "capsize": 2, "zorder": 3}
             ax.errorbar([self.needed], [self.power], xerr=reach, label="needed", **style)
-        ax.set(xscale="log", ylim=(-0.02, 1.02), xlabel="transitions per task", ylabel="chance of these groups")
+        ax.set(
+            xscale="log", ylim=(-0.02, 1.02), xlabel="transitions per task", ylabel="chance of these groups"
+        )
         ax.legend(frameon=False)
         sns.despine(ax=ax)
         return ax
@@ -170,11 +172,16 @@ class Plan:
         k = int(self.labels.max()) + 1
         if np.isinf(self.needed):
             most = self.curve.transitions.max()
-            return [told, f"{k} groups cannot be trusted with {self.power:.0%} power by {most:,.0f} transitions"]
+            return [
+                told,
+                f"{k} groups cannot be trusted with {self.power:.0%} power by {most:,.0f} transitions",
+            ]
         low, high = (f"{end:,.0f}" if np.isfinite(end) else "an unknown amount" for end in self.interval)
         line = f"{k} groups can be trusted with {self.power:.0%} power from {self.transitions:,} transitions per "
         line += f"task in all (80% of such pilots would say {low} to {high})"
-        seconds = [] if self.seconds is None else [f"the estimate then takes about {self.seconds:,.0f} s here"]
+        seconds = (
+            [] if self.seconds is None else [f"the estimate then takes about {self.seconds:,.0f} s here"]
+        )
         return [told, line, *seconds]
 
     def __repr__(self) -> str:
@@ -285,7 +292,7 @@ def _detectable(
     matrix: Float[np.ndarray, "n n"],
     halves: Int[np.ndarray, " n"],
     null: Float[np.ndarray, " draws"],
-    errors: Float[np.ndarray, "draws n n"],
+    errors: Float[np.ndarray, "errors n n"],
     power: float,
     level: float,
 ) -> float:

@@ -106,6 +106,4 @@ def _within(h: Float[np.ndarray, "c c"]) -> _Parts:
     variance = float(np.vdot(rest, rest)) / (size * (size - 3))
     spread = 4 * float(rows @ rows) / (size - 1)
     weighted = rows / np.sqrt(size - 1)
-    return _Parts(
-        weighted, weighted, rest / np.sqrt(size * (size - 3)), spread, 4 * variance / (size - 2)
-    )
+    return _Parts(weighted, weighted, rest / np.sqrt(size * (size - 3)), spread, 4 * variance / (size - 2))
