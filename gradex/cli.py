@@ -6,6 +6,7 @@ What takes seconds to import is imported by the command that needs it, so that h
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from gradex.affinity import Agreement
+    from gradex.grouping import PolicyGradEx
+    from gradex.tasks import TaskSuite
 
 #: As `gradex.affinity`, `gradex.policies.ARCHITECTURES` and `gradex.learners.Learner.registered` know them.
 _AFFINITIES = ("pairwise", "mean")
@@ -54,7 +57,23 @@ def _parser() -> argparse.ArgumentParser:
     suites.set_defaults(run=_suites)
 
     group = commands.add_parser("group", help="group the tasks of a suite and train one policy per group")
-    add = group.add_argument
+    _add_settings(group)
+    group.set_defaults(run=_group)
+
+    plan = commands.add_parser(
+        "plan",
+        help="tell from a pilot how many transitions it takes until groups can be trusted; `gradex group` with "
+        "the same options goes on from its meta-policy",
+    )
+    _add_settings(plan)
+    plan.add_argument("--power", type=float, default=0.9, help="wanted chance of the groups (default 0.9)")
+    plan.set_defaults(run=_plan)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what a run is made of; the same settings have the same folder."""
+    add = parser.add_argument
     add(
         "suite",
         metavar="SUITE",
@@ -101,8 +120,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OPTION=VALUE",
         help="option of the suite, e.g. --set n=8 --set reversed=half",
     )
-    group.set_defaults(run=_group)
-    return parser
 
 
 def _count(text: str) -> int | str:
@@ -122,11 +139,10 @@ def _suites(options: argparse.Namespace) -> None:
         print(f"{name:14s}{TaskSuite.summary(name)}")
 
 
-def _group(options: argparse.Namespace) -> None:
+def _run_of(options: argparse.Namespace) -> "tuple[TaskSuite, PolicyGradEx, Path]":
+    """Give the suite, the settings and the folder of a run."""
     from gradex.grouping import PolicyGradEx
-    from gradex.run_folder import open_run, write_results
-    from gradex.store import scratch
-    from gradex.user_code import read_suite, running
+    from gradex.user_code import read_suite
 
     suite = read_suite(options.suite, options.set, options.seed)
     grouping = PolicyGradEx(
@@ -142,8 +158,16 @@ def _group(options: argparse.Namespace) -> None:
         learner=options.learner,
     )
     stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
-    path = options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
     grouping.check(suite)
+    return suite, grouping, options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
+
+
+def _group(options: argparse.Namespace) -> None:
+    from gradex.run_folder import open_run, write_results
+    from gradex.store import scratch
+    from gradex.user_code import running
+
+    suite, grouping, path = _run_of(options)
     checkpoint = open_run(path, {"suite": suite.config, **grouping.config})
     with scratch(checkpoint, "groups") as folder:
         with running(options.suite):
@@ -161,6 +185,34 @@ def _group(options: argparse.Namespace) -> None:
         if grouping.comparison_ is not None:
             print(grouping.comparison_)
         print(f"written to {path}")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from gradex.meta_policy import MetaPolicy
+    from gradex.pilot import Pilot
+    from gradex.plan import check_power, make_plan
+    from gradex.run_folder import open_run
+    from gradex.store import write_json
+    from gradex.surrogate import SurrogateEstimator
+    from gradex.user_code import running
+
+    check_power(options.power)
+    suite, grouping, path = _run_of(options)
+    checkpoint = open_run(path, {"suite": suite.config, **grouping.config})
+    with running(options.suite):
+        untrained = MetaPolicy(suite, options.network, options.learner, options.seed)
+        meta = untrained.fit_or_load(options.meta_steps, checkpoint, grouping.snapshots)
+        start = time.perf_counter()
+        pilot = Pilot.along(meta.path_, SurrogateEstimator(seed=options.seed))
+        seconds = time.perf_counter() - start
+    names = [task.name for task in suite.tasks]
+    plan = make_plan(pilot, names, options.k, options.power, seconds=seconds, seed=options.seed)
+    write_json(path / "plan.json", plan.summary())
+    if options.json:
+        print(json.dumps(plan.summary()))
+    else:
+        print(plan)
+        print(f"written to {path}; gradex group with the same options goes on from there")
 
 
 def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
