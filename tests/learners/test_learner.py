@@ -15,12 +15,11 @@ MILLION = 1_000_000
     ("name", "options", "steps", "settings"),
     [
         ("cartpole", {}, (600_000, 600_000), {}),
-        ("cartpole", {"reversed": "half"}, (100_000, 600_000), {}),
+        ("cartpole", {"reversed": "half"}, (600_000, 600_000), {}),
         ("highway", {}, (600_000, 400_000), {}),
         ("highway", {"vary": "objective"}, (200_000, 400_000), {}),
         ("halfcheetah", {}, (768_000, 768_000), {"steps": 200, "minibatches": 20}),
         ("lunarlander", {}, (4 * MILLION, 600_000), {"steps": 256, "learning_rate": 7e-4}),
-        ("lunarlander", {"reversed": "half"}, (500_000, 600_000), {}),
         ("navigation", {}, (200_000, 400_000), {}),
         ("mt10", {}, (2 * MILLION, 2 * MILLION), {"steps": 200, "epochs": 8, "minibatches": 20}),
         ("mt50", {"engine": "gymnasium"}, (10 * MILLION, 10 * MILLION), {"steps": 200, "copies": 3}),
