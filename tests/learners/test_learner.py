@@ -17,7 +17,7 @@ MILLION = 1_000_000
         ("cartpole", {}, (600_000, 600_000), {}),
         ("cartpole", {"reversed": "half"}, (600_000, 600_000), {}),
         ("highway", {}, (600_000, 400_000), {}),
-        ("highway", {"vary": "objective"}, (200_000, 400_000), {}),
+        ("highway", {"vary": "objective"}, (400_000, 400_000), {}),
         ("halfcheetah", {}, (768_000, 768_000), {"steps": 200, "minibatches": 20}),
         ("lunarlander", {}, (4 * MILLION, 600_000), {"steps": 256, "learning_rate": 7e-4}),
         ("navigation", {}, (200_000, 400_000), {}),
