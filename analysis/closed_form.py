@@ -1,10 +1,9 @@
 """Does the affinity need subsets? The closed form against what subsets add, by strength of the ridge.
 
-They agree on navigation whatever the ridge, and elsewhere the better the larger λ and, mostly, the subsets:
-then the curvature of a subset, in which they differ, matters less or comes closer to that of all tasks.
-They differ most for small λ on plain CartPole, where there is nothing to group. The interaction of the
-closed form finds planted groups nearly as often as subsets do, in about a hundredth of the time; with its
-diagonal, how far each task gets alone, it finds them less often.
+Both are taken along the path of meta-training. The closed form is the interaction of two tasks to first
+order, `SurrogateEstimator.interactions`: its diagonal is measured on pairs of different episodes, and says
+how far each task gets alone. Subsets add how their curvature differs from that of all tasks together, which
+matters less the larger λ is.
 """
 
 import time
@@ -17,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from scipy import stats
 
+from analysis.along import interactions_along, refit, scores_along
 from analysis.study import confidence_interval
-from gradex import AffinityGraph, PolicyGradEx, SurrogateEstimator, TaskSuite
+from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import PairwiseAffinity, sample_subsets
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
@@ -30,7 +30,7 @@ _SUITES: tuple[tuple[str, str, dict[str, Any], int], ...] = (
     ("CartPole", "cartpole", {"n": 10}, 2),
 )
 #: Environment steps of the meta-policy (None is what is recommended for the suite), transitions per task.
-_STEPS = {"smoke": (10_000, 128), "laptop": (None, 2048), "paper": (None, 2048)}
+_STEPS = {"smoke": (10_000, 512), "laptop": (None, 8192), "paper": (None, 8192)}
 #: λ over what regularization="auto" takes.
 _STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 _SIZES = (2, 3, 5)
@@ -71,19 +71,17 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             bootstrap=0,
             seed=seed,
         ).fit(suite)
-        transitions = run.meta_.transitions(steps_per_task)
         for strength in _STRENGTHS:
-            regularization = strength * run.surrogate_.regularization_
-            surrogate = SurrogateEstimator(regularization=regularization, seed=seed)
-            surrogate.fit(run.meta_, transitions)
+            surrogates = refit(run.surrogates_, [strength * each.regularization_ for each in run.surrogates_])
             start = time.perf_counter()
-            closed = AffinityGraph(surrogate.natural_gradient_affinity())
+            closed = AffinityGraph(interactions_along(surrogates).matrix)
             seconds_closed = time.perf_counter() - start
             interaction = closed.interaction()
             for size in _SIZES:
                 subsets = sample_subsets(len(suite), _SUBSETS[scale], size, seed)
                 start = time.perf_counter()
-                sampled = AffinityGraph.from_scores(surrogate.scores(subsets), _AFFINITY).interaction()
+                scores = scores_along(surrogates, subsets)
+                sampled = AffinityGraph.from_scores(scores, _AFFINITY).interaction()
                 seconds_sampled = time.perf_counter() - start
                 rows.append(
                     {

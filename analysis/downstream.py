@@ -3,10 +3,10 @@
 PolicyGradEx, Table 3 (first column) and the ablation of the number of groups. Every method sees every task
 for the same number of environment steps, and learns from them in equally many updates: each round of PPO
 takes a fixed number of minibatches, however many tasks a policy has. All networks train on all ten tasks
-halfway. Groups are read off soft modularization there, the meta-policy; then each group's policy goes on from
-it by itself, while the single networks, soft modularization among them, go on with all tasks, also with a
-learning rate that falls anew. Networks have about equally many parameters, whole groups of policies
-accordingly more.
+halfway. Groups are read off soft modularization, the meta-policy, along its way there; then each group's
+policy goes on from it by itself, while the single networks, soft modularization among them, go on with all
+tasks, also with a learning rate that falls anew. Networks have about equally many parameters, whole groups of
+policies accordingly more.
 
 Groups are random, by similarity of gradients, or by PolicyGradEx; one policy per task tells what no company
 at all would give. What is trained is kept in
@@ -27,6 +27,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.along import similarity_along
 from analysis.study import plain
 from analysis.trained import kept
 from gradex import PPO, AffinityGraph, MetaPolicy, PolicyGradEx, TaskSuite
@@ -82,9 +83,9 @@ _AMOUNTS = {
         episodes=2,
     ),
     "laptop": _Amount(
-        {"horizon": 200}, None, 4, 128, 50_000, (2, 3, 4), draws=2, transitions=2048, episodes=50
+        {"horizon": 200}, None, 4, 128, 50_000, (2, 3, 4), draws=2, transitions=8192, episodes=50
     ),
-    "paper": _Amount({}, None, 4, 256, 1_000_000, (2, 3, 4), draws=5, transitions=2048, episodes=50),
+    "paper": _Amount({}, None, 4, 256, 1_000_000, (2, 3, 4), draws=5, transitions=8192, episodes=50),
 }
 _ONE = "soft modularization"
 _SHARED = "soft_modularization"
@@ -168,7 +169,7 @@ class _Runs:
 
     @cached_property
     def estimate(self) -> PolicyGradEx:
-        """Read affinities off the meta-policy."""
+        """Read affinities off the meta-policy's training."""
         return PolicyGradEx(
             k=min(self.amount.numbers),
             projection="khatri-rao",
@@ -183,7 +184,7 @@ class _Runs:
         amount, run = self.amount, self.estimate
         alone = tuple((task,) for task in self.everything)
         found: list[tuple[str, tuple[tuple[int, ...], ...], int]] = []
-        similar = AffinityGraph.from_gradients(run.surrogate_.task_gradients())
+        similar = similarity_along(run.surrogates_)
         random, by_gradient, ours = _GROUPINGS
         for k in amount.numbers:
             for draw in range(amount.draws):

@@ -49,13 +49,14 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     meta_steps, steps_per_task = _STEPS[scale]
     for title, (family, options, _) in _SUITES.items():
         suite = TaskSuite.make(family, seed=seed, **options)
-        # Linearity does not depend on the groups; two is enough to have any.
+        # Linearity does not depend on the groups, two is enough to have any; and it is asked of θ* alone.
         run = PolicyGradEx(
             k=2,
             meta_steps=meta_steps,
             group_steps=0,
             steps_per_task=steps_per_task,
             bootstrap=0,
+            snapshots=1,
             seed=seed,
         ).fit(suite)
         meta, rng = run.meta_, generator_for(seed, "directions")

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from scipy.stats import pearsonr
 from sklearn.metrics import normalized_mutual_info_score
 
+from analysis.along import fit_along, scores_along, similarity_along
 from analysis.study import confidence_interval, plain
 from gradex import AffinityGraph, MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.affinity import RandomGrouping
@@ -33,8 +34,8 @@ SEEDS = {"smoke": 1, "laptop": 3, "paper": 10}
 #: estimate, each of which serves all tasks.
 _AMOUNTS: dict[str, tuple[dict[str, Any], int | None, int, int]] = {
     "smoke": ({"n": 5, "horizon": 20}, 8000, 4, 256),
-    "laptop": ({}, None, 64, 2048),
-    "paper": ({}, None, 256, 2048),
+    "laptop": ({}, None, 64, 8192),
+    "paper": ({}, None, 256, 8192),
 }
 _K = 3
 _ONE, _RANDOM, _SIMILAR = "one policy for all", "random groups", "gradient-similarity groups"
@@ -79,7 +80,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     groups: dict[str, Groups] = {
         _ONE: (everything,),
         _RANDOM: runs[_OURS].graph_.partition(k=_K, method=RandomGrouping(seed)).groups,
-        _SIMILAR: _similarity(runs[_OURS].surrogate_).partition(k=_K).groups,
+        _SIMILAR: similarity_along(runs[_OURS].surrogates_).partition(k=_K).groups,
         **{method: run.groups_ for method, run in runs.items()},
         _EQUAL: tuple(tuple(map(int, part)) for part in np.array_split(everything, _K)),
         _EACH: tuple((task,) for task in everything),
@@ -180,20 +181,17 @@ def _are_intervals(groups: Groups) -> bool:
     return all(max(group) - min(group) == len(group) - 1 for group in groups)
 
 
-def _similarity(surrogate: SurrogateEstimator) -> AffinityGraph:
-    return AffinityGraph.from_gradients(surrogate.task_gradients())
-
-
 def _reliabilities(runs: dict[str, PolicyGradEx], meta: MetaPolicy) -> dict[str, float]:
     """Correlate, by method, the interactions of all pairs of tasks by two estimates from other episodes."""
     found: dict[str, list[np.ndarray]] = {method: [] for method in _ESTIMATED}
     for number in range(2):
         for method, run in runs.items():
-            samples = meta.transitions(run.steps_per_task, seed=child(run.seed, "reliability", number))
-            surrogate = SurrogateEstimator(score=run.score, seed=run.seed).fit(meta, samples)
-            graphs = {method: AffinityGraph.from_scores(surrogate.scores(run.scores_.subsets))}
+            estimator = SurrogateEstimator(score=run.score, seed=run.seed)
+            again = child(run.seed, "reliability", number)
+            surrogates = fit_along(estimator, meta.path_, run.steps_per_task, again)
+            graphs = {method: AffinityGraph.from_scores(scores_along(surrogates, run.scores_.subsets))}
             if method == _OURS:
-                graphs[_SIMILAR] = _similarity(surrogate)
+                graphs[_SIMILAR] = similarity_along(surrogates)
             for name, graph in graphs.items():
                 found[name].append(graph.interaction().matrix[np.triu_indices(len(graph), 1)])
     return {method: float(pearsonr(*pair).statistic) for method, pair in found.items()}
@@ -201,7 +199,8 @@ def _reliabilities(runs: dict[str, PolicyGradEx], meta: MetaPolicy) -> dict[str,
 
 def _held_out_gain(run: PolicyGradEx) -> float:
     """Give the mean score of all subsets and tasks, less that of standing still."""
-    still = 0.0 if run.score == "improvement" else -np.log(2) * run.surrogate_.weights.mean(axis=1)
+    losses = [-np.log(2) * each.weights.mean(axis=1) for each in run.surrogates_]
+    still = 0.0 if run.score == "improvement" else np.mean(losses, axis=0)
     return float(np.nanmean(run.scores_.per_task - still))
 
 

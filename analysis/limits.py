@@ -151,7 +151,10 @@ class _Runs:
         return pd.concat(tables, ignore_index=True).assign(point=point)
 
     def _affinities(self, meta: MetaPolicy, seed: int) -> AffinityGraph:
-        """Estimate from episodes and subsets of this seed."""
+        """Estimate from episodes and subsets of this seed.
+
+        At this point alone, not along the path to it: what is asked is what can be seen from there.
+        """
         subsets = PolicyGradEx(self.amount.k, seed=seed).check(meta.suite)
         transitions = meta.transitions(self.amount.transitions, seed=child(seed, "estimate"))
         surrogate = SurrogateEstimator(projection="khatri-rao", seed=seed).fit(meta, transitions)

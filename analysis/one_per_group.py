@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.along import similarity_along
 from analysis.study import confidence_interval, dots_by_method, mean_with_interval
-from gradex import AffinityGraph, PolicyGradEx, TaskSuite
+from gradex import PolicyGradEx, TaskSuite
 from gradex.affinity import KMeansGrouping, RandomGrouping
 from gradex.expectation_maximization import EMClustering
 from gradex.tasks import parameter_matrix
@@ -52,7 +53,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     for family, (options, k) in _SUITES.items():
         suite = TaskSuite.make(family, seed=seed, **options)
         run = PolicyGradEx(k=k, meta_steps=meta_steps, group_steps=0, bootstrap=0, seed=seed).fit(suite)
-        similar = AffinityGraph.from_gradients(run.surrogate_.task_gradients())
+        similar = similarity_along(run.surrogates_)
         known = KMeansGrouping(parameter_matrix(suite.tasks), seed)
         groups = {
             "one policy for all": (tuple(range(len(suite))),),

@@ -1,7 +1,9 @@
 """Are planted groups found? Normalised mutual information with the plan, by affinity, over seeds.
 
-All but one affinity read the default's scores, held out and regularised; "to the letter" is Algorithm 1 as
-the paper has it, read by Eq. (5). K-means reads the parameters of the tasks, which no other method sees.
+All but one affinity read the default's scores: held out, regularised, and taken along the path of
+meta-training. "To the letter" is Algorithm 1 as the paper has it, at the meta-policy alone but from as many
+transitions, read by Eq. (5). Gradients are compared along the path, too. K-means reads the parameters of the
+tasks, which no other method sees.
 """
 
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.along import similarity_along
 from analysis.study import confidence_interval, dots_by_method
 from gradex import AffinityGraph, PolicyGradEx, SurrogateEstimator, TaskSuite
 from gradex.affinity import KMeansGrouping, RandomGrouping
@@ -43,7 +46,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         run = PolicyGradEx(k=k, meta_steps=_META_STEPS[scale], group_steps=0, bootstrap=0, seed=seed).fit(
             suite
         )
-        scores, planted = run.scores_, suite.labels
+        scores, planted = run.scores_.together(), suite.labels
         assert planted is not None  # for the type checker
         letter = SurrogateEstimator.literal(run.projection_dim, seed)
         letter.fit(run.meta_, run.meta_.transitions(run.steps_per_task))
@@ -51,7 +54,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             "pairwise (default)": run.graph_,
             "Eq. (5)": AffinityGraph.from_scores(scores, "mean"),
             "to the letter": AffinityGraph.from_scores(letter.scores(scores.subsets), "mean"),
-            "gradient similarity": AffinityGraph.from_gradients(run.surrogate_.task_gradients()),
+            "gradient similarity": similarity_along(run.surrogates_),
         }
         found = {method: graph.partition(k=k) for method, graph in graphs.items()}
         known = KMeansGrouping(parameter_matrix(suite.tasks), seed)

@@ -51,16 +51,11 @@ class CartPole(RangedFamily):
     title, actuators = "{half_length:.2f} m", "motor"
     action_space = spaces.Discrete(2)
     horizon = _HORIZON
+    recommended = Recommended(600_000, 600_000)
 
     @property
     def observation_space(self) -> spaces.Box:
         return cast(spaces.Box, CartPoleVectorEnv(1).single_observation_space)
-
-    @property
-    def recommended(self) -> Recommended:
-        # Stopped while neither motor has won: where one has, its tasks are solved, their policy gradients
-        # vanish, and with them what the surrogate could tell about whom they clash with.
-        return Recommended(100_000 if self.in_conflict else 600_000, 600_000)
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         return CartPoleSimulator(tasks, seeds)

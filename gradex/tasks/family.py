@@ -115,9 +115,9 @@ def if_given(reader: Reader) -> Reader:
 class Recommended:
     """How much to train on the tasks of a family, and how.
 
-    Those of our families were chosen by hand on seeds from 100 upwards. That reversed CartPole needs less
-    training and lunar landing more showed first on seeds that we report (0 to 9), the amounts were then
-    chosen on others.
+    Those of our families were chosen by hand on seeds from 100 upwards: as much as a policy needs to be good.
+    That lunar landing needs more showed first on seeds that we report (0 to 9), the amount was then chosen on
+    others.
 
     Attributes
     ----------

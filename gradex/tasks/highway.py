@@ -107,7 +107,7 @@ class Highway(Family):
 
     @property
     def recommended(self) -> Recommended:
-        return Recommended(meta_steps=600_000 if self.vary == "density" else 200_000)
+        return Recommended(meta_steps=600_000 if self.vary == "density" else 400_000)
 
     @property
     def horizon(self) -> int:  # type: ignore[override]  # families whose horizon is an option have a field

@@ -56,17 +56,11 @@ class LunarLander(RangedFamily):
     title, actuators = "{gravity:.2f}", "side_engines"
     action_space = spaces.Discrete(4)
     horizon, discount = _HORIZON, 0.999
+    recommended = Recommended(4_000_000, 600_000, {"steps": 256, "learning_rate": 7e-4, "gae_lambda": 0.98})
 
     @cached_property
     def observation_space(self) -> spaces.Box:
         return cast(spaces.Box, _make().observation_space)
-
-    @property
-    def recommended(self) -> Recommended:
-        if self.in_conflict:
-            # Stopped early, like reversed cart-poles; so early, plain settings do.
-            return Recommended(500_000, 600_000)
-        return Recommended(4_000_000, 600_000, {"steps": 256, "learning_rate": 7e-4, "gae_lambda": 0.98})
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         return LunarLanderSimulator(tasks, seeds)

@@ -146,11 +146,6 @@ class RangedFamily(Family):
         """Share of the tasks that are reversed."""
         return _SHARES[self.reversed] if isinstance(self.reversed, str) else self.reversed
 
-    @property
-    def in_conflict(self) -> bool:
-        """Whether some tasks are reversed, and others are not."""
-        return 0 < self.reversed_share < 1
-
     def _tasks(self, columns: Mapping[str, np.ndarray], rng: np.random.Generator) -> list[Task]:
         rows = list(zip(*columns.values(), strict=True))
         planted = self.reversed_share > 0

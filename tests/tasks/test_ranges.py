@@ -100,9 +100,6 @@ def test_what_is_no_share_is_named(share: object) -> None:
 
 
 @pytest.mark.parametrize("family", ["cartpole", "lunarlander"])
-def test_tasks_in_conflict_are_trained_on_for_as_long_as_halves(family: str) -> None:
-    steps = {
-        share: TaskSuite.make(family, reversed=share).recommended.meta_steps
-        for share in ("none", "half", 0.1, 0.9, 1)
-    }
-    assert steps[0.1] == steps[0.9] == steps["half"] < steps["none"] == steps[1]
+def test_tasks_in_conflict_are_trained_on_as_others_are(family: str) -> None:
+    told = [TaskSuite.make(family, reversed=share).recommended for share in ("none", "half", 0.1, 0.9, 1)]
+    assert told == told[:1] * len(told)
