@@ -1,4 +1,4 @@
-"""Do 95 % intervals of interactions cover, and how often are conflicts named that are none?
+"""Do 95 % intervals of interactions cover? How often are conflicts named that are none: both are counted.
 
 One policy from the middle of a meta-training is run over and over with new random numbers; each repetition
 estimates all interactions gᵢᵀA⁻¹gⱼ, and gives each an interval by Student's t. The truth is the mean of all
@@ -253,7 +253,13 @@ def _draw(ax: Axes, told: pd.DataFrame, value: str) -> None:
             continue
         color, fill = ("C0" if entries == "pairs" else "C1"), ("full" if metric == _METRICS[0] else "none")
         reach = np.abs(own[[f"{value}_low", f"{value}_high"]].to_numpy().T - own[value].to_numpy())
-        style = {"color": color, "fillstyle": fill, "marker": "o", "markersize": 4, "linewidth": 1.0}
+        style: dict[str, Any] = {
+            "color": color,
+            "fillstyle": fill,
+            "marker": "o",
+            "markersize": 4,
+            "linewidth": 1.0,
+        }
         ax.errorbar(
             own.clusters * 2 ** (0.08 * (place - 1.5)),
             own[value],

@@ -1,8 +1,8 @@
 """Does a plan say how many transitions it takes? What a pilot predicts, against what is then needed.
 
 A pilot of ten runs of each task predicts from how many transitions on the conflict is found, and the groups
-come out, nine times in ten. Then estimates of 4 to 64 runs are really made, each of new transitions, and it is
-counted how often both happen. The groups are those of all these estimates together. Groups are known to be
+come out, nine times in ten. Then estimates of 4 to 64 runs are really made, each of new transitions, and it
+is counted how often both happen. The groups are those of all these estimates together. Groups are known to be
 two or three, as planted; projections are Khatri-Rao's, as there are many estimates.
 """
 
@@ -121,7 +121,13 @@ def plot(table: pd.DataFrame) -> Figure:
         reach = [predicted - drawn.low.clip(upper=high), drawn.high.clip(upper=high) - predicted]
         missing = len(own) - len(drawn)
         label = f"{suite} ({missing} pilots without conflict)" if missing else str(suite)
-        style = {"fmt": "o", "color": f"C{number}", "markersize": 5, "capsize": 2, "label": label}
+        style: dict[str, Any] = {
+            "fmt": "o",
+            "color": f"C{number}",
+            "markersize": 5,
+            "capsize": 2,
+            "label": label,
+        }
         ax.errorbar(at, predicted, yerr=reach, clip_on=False, **style)
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     ax.set(xlabel="needed transitions per task", ylabel="predicted by ten runs, 80 % interval")

@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
     plan = commands.add_parser(
         "plan",
-        help="tell from a pilot how many transitions it takes until groups can be trusted; `gradex group` with "
-        "the same options goes on from its meta-policy",
+        help="tell from a pilot how many transitions it takes until groups can be trusted; `gradex group` "
+        "with the same options goes on from its meta-policy",
     )
     _add_settings(plan)
     plan.add_argument("--power", type=float, default=0.9, help="wanted chance of the groups (default 0.9)")

@@ -23,6 +23,9 @@ from gradex.tasks import TaskSuite
 #: What takes longer with more transitions.
 _ESTIMATING = ("transitions", "gradients", "subset scores", "uncertainty")
 
+#: Groups are split where a conflict within is a matter of chance with no more than this probability.
+CONFLICT_LEVEL = 0.05
+
 
 class GroupedTasks(Estimator):
     """Groups of tasks with their policies, wherever they come from.
@@ -46,6 +49,7 @@ class GroupedTasks(Estimator):
     partition_: Partition
     policies_: list[MetaPolicy]
     comparison_: Comparison | None
+    conflicts_: list[float]
     seconds_: dict[str, float]
 
     group_steps: int | None
@@ -63,6 +67,24 @@ class GroupedTasks(Estimator):
 
     def _fitted(self) -> Partition:
         return self.partition_
+
+    @property
+    def surrogate_(self) -> SurrogateEstimator:
+        """The surrogate at the meta-policy itself."""
+        return self.surrogates_[-1]
+
+    @property
+    def verdict_(self) -> str | None:
+        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
+
+        There are "no groups" where all tasks together hold no conflict at `CONFLICT_LEVEL`: nothing then
+        speaks against one policy for all.
+        """
+        names = [task.name for task in self.suite_.tasks]
+        if self.conflicts_[0] <= CONFLICT_LEVEL:
+            return self.partition_.verdict_naming(names)
+        given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
+        return f"no groups: one policy for all, as no tasks are in conflict beyond doubt{given}"
 
     @overload
     def evaluate(self, episodes: int = 32, compare: Literal[False] = False) -> pd.DataFrame: ...

@@ -17,7 +17,7 @@ from gradex.affinity import (
     pair_coverage,
     sample_subsets,
 )
-from gradex.grouped_tasks import GroupedTasks
+from gradex.grouped_tasks import CONFLICT_LEVEL, GroupedTasks
 from gradex.learners import Learner
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
@@ -30,8 +30,6 @@ from gradex.tasks import TaskSuite
 #: Draws of the affinities for each draw of the episodes, as other subsets are drawn with them: these are
 #: cheap, so that episodes are all that limits how well the spread is known.
 _DRAWS_OF_SUBSETS = 5
-#: Groups are split where a conflict within is a matter of chance with no more than this probability.
-CONFLICT_LEVEL = 0.05
 
 
 class PolicyGradEx(GroupedTasks):
@@ -40,13 +38,12 @@ class PolicyGradEx(GroupedTasks):
     Parameters
     ----------
     k : int or "auto"
-        Number of groups; the paper uses 3 everywhere. "auto" takes the smallest number of which
-        none holds a conflict: two halves of which a step for the one makes the other worse. So there is one
-        group where no tasks are in conflict beyond doubt.
+        Number of groups; the paper uses 3 everywhere. "auto" takes the smallest number of which none holds a
+        conflict, see `gradex.affinity.fewest_groups`: one where no tasks are in conflict beyond doubt.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
-        for "pairwise" each of two tasks alone, as there is no other company to compare with.
+        for "pairwise" every task is scored alone, too.
     affinity : {"pairwise", "mean"} or Affinity
         How scores of subsets become affinities of pairs: by regression of each task's score on its company,
         or by the paper's Eq. (5). Of a hundred tasks and more take a `subset_size` of 20 or so.
@@ -114,10 +111,8 @@ class PolicyGradEx(GroupedTasks):
     'stable: the same groups in 100% of 5 resamplings'
     """
 
-    surrogates_: tuple[SurrogateEstimator, ...]
     scores_: SubsetScores
     interactions_: AffinityGraph
-    conflicts_: list[float]
     graph_: AffinityGraph
     bootstrap_: Bootstrap | None
 
@@ -251,10 +246,10 @@ class PolicyGradEx(GroupedTasks):
             names = [task.name for task in suite.tasks]
             self.interactions_ = AffinityGraph.from_interactions(found.interactions, names)
             self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, names)
-            given = found.interactions, self.graph_.partition, CONFLICT_LEVEL
-            self.partition_, self.conflicts_ = fewest_groups(*given, seed=own.seed)
-            if own.k != "auto":
-                self.partition_ = self.graph_.partition(k=own.k)
+            tested = found.interactions, self.graph_.partition, CONFLICT_LEVEL
+            most = None if own.k == "auto" else 1
+            fewest, self.conflicts_ = fewest_groups(*tested, seed=own.seed, most=most)
+            self.partition_ = fewest if own.k == "auto" else self.graph_.partition(k=own.k)
         with self._stage("uncertainty"):
             self.bootstrap_ = None
             if own.bootstrap:
@@ -279,24 +274,6 @@ class PolicyGradEx(GroupedTasks):
         return MetaPolicy(suite, self.network, self.learner, self.seed)
 
     # ------------------------------------------------------------------ results
-    @property
-    def surrogate_(self) -> SurrogateEstimator:
-        """The surrogate at the meta-policy itself."""
-        return self.surrogates_[-1]
-
-    @property
-    def verdict_(self) -> str | None:
-        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
-
-        There are "no groups" where all tasks together hold no conflict at `CONFLICT_LEVEL`: nothing then
-        speaks against one policy for all.
-        """
-        names = [task.name for task in self.suite_.tasks]
-        if self.conflicts_[0] <= CONFLICT_LEVEL:
-            return self.partition_.verdict_naming(names)
-        given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
-        return f"no groups: one policy for all, as no tasks are in conflict beyond doubt{given}"
-
     def report(self) -> dict[str, Any]:
         """Sum up the run in plain JSON types.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sklearn.base import clone
 from tqdm.auto import tqdm
@@ -52,7 +53,7 @@ def score_along(
     steps_per_task: int,
     draws: int = 0,
     seed: int = 0,
-    stage: Callable[[str], AbstractContextManager[None]] = nullcontext,
+    stage: Callable[[str], AbstractContextManager[Any]] = nullcontext,
 ) -> PathScores:
     """Score subsets at every snapshot.
 

@@ -5,13 +5,13 @@ interactions gives the groups that it gives without noise. How often both happen
 
     interactions at E = s U + errors at E,
 
-U the pilot's unbiased interactions, errors as `gradex.surrogate.interaction_noise` draws them. The pilot's own
-errors look like signal: U varies more between tasks than the truth does. The factor s takes that out,
+U the pilot's unbiased interactions, errors as `gradex.surrogate.interaction_noise` draws them. The pilot's
+own errors look like signal: U varies more between tasks than the truth does. The factor s takes that out,
 s² = 1 - E|errors|² / |U|², both centred over tasks, as only differences between tasks make groups.
 
 The gradient noise scale of a task is B = tr(Σ) / |g|² (McCandlish et al. 2018, arXiv:1812.06162): at so much
-data the noise of its gradient is as large as the gradient. Here it is measured in the metric of (H + λI)⁻¹, the
-one of the interactions: |g|² is their diagonal, over pairs of different runs, and so not inflated by noise.
+data the noise of its gradient is as large as the gradient. Here it is measured in the metric of (H + λI)⁻¹,
+that of the interactions: |g|² is their diagonal, over pairs of different runs, and so not inflated by noise.
 """
 
 from collections.abc import Sequence
@@ -177,8 +177,8 @@ class Plan:
                 f"{k} groups cannot be trusted with {self.power:.0%} power by {most:,.0f} transitions",
             ]
         low, high = (f"{end:,.0f}" if np.isfinite(end) else "an unknown amount" for end in self.interval)
-        line = f"{k} groups can be trusted with {self.power:.0%} power from {self.transitions:,} transitions per "
-        line += f"task in all (80% of such pilots would say {low} to {high})"
+        line = f"{k} groups can be trusted with {self.power:.0%} power from {self.transitions:,} transitions "
+        line += f"per task in all (80% of such pilots would say {low} to {high})"
         seconds = (
             [] if self.seconds is None else [f"the estimate then takes about {self.seconds:,.0f} s here"]
         )

@@ -60,6 +60,7 @@ def fewest_groups(
     level: float = 0.05,
     draws: int = 400,
     seed: int = 0,
+    most: int | None = None,
 ) -> tuple[Partition, list[float]]:
     """Find the smallest number of groups of which none holds a conflict.
 
@@ -74,6 +75,8 @@ def fewest_groups(
         by how many groups are tested (Bonferroni).
     draws, seed
         Of the noise, see `ConflictTest`.
+    most
+        Try no more groups than this.
 
     Returns
     -------
@@ -83,10 +86,10 @@ def fewest_groups(
     """
     null = interactions.noise(draws, seed)
     values: list[float] = []
-    for k in range(1, len(interactions.matrix) + 1):
+    for k in range(1, (most or len(interactions.matrix)) + 1):
         found = partition(k)
         tested = [np.ix_(group, group) for group in found.groups if len(group) > 1]
-        each = [conflict_test(interactions.matrix[own], null[:, *own]).p_value for own in tested]
+        each = [conflict_test(interactions.matrix[own], null[:, own[0], own[1]]).p_value for own in tested]
         values.append(min([1.0, *(len(tested) * p for p in each)]))
         if values[-1] > level:
             break

@@ -123,7 +123,7 @@ def draw_pairs(
     labels: Int[np.ndarray, " n"] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a forest plot: the affinity of each pair with an interval of `quantile` standard errors either way.
+    """Draw a forest plot: each pair's affinity with `quantile` standard errors to either side.
 
     Of many pairs those are drawn whose affinity is the most standard errors away from 0.
     """

@@ -1,7 +1,7 @@
 """The noise of interactions at other numbers of clusters, by the Hoeffding decomposition.
 
-The product h of two clusters is the interaction, what each cluster adds by itself, and what is left (Hoeffding
-1948): h_cd = U + a_c + b_d + r_cd. The mean over E clusters of each task then errs by
+The product h of two clusters is the interaction, what each cluster adds by itself, and what is left
+(Hoeffding 1948): h_cd = U + a_c + b_d + r_cd. The mean over E clusters of each task then errs by
 
     first / √E + second / E,
 
