@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from gradex import AffinityGraph, SurrogateEstimator
+from gradex.path_scores import count_steps
 from gradex.surrogate import Interactions, SubsetScores
 from gradex.trained_policy import TrainedPolicy
 
@@ -30,8 +31,8 @@ def fit_along(
     seed : int, optional
         Of the episodes; by default those that `PolicyGradEx` sees.
     """
-    steps = steps_per_task // len(path)
-    return [clone(estimator).fit(each, each.transitions(steps, seed=seed)) for each in path]
+    own = [(each, count_steps(each, steps_per_task // len(path))) for each in path]
+    return [clone(estimator).fit(each, each.transitions(steps, seed=seed)) for each, steps in own]
 
 
 def refit(

@@ -46,6 +46,15 @@ class PathScores:
     interactions: Interactions
 
 
+def count_steps(snapshot: TrainedPolicy, steps_per_task: int) -> int:
+    """Count the transitions to collect, those of one task or those that serve all.
+
+    Of the latter there are as many as n tasks would have of their own, or eight if n is more.
+    """
+    shared = can_share(snapshot.agent_, snapshot.suite)
+    return steps_per_task * min(len(snapshot.suite), _SHARING_TASKS) if shared else steps_per_task
+
+
 def score_along(
     path: Sequence[TrainedPolicy],
     subsets: Sequence[Sequence[int]],
@@ -68,8 +77,7 @@ def score_along(
     estimator : SurrogateEstimator
         Its settings are those of every snapshot's surrogate.
     steps_per_task : int
-        Transitions per task, of all snapshots together. Where steps serve all tasks, there are as many as n
-        tasks would have of their own, or eight if n is more.
+        Transitions per task, of all snapshots together; see `count_steps`.
     draws, seed : int
         Also give so many scores with the episodes drawn again, see `SubsetScores.mean`.
     stage : callable
@@ -79,10 +87,7 @@ def score_along(
     own_draws = max(_FEWEST_DRAWS, -(-draws // len(path))) if draws and len(path) > 1 else draws
     for snapshot in tqdm(path, desc="snapshots", delay=2, leave=False):
         with stage("transitions"):
-            steps = steps_per_task // len(path)
-            if can_share(snapshot.agent_, snapshot.suite):
-                steps *= min(len(snapshot.suite), _SHARING_TASKS)
-            transitions = snapshot.transitions(steps)
+            transitions = snapshot.transitions(count_steps(snapshot, steps_per_task // len(path)))
         with stage("gradients"):
             surrogates.append(clone(estimator).fit(snapshot, transitions))
         with stage("subset scores"):
