@@ -6,7 +6,6 @@ What takes seconds to import is imported by the command that needs it, so that h
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -59,15 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     group = commands.add_parser("group", help="group the tasks of a suite and train one policy per group")
     _add_settings(group)
     group.set_defaults(run=_group)
-
-    plan = commands.add_parser(
-        "plan",
-        help="tell from a pilot how many transitions it takes until groups can be trusted; `gradex group` "
-        "with the same options goes on from its meta-policy",
-    )
-    _add_settings(plan)
-    plan.add_argument("--power", type=float, default=0.9, help="wanted chance of the groups (default 0.9)")
-    plan.set_defaults(run=_plan)
     return parser
 
 
@@ -82,7 +72,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
     add("--seed", type=int, default=0)
-    add("--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-k3-seed0)")
+    add("--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-kauto-seed0)")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add(
         "--subsets",
@@ -185,34 +175,6 @@ def _group(options: argparse.Namespace) -> None:
         if grouping.comparison_ is not None:
             print(grouping.comparison_)
         print(f"written to {path}")
-
-
-def _plan(options: argparse.Namespace) -> None:
-    from gradex.meta_policy import MetaPolicy
-    from gradex.pilot import Pilot
-    from gradex.plan import check_power, make_plan
-    from gradex.run_folder import open_run
-    from gradex.store import write_json
-    from gradex.surrogate import SurrogateEstimator
-    from gradex.user_code import running
-
-    check_power(options.power)
-    suite, grouping, path = _run_of(options)
-    checkpoint = open_run(path, {"suite": suite.config, **grouping.config})
-    with running(options.suite):
-        untrained = MetaPolicy(suite, options.network, options.learner, options.seed)
-        meta = untrained.fit_or_load(options.meta_steps, checkpoint, grouping.snapshots)
-        start = time.perf_counter()
-        pilot = Pilot.along(meta.path_, SurrogateEstimator(seed=options.seed))
-        seconds = time.perf_counter() - start
-    names = [task.name for task in suite.tasks]
-    plan = make_plan(pilot, names, options.k, options.power, seconds=seconds, seed=options.seed)
-    write_json(path / "plan.json", plan.summary())
-    if options.json:
-        print(json.dumps(plan.summary()))
-    else:
-        print(plan)
-        print(f"written to {path}; gradex group with the same options goes on from there")
 
 
 def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:

@@ -13,15 +13,10 @@ from jaxtyping import Int
 from gradex.affinity import Partition
 from gradex.comparison import Comparison, compare
 from gradex.meta_policy import MetaPolicy
-from gradex.pilot import Pilot
-from gradex.plan import Plan, make_plan
 from gradex.reassignment import Reassignment, reassign
 from gradex.settings import Estimator
 from gradex.surrogate import SurrogateEstimator
 from gradex.tasks import TaskSuite
-
-#: What takes longer with more transitions.
-_ESTIMATING = ("transitions", "gradients", "subset scores", "uncertainty")
 
 #: Groups are split where a conflict within is a matter of chance with no more than this probability.
 CONFLICT_LEVEL = 0.05
@@ -170,28 +165,6 @@ class GroupedTasks(Estimator):
             raise ValueError("group_steps=0 trains no policies to run: give at least 1")
         with self._stage("repair"):
             return reassign(self.policies_, self.labels_.tolist(), episodes, self._plain().seed)
-
-    def plan(self, power: float = 0.9) -> Plan:
-        """Tell how many transitions it takes until groups can be trusted; this run is the pilot.
-
-        It counts how often the first-order interactions, `interactions_`, would show the conflict, and the
-        groups that they show without noise; their number is that of `groups_`. Give what comes out to
-        `PolicyGradEx(steps_per_task=...)`.
-
-        Parameters
-        ----------
-        power : float
-            Wanted chance, between 0 and 1.
-
-        Raises
-        ------
-        ValueError
-            If the power is no probability.
-        """
-        k, names = self._fitted().k, [task.name for task in self.suite_.tasks]
-        seconds = sum(self.seconds_.get(stage, 0.0) for stage in _ESTIMATING)
-        pilot = Pilot.of(self.surrogates_)
-        return make_plan(pilot, names, k, power, seconds=seconds, seed=self._plain().seed)
 
     def _steps_of_groups(self, suite: TaskSuite) -> int:
         """Give the environment steps for the policies of all groups together."""

@@ -83,6 +83,19 @@ def fewest_groups(
     Partition
     list of float
         For each number of groups from 1 on the smallest p-value of a conflict within one, so adjusted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex import AffinityGraph
+    >>> from gradex.affinity import fewest_groups
+    >>> from gradex.surrogate import Interactions
+    >>> rng = np.random.default_rng(0)
+    >>> aims = [(2.0, 0.0), (2.0, 0.5), (-2.0, 0.0), (-2.0, 0.5)]
+    >>> found = Interactions(tuple(rng.normal(aim, 1.0, size=(20, 2)) for aim in aims), common=False)
+    >>> partition, p_values = fewest_groups(found, AffinityGraph.from_interactions(found).partition)
+    >>> partition.groups, [round(value, 2) for value in p_values]
+    (((0, 1), (2, 3)), [0.0, 1.0])
     """
     null = interactions.noise(draws, seed)
     values: list[float] = []

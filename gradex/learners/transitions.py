@@ -59,7 +59,16 @@ class Transitions(Samples):
 
 
 def can_share(agent: ActorCritic, suite: TaskSuite) -> bool:
-    """Tell whether steps of one task serve all: tasks differ in reward only, and the policy sees no task."""
+    """Tell whether steps of one task serve all: tasks differ in reward only, and the policy sees no task.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, can_share
+    >>> suites = [TaskSuite.make(name, n=3) for name in ("navigation", "cartpole")]
+    >>> [can_share(ActorCritic.initial(suite, seeds=[0]), suite) for suite in suites]
+    [True, False]
+    """
     return suite.shared_dynamics and not agent.policy.network.sees_task and len(suite) > 1
 
 

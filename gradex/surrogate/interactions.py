@@ -72,8 +72,8 @@ class Interactions:
     >>> interactions = Interactions((*friends, foe), common=False)
     >>> interactions.matrix.round()
     array([[ 4.,  4., -4.],
-           [ 4.,  4., -4.],
-           [-4., -4.,  4.]])
+           [ 4.,  4., -5.],
+           [-4., -5.,  4.]])
     >>> bool((interactions.stderr < 1).all())
     True
     """

@@ -157,7 +157,7 @@ def test_path_gives_what_solving_for_each_regularization_gives(meta, transitions
         expected = alone.solve(SUBSETS, tolerance=1e-9).theta
         np.testing.assert_allclose(solution.theta, expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max())
     # Starting from the solution before saves steps.
-    near, far = 1.01 * values[1], values[1]
+    near, far = 0.0101 * values[1], 0.01 * values[1]
     cold, warm = (surrogate.regularization_path(SUBSETS, path)[-1] for path in ([far], [near, far]))
     assert warm.iterations.sum() < 0.8 * cold.iterations.sum()
 
