@@ -83,7 +83,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for suite, part in _by_seed(table).groupby("suite", sort=False):
         wide = part.pivot(index="seed", columns="method", values="return_mean")
-        for method in _METHODS:
+        for method in [each for each in _METHODS if each in wide]:
             low, high = confidence_interval(wide[method].to_numpy())
             told = {"suite": suite, "method": method, "return": wide[method].mean(), "low": low, "high": high}
             gain = mean_with_interval("gain", wide[method] - wide[_METHODS[0]])

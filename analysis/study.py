@@ -212,8 +212,9 @@ def dots_by_method(table: pd.DataFrame, value: str, methods: Sequence[str], labe
     value, label : str
         What is drawn, and what its axis says.
     methods : sequence of str
-        From top to bottom.
+        From top to bottom; those that the table does not have are left out.
     """
+    methods = [method for method in methods if (table.method == method).any()]
     suites = list(dict.fromkeys(table.suite))
     figure = Figure(figsize=(2.0 + 3.0 * len(suites), 0.9 + 0.42 * len(methods)), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(suites), sharey=True))
