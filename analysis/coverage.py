@@ -1,4 +1,4 @@
-"""Do 95 % intervals of interactions cover? How often are conflicts named that are none: both are counted.
+"""How often 95 % intervals of interactions cover, and how often conflicts are named that are none.
 
 One policy from the middle of a meta-training is run over and over with new random numbers; each repetition
 estimates all interactions gᵢᵀA⁻¹gⱼ, and gives each an interval by Student's t. The truth is the mean of all

@@ -31,9 +31,9 @@ _STAGES = ("transitions", "gradients", "subset scores", "clustering", "other")
 def compute(seed: int, scale: str) -> pd.DataFrame:
     """Give one row per suite: n, groups, seed, how well it went, and the seconds of every stage.
 
-    Columns nmi, ami and gap are for the planted number of groups, k_auto is the number that k="auto" takes;
-    clustering finds both. "Other" seconds are those of the draw of subsets, "total" excludes the
-    meta-policy.
+    Columns nmi, ami and gap are for the planted number of groups, k_auto is the one that
+    `AffinityGraph.path` chooses; "other" seconds hold that choice and the draw of subsets, "total" excludes
+    the meta-policy.
     """
     rows = []
     for n, groups in _SUITES[scale]:
@@ -67,7 +67,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
                 "nmi": agreement.nmi,
                 "ami": agreement.ami,
                 "gap": run.partition_.gap,
-                "k_auto": len(run.conflicts_),
+                "k_auto": run.graph_.path().k,
                 "m": len(run.scores_.subsets),
                 "subset_size": run.subset_size,
                 "meta-policy": trained - start,

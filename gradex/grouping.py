@@ -81,8 +81,8 @@ class PolicyGradEx(GroupedTasks):
     interactions_ : AffinityGraph
         First-order interactions, the sum over the snapshots, with exact standard errors.
     conflicts_ : list of float
-        For each number of groups from 1 on how likely it is by chance that one of them holds a conflict; see
-        `gradex.affinity.fewest_groups`.
+        For each number of groups that "auto" tries, from 1 on, how likely it is by chance that one of them
+        holds a conflict, see `gradex.affinity.fewest_groups`; for a given k of one group alone.
     graph_ : AffinityGraph
     bootstrap_ : Bootstrap or None
         Draws of the affinities, with standard errors.

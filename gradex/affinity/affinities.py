@@ -116,14 +116,17 @@ class PairwiseAffinity(Affinity):
         self.normalise = normalise
 
     def settled(self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int) -> "PairwiseAffinity":
-        regression = self._regression(*self._checked(subsets, score, n))
+        members, score = self._checked(subsets, score, n)
+        if self._measures_diagonal(members):
+            members, score = _in_company(members, score)
+        regression = self._regression(members, score)
         if regression is None:
             return self
         return PairwiseAffinity(self._strength(*regression) / regression[1], self.normalise)
 
     def _estimate(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
         n = members.shape[1]
-        if n > 2 and alone_at(members) is not None:
+        if self._measures_diagonal(members):
             return self._measured(members, score)
         c = np.zeros((n, n))
         if (regression := self._regression(members, score)) is not None:
@@ -136,25 +139,27 @@ class PairwiseAffinity(Affinity):
             return c
         return with_additive_diagonal(c if self.normalise is None else _normalised(c, score))
 
+    @staticmethod
+    def _measures_diagonal(members: csr_array) -> bool:
+        """Say whether every task was scored alone, too, and there is other company to compare with."""
+        return members.shape[1] > 2 and alone_at(members) is not None
+
     def _measured(self, members: csr_array, score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
         """Regress on company what was scored in company; read the diagonal off tasks by themselves."""
         n, by_task = members.shape[1], len(score) == members.nnz
-        company = np.diff(members.indptr) > 1
-        rows = np.repeat(company, np.diff(members.indptr)) if by_task else company
-        others, c = members[company], np.zeros((n, n))
-        if (regression := self._regression(others, score[rows])) is not None:
+        others, own = _in_company(members, score)
+        c = np.zeros((n, n))
+        if (regression := self._regression(others, own)) is not None:
             c[np.triu_indices(n, 1)] = regression[0].coefficients(self._strength(*regression))
         explained = pair_design(others, by_task) @ c[np.triu_indices(n, 1)]
         c = c + c.T
-        difficulty = _Difficulty.of(others, by_task).coefficients(score[rows] - explained)
+        difficulty = _Difficulty.of(others, by_task).coefficients(own - explained)
         places = alone_at(members)
-        where = members.indptr[places] if by_task else places
-        np.fill_diagonal(c, score[where] - difficulty)
+        np.fill_diagonal(c, score[members.indptr[places] if by_task else places] - difficulty)
         c = without_rounding(c, score)
         if self.normalise is None:
             return c
-        sizes = np.sqrt(np.square(c).mean(axis=1))
-        return _divided(c, sizes, score)
+        return _divided(c, np.sqrt(np.square(c).mean(axis=1)), score)
 
     def _strength(self, problem: Ridge, unit: float) -> float:
         if isinstance(self.ridge, str):
@@ -222,6 +227,15 @@ def pair_design(members: csr_array, by_task: bool) -> csr_array:
         values.append(np.full(i.size, 1.0 / ((size - 1) if by_task else len(first))))
     stored = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     return csr_array(stored, shape=(members.nnz if by_task else len(sizes), n * (n - 1) // 2))
+
+
+def _in_company(
+    members: csr_array, score: Float[np.ndarray, " scores"]
+) -> tuple[csr_array, Float[np.ndarray, " others"]]:
+    """Leave out what tasks score by themselves."""
+    sizes = np.diff(members.indptr)
+    rows = np.repeat(sizes > 1, sizes) if len(score) == members.nnz else sizes > 1
+    return members[sizes > 1], score[rows]
 
 
 class _Difficulty:

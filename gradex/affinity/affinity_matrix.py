@@ -165,7 +165,7 @@ class AffinityMatrix:
 
     def __repr__(self) -> str:
         shown = ", ".join(self.names[:6]) + (", ..." if len(self) > 6 else "")
-        return f"AffinityGraph({len(self)} tasks: {shown})"
+        return f"{type(self).__name__}({len(self)} tasks: {shown})"
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(float_format="{:.3g}".format, max_rows=20, max_cols=20)

@@ -102,10 +102,9 @@ class Evidence:
     def free(self) -> int:
         """How many of the m subsets, of the M of their sizes in all, a draw renews: m (1 - m / M).
 
-        Tasks by themselves do not count: they stay in every draw, as a diagonal is measured on them.
-
         The others stay, and the variance of a mean has the factor 1 - m / M of samples without replacement
-        (Cochran 1977, Sec. 2.6). Where all were scored none could have been another.
+        (Cochran 1977, Sec. 2.6). Where all were scored none could have been another. Tasks by themselves do
+        not count: they stay in every draw, as a diagonal is measured on them.
         """
         company = [subset for subset in self.subsets if len(subset) > 1]
         m, sizes = len(company), {len(subset) for subset in company}

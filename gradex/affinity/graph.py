@@ -13,6 +13,7 @@ from gradex.affinity.affinity import (
     Affinity,
     InteractionsLike,
     SubsetScoresLike,
+    checked_errors,
     without_additive_part,
 )
 from gradex.affinity.affinity_matrix import AffinityMatrix
@@ -112,8 +113,8 @@ class AffinityGraph(AffinityMatrix):
         names
             Name of each task.
         """
-        graph = cls(interactions.matrix, names, interactions.stderr, interactions.freedom)
-        graph._interactions = interactions
+        graph = cls(interactions.matrix, names, freedom=interactions.freedom)
+        graph._interactions = interactions  # whose errors take a while where tasks are many
         return graph
 
     @classmethod
@@ -300,6 +301,8 @@ class AffinityGraph(AffinityMatrix):
 
         Exact where it was given, as by `from_interactions`; else that of a `bootstrap` of 100 draws.
         """
+        if self._stderr is None and self._interactions is not None:
+            self._stderr = checked_errors(self._interactions.stderr, len(self))
         if self._stderr is None and self._evidence is not None:
             self._stderr = self.bootstrap().stderr
         return super().stderr

@@ -118,8 +118,8 @@ class Interactions:
     @cached_property
     def matrix(self) -> Float[np.ndarray, "n n"]:
         """Estimate all interactions, the diagonal from pairs of different clusters."""
-        weights = [np.ones(len(own)) for own in self.vectors]
-        return self._weighted(weights)
+        sums = np.stack([own.sum(axis=0) for own in self.vectors])
+        return (sums @ sums.T - self._met_itself) / self._pairs
 
     @cached_property
     def stderr(self) -> Float[np.ndarray, "n n"]:
@@ -138,19 +138,6 @@ class Interactions:
                     variance[i, j] = variance[j, i] = self._variance(i, j)
         return np.sqrt(variance)
 
-    def draws(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
-        """Estimate the interactions again from clusters drawn with replacement (Efron 1979).
-
-        The spread errs on the large side where clusters are few.
-        """
-        rng = generator_for(seed, "bootstrap of interactions")
-        drawn = np.empty((count, len(self), len(self)))
-        for each in drawn:
-            sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
-            times = [rng.multinomial(size, np.full(size, 1 / size)).astype(float) for size in sizes]
-            each[:] = self._weighted(times * len(self) if self.common else times)
-        return drawn
-
     def noise(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
         """Estimate the interactions again with the pulls of clusters turned around at random.
 
@@ -162,51 +149,44 @@ class Interactions:
         for each in drawn:
             sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
             signs = [rng.choice([-1.0, 1.0], size) for size in sizes]
-            each[:] = self._weighted(signs * len(self) if self.common else signs, turned=True)
+            signs = signs * len(self) if self.common else signs
+            sums = np.stack([sign @ own for sign, own in zip(signs, self.vectors, strict=True)])
+            # What a cluster makes with itself stays the same, whichever way it is turned.
+            each[:] = (sums @ sums.T - self._met_itself) / self._pairs
         return drawn
 
-    def _weighted(
-        self, weights: Sequence[Float[np.ndarray, " _"]], turned: bool = False
-    ) -> Float[np.ndarray, "n n"]:
-        """Average products of clusters that count so many times, never of one with itself or a copy.
-
-        Weights of clusters that are `turned` around or not are -1 and 1, and each counts once.
-        """
-        sums = np.stack([weight @ own for weight, own in zip(weights, self.vectors, strict=True)])
-        squares = np.array([(weight**2).sum() for weight in weights])
-        totals = np.array([len(weight) if turned else weight.sum() for weight in weights])
-        pairs, products = np.outer(totals, totals), sums @ sums.T
+    @cached_property
+    def _met_itself(self) -> Float[np.ndarray, "n n"]:
+        """Sum the products of clusters that may depend on each other."""
         if self.common:
-            flat = np.stack(
-                [(weight[:, None] * own).ravel() for weight, own in zip(weights, self.vectors, strict=True)]
-            )
-            return (products - flat @ flat.T) / (pairs - squares[0])
-        same = np.array(
-            [((weight[:, None] * own) ** 2).sum() for weight, own in zip(weights, self.vectors, strict=True)]
-        )
-        np.fill_diagonal(products, np.diag(products) - same)
-        np.fill_diagonal(pairs, np.diag(pairs) - squares)
-        return products / pairs
+            flat = np.stack([own.ravel() for own in self.vectors])
+            return flat @ flat.T
+        return np.diag([np.vdot(own, own) for own in self.vectors])
+
+    @cached_property
+    def _pairs(self) -> Float[np.ndarray, "n n"]:
+        """Count the products of clusters that do not."""
+        sizes = np.array([len(own) for own in self.vectors], dtype=np.float64)
+        return np.outer(sizes, sizes) - (sizes[0] if self.common else np.diag(sizes))
 
     def _variance(self, i: int, j: int) -> float:
         """Estimate the variance of one interaction."""
         first, second = self.vectors[i], self.vectors[j]
-        h = (first @ second.T).astype(np.float64)
+        h = first @ second.T
+        pairs = self._pairs[i, j]
         if i == j or self.common:
             h = (h + h.T) / 2
             np.fill_diagonal(h, 0.0)
-            size = len(h)
-            total, squares, rows = h.sum(), np.vdot(h, h), h.sum(axis=1)
-            pairs = size * (size - 1)
-            apart = (total**2 - 4 * rows @ rows + 2 * squares) / (pairs * (size - 2) * (size - 3))
-            least = max(squares / pairs - apart, 0.0) / pairs
+            rows = columns = h.sum(axis=1)
+            # A cluster in common: first with first or second, second with first or second.
+            shared, times, others = 4, 1, (len(h) - 2) * (len(h) - 3)
         else:
-            total, squares = h.sum(), np.vdot(h, h)
             rows, columns = h.sum(axis=1), h.sum(axis=0)
-            pairs = h.size
-            others = (len(h) - 1) * (len(h.T) - 1)
-            apart = (total**2 - rows @ rows - columns @ columns + squares) / (pairs * others)
-            least = max(squares / pairs - apart, 0.0) / (2 * pairs)
+            shared, times, others = 2, 2, (len(h) - 1) * (len(h.T) - 1)
+        total, squares = h.sum(), np.vdot(h, h)
+        overlaps = shared / 2 * (rows @ rows + columns @ columns) - shared / 2 * squares
+        apart = (total**2 - overlaps) / (pairs * others)
+        least = max(squares / pairs - apart, 0.0) / (times * pairs)
         return max((total / pairs) ** 2 - apart, least)
 
 

@@ -181,9 +181,9 @@ class SubsetScores:
         parts : sequence of SubsetScores
             Of several parts each has a few draws of its own, two at least, unless `draws` is 0.
         draws, seed : int
-            How many draws the mean has. Any combination of the parts' own is one, as these are independent;
-            so that a few of them are enough. They are spread around the mean, wider by √(b / (b - 1)), with b
-            the number of a part's own, as their mean takes part of their spread away.
+            How many draws the mean has. Any combination of the parts' own counts as one, as if these were
+            independent; so that a few of them are enough. They are spread around the mean, wider by
+            √(b / (b - 1)), with b the number of a part's own, as their mean takes part of their spread away.
         """
         per_task = np.mean([part.per_task for part in parts], axis=0)
         combined = np.zeros((draws, *per_task.shape))

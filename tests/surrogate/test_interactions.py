@@ -59,14 +59,20 @@ def test_episodes_that_began_alike_would_pass_for_friends() -> None:
 
 
 @COMMON
-def test_draws_spread_like_estimates(common: bool) -> None:
-    rng = np.random.default_rng(4)
-    found = np.array([drawn(rng, common, clusters=30).matrix for _ in range(200)])
-    draws = np.array([drawn(rng, common, clusters=30).draws(50).std(axis=0) for _ in range(20)])
-    ratio = draws.mean(axis=0) / found.std(axis=0)
-    assert 0.8 < ratio.min() and ratio.max() < 1.35
-    interactions = drawn(rng, common)
-    np.testing.assert_array_equal(interactions.draws(3, seed=5), interactions.draws(3, seed=5))
+def test_noise_is_the_estimate_from_clusters_turned_around(common: bool) -> None:
+    interactions = drawn(np.random.default_rng(4), common)
+    noise = interactions.noise(2000, seed=5)
+    np.testing.assert_array_equal(noise[:3], interactions.noise(3, seed=5))
+    # Nobody has a direction left, and what is left is as wide as the products of single clusters make it.
+    assert (np.abs(noise.mean(axis=0)) < 4 * noise.std(axis=0) / np.sqrt(2000)).all()
+    vectors = interactions.vectors
+    h = vectors[0] @ vectors[1].T
+    if common:
+        np.fill_diagonal(h, 0.0)
+        expected = ((h + h.T) ** 2).sum() / 2 / (len(h) * (len(h) - 1)) ** 2
+    else:
+        expected = (h**2).sum() / h.size**2
+    assert noise[:, 0, 1].var() == pytest.approx(expected, rel=0.15)
 
 
 def test_along_a_path_interactions_add_up() -> None:
