@@ -34,7 +34,7 @@ _SUITES = {
     "paper": ("navigation", "reversed CartPole", "highway by objective", "LunarLander"),
 }
 _FEW = 50
-_TRANSITIONS = 8192
+_TRANSITIONS = {"smoke": 512, "laptop": 8192, "paper": 8192}
 _SCORES: dict[str, Score] = {
     "held-out loss": NegativeLoss(),
     "improvement": Improvement(),
@@ -49,6 +49,7 @@ class _Base:
 
     meta: MetaPolicy
     subsets: tuple[tuple[int, ...], ...]
+    transitions: int
     seed: int
 
     @cached_property
@@ -64,10 +65,10 @@ class _Base:
         return scores_along(self._fit(**settings), self.subsets)
 
     def _fit(
-        self, transitions: int = _TRANSITIONS, meta: MetaPolicy | None = None, **settings: Any
+        self, transitions: int | None = None, meta: MetaPolicy | None = None, **settings: Any
     ) -> list[SurrogateEstimator]:
         estimator = SurrogateEstimator(**{"projection": "khatri-rao", "seed": self.seed, **settings})
-        return fit_along(estimator, (meta or self.meta).path_, transitions)
+        return fit_along(estimator, (meta or self.meta).path_, transitions or self.transitions)
 
 
 #: A variant's name on the axis, and the affinities that it gives.
@@ -113,7 +114,7 @@ def _affinity(base: _Base) -> Iterator[_Variant]:
 def _paper(base: _Base) -> Iterator[_Variant]:
     """Compare the defaults with Algorithm 1 to the letter, each by Eq. (5) and by the default affinity."""
     letter = SurrogateEstimator.literal(min(400, len(base.meta.parameters)), base.seed)
-    scores = letter.fit(base.meta, base.meta.transitions(_TRANSITIONS)).scores(base.subsets)
+    scores = letter.fit(base.meta, base.meta.transitions(base.transitions)).scores(base.subsets)
     yield "default", AffinityGraph.from_scores(base.default)
     yield "default, Eq. (5)", AffinityGraph.from_scores(base.default.together(), "mean")
     yield "to the letter", AffinityGraph.from_scores(scores.together(), "mean")
@@ -151,7 +152,7 @@ def _regularization(base: _Base) -> Iterator[_Variant]:
 
 
 def _transitions(base: _Base) -> Iterator[_Variant]:
-    for steps in (1024, 2048, 4096, 8192, 16384):
+    for steps in (base.transitions * share // 8 for share in (1, 2, 4, 8, 16)):
         yield steps, AffinityGraph.from_scores(base.scores(transitions=steps))
 
 
@@ -163,7 +164,7 @@ def _snapshots(base: _Base) -> Iterator[_Variant]:
             break
         chosen = [path[number - 1] for number in even_rounds(len(path), count)]
         estimator = SurrogateEstimator(projection="khatri-rao", seed=base.seed)
-        surrogates = fit_along(estimator, chosen, _TRANSITIONS)
+        surrogates = fit_along(estimator, chosen, base.transitions)
         yield count, AffinityGraph.from_scores(scores_along(surrogates, base.subsets))
 
 
@@ -203,7 +204,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for suite in _SUITES[scale]:
         trained = train(scale, suite, seed)
-        base = _Base(trained.grouping.meta_, trained.truth.subsets_, seed)
+        base = _Base(trained.grouping.meta_, trained.truth.subsets_, _TRANSITIONS[scale], seed)
         real = AffinityGraph.from_scores(trained.truth.scores())
         k, planted = SETTINGS[scale][suite].k, base.meta.suite.labels
         where = {"suite": suite, "seed": seed}

@@ -23,8 +23,12 @@ _SUITES: dict[str, tuple[dict[str, Any], int]] = {
     "cartpole": ({"n": 10, "reversed": "half"}, 2),
 }
 #: Environment steps of the meta-policy (None is what is recommended for the suite), and those that every
-#: method gets to go on from it.
-_STEPS = {"smoke": (10_000, 25_000), "laptop": (None, 400_000), "paper": (None, 1_000_000)}
+#: method gets to go on from it; transitions per task.
+_STEPS = {
+    "smoke": (10_000, 25_000, 512),
+    "laptop": (None, 400_000, 8192),
+    "paper": (None, 1_000_000, 8192),
+}
 #: M-steps of EM clustering, and episodes of each policy in each task in the E-steps between them. Of (4, 4),
 #: (8, 4) and (12, 2) only the last found the planted groups of both suites on all of seeds 100 to 102.
 _EM = {"smoke": (2, 2), "laptop": (12, 2), "paper": (12, 2)}
@@ -48,11 +52,12 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     task with the same share of them; all policies of all methods but EM clustering train in one stack.
     """
     tables = []
-    meta_steps, steps = _STEPS[scale]
+    meta_steps, steps, steps_per_task = _STEPS[scale]
+    amounts: dict[str, Any] = {"meta_steps": meta_steps, "steps_per_task": steps_per_task, "group_steps": 0}
     rounds, episodes = _EM[scale]
     for family, (options, k) in _SUITES.items():
         suite = TaskSuite.make(family, seed=seed, **options)
-        run = PolicyGradEx(k=k, meta_steps=meta_steps, group_steps=0, bootstrap=0, seed=seed).fit(suite)
+        run = PolicyGradEx(k=k, bootstrap=0, seed=seed, **amounts).fit(suite)
         similar = similarity_along(run.surrogates_)
         known = KMeansGrouping(parameter_matrix(suite.tasks), seed)
         groups = {

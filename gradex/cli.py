@@ -91,6 +91,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--learner", choices=_LEARNERS, default="ppo")
     add("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
     add(
+        "--steps-per-task",
+        type=int,
+        default=8192,
+        help="transitions per task for the estimate, in all (default 8192)",
+    )
+    add(
         "--group-steps",
         type=int,
         help="environment steps for the groups' policies, and for each other way to share policies that they "
@@ -140,6 +146,7 @@ def _run_of(options: argparse.Namespace) -> "tuple[TaskSuite, PolicyGradEx, Path
         None if options.subsets == "auto" else options.subsets,
         options.subset_size,
         options.affinity,
+        steps_per_task=options.steps_per_task,
         meta_steps=options.meta_steps,
         group_steps=options.group_steps,
         bootstrap=options.bootstrap,

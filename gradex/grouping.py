@@ -248,9 +248,7 @@ class PolicyGradEx(GroupedTasks):
             self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, names)
             tested = found.interactions, self.graph_.partition, CONFLICT_LEVEL
             most = None if own.k == "auto" else 1
-            # Halving many tasks takes long, and a few draws tell as much of them.
-            draws = 400 if len(suite) <= 30 else 100
-            fewest, self.conflicts_ = fewest_groups(*tested, draws, own.seed, most)
+            fewest, self.conflicts_ = fewest_groups(*tested, seed=own.seed, most=most)
             self.partition_ = fewest if own.k == "auto" else self.graph_.partition(k=own.k)
         with self._stage("uncertainty"):
             self.bootstrap_ = None

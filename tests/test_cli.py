@@ -16,7 +16,7 @@ from gradex.cli import main
 from gradex.learners import ActorCritic, Episodes, Learner, ppo
 from gradex.policies import ARCHITECTURES
 
-SMALL = ["--set", "n=6", "--meta-steps", "4000", "--group-steps", "1000"]
+SMALL = ["--set", "n=6", "--meta-steps", "4000", "--steps-per-task", "512", "--group-steps", "1000"]
 FILES = {
     "config.json",
     "meta.safetensors",
@@ -221,7 +221,8 @@ def test_options_of_a_suite_are_read_as_json_or_text(suites: list[TaskSuite]) ->
 
 
 def test_network_and_learner_are_those_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    budget = ["--subset-size", "2", "--meta-steps", "2000", "--group-steps", "0", "--bootstrap", "0"]
+    budget = ["--subset-size", "2", "--meta-steps", "2000", "--steps-per-task", "512", "--group-steps", "0"]
+    budget += ["--bootstrap", "0"]
     asked = ["--network", "multi_head", "--learner", "maml", "--out", "asked"]
     assert main(["group", "mine.py:navigation", "--json", *budget, *asked]) == 0
     meta = MetaPolicy.load("asked/meta.safetensors")
@@ -402,7 +403,7 @@ class Late(Scripted):
 environments["d"] = lambda: Late([1, 0])
 """
     )
-    few = ["--subset-size", "2", "--meta-steps", "4000", "--group-steps", "0"]
+    few = ["--subset-size", "2", "--meta-steps", "4000", "--steps-per-task", "512", "--group-steps", "0"]
     line = refused(capsys, "group", "mine.py:environments", *few)
     assert "KeyError" in line or "'d'" in line
 
@@ -420,7 +421,8 @@ def test_a_name_that_names_nothing_is_refused(capsys: pytest.CaptureFixture[str]
 
 
 def test_two_tasks_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--subset-size", "2", "--meta-steps", "1000", "--group-steps", "0", "--json"]
+    few = ["--subset-size", "2", "--meta-steps", "1000", "--steps-per-task", "512", "--group-steps", "0"]
+    few += ["--json"]
     assert main(["group", "cartpole", "--set", "n=2", "--k", "2", *few]) == 0
     assert json.loads(capsys.readouterr().out)["groups"] == [[0], [1]]
 

@@ -1,9 +1,12 @@
-"""Are tasks in conflict at all? A test of the two halves that want most to be apart.
+"""Are tasks in conflict at all? A test of the two parts that want most to be apart.
 
 Clustering finds groups in anything, also in noise. They are worth a policy each only if a step for the one
-group makes the other worse: if their interactions are below 0. The two halves were chosen by their
+group makes the other worse: if their interactions are below 0. The two parts were chosen by their
 interactions, though, so that these are below 0 by chance, too; how far, interactions tell whose gradients
 are turned around at random, episode by episode (a randomisation test, Fisher 1935).
+
+Tried are the parts that spectral clustering of the interactions finds, and every task against all others: of
+a task that is at odds with the rest by itself, another one with strong gradients would else take the place.
 """
 
 from collections.abc import Callable
@@ -13,13 +16,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gradex.affinity.affinity import InteractionsLike
-from gradex.affinity.partition import Partition
-from gradex.affinity.rounding import propose_groups
+from gradex.affinity.partition import Partition, canonical_labels
 
 
 @dataclass(frozen=True, eq=False)
 class ConflictTest:
-    """Whether the two halves of the tasks that want most to be apart make each other worse.
+    """Whether the two parts of the tasks that want most to be apart make each other worse.
 
     Examples
     --------
@@ -35,23 +37,41 @@ class ConflictTest:
     """
 
     labels: Int[np.ndarray, " n"]
-    """Half of each task, 0 or 1."""
+    """Part of each task, 0 or 1."""
     between: float
-    """Mean interaction between the halves."""
+    """Mean interaction between the parts."""
     null: Float[np.ndarray, " draws"]
-    """The same where there is nothing but noise, halves chosen likewise."""
+    """The same where there is nothing but noise, parts chosen likewise."""
 
     @property
     def p_value(self) -> float:
-        """Chance of halves that are so far apart, or farther, if no gradient had a direction."""
+        """Chance of parts that are so far apart, or farther, if no gradient had a direction."""
         return float((1 + np.sum(self.null <= self.between)) / (1 + len(self.null)))
 
 
 def conflict_test(matrix: Float[np.ndarray, "n n"], null: Float[np.ndarray, "draws n n"]) -> ConflictTest:
-    """Halve the tasks by their interactions, and do likewise in matrices that are nothing but noise."""
-    labels = propose_groups(matrix, 2)
-    chance = np.array([_between(noise, propose_groups(noise, 2)) for noise in null])
-    return ConflictTest(labels, _between(matrix, labels), chance)
+    """Part the tasks by their interactions, and do likewise in matrices that are nothing but noise."""
+    labels, between = _most_apart(np.concatenate([matrix[None], null]))
+    return ConflictTest(canonical_labels(labels[0]), float(between[0]), between[1:])
+
+
+def _most_apart(
+    matrices: Float[np.ndarray, "many n n"],
+) -> tuple[Int[np.ndarray, "many n"], Float[np.ndarray, " many"]]:
+    """Part the tasks of each matrix so that the mean interaction between both parts is low; return both."""
+    many, n = matrices.shape[:2]
+    others = matrices * (1 - np.eye(n))  # how far a task gets alone is no conflict
+    centred = others - others.mean(axis=1, keepdims=True)
+    centred -= centred.mean(axis=2, keepdims=True)
+    # Pushing the constant vector below the rest leaves the last to the parts.
+    reach = np.abs(centred).sum(axis=2).max(axis=1)
+    spectral = np.linalg.eigh(centred - (1 + 2 * reach[:, None, None]) / n)[1][..., -1] > 0
+    odd = others.sum(axis=2).argmin(axis=1)
+    candidates = np.stack([spectral, np.arange(n) == odd[:, None]])
+    apart = candidates[..., :, None] != candidates[..., None, :]
+    between = (others * apart).sum(axis=(2, 3)) / apart.sum(axis=(2, 3))
+    best, rows = between.argmin(axis=0), np.arange(many)
+    return candidates[best, rows].astype(np.int64), between[best, rows]
 
 
 def fewest_groups(
@@ -107,7 +127,3 @@ def fewest_groups(
         if values[-1] > level:
             break
     return found, values
-
-
-def _between(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> float:
-    return float(matrix[labels[:, None] != labels].mean())
