@@ -136,7 +136,7 @@ def test_the_command_itself_prints_one_json_object(
 
 def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
-        main(["group", "navigation", "--k", "2", "--subset-size", "2", *SMALL[:4], "--group-steps", "0"]) == 0
+        main(["group", "navigation", "--k", "2", "--subset-size", "2", *SMALL[:6], "--group-steps", "0"]) == 0
     )
     text, errors = capsys.readouterr()
     assert errors == ""
