@@ -186,7 +186,8 @@ def _group(options: argparse.Namespace) -> None:
 
 def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
     names, coverage = report["tasks"], report["coverage"]
-    lines = [f"{len(names)} {report['suite']} tasks in {report['k']} groups"]
+    k = report["k"]
+    lines = [f"{len(names)} {report['suite']} tasks in {k} group{'s' if k > 1 else ''}"]
     for number, group in enumerate(report["groups"]):
         lines.append(f"  group {number}: " + ", ".join(names[task] for task in group))
     if report["verdict"] is not None:
