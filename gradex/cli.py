@@ -56,12 +56,27 @@ def _parser() -> argparse.ArgumentParser:
     suites.set_defaults(run=_suites)
 
     group = commands.add_parser("group", help="group the tasks of a suite and train one policy per group")
-    _add_settings(group)
+    _add_settings(group, steps_per_task=8192)
+    group.add_argument(
+        "--group-steps",
+        type=int,
+        help="environment steps for the groups' policies, and for each other way to share policies that they "
+        "are compared with, 0 for none (default: by family)",
+    )
     group.set_defaults(run=_group)
+
+    plan = commands.add_parser(
+        "plan", help="tell from a small estimate how many transitions it takes until groups can be trusted"
+    )
+    _add_settings(plan, steps_per_task=2048)
+    plan.add_argument(
+        "--power", type=float, default=0.9, help="wanted chance of the same groups (default 0.9)"
+    )
+    plan.set_defaults(run=_plan, group_steps=0)
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
+def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
     """Add what a run is made of; the same settings have the same folder."""
     add = parser.add_argument
     add(
@@ -72,7 +87,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
     add("--seed", type=int, default=0)
-    add("--out", type=Path, metavar="DIR", help="folder for the results (default runs/SUITE-kauto-seed0)")
+    add("--out", type=Path, metavar="DIR", help="folder for the results (default: in runs, by settings)")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add(
         "--subsets",
@@ -93,14 +108,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add(
         "--steps-per-task",
         type=int,
-        default=8192,
-        help="transitions per task for the estimate, in all (default 8192)",
-    )
-    add(
-        "--group-steps",
-        type=int,
-        help="environment steps for the groups' policies, and for each other way to share policies that they "
-        "are compared with, 0 for none (default: by family)",
+        default=steps_per_task,
+        help="transitions per task for the estimate, in all (default %(default)s)",
     )
     add(
         "--bootstrap",
@@ -135,8 +144,8 @@ def _suites(options: argparse.Namespace) -> None:
         print(f"{name:14s}{TaskSuite.summary(name)}")
 
 
-def _run_of(options: argparse.Namespace) -> "tuple[TaskSuite, PolicyGradEx, Path]":
-    """Give the suite, the settings and the folder of a run."""
+def _run_of(options: argparse.Namespace) -> "tuple[TaskSuite, PolicyGradEx]":
+    """Give the suite and the settings of a run."""
     from gradex.grouping import PolicyGradEx
     from gradex.user_code import read_suite
 
@@ -154,9 +163,14 @@ def _run_of(options: argparse.Namespace) -> "tuple[TaskSuite, PolicyGradEx, Path
         network=options.network,
         learner=options.learner,
     )
-    stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
     grouping.check(suite)
-    return suite, grouping, options.out or Path("runs") / f"{stem}-k{options.k}-seed{options.seed}"
+    return suite, grouping
+
+
+def _folder_of(options: argparse.Namespace, kind: str) -> Path:
+    """Give the folder of a run, by default one that its suite, its kind and its seed name."""
+    stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
+    return options.out or Path("runs") / f"{stem}-{kind}-seed{options.seed}"
 
 
 def _group(options: argparse.Namespace) -> None:
@@ -164,8 +178,9 @@ def _group(options: argparse.Namespace) -> None:
     from gradex.store import scratch
     from gradex.user_code import running
 
-    suite, grouping, path = _run_of(options)
-    checkpoint = open_run(path, {"suite": suite.config, **grouping.config})
+    suite, grouping = _run_of(options)
+    path = _folder_of(options, f"k{options.k}")
+    checkpoint = open_run(path, "groups.json", {"suite": suite.config, **grouping.config})
     with scratch(checkpoint, "groups") as folder:
         with running(options.suite):
             grouping.fit(suite, checkpoint=checkpoint, folder=folder)
@@ -182,6 +197,26 @@ def _group(options: argparse.Namespace) -> None:
         if grouping.comparison_ is not None:
             print(grouping.comparison_)
         print(f"written to {path}")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from gradex.affinity.significance import check_share
+    from gradex.run_folder import open_run, write_plan
+    from gradex.user_code import running
+
+    check_share("power", options.power)
+
+    suite, grouping = _run_of(options)
+    path = _folder_of(options, f"plan-k{options.k}")
+    settings = {"suite": suite.config, **grouping.config, "power": options.power}
+    checkpoint = open_run(path, "plan.json", settings)
+    with running(options.suite):
+        plan = grouping.fit(suite, checkpoint=checkpoint).plan(options.power)
+    write_plan(path, plan)
+    if options.json:
+        print(json.dumps(plan.to_dict()))
+    else:
+        print(f"{plan}\nwritten to {path}")
 
 
 def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:

@@ -10,14 +10,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from gradex.affinity import Partition
+from gradex.affinity import AffinityGraph, Bootstrap, Partition
 from gradex.comparison import Comparison, compare
 from gradex.meta_policy import MetaPolicy
+from gradex.plan import Plan, make_plan
 from gradex.reassignment import Reassignment, reassign
 from gradex.settings import Estimator
-from gradex.surrogate import SurrogateEstimator
+from gradex.surrogate import Interactions, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
+#: Stages of an estimate whose time grows with the transitions.
+_STAGES = ("transitions", "gradients", "subset scores", "uncertainty")
 #: Groups are split where a conflict within is a matter of chance with no more than this probability.
 CONFLICT_LEVEL = 0.05
 
@@ -41,6 +44,8 @@ class GroupedTasks(Estimator):
     suite_: TaskSuite
     meta_: MetaPolicy
     surrogates_: tuple[SurrogateEstimator, ...]
+    graph_: AffinityGraph
+    bootstrap_: Bootstrap | None
     partition_: Partition
     policies_: list[MetaPolicy]
     comparison_: Comparison | None
@@ -48,6 +53,7 @@ class GroupedTasks(Estimator):
     seconds_: dict[str, float]
 
     group_steps: int | None
+    steps_per_task: int
     seed: int
 
     @property
@@ -80,6 +86,39 @@ class GroupedTasks(Estimator):
             return self.partition_.verdict_naming(names)
         given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
         return f"no groups: one policy for all, as no tasks are in conflict beyond doubt{given}"
+
+    def plan(self, power: float = 0.9) -> Plan:
+        """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.
+
+        Parameters
+        ----------
+        power : float
+            Wanted chance that another estimate finds the same groups, in conflict.
+
+        Returns
+        -------
+        Plan
+            Its `transitions` are what to give as `steps_per_task`.
+
+        Raises
+        ------
+        ValueError
+            If the power is not between 0 and 1, or `bootstrap` is 0.
+        """
+        partition, bootstrap, own = self._fitted(), self.bootstrap_, self._plain()
+        if bootstrap is None:
+            raise ValueError("bootstrap=0 leaves unknown how far affinities err: give at least 2 draws")
+        return make_plan(
+            self.graph_,
+            partition,
+            bootstrap,
+            Interactions.joined([surrogate.interactions() for surrogate in self.surrogates_]),
+            own.steps_per_task,
+            power,
+            CONFLICT_LEVEL,
+            sum(self.seconds_[stage] for stage in _STAGES),
+            own.seed,
+        )
 
     @overload
     def evaluate(self, episodes: int = 32, compare: Literal[False] = False) -> pd.DataFrame: ...

@@ -10,7 +10,6 @@ import numpy as np
 from gradex.affinity import (
     Affinity,
     AffinityGraph,
-    Bootstrap,
     PairwiseAffinity,
     fewest_groups,
     named_affinity,
@@ -113,8 +112,6 @@ class PolicyGradEx(GroupedTasks):
 
     scores_: SubsetScores
     interactions_: AffinityGraph
-    graph_: AffinityGraph
-    bootstrap_: Bootstrap | None
 
     _fitting = "fit(suite)"
     _results = (

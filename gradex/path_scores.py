@@ -9,6 +9,7 @@ from sklearn.base import clone
 from tqdm.auto import tqdm
 
 from gradex.learners import can_share
+from gradex.seeds import child
 from gradex.surrogate import Interactions, SubsetScores, SurrogateEstimator
 from gradex.trained_policy import TrainedPolicy
 
@@ -63,6 +64,7 @@ def score_along(
     draws: int = 0,
     seed: int = 0,
     stage: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+    replicate: int = 0,
 ) -> PathScores:
     """Score subsets at every snapshot.
 
@@ -82,12 +84,16 @@ def score_along(
         Also give so many scores with the episodes drawn again, see `SubsetScores.mean`.
     stage : callable
         Gives a context for each stage by its name, for whoever takes the time.
+    replicate : int
+        Another number gives other transitions.
     """
     surrogates, scores, interactions = [], [], []
     own_draws = max(_FEWEST_DRAWS, -(-draws // len(path))) if draws and len(path) > 1 else draws
     for snapshot in tqdm(path, desc="snapshots", delay=2, leave=False):
         with stage("transitions"):
-            transitions = snapshot.transitions(count_steps(snapshot, steps_per_task // len(path)))
+            count = count_steps(snapshot, steps_per_task // len(path))
+            own = child(snapshot.seed, "collection", replicate)
+            transitions = snapshot.transitions(count, seed=own)
         with stage("gradients"):
             surrogates.append(clone(estimator).fit(snapshot, transitions))
         with stage("subset scores"):

@@ -1,4 +1,4 @@
-"""The folder of one run of `gradex group`, in which a cut-off run goes on."""
+"""The folder of one run of `gradex group` or `gradex plan`, in which a cut-off run goes on."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,16 @@ from matplotlib.figure import Figure
 
 from gradex.affinity import AffinityGraph, Partition
 from gradex.grouping import PolicyGradEx
+from gradex.plan import Plan
 from gradex.store import UNFINISHED, Store, write_json, write_table, written_whole
 
 _REMEDY = "choose another folder with --out"
 
 
-def open_run(path: Path, configuration: Mapping[str, Any]) -> Path:
+def open_run(path: Path, last: str, configuration: Mapping[str, Any]) -> Path:
     """Make the folder, or go on in one that was left by the same command; give the file of the meta-policy.
+
+    A run is finished where the file `last` stands.
 
     Raises
     ------
@@ -24,7 +27,7 @@ def open_run(path: Path, configuration: Mapping[str, Any]) -> Path:
         If the folder holds a finished run or anything else, or cannot be written.
     """
     names = {file.name for file in path.iterdir()} if path.is_dir() else set()
-    if "groups.json" in names:
+    if last in names:
         raise ValueError(f"{str(path)!r} already holds a finished run: {_REMEDY}")
     if "config.json" not in names and not all(name.startswith(UNFINISHED) for name in names):
         raise ValueError(f"{str(path)!r} already holds something else: {_REMEDY}")
@@ -56,6 +59,18 @@ def write_results(
     for number, policy in enumerate(grouping.policies_):
         policy.save(path / f"group-{number}.safetensors")
     write_json(path / "groups.json", report)
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan; plan.json comes last, so that it stands for a finished run."""
+    write_table(path / "noise_scale.csv", plan.noise_scale)
+    if not plan.curve.empty:
+        figure = Figure(figsize=(4.8, 3.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        plan.plot(figure.subplots())
+        with written_whole(path / "plan.png") as temporary:
+            figure.savefig(temporary, dpi=150)
+    write_json(path / "plan.json", plan.to_dict())
 
 
 def draw(graph: AffinityGraph, partition: Partition) -> Figure:

@@ -420,6 +420,23 @@ def test_a_name_that_names_nothing_is_refused(capsys: pytest.CaptureFixture[str]
     assert refused(capsys, "group", name) == f"{name!r} names nothing: give FILE.py:NAME or MODULE:NAME"
 
 
+def test_a_plan_tells_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["navigation", "--set", "n=4", "--set", "groups=2", "--meta-steps", "4000", "--seed", "1"]
+    command = ["plan", *options, "--steps-per-task", "512", "--power", "0.8"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "with 80% power" in told and "pilot: 512 transitions per task" in told
+    folder = Path("runs/navigation-plan-kauto-seed1")
+    assert {file.name for file in folder.iterdir()} >= {"meta.safetensors", "noise_scale.csv", "plan.json"}
+    plan = json.loads((folder / "plan.json").read_text())
+    assert plan["power"] == 0.8 and len(plan["noise_scale"]) == 4
+    assert main(command) == 2
+    assert "already holds a finished run" in capsys.readouterr().err
+    assert main([*command, "--power", "90", "--out", "other"]) == 2
+    assert "power=90" in capsys.readouterr().err
+    assert not Path("other/meta.safetensors").exists()  # refused before any training
+
+
 def test_two_tasks_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--subset-size", "2", "--meta-steps", "1000", "--steps-per-task", "512", "--group-steps", "0"]
     few += ["--json"]

@@ -14,13 +14,13 @@ FLOORS = [
     ("seeds", "store", "settings", "threads"), ("affinity", "tasks"), ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
-    ("grouped_tasks", "path_scores", "expectation_maximization"), ("grouping",),
+    ("plan",), ("grouped_tasks", "path_scores", "expectation_maximization"), ("grouping",),
     ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds and threads, and
 #: nothing of reinforcement learning knows that results will be clustered.
-APART, JOINED = "affinity", "grouped_tasks"
+APART, JOINED = "affinity", "plan"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
 GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads"}

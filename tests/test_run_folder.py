@@ -13,23 +13,23 @@ CONFIGURATION = {"k": 3, "suite": {"family": "navigation"}}
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
-    checkpoint = open_run(tmp_path / "a" / "b", CONFIGURATION)
+    checkpoint = open_run(tmp_path / "a" / "b", "groups.json", CONFIGURATION)
     assert checkpoint.parent == tmp_path / "a" / "b"
     assert [file.name for file in checkpoint.parent.iterdir()] == ["config.json"]
 
 
 def test_an_empty_folder_serves(tmp_path: Path) -> None:
     (tmp_path / "unfinished-1234-config.json").write_text("{")
-    assert open_run(tmp_path, CONFIGURATION).parent == tmp_path
+    assert open_run(tmp_path, "groups.json", CONFIGURATION).parent == tmp_path
 
 
 def test_the_same_command_goes_on_and_another_one_does_not(tmp_path: Path) -> None:
-    checkpoint = open_run(tmp_path, CONFIGURATION)
+    checkpoint = open_run(tmp_path, "groups.json", CONFIGURATION)
     checkpoint.write_text("half of a run")
-    assert open_run(tmp_path, CONFIGURATION) == checkpoint
+    assert open_run(tmp_path, "groups.json", CONFIGURATION) == checkpoint
     assert checkpoint.read_text() == "half of a run"
     with pytest.raises(ValueError, match=r"holds another run, with k 3 instead of 4: .* folder with --out"):
-        open_run(tmp_path, {**CONFIGURATION, "k": 4})
+        open_run(tmp_path, "groups.json", {**CONFIGURATION, "k": 4})
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(
         ValueError, match=r"cannot write to .* \(No space left on device\): choose another folder"
     ):
-        open_run(tmp_path, CONFIGURATION)
+        open_run(tmp_path, "groups.json", CONFIGURATION)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -107,6 +107,24 @@ class Interactions:
         vectors = zip(*(part.vectors for part in parts), strict=True)
         return Interactions(tuple(np.concatenate(own, axis=1) for own in vectors), first.common)
 
+    def pooled(self, groups: Sequence[Sequence[int]]) -> "Interactions":
+        """Take the tasks of each group together, as if they were one task.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gradex.surrogate import Interactions
+        >>> rng = np.random.default_rng(0)
+        >>> interactions = Interactions(tuple(rng.normal(size=(4, 20, 3))), common=True)
+        >>> pooled = interactions.pooled([(0, 1), (2, 3)])
+        >>> bool(np.isclose(pooled.matrix[0, 1], interactions.matrix[:2, 2:].mean()))
+        True
+        """
+        own = [[self.vectors[task] for task in group] for group in groups]
+        if self.common:
+            return Interactions(tuple(np.stack(each).mean(axis=0) for each in own), common=True)
+        return Interactions(tuple(np.concatenate(each) for each in own), common=False)
+
     def __len__(self) -> int:
         return len(self.vectors)
 

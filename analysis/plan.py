@@ -1,0 +1,180 @@
+"""Does a plan say how many transitions it takes? What a pilot predicts, against what is then needed.
+
+Pilots of a quarter of the default transitions predict from how many on the groups come out, in conflict, nine
+times in ten. Then estimates of several sizes are really made, each from other transitions of the same
+meta-training, and it is counted how often they find the planted groups, in conflict. The number of groups is
+given. Projections are Khatri-Rao products, which take a fraction of the Gaussian's time.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from analysis.study import plain
+from gradex import AffinityGraph, MetaPolicy, PolicyGradEx, SurrogateEstimator, TaskSuite
+from gradex.path_scores import PathScores, score_along
+from gradex.plan import Plan, make_plan
+
+SEEDS = {"smoke": 1, "laptop": 3, "paper": 20}
+#: Title, family, its options, and environment steps of the meta-policy (None: as recommended).
+_SUITES: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
+    ("reversed CartPole, 5 + 5", "cartpole", {"n": 10, "reversed": 0.5}, 600_000),
+    ("reversed CartPole, 8 + 2", "cartpole", {"n": 10, "reversed": 0.2}, 600_000),
+    ("navigation", "navigation", {"n": 9}, None),
+    ("highway by objective", "highway", {"n": 10, "vary": "objective"}, None),
+)
+
+
+@dataclass(frozen=True)
+class _Amounts:
+    """Transitions per task of pilots and estimates, how many of each, and of what kind."""
+
+    pilot: int
+    sizes: tuple[int, ...]
+    pilots: int
+    estimates: int
+    snapshots: int = 8
+    dimension: int = 400
+
+
+_AMOUNTS = {
+    "smoke": _Amounts(256, (256, 512), pilots=1, estimates=2, snapshots=2, dimension=50),
+    "laptop": _Amounts(2048, (512, 1024, 2048, 4096, 8192), pilots=3, estimates=8),
+    "paper": _Amounts(2048, (512, 1024, 2048, 4096, 8192, 16_384, 32_768), pilots=10, estimates=40),
+}
+_CHOSEN = {"smoke": _SUITES[2:3], "laptop": _SUITES, "paper": _SUITES}
+_SMOKE_STEPS = 10_000
+_POWER, _LEVEL = 0.9, 0.05
+#: Draws of the scores for a pilot, and of the noise for the conflict test of an estimate.
+_DRAWS, _NOISE = 20, 400
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give a row per suite and pilot, and one per suite and size of estimates.
+
+    Returns
+    -------
+    DataFrame
+        Columns suite, seed, kind, transitions. Of kind "pilot": predicted, with low and high, which is nan
+        where the pilot shows no conflict and infinite where the power is out of reach. Of kind "estimate":
+        found, the share of estimates with the planted groups, in conflict.
+    """
+    amounts, rows = _AMOUNTS[scale], []
+    for title, family, options, steps in _CHOSEN[scale]:
+        suite = TaskSuite.make(family, seed=seed, **options)
+        meta_steps = _SMOKE_STEPS if scale == "smoke" else steps
+        path = MetaPolicy(suite, seed=seed).fit(meta_steps, amounts.snapshots).path_
+        source = _Source(suite, path, amounts, seed)
+        for number in range(amounts.pilots):
+            plan = source.plan(number)
+            told = {"predicted": plan.needed, "low": plan.interval[0], "high": plan.interval[1]}
+            rows.append({"suite": title, "kind": "pilot", "transitions": plan.pilot, **told})
+        for size in tqdm(amounts.sizes, desc=title, leave=False):
+            found = [source.finds(size, number) for number in range(amounts.estimates)]
+            rows.append({"suite": title, "kind": "estimate", "transitions": size, "found": np.mean(found)})
+    return pd.DataFrame(rows).assign(seed=seed)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where pilots and estimates come from: snapshots of one meta-training."""
+
+    suite: TaskSuite
+    path: tuple[MetaPolicy, ...]
+    amounts: _Amounts
+    seed: int
+
+    @property
+    def labels(self) -> Int[np.ndarray, " n"]:
+        assert self.suite.labels is not None  # for the type checker
+        return self.suite.labels
+
+    def plan(self, number: int) -> Plan:
+        """Make a pilot and its plan."""
+        found = self._estimate(self.amounts.pilot, number, _DRAWS)
+        graph = AffinityGraph.from_scores(found.scores)
+        partition = graph.partition(k=int(self.labels.max()) + 1)
+        bootstrap = graph.bootstrap(5 * _DRAWS, self.seed)
+        evidence = bootstrap, found.interactions, self.amounts.pilot
+        return make_plan(graph, partition, *evidence, _POWER, _LEVEL, seed=self.seed)
+
+    def finds(self, size: int, number: int) -> bool:
+        """Make an estimate; say whether it finds the planted groups, in conflict."""
+        found = self._estimate(size, 1000 + number)  # no pilot has these transitions
+        partition = AffinityGraph.from_scores(found.scores).partition(k=int(self.labels.max()) + 1)
+        if not np.isclose(partition.agreement(self.labels).nmi, 1):
+            return False
+        graph = AffinityGraph.from_interactions(found.interactions)
+        return graph.conflict(_NOISE, self.seed).p_value <= _LEVEL
+
+    def _estimate(self, size: int, number: int, draws: int = 0) -> PathScores:
+        estimator = SurrogateEstimator(self.amounts.dimension, "khatri-rao", seed=self.seed)
+        subsets = PolicyGradEx(seed=self.seed).check(self.suite)
+        return score_along(self.path, subsets, estimator, size, draws, self.seed, replicate=1 + number)
+
+
+def needed(estimates: pd.DataFrame) -> float:
+    """Give from how many transitions on nine estimates in ten find the groups; 0 if they always do.
+
+    Between two sizes by the logarithm; infinite if the largest do not.
+    """
+    sizes, found = estimates.sort_values("transitions")[["transitions", "found"]].to_numpy().T
+    short = np.flatnonzero(found < _POWER)
+    if not len(short):
+        return 0.0
+    last = short[-1]
+    if last == len(sizes) - 1:
+        return np.inf
+    part = (_POWER - found[last]) / (found[last + 1] - found[last])
+    return float(sizes[last] * (sizes[last + 1] / sizes[last]) ** part)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give by suite and seed what was needed and predicted.
+
+    Columns suite, seed, needed (see there), predicted (the median of the pilots), within (pilots whose
+    interval holds what was needed; what lies below the smallest size counts as that) and pilots.
+    """
+    rows = []
+    for (suite, seed), own in table.groupby(["suite", "seed"], sort=False):
+        pilots, estimates = own[own.kind == "pilot"], own[own.kind == "estimate"]
+        smallest, most = estimates.transitions.min(), needed(estimates)
+        reached = max(most, smallest)
+        within = (pilots.low.clip(lower=smallest) <= reached) & (reached <= pilots.high.clip(lower=smallest))
+        told = {"needed": most, "predicted": pilots.predicted.median(), "within": int(within.sum())}
+        rows.append({"suite": suite, "seed": seed, **told, "pilots": len(pilots)})
+    return pd.DataFrame(rows)
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw by suite how often estimates find the groups, by size, and above it what pilots predict."""
+    suites = list(dict.fromkeys(table.suite))
+    figure = Figure(figsize=(1.2 + 2.5 * len(suites), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(suites), sharey=True, squeeze=False)[0]
+    estimates, sizes = table[table.kind == "estimate"], table.transitions[table.kind == "estimate"]
+    low, high = sizes.min() / 2, sizes.max() * 4
+    for ax, suite in zip(panels, suites, strict=True):
+        seeds = sorted(table.seed[table.suite == suite].unique())
+        for place, seed in enumerate(seeds):
+            color = f"C{place}"
+            own = estimates[(estimates.suite == suite) & (estimates.seed == seed)]
+            ax.plot(own.transitions, own.found, "o-", color=color, markersize=3.5, linewidth=1, label=seed)
+            pilots = table[(table.suite == suite) & (table.seed == seed) & (table.kind == "pilot")]
+            for number, pilot in enumerate(pilots.itertuples()):
+                height = 1.08 + 0.045 * (number + len(pilots) * place)
+                ends = np.clip([pilot.low, pilot.high], low, high)
+                ax.plot(ends, [height, height], color=color, linewidth=1)
+                ax.plot(np.clip(pilot.predicted, low, high), height, "|", color=color, markersize=6)
+        ax.axhline(_POWER, color="0.5", linewidth=0.8, linestyle=":")
+        ax.set(xscale="log", xlim=(low, high), xlabel="transitions per task", yticks=np.linspace(0, 1, 6))
+        ax.set_title(suite, fontsize="medium")
+        plain(ax)
+    panels[0].set_ylabel("estimates with the groups, in conflict")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, title="seed", loc="outside right center", frameon=False)
+    return figure

@@ -1,0 +1,120 @@
+"""How likely groups are to be found again, by the size of an estimate.
+
+Groups are found again where clustering gives them in spite of other errors, and the conflict test finds them
+in conflict. From an estimate m times as large come affinities
+
+    U(m) = B + s (U - B) + errors / √m,
+
+U and its errors being those of size 1, and B the means of U within groups, between them, and on the diagonal
+of each: there the errors of many pairs average out. How single tasks differ from that may be errors alone,
+and is taken with the factor s² = 1 - E|errors - their means|² / |U - B|², or 0 if that is below 0.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from gradex.affinity.partition import canonical_labels
+from gradex.affinity.rounding import local_search, propose_groups
+
+#: Sizes that are tried.
+SIZES = 2.0 ** np.arange(-3, 9)
+#: Estimates that are simulated for the interval, and the share of them within.
+_OTHERS, _WITHIN = 12, 0.8
+
+
+@dataclass
+class GroupPower:
+    """How likely groups are to come out, in conflict, at each of the sizes.
+
+    Attributes
+    ----------
+    truth : array [n, n]
+        Affinities without errors, see `truth_behind`.
+    errors : array [draws, n, n]
+        Of an estimate of size 1.
+    labels : int array [n]
+        The groups.
+    conflict : array [sizes]
+        How likely they are found in conflict.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity.power import SIZES, GroupPower
+    >>> labels = np.array([0, 0, 0, 1, 1, 1])
+    >>> errors = np.random.default_rng(0).normal(size=(40, 6, 6))
+    >>> truth = np.where(labels[:, None] == labels, 1.0, -1.0)
+    >>> power = GroupPower(truth, errors + errors.transpose(0, 2, 1), labels, np.ones(len(SIZES)))
+    >>> 1 < power.needed(0.9) < 4
+    True
+    """
+
+    truth: Float[np.ndarray, "n n"]
+    errors: Float[np.ndarray, "draws n n"]
+    labels: Int[np.ndarray, " n"]
+    conflict: Float[np.ndarray, " sizes"]
+    _known: dict[int, float] = field(default_factory=dict)
+
+    def groups(self, place: int) -> float:
+        """Give the share of draws in which the groups come out."""
+        if place not in self._known:
+            drawn = (self.truth + own / np.sqrt(SIZES[place]) for own in self.errors)
+            self._known[place] = float(np.mean([self._come_out(matrix) for matrix in drawn]))
+        return self._known[place]
+
+    def power(self, place: int) -> float:
+        """Give the chance that they come out and are found in conflict, the smaller of both."""
+        return min(self.groups(place), float(self.conflict[place]))
+
+    def needed(self, power: float) -> float:
+        """Give the size from which on the power is reached; between two sizes by the logarithm."""
+        # It grows with the size, so that few sizes have to be looked at.
+        place = bisect_left(range(len(SIZES)), power, key=self.power)
+        if place in (0, len(SIZES)):
+            return float(SIZES[0]) if place == 0 else np.inf
+        below, above = self.power(place - 1), self.power(place)
+        part = (power - below) / (above - below)
+        return float(SIZES[place - 1] * (SIZES[place] / SIZES[place - 1]) ** part)
+
+    def needed_by_others(self, power: float) -> tuple[float, float]:
+        """Give the sizes between which 80 % of other estimates would place it, were this the truth."""
+        told = []
+        for own in self.errors[:_OTHERS]:
+            other = self.truth + own
+            labels = propose_groups(other, int(self.labels.max()) + 1)
+            truth = truth_behind(other, self.errors, labels)
+            power_of = GroupPower(truth, self.errors[_OTHERS:], labels, self.conflict)
+            told.append(power_of.needed(power))
+        low, high = np.quantile(told, [(1 - _WITHIN) / 2, (1 + _WITHIN) / 2], method="nearest")
+        return float(low), float(high)
+
+    def _come_out(self, matrix: Float[np.ndarray, "n n"]) -> bool:
+        # Groups that a move or a swap improves are not the best, and this is seen much faster.
+        if not np.array_equal(local_search(matrix, self.labels), self.labels):
+            return False
+        found = propose_groups(matrix, int(self.labels.max()) + 1)
+        return np.array_equal(canonical_labels(found), canonical_labels(self.labels))
+
+
+def truth_behind(
+    matrix: Float[np.ndarray, "n n"], errors: Float[np.ndarray, "draws n n"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n n"]:
+    """Take what errors add out of affinities, but for their means over groups."""
+    means = _means_of_groups(matrix, labels)
+    apart = errors - np.array([_means_of_groups(own, labels) for own in errors])
+    measured, added = np.square(matrix - means).sum(), np.square(apart).sum(axis=(1, 2)).mean()
+    return means + np.sqrt(max(0.0, 1 - added / measured) if measured > 0 else 0.0) * (matrix - means)
+
+
+def _means_of_groups(
+    matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n n"]:
+    """Replace affinities by their means within and between groups, and on the diagonal of each group."""
+    members = np.eye(int(labels.max()) + 1)[labels]
+    others = 1 - np.eye(len(labels))
+    total, count = (members.T @ each @ members for each in (matrix * others, others))
+    means = members @ np.divide(total, count, out=np.zeros_like(total), where=count > 0) @ members.T
+    return means * others + np.diag(members @ (members.T @ np.diag(matrix) / members.sum(axis=0)))
