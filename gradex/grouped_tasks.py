@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from gradex.affinity import AffinityGraph, Bootstrap, Partition
+from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping, Partition
 from gradex.comparison import Comparison, compare
 from gradex.meta_policy import MetaPolicy
 from gradex.plan import Plan, make_plan
@@ -45,6 +45,7 @@ class GroupedTasks(Estimator):
     meta_: MetaPolicy
     surrogates_: tuple[SurrogateEstimator, ...]
     graph_: AffinityGraph
+    interactions_: AffinityGraph
     bootstrap_: Bootstrap | None
     partition_: Partition
     policies_: list[MetaPolicy]
@@ -52,6 +53,7 @@ class GroupedTasks(Estimator):
     conflicts_: list[float]
     seconds_: dict[str, float]
 
+    k: int | str
     group_steps: int | None
     steps_per_task: int
     seed: int
@@ -108,17 +110,14 @@ class GroupedTasks(Estimator):
         partition, bootstrap, own = self._fitted(), self.bootstrap_, self._plain()
         if bootstrap is None:
             raise ValueError("bootstrap=0 leaves unknown how far affinities err: give at least 2 draws")
-        return make_plan(
-            self.graph_,
-            partition,
-            bootstrap,
-            Interactions.joined([surrogate.interactions() for surrogate in self.surrogates_]),
-            own.steps_per_task,
-            power,
-            CONFLICT_LEVEL,
-            sum(self.seconds_[stage] for stage in _STAGES),
-            own.seed,
-        )
+        interactions = Interactions.joined([surrogate.interactions() for surrogate in self.surrogates_])
+        graph, method = self.graph_, None
+        if own.k == "auto":
+            graph, method = self.interactions_, CorrelationGrouping()
+            bootstrap = Bootstrap(interactions.draws(len(bootstrap), own.seed))
+        seconds = sum(self.seconds_[stage] for stage in _STAGES)
+        given = graph, partition, bootstrap, interactions, own.steps_per_task
+        return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method)
 
     @overload
     def evaluate(self, episodes: int = 32, compare: Literal[False] = False) -> pd.DataFrame: ...

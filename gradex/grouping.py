@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from gradex.affinity import (
     Affinity,
     AffinityGraph,
+    Bootstrap,
+    CorrelationGrouping,
     PairwiseAffinity,
     fewest_groups,
     named_affinity,
@@ -37,8 +40,10 @@ class PolicyGradEx(GroupedTasks):
     Parameters
     ----------
     k : int or "auto"
-        Number of groups; the paper uses 3 everywhere. "auto" takes the smallest number of which none holds a
-        conflict, see `gradex.affinity.fewest_groups`: one where no tasks are in conflict beyond doubt.
+        Number of groups; the paper uses 3 everywhere, and clusters the affinities. "auto" clusters the
+        interactions, of which the sign tells help from harm (`gradex.affinity.CorrelationGrouping`), into the
+        smallest number of groups of which none holds a conflict (`gradex.affinity.fewest_groups`): one where
+        no tasks are in conflict beyond doubt.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
@@ -111,7 +116,6 @@ class PolicyGradEx(GroupedTasks):
     """
 
     scores_: SubsetScores
-    interactions_: AffinityGraph
 
     _fitting = "fit(suite)"
     _results = (
@@ -243,15 +247,20 @@ class PolicyGradEx(GroupedTasks):
             names = [task.name for task in suite.tasks]
             self.interactions_ = AffinityGraph.from_interactions(found.interactions, names)
             self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, names)
-            tested = found.interactions, self.graph_.partition, CONFLICT_LEVEL
-            most = None if own.k == "auto" else 1
+            method, most = CorrelationGrouping(), None if own.k == "auto" else 1
+            group = partial(self.interactions_.partition, method=method)
+            tested = found.interactions, group, CONFLICT_LEVEL
             fewest, self.conflicts_ = fewest_groups(*tested, seed=own.seed, most=most)
             self.partition_ = fewest if own.k == "auto" else self.graph_.partition(k=own.k)
         with self._stage("uncertainty"):
             self.bootstrap_ = None
             if own.bootstrap:
-                self.bootstrap_ = self.graph_.bootstrap(_DRAWS_OF_SUBSETS * own.bootstrap, own.seed)
+                count = _DRAWS_OF_SUBSETS * own.bootstrap
+                self.bootstrap_ = self.graph_.bootstrap(count, own.seed)
                 resampled = self.bootstrap_.groups(self.partition_.k)
+                if own.k == "auto":
+                    again = Bootstrap(found.interactions.draws(count, own.seed))
+                    resampled = again.groups(self.partition_.k, method)
                 self.partition_ = replace(self.partition_, resampled=resampled)
         with self._stage("group policies"):
             steps = own._steps_of_groups(suite)

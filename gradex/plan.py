@@ -20,7 +20,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from scipy.stats import norm
 
-from gradex.affinity import AffinityGraph, Bootstrap, Partition
+from gradex.affinity import AffinityGraph, Bootstrap, Grouping, Partition
 from gradex.affinity.power import SIZES, GroupPower, truth_behind
 from gradex.affinity.significance import check_share
 from gradex.surrogate import Interactions
@@ -131,7 +131,16 @@ class Plan:
             ax.errorbar(
                 [self.needed], [self.power], xerr=reach, fmt="o", color=red, capsize=2, label="needed"
             )
-        ax.set(xscale="log", ylim=(-0.02, 1.02), xlabel="transitions per task", ylabel="chance to be found")
+        rising = self.curve.transitions[self.curve.power < 1].max()  # beyond there is nothing to see
+        shown = [value for value in (self.pilot, 2 * rising, self.interval[1]) if np.isfinite(value)]
+        ends = self.curve.transitions.min() / 1.3, min(1.3 * max(shown), self.curve.transitions.max())
+        ax.set(
+            xscale="log",
+            xlim=ends,
+            ylim=(-0.02, 1.02),
+            xlabel="transitions per task",
+            ylabel="chance to be found",
+        )
         ax.legend(frameon=False)
         sns.despine(ax=ax)
         return ax
@@ -189,6 +198,7 @@ def make_plan(
     level: float = 0.05,
     seconds: float = np.nan,
     seed: int = 0,
+    method: Grouping | None = None,
 ) -> Plan:
     """Tell from one estimate how large one has to be.
 
@@ -207,6 +217,8 @@ def make_plan(
     seconds : float
         That the estimate took.
     seed : int
+    method : Grouping, optional
+        How the groups were found, if not by `SemidefiniteGrouping`.
 
     Raises
     ------
@@ -226,7 +238,7 @@ def make_plan(
         # Noise, and the critical value with it, falls faster than the error of the mean.
         conflict = norm.cdf((critical / SIZES - test.between) * np.sqrt(SIZES) / stderr)
         labels = partition.labels
-        chance = GroupPower(truth_behind(graph.matrix, errors, labels), errors, labels, conflict)
+        chance = GroupPower(truth_behind(graph.matrix, errors, labels), errors, labels, conflict, method)
         found = [chance.groups(place) for place in range(len(SIZES))]
         curve = pd.DataFrame({"transitions": pilot * SIZES, "groups": found, "conflict": conflict})
         curve["power"] = curve[["groups", "conflict"]].min(axis=1)

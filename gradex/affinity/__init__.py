@@ -6,6 +6,7 @@ from gradex.affinity.affinity_matrix import AffinityMatrix
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.certificate import certified_upper_bound
 from gradex.affinity.conflict import ConflictTest, fewest_groups
+from gradex.affinity.correlation import CorrelationGrouping, correlated_labels
 from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.group_count import GroupCountPath
 from gradex.affinity.groupings import (
@@ -27,6 +28,7 @@ __all__ = [
     "Agreement",
     "Bootstrap",
     "ConflictTest",
+    "CorrelationGrouping",
     "ExhaustiveGrouping",
     "GroupCountPath",
     "Grouping",
@@ -40,6 +42,7 @@ __all__ = [
     "SemidefiniteGrouping",
     "SubsetScoresLike",
     "certified_upper_bound",
+    "correlated_labels",
     "fewest_groups",
     "local_search",
     "named_affinity",

@@ -40,6 +40,11 @@ class ConflictTest:
     """Part of each task, 0 or 1."""
     between: float
     """Mean interaction between the parts."""
+    strength: float
+    """Minus that mean, in units of the mean product of both tasks' gradient lengths.
+
+    1 are opposite gradients, 0 or less is no conflict. Infinite where no gradient has a length.
+    """
     null: Float[np.ndarray, " draws"]
     """The same where there is nothing but noise, parts chosen likewise."""
 
@@ -52,7 +57,10 @@ class ConflictTest:
 def conflict_test(matrix: Float[np.ndarray, "n n"], null: Float[np.ndarray, "draws n n"]) -> ConflictTest:
     """Part the tasks by their interactions, and do likewise in matrices that are nothing but noise."""
     labels, between = _most_apart(np.concatenate([matrix[None], null]))
-    return ConflictTest(canonical_labels(labels[0]), float(between[0]), between[1:])
+    lengths = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    alone = lengths[labels[0] == 0].mean() * lengths[labels[0] == 1].mean()
+    strength = -between[0] / alone if alone > 0 else -np.sign(between[0]) * np.inf
+    return ConflictTest(canonical_labels(labels[0]), float(between[0]), float(strength), between[1:])
 
 
 def _most_apart(
@@ -81,6 +89,7 @@ def fewest_groups(
     draws: int = 400,
     seed: int = 0,
     most: int | None = None,
+    least: float = 0.05,
 ) -> tuple[Partition, list[float]]:
     """Find the smallest number of groups of which none holds a conflict.
 
@@ -97,12 +106,15 @@ def fewest_groups(
         Of the noise, see `ConflictTest`.
     most
         Try no more groups than this.
+    least
+        A conflict of less `strength` counts as none: with many episodes even the slightest stands out.
 
     Returns
     -------
     Partition
     list of float
-        For each number of groups from 1 on the smallest p-value of a conflict within one, so adjusted.
+        For each number of groups from 1 on the smallest p-value of a conflict within one, so adjusted; 1
+        where there is none of such a strength.
 
     Examples
     --------
@@ -113,7 +125,8 @@ def fewest_groups(
     >>> rng = np.random.default_rng(0)
     >>> aims = [(2.0, 0.0), (2.0, 0.5), (-2.0, 0.0), (-2.0, 0.5)]
     >>> found = Interactions(tuple(rng.normal(aim, 1.0, size=(20, 2)) for aim in aims), common=False)
-    >>> partition, p_values = fewest_groups(found, AffinityGraph.from_interactions(found).partition)
+    >>> graph = AffinityGraph.from_interactions(found)
+    >>> partition, p_values = fewest_groups(found, graph.partition)
     >>> partition.groups, [round(value, 2) for value in p_values]
     (((0, 1), (2, 3)), [0.0, 1.0])
     """
@@ -122,8 +135,9 @@ def fewest_groups(
     for k in range(1, (most or len(interactions.matrix)) + 1):
         found = partition(k)
         tested = [np.ix_(group, group) for group in found.groups if len(group) > 1]
-        each = [conflict_test(interactions.matrix[own], null[:, own[0], own[1]]).p_value for own in tested]
-        values.append(min([1.0, *(len(tested) * p for p in each)]))
+        each = [conflict_test(interactions.matrix[own], null[:, own[0], own[1]]) for own in tested]
+        strong = [len(tested) * test.p_value for test in each if test.strength >= least]
+        values.append(min([1.0, *strong]))
         if values[-1] > level:
             break
     return found, values

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
+from gradex.affinity.bootstrap import Bootstrap
+from gradex.affinity.groupings import Grouping
 from gradex.affinity.partition import canonical_labels
-from gradex.affinity.rounding import local_search, propose_groups
+from gradex.affinity.rounding import local_search
 
 #: Sizes that are tried.
 SIZES = 2.0 ** np.arange(-3, 9)
@@ -39,6 +41,8 @@ class GroupPower:
         The groups.
     conflict : array [sizes]
         How likely they are found in conflict.
+    method : Grouping, optional
+        How they are found, as in `Bootstrap.groups`.
 
     Examples
     --------
@@ -56,6 +60,7 @@ class GroupPower:
     errors: Float[np.ndarray, "draws n n"]
     labels: Int[np.ndarray, " n"]
     conflict: Float[np.ndarray, " sizes"]
+    method: Grouping | None = None
     _known: dict[int, float] = field(default_factory=dict)
 
     def groups(self, place: int) -> float:
@@ -84,19 +89,22 @@ class GroupPower:
         told = []
         for own in self.errors[:_OTHERS]:
             other = self.truth + own
-            labels = propose_groups(other, int(self.labels.max()) + 1)
+            labels = self._grouped(other)
             truth = truth_behind(other, self.errors, labels)
-            power_of = GroupPower(truth, self.errors[_OTHERS:], labels, self.conflict)
+            power_of = GroupPower(truth, self.errors[_OTHERS:], labels, self.conflict, self.method)
             told.append(power_of.needed(power))
         low, high = np.quantile(told, [(1 - _WITHIN) / 2, (1 + _WITHIN) / 2], method="nearest")
         return float(low), float(high)
 
+    def _grouped(self, matrix: Float[np.ndarray, "n n"]) -> Int[np.ndarray, " n"]:
+        [labels] = Bootstrap(matrix[None]).groups(int(self.labels.max()) + 1, self.method)
+        return canonical_labels(labels)
+
     def _come_out(self, matrix: Float[np.ndarray, "n n"]) -> bool:
         # Groups that a move or a swap improves are not the best, and this is seen much faster.
-        if not np.array_equal(local_search(matrix, self.labels), self.labels):
+        if self.method is None and not np.array_equal(local_search(matrix, self.labels), self.labels):
             return False
-        found = propose_groups(matrix, int(self.labels.max()) + 1)
-        return np.array_equal(canonical_labels(found), canonical_labels(self.labels))
+        return np.array_equal(self._grouped(matrix), canonical_labels(self.labels))
 
 
 def truth_behind(

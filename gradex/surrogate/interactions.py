@@ -173,13 +173,32 @@ class Interactions:
             each[:] = (sums @ sums.T - self._met_itself) / self._pairs
         return drawn
 
+    def draws(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
+        """Estimate the interactions again from clusters drawn with replacement (Efron 1979).
+
+        Clusters of different tasks that may depend on each other are drawn together. A cluster that is drawn
+        twice makes no pair with itself.
+        """
+        rng = generator_for(seed, "draws of interactions")
+        drawn = np.empty((count, len(self), len(self)))
+        sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
+        for number in range(count):
+            times = [rng.multinomial(size, np.full(size, 1 / size)).astype(np.float64) for size in sizes]
+            times = times * len(self) if self.common else times
+            repeated = [times_of[:, None] * own for times_of, own in zip(times, self.vectors, strict=True)]
+            sums = np.stack([own.sum(axis=0) for own in repeated])
+            alone = np.array([times_of @ times_of for times_of in times])
+            pairs = np.outer(sizes, sizes) - (alone[0] if self.common else np.diag(alone))
+            products = sums @ sums.T - _met_themselves(repeated, self.common)
+            # Of very few clusters a draw may be one of them alone, which makes no pair.
+            np.divide(products, pairs, out=drawn[number], where=pairs > 0)
+            drawn[number][np.broadcast_to(pairs, products.shape) <= 0] = 0.0
+        return drawn
+
     @cached_property
     def _met_itself(self) -> Float[np.ndarray, "n n"]:
         """Sum the products of clusters that may depend on each other."""
-        if self.common:
-            flat = np.stack([own.ravel() for own in self.vectors])
-            return flat @ flat.T
-        return np.diag([np.vdot(own, own) for own in self.vectors])
+        return _met_themselves(self.vectors, self.common)
 
     @cached_property
     def _pairs(self) -> Float[np.ndarray, "n n"]:
@@ -206,6 +225,14 @@ class Interactions:
         apart = (total**2 - overlaps) / (pairs * others)
         least = max(squares / pairs - apart, 0.0) / (times * pairs)
         return max((total / pairs) ** 2 - apart, least)
+
+
+def _met_themselves(vectors: Sequence[Float[np.ndarray, "_ d"]], common: bool) -> Float[np.ndarray, "n n"]:
+    """Sum the products of clusters that may depend on each other."""
+    if common:
+        flat = np.stack([own.ravel() for own in vectors])
+        return flat @ flat.T
+    return np.diag([np.vdot(own, own) for own in vectors])
 
 
 def first_order_interactions(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gradex import AffinityGraph
-from gradex.affinity import fewest_groups
+from gradex.affinity import CorrelationGrouping, fewest_groups
 from gradex.surrogate import Interactions
 
 
@@ -16,7 +16,9 @@ def interactions(
 def found(rng: np.random.Generator, aims: np.ndarray, **settings: float) -> tuple[list[int], list[float]]:
     own = interactions(rng, aims, **settings)
     graph = AffinityGraph.from_interactions(own)
-    partition, values = fewest_groups(own, graph.partition, draws=60)
+    partition, values = fewest_groups(
+        own, lambda k: graph.partition(k=k, method=CorrelationGrouping()), draws=60
+    )
     return partition.labels.tolist(), values
 
 
@@ -51,6 +53,24 @@ def test_one_task_at_odds_with_all_others_is_found() -> None:
     aims = np.array([[2.0, 0.0]] * 7 + [[-2.0, 0.0]])
     labels, _ = found(np.random.default_rng(3), aims)
     assert labels == [0] * 7 + [1]
+
+
+def test_one_task_is_found_among_tasks_that_differ_by_degrees() -> None:
+    angle = np.append(np.linspace(0, 0.6 * np.pi, 9), 1.5 * np.pi)
+    aims = 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    assert found(np.random.default_rng(3), aims)[0] == [0] * 9 + [1]
+
+
+def test_a_slight_conflict_counts_as_none() -> None:
+    angle = np.array([0.0, 0.0, 0.51, 0.51]) * np.pi  # a cosine of -0.03
+    aims = 3 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    own = interactions(np.random.default_rng(4), aims, noise=0.1, clusters=100)
+    graph = AffinityGraph.from_interactions(own)
+    test = graph.conflict()
+    assert test.p_value < 0.05
+    assert test.strength == pytest.approx(0.03, abs=0.01)
+    assert fewest_groups(own, graph.partition)[0].k == 1
+    assert fewest_groups(own, graph.partition, least=0.0)[0].k == 2
 
 
 def test_only_interactions_know_their_noise() -> None:

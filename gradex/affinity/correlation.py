@@ -1,0 +1,99 @@
+"""Groups whose tasks help each other in sum: correlation clustering (Bansal, Blum and Chawla 2004).
+
+The relaxation's objective divides what is within a group by its size. That suits affinities whose zero means
+nothing. Interactions have a zero: below it a step for one task makes the other worse. The groups then are
+those with the largest sum of interactions within, and how many there are follows: a group is split where the
+interactions between both parts are below zero in sum, and nowhere else. Tasks that differ by degrees stay
+together as long as they help each other, and a single task at odds with the rest is a group, however large
+the rest is.
+"""
+
+from typing import final
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from gradex.affinity.certificate import certified_upper_bound, check_group_count
+from gradex.affinity.groupings import Grouping
+from gradex.affinity.partition import Partition, canonical_labels
+from gradex.seeds import generator_for
+
+#: Random labellings to start from, beside one group and the signs of the leading eigenvector.
+_RANDOM_STARTS = 16
+#: Gains below this share of the largest affinity are rounding.
+_ROUNDING = 1e-12
+
+
+@final
+class CorrelationGrouping(Grouping):
+    """Maximise the sum of affinities within groups, of which there are at most k.
+
+    Where fewer groups have a larger sum than any k, there are fewer. The diagonal plays no part. Local search
+    from several starts finds them; it is deterministic, and proves nothing.
+
+    Examples
+    --------
+    A chain of tasks that differ by degrees, and one that is at odds with its end:
+
+    >>> import numpy as np
+    >>> from gradex.affinity import CorrelationGrouping
+    >>> place = np.arange(5)
+    >>> matrix = np.exp(-np.abs(place[:, None] - place))
+    >>> matrix[3:, 4] = matrix[4, 3:] = -1.0
+    >>> CorrelationGrouping().partition(matrix, k=2).groups
+    ((0, 1, 2, 3), (4,))
+    >>> CorrelationGrouping().partition(np.abs(matrix), k=2).groups
+    ((0, 1, 2, 3, 4),)
+    """
+
+    def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
+        """Partition the tasks into ``k`` groups or fewer; see `Grouping.partition`."""
+        check_group_count(len(matrix), k, None)
+        labels = correlated_labels(matrix, k)
+        bound = certified_upper_bound(matrix, int(labels.max()) + 1)
+        return Partition.of(matrix, labels, upper_bound=bound, status="correlation clustering")
+
+
+def correlated_labels(matrix: Float[np.ndarray, "n n"], k: int) -> Int[np.ndarray, " n"]:
+    """Find the groups, at most k, with the largest sum of affinities within.
+
+    Returns
+    -------
+    array [n] of int
+        Group of each task, numbered in the order of first occurrence.
+    """
+    n = len(matrix)
+    pairs = (matrix + matrix.T) / 2
+    np.fill_diagonal(pairs, 0.0)
+    rng = generator_for(0, "starts of correlation clustering")
+    leading = np.linalg.eigh(pairs)[1][:, -1] > 0
+    starts = [np.zeros(n, dtype=np.int64), leading.astype(np.int64) % k]
+    starts += [rng.integers(k, size=n) for _ in range(_RANDOM_STARTS)]
+    found = [_improved(pairs, start, k) for start in starts]
+    return canonical_labels(max(found, key=lambda labels: _sum_within(pairs, labels)))
+
+
+def _improved(
+    pairs: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"], k: int
+) -> Int[np.ndarray, " n"]:
+    """Move one task, or put two groups together, whichever adds most, until nothing does."""
+    tasks = np.arange(len(labels))
+    tolerance = _ROUNDING * np.abs(pairs).max()
+    while True:
+        members = np.eye(k)[labels]
+        to_group = pairs @ members
+        moves = to_group - to_group[tasks, labels][:, None]
+        task, target = np.unravel_index(moves.argmax(), moves.shape)
+        joins = np.triu(members.T @ to_group, 1)
+        first, second = np.unravel_index(joins.argmax(), joins.shape)
+        if max(moves[task, target], joins[first, second]) <= tolerance:
+            return labels
+        labels = labels.copy()
+        if moves[task, target] >= joins[first, second]:
+            labels[task] = target
+        else:
+            labels[labels == second] = first
+
+
+def _sum_within(pairs: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> float:
+    return float(pairs[labels[:, None] == labels].sum())
