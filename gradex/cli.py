@@ -233,10 +233,11 @@ def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
     )
     pairs = f"every pair in {coverage['fewest']} to {coverage['most']} of them"
     lines.append(f"coverage: {coverage['subsets']} subsets, {pairs}")
-    lines.append(
-        f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "
-        f"(gap {report['gap']:.2%})"
-    )
+    if report["clustering"] != "correlation clustering":  # which has another objective
+        lines.append(
+            f"clustering: objective {report['objective']:.4g}, no partition above "
+            f"{report['upper_bound']:.4g} (gap {report['gap']:.2%})"
+        )
     if agreement is not None:
         lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
     shares = report["explained_variance"].items()

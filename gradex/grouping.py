@@ -303,6 +303,7 @@ class PolicyGradEx(GroupedTasks):
             "labels": partition.labels.tolist(),
             "groups": [list(group) for group in partition.groups],
             "k": partition.k,
+            "clustering": partition.status,
             "objective": partition.objective,
             "upper_bound": partition.upper_bound,
             "gap": partition.gap,

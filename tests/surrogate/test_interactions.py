@@ -138,3 +138,23 @@ def test_many_clusters_are_put_together() -> None:
     assert len(found.vectors[0]) == 256
     mean = (0.5 * advantages[:, None] * features).mean(axis=0) / np.sqrt(1 + LAMBDA)
     np.testing.assert_allclose(found.vectors[0].mean(axis=0), mean, rtol=1e-9)
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_draws_spread_like_the_standard_errors(common: bool) -> None:
+    rng = np.random.default_rng(5)
+    shared = rng.normal(size=(80, 4)) if common else 0.0
+    aims = np.array([[1.0, 0, 0, 0], [1.0, 0.5, 0, 0], [-1.0, 0, 1, 0]])
+    own = Interactions(tuple(rng.normal(aim, 1.0, size=(80, 4)) + shared for aim in aims), common)
+    draws = own.draws(400, seed=1)
+    np.testing.assert_allclose(draws.std(axis=0) / own.stderr, 1.0, atol=0.25)
+    np.testing.assert_allclose(draws.mean(axis=0), own.matrix, atol=0.3 * own.stderr.max())
+    np.testing.assert_array_equal(draws, own.draws(400, seed=1))
+
+
+def test_pooled_tasks_interact_as_they_do_on_average() -> None:
+    rng = np.random.default_rng(6)
+    own = Interactions(tuple(rng.normal(size=(30, 4)) for _ in range(4)), common=False)
+    pooled = own.pooled([(0, 1), (2, 3)])
+    assert pooled.matrix[0, 1] == pytest.approx(own.matrix[:2, 2:].mean())
+    assert len(pooled.vectors[0]) == 60
