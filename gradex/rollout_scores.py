@@ -39,7 +39,8 @@ class RolloutScore:
     episodes : int
         Per policy and task, 2 or more. m subsets of α tasks, each of n tasks alone, and the policy itself in
         all tasks take (m α + 2 n) x `episodes` whole episodes at every snapshot: of ten tasks with all 120
-        subsets of three 6,080, and 48,640 at eight snapshots.
+        subsets of three 6,080, and 48,640 at eight snapshots. In CartPole these took 5 million steps and half
+        a minute of one core; where every episode lasts 500 steps it is five times as much.
 
     Examples
     --------
