@@ -25,6 +25,8 @@ from analysis.trained import SETTINGS, train
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
 from gradex.affinity import sample_subsets
 from gradex.learners import even_rounds
+from gradex.rollout_scores import RolloutScore
+from gradex.seeds import child
 from gradex.surrogate import LEAST_REGULARIZATION, Improvement, NegativeLoss, Score, SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
@@ -35,6 +37,7 @@ _SUITES = {
 }
 _FEW = 50
 _TRANSITIONS = {"smoke": 512, "laptop": 8192, "paper": 8192}
+_EPISODES = {"smoke": 2, "laptop": 16, "paper": 16}
 _SCORES: dict[str, Score] = {
     "held-out loss": NegativeLoss(),
     "improvement": Improvement(),
@@ -50,6 +53,7 @@ class _Base:
     meta: MetaPolicy
     subsets: tuple[tuple[int, ...], ...]
     transitions: int
+    episodes: int
     seed: int
 
     @cached_property
@@ -138,6 +142,12 @@ def _score(base: _Base) -> Iterator[_Variant]:
             other.score = score
         yield name, AffinityGraph.from_scores(scores_along(others, base.subsets))
     yield "in-sample loss", AffinityGraph.from_scores(base.scores(folds=1))
+    how = RolloutScore(episodes=base.episodes)
+    found = [
+        how.scores(surrogate, snapshot, base.subsets, seed=child(base.seed, "rollouts", number))
+        for number, (surrogate, snapshot) in enumerate(zip(base.surrogates, base.meta.path_, strict=True))
+    ]
+    yield "rollout", AffinityGraph.from_scores(SubsetScores.mean(found))
 
 
 def _regularization(base: _Base) -> Iterator[_Variant]:
@@ -204,7 +214,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for suite in _SUITES[scale]:
         trained = train(scale, suite, seed)
-        base = _Base(trained.grouping.meta_, trained.truth.subsets_, _TRANSITIONS[scale], seed)
+        amounts = _TRANSITIONS[scale], _EPISODES[scale]
+        base = _Base(trained.grouping.meta_, trained.truth.subsets_, *amounts, seed)
         real = AffinityGraph.from_scores(trained.truth.scores())
         k, planted = SETTINGS[scale][suite].k, base.meta.suite.labels
         where = {"suite": suite, "seed": seed}

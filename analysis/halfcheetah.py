@@ -186,7 +186,7 @@ def _reliabilities(runs: dict[str, PolicyGradEx], meta: MetaPolicy) -> dict[str,
     found: dict[str, list[np.ndarray]] = {method: [] for method in _ESTIMATED}
     for number in range(2):
         for method, run in runs.items():
-            estimator = SurrogateEstimator(score=run.score, seed=run.seed)
+            estimator = SurrogateEstimator(score=run.surrogate_.score, seed=run.seed)
             again = child(run.seed, "reliability", number)
             surrogates = fit_along(estimator, meta.path_, run.steps_per_task, again)
             graphs = {method: AffinityGraph.from_scores(scores_along(surrogates, run.scores_.subsets))}

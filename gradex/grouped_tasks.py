@@ -15,8 +15,9 @@ from gradex.comparison import Comparison, compare
 from gradex.meta_policy import MetaPolicy
 from gradex.plan import Plan, make_plan
 from gradex.reassignment import Reassignment, reassign
+from gradex.rollout_scores import RolloutScore
 from gradex.settings import Estimator
-from gradex.surrogate import Interactions, SurrogateEstimator
+from gradex.surrogate import Interactions, Score, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
 #: Stages of an estimate whose time grows with the transitions.
@@ -56,6 +57,7 @@ class GroupedTasks(Estimator):
     k: int | str
     group_steps: int | None
     steps_per_task: int
+    score: str | Score | RolloutScore
     seed: int
 
     @property
@@ -105,9 +107,14 @@ class GroupedTasks(Estimator):
         Raises
         ------
         ValueError
-            If the power is not between 0 and 1, or `bootstrap` is 0.
+            If the power is not between 0 and 1, `bootstrap` is 0, or scores are by rollout: what these err by
+            is their episodes, not the transitions.
         """
         partition, bootstrap, own = self._fitted(), self.bootstrap_, self._plain()
+        if RolloutScore.named(own.score):
+            raise ValueError(
+                "score='rollout' errs by its episodes, not by transitions: plan with score='loss'"
+            )
         if bootstrap is None:
             raise ValueError("bootstrap=0 leaves unknown how far affinities err: give at least 2 draws")
         interactions = Interactions.joined([surrogate.interactions() for surrogate in self.surrogates_])

@@ -24,6 +24,7 @@ from gradex.learners import Learner
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
+from gradex.rollout_scores import ROLLOUT, RolloutScore
 from gradex.settings import as_kind, described
 from gradex.store import scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
@@ -51,8 +52,11 @@ class PolicyGradEx(GroupedTasks):
     affinity : {"pairwise", "mean"} or Affinity
         How scores of subsets become affinities of pairs: by regression of each task's score on its company,
         or by the paper's Eq. (5). Of a hundred tasks and more take a `subset_size` of 20 or so.
-    score : {"loss", "improvement"} or Score
-        How a subset is scored, see `gradex.surrogate`.
+    score : {"loss", "improvement", "rollout"}, Score or RolloutScore
+        How a subset is scored: by the surrogate, see `gradex.surrogate`, or by running the policy that a step
+        along the surrogate's solution leads to. The latter takes whole episodes, see
+        `gradex.rollout_scores.RolloutScore`: of ten CartPole tasks up to 24 million steps. Draws then tell
+        how far evaluation errs, not how far the steps do.
     projection_dim, projection : int, str
         d of the random projection and its kind, see `SurrogateEstimator`.
     folds : int
@@ -129,7 +133,7 @@ class PolicyGradEx(GroupedTasks):
         subsets: int | None = 200,
         subset_size: int = 3,
         affinity: str | Affinity = "pairwise",
-        score: str | Score = "loss",
+        score: str | Score | RolloutScore = "loss",
         projection_dim: int = 400,
         folds: int = 4,
         steps_per_task: int = 8192,
@@ -191,6 +195,8 @@ class PolicyGradEx(GroupedTasks):
                 raise ValueError(f"{name}={steps} is too small: give at least {least}")
         if own.bootstrap < 0 or own.bootstrap == 1:
             raise ValueError(f"bootstrap={own.bootstrap} is too small: give at least 2 draws, or 0 for none")
+        if RolloutScore.named(own.score) and own.literal:
+            raise ValueError("literal=True scores by the loss: choose score='loss', or literal=False")
         own._estimator()
         own._untrained(suite).initial([own.seed])
         affinity = named_affinity(own.affinity)
@@ -241,7 +247,7 @@ class PolicyGradEx(GroupedTasks):
             self.meta_ = meta or own._untrained(suite).fit_or_load(own.meta_steps, checkpoint, own.snapshots)
         path = self.meta_.path_ if own.snapshots > 1 and not own.literal else (self.meta_,)
         estimate = (own._estimator(), own.steps_per_task, own.bootstrap, own.seed)
-        found = score_along(path, chosen, *estimate, self._stage)
+        found = score_along(path, chosen, *estimate, self._stage, rollouts=RolloutScore.named(own.score))
         self.surrogates_, self.scores_ = found.surrogates, found.scores
         with self._stage("clustering"):
             names = [task.name for task in suite.tasks]
@@ -272,8 +278,9 @@ class PolicyGradEx(GroupedTasks):
     def _estimator(self) -> SurrogateEstimator:
         if self.literal:
             return SurrogateEstimator.literal(self.projection_dim, self.seed)
+        score = "loss" if isinstance(self.score, RolloutScore) or self.score == ROLLOUT else self.score
         return SurrogateEstimator(
-            self.projection_dim, self.projection, folds=self.folds, score=self.score, seed=self.seed
+            self.projection_dim, self.projection, folds=self.folds, score=score, seed=self.seed
         )
 
     def _untrained(self, suite: TaskSuite) -> MetaPolicy:

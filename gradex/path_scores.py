@@ -9,6 +9,7 @@ from sklearn.base import clone
 from tqdm.auto import tqdm
 
 from gradex.learners import can_share
+from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
 from gradex.surrogate import Interactions, SubsetScores, SurrogateEstimator
 from gradex.trained_policy import TrainedPolicy
@@ -65,6 +66,7 @@ def score_along(
     seed: int = 0,
     stage: Callable[[str], AbstractContextManager[Any]] = nullcontext,
     replicate: int = 0,
+    rollouts: RolloutScore | None = None,
 ) -> PathScores:
     """Score subsets at every snapshot.
 
@@ -85,11 +87,14 @@ def score_along(
     stage : callable
         Gives a context for each stage by its name, for whoever takes the time.
     replicate : int
-        Another number gives other transitions.
+        Another number gives other transitions, and other episodes.
+    rollouts : RolloutScore, optional
+        Score by evaluation, in place of the estimator's score. It costs whole episodes at every snapshot,
+        see `RolloutScore`.
     """
     surrogates, scores, interactions = [], [], []
     own_draws = max(_FEWEST_DRAWS, -(-draws // len(path))) if draws and len(path) > 1 else draws
-    for snapshot in tqdm(path, desc="snapshots", delay=2, leave=False):
+    for number, snapshot in enumerate(tqdm(path, desc="snapshots", delay=2, leave=False)):
         with stage("transitions"):
             count = count_steps(snapshot, steps_per_task // len(path))
             own = child(snapshot.seed, "collection", replicate)
@@ -97,8 +102,14 @@ def score_along(
         with stage("gradients"):
             surrogates.append(clone(estimator).fit(snapshot, transitions))
         with stage("subset scores"):
-            scores.append(surrogates[-1].scores(subsets))
             interactions.append(surrogates[-1].interactions())
+        if rollouts is not None:
+            with stage("rollouts"):
+                chance = child(own, "rollouts", number)
+                scores.append(rollouts.scores(surrogates[-1], snapshot, subsets, own_draws, chance))
+            continue
+        with stage("subset scores"):
+            scores.append(surrogates[-1].scores(subsets))
         with stage("uncertainty"):
             drawn = surrogates[-1].score_draws(subsets, own_draws, seed)
             scores[-1] = replace(scores[-1], draws=drawn)

@@ -14,8 +14,8 @@ FLOORS = [
     ("seeds", "store", "settings", "threads"), ("affinity", "tasks"), ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
-    ("plan",), ("grouped_tasks", "path_scores", "expectation_maximization"), ("grouping",),
-    ("run_folder", "user_code"), ("cli",), ("__init__",),
+    ("plan",), ("rollout_scores",), ("grouped_tasks", "path_scores", "expectation_maximization"),
+    ("grouping",), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds and threads, and

@@ -254,7 +254,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         distance : float, optional
             Keep the direction, but make ‖Δθ‖ this share of ‖θ*‖.
         """
-        return move_model(self._of_a_model(), self._steps([subset])[0], distance)
+        return move_model(self._of_a_model(), self.steps([subset])[0], distance)
 
     def _of_a_model(self) -> Model:
         if not self._is_fitted():
@@ -263,9 +263,16 @@ class SurrogateEstimator(SubsetFits, Estimator):
             raise ValueError("these features came without a model: fit(model, samples) for what needs one")
         return self._model
 
-    def _steps(self, subsets: Subsets) -> Float[np.ndarray, "m p"]:
-        """Give P θ̂ of each subset."""
-        return self.projection_.lift(torch.from_numpy(self.solve(subsets).theta)).numpy()
+    def steps(self, subsets: Subsets, divergence: float | None = None) -> Float[np.ndarray, "m p"]:
+        """Give P θ̂_S, by which all parameters move for each subset.
+
+        Parameters
+        ----------
+        subsets : m sequences of int
+        divergence : float, optional
+            Keep the direction, but make ½ mean (g·Δθ)² over the subset's samples this number, see `Score`.
+        """
+        return self.projection_.lift(torch.from_numpy(self._solve_within(subsets, divergence))).numpy()
 
     def first_order_error(
         self,
@@ -306,7 +313,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         n = self.samples_.n
         if subsets is None:
             subsets = [rng.choice(n, min(3, n), replace=False).tolist() for _ in range(8)]
-        members, steps = self._members(subsets), {"surrogate": self._steps(subsets)}
+        members, steps = self._members(subsets), {"surrogate": self.steps(subsets)}
         if trained is not None:
             if len(trained) != len(subsets):
                 raise ValueError(

@@ -1,7 +1,7 @@
 """What a fitted surrogate says about a subset of tasks: f̂(S) (PolicyGradEx, Algorithm 1, step 6)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import final
@@ -80,7 +80,7 @@ class NegativeLoss(Score):
     divergence: float | None = None
 
     def __post_init__(self) -> None:
-        _check_divergence(self.divergence)
+        check_divergence(self.divergence)
 
     def per_sample(self, change, offsets):  # type: ignore[no-untyped-def]
         margins = offsets + change
@@ -115,7 +115,7 @@ class Improvement(Score):
     clip: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_divergence(self.divergence)
+        check_divergence(self.divergence)
         if not 0 < self.clip < 1:
             raise ValueError(f"clip is {self.clip}: choose a number between 0 and 1")
 
@@ -126,7 +126,8 @@ class Improvement(Score):
         return torch.minimum(ratio, clipped), -torch.maximum(ratio, clipped)
 
 
-def _check_divergence(divergence: float | None) -> None:
+def check_divergence(divergence: float | None) -> None:
+    """Refuse by a ValueError what is no length of a step."""
     if divergence is not None and not 0 < divergence < inf:
         raise ValueError(f"divergence is {divergence}: choose a positive number, or None")
 
@@ -235,38 +236,64 @@ def score_subsets(
     """
     times = np.ones(len(features)) if times is None else times
     steps = torch.from_numpy(theta.astype(features.dtype))
-    where = [np.flatnonzero(members[:, block.tasks].any(axis=1)) for block in blocks]
-    parts = [
-        (number, fold, np.flatnonzero(folds[block.rows] == fold))
-        for number, block in enumerate(blocks)
-        for fold in range(theta.shape[1])
-    ]
-
-    def change(number: int, fold: int, held: Int[np.ndarray, " held"]) -> Float[Tensor, "served held"]:
-        """g·Δθ of the held-out samples under the steps of the subsets that the block serves."""
-        return steps[where[number], fold] @ torch.from_numpy(features[blocks[number].rows[held]]).T
-
     if score.divergence is not None:
-        squares, counts = torch.zeros(2, *theta.shape[:2])
-        for number, fold, held in parts:
-            counted = torch.from_numpy(times[blocks[number].rows[held]].astype(features.dtype))
-            inside = members[np.ix_(where[number], blocks[number].tasks)]
-            share = torch.from_numpy(inside.sum(axis=1)).to(squares)
-            square = change(number, fold, held).square() @ counted
-            squares[where[number], fold] += share * square.to(squares.dtype)
-            counts[where[number], fold] += share * counted.sum()
-        length = (2 * score.divergence * counts / squares.clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()
-        steps *= torch.where(squares > 0, length, 0).to(steps.dtype).unsqueeze(-1)
+        own = (members, theta, features, blocks, folds, times)
+        steps *= divergence_factors(score.divergence, *own).to(steps.dtype).unsqueeze(-1)
     totals, sizes = np.zeros(members.shape), np.zeros(members.shape[1])
-    for number, fold, held in parts:
-        block = blocks[number]
+    for block, served, _, held, change in _changes(members, steps, features, blocks, folds):
         counted = times[block.rows[held]]
         offsets = torch.from_numpy(block.offsets[held])
-        gain, loss = score.per_sample(change(number, fold, held).double(), offsets)
+        gain, loss = score.per_sample(change.double(), offsets)
         advantages = block.advantages[:, held] * counted
-        own = gain.numpy() @ advantages.clip(min=0).T - loss.numpy() @ advantages.clip(max=0).T
-        totals[np.ix_(where[number], block.tasks)] += own
+        own_scores = gain.numpy() @ advantages.clip(min=0).T - loss.numpy() @ advantages.clip(max=0).T
+        totals[np.ix_(served, block.tasks)] += own_scores
         sizes[block.tasks] += counted.sum()
     per_task = np.where(members, totals / sizes, np.nan)
     subsets = tuple(tuple(np.flatnonzero(inside).tolist()) for inside in members)
     return SubsetScores(subsets, per_task, np.nanmean(per_task, axis=1))
+
+
+def divergence_factors(
+    divergence: float,
+    members: Bool[np.ndarray, "m n"],
+    theta: Float[np.ndarray, "m folds d"],
+    features: Float[np.ndarray, "N d"],
+    blocks: Sequence[Block],
+    folds: Int[np.ndarray, " N"],
+    times: Float[np.ndarray, " N"] | None = None,
+) -> Float[Tensor, "m folds"]:
+    """Give the factor by which each step gets the length that `Score.divergence` describes.
+
+    It is 0 for a step that changes nothing. Arguments are those of `score_subsets`.
+    """
+    times = np.ones(len(features)) if times is None else times
+    steps = torch.from_numpy(theta.astype(features.dtype))
+    squares, counts = torch.zeros(2, *theta.shape[:2])
+    for block, served, fold, held, change in _changes(members, steps, features, blocks, folds):
+        counted = torch.from_numpy(times[block.rows[held]].astype(features.dtype))
+        share = torch.from_numpy(members[np.ix_(served, block.tasks)].sum(axis=1)).to(squares)
+        squares[served, fold] += share * (change.square() @ counted).to(squares.dtype)
+        counts[served, fold] += share * counted.sum()
+    length = (2 * divergence * counts / squares.clamp(min=torch.finfo(squares.dtype).tiny)).sqrt()
+    return torch.where(squares > 0, length, 0)
+
+
+def _changes(
+    members: Bool[np.ndarray, "m n"],
+    steps: Float[Tensor, "m folds d"],
+    features: Float[np.ndarray, "N d"],
+    blocks: Sequence[Block],
+    folds: Int[np.ndarray, " N"],
+) -> Iterator[tuple[Block, Int[np.ndarray, " served"], int, Int[np.ndarray, " held"], Tensor]]:
+    """Give block, subsets that it serves, fold, its samples there, and g·Δθ [served, held] of these."""
+    for block in blocks:
+        served = np.flatnonzero(members[:, block.tasks].any(axis=1))
+        for fold in range(steps.shape[1]):
+            held = np.flatnonzero(folds[block.rows] == fold)
+            yield (
+                block,
+                served,
+                fold,
+                held,
+                steps[served, fold] @ torch.from_numpy(features[block.rows[held]]).T,
+            )

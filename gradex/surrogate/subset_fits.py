@@ -16,7 +16,14 @@ from gradex.settings import Fitted, as_seed, check_subset, whole
 from gradex.surrogate.interactions import Interactions, first_order_interactions
 from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
 from gradex.surrogate.samples import Block, Samples, deal_episodes, draw_episodes, owners
-from gradex.surrogate.scores import SCORES, Score, SubsetScores, score_subsets
+from gradex.surrogate.scores import (
+    SCORES,
+    Score,
+    SubsetScores,
+    check_divergence,
+    divergence_factors,
+    score_subsets,
+)
 from gradex.threads import one_thread
 
 #: Tolerance on fits to episodes that were drawn again: what it misses of the affinities is less than a tenth
@@ -114,6 +121,17 @@ class SubsetFits(Fitted):
             only = {name: array[:, 0] for name, array in vars(solution).items()}
             path.append(replace(solution, **only | {"theta": self._span.lift(only["theta"])}))
         return path
+
+    def _solve_within(self, subsets: Subsets, divergence: float | None = None) -> Float[np.ndarray, "m d"]:
+        """Give the solution of each subset, made as long as `Score.divergence` describes if that is given."""
+        check_divergence(divergence)
+        theta, members = self.solve(subsets).theta, self._members(subsets)
+        if divergence is None:
+            return theta
+        together = np.zeros(len(self.samples_), dtype=np.int64)  # all samples were fitted: one fold
+        own = (members, theta[:, None], self.features, self._blocks, together)
+        with one_thread():
+            return theta * divergence_factors(divergence, *own).double().numpy()
 
     def scores(
         self, subsets: Subsets, tolerance: float = 1e-4, draws: int = 0, seed: int = 0

@@ -342,6 +342,21 @@ def test_adapted_policy_stands_at_the_lifted_step(meta, surrogate) -> None:
     np.testing.assert_allclose(surrogate.adapted((0, 2)).parameters, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_steps_lead_to_the_adapted_policy_or_get_the_length_of_a_divergence(meta, surrogate) -> None:
+    [free], [fixed] = surrogate.steps([(0, 2)]), surrogate.steps([(0, 2)], divergence=0.02)
+    np.testing.assert_allclose(
+        meta.parameters + free, surrogate.adapted([0, 2]).parameters, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(fixed / np.linalg.norm(fixed), free / np.linalg.norm(free), atol=1e-5)
+    factor = np.linalg.norm(fixed) / np.linalg.norm(free)
+    change = (
+        factor * surrogate.features[np.isin(surrogate.tasks, [0, 2])] @ surrogate.solve([(0, 2)]).theta[0]
+    )
+    assert 0.5 * np.mean(change**2) == pytest.approx(0.02, rel=1e-4)
+    with pytest.raises(ValueError, match="divergence is 0: choose a positive number, or None"):
+        surrogate.steps([(0, 2)], divergence=0)
+
+
 def test_adapted_policy_can_be_put_at_a_distance(meta, surrogate) -> None:
     step = surrogate.adapted((0, 2)).parameters - meta.parameters
     near = surrogate.adapted((0, 2), distance=0.05).parameters - meta.parameters
