@@ -4,9 +4,10 @@ Nobody tells `PolicyGradEx` how many groups there are: k="auto", and all else at
 the amount of meta-training. On plain CartPole and on LunarLander by gravity one policy can do every task, so
 that the right answer is one group.
 
-Rivals read the same run. "Stable, without the test" takes the number of groups of `AffinityGraph.path`, and
-answers one group where they are not stable when episodes and subsets are drawn again. Gradient cosine is told
-the number of groups, so that it has nothing to answer where there are none.
+Rivals read the same run. "Stable, without the test" clusters the affinities into the number of groups of
+`AffinityGraph.path`, and answers one group where they are not stable when episodes and subsets are drawn again.
+Gradient cosine, the mean over the path or at its end, is told the number of groups, so that it has nothing to
+answer where there are none; it is clustered by the relaxation, or as interactions are.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 
 from analysis.study import plain, wilson_interval
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
-from gradex.affinity import Partition
+from gradex.affinity import CorrelationGrouping, Partition
 from gradex.surrogate import SurrogateEstimator
 
 
@@ -69,10 +70,11 @@ _SMOKE_STEPS = 10_000
 _METHODS = (
     "PolicyGradEx",
     "stable, without the test",
-    "gradient cosine along the path, k given",
+    "gradient cosine, correlation clustering, k given",
+    "gradient cosine, k given",
     "gradient cosine at the end, k given",
 )
-_COLORS = ("C0", "C1", "0.45", "0.72")
+_COLORS = ("C0", "C1", "0.3", "0.55", "0.78")
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
@@ -100,8 +102,10 @@ def _answers(name: str, case: _Case, seed: int, scale: str) -> pd.DataFrame:
         assert suite.labels is not None  # for the type checker
         planted = suite.labels
         k = int(planted.max()) + 1
-        found[_METHODS[2]] = gradient_cosine(run.surrogates_).partition(k=k)
-        found[_METHODS[3]] = gradient_cosine(run.surrogates_[-1:]).partition(k=k)
+        cosine = gradient_cosine(run.surrogates_)
+        found[_METHODS[2]] = cosine.partition(k=k, method=CorrelationGrouping())
+        found[_METHODS[3]] = cosine.partition(k=k)
+        found[_METHODS[4]] = gradient_cosine(run.surrogates_[-1:]).partition(k=k)
     assert run.verdict_ is not None  # for the type checker
     rows = []
     for method, partition in found.items():
@@ -175,7 +179,7 @@ def plot(table: pd.DataFrame) -> Figure:
             own = told[(told.method == method) & told.suite.isin(suites)]
             if own.empty:
                 continue
-            rows = own.suite.map(list(suites).index) + 0.18 * (place - 1.5)
+            rows = own.suite.map(list(suites).index) + 0.16 * (place - 2)
             reach = np.abs(own[["low", "high"]].to_numpy().T - own.share.to_numpy())
             style = {
                 "fmt": "o",
