@@ -5,9 +5,9 @@ the amount of meta-training. On plain CartPole and on LunarLander by gravity one
 that the right answer is one group.
 
 Rivals read the same run. "Stable, without the test" clusters the affinities into the number of groups of
-`AffinityGraph.path`, and answers one group where they are not stable when episodes and subsets are drawn again.
-Gradient cosine, the mean over the path or at its end, is told the number of groups, so that it has nothing to
-answer where there are none; it is clustered by the relaxation, or as interactions are.
+`AffinityGraph.path`, and answers one group where they are not stable when episodes and subsets are drawn
+again. Gradient cosine, the mean over the path or at its end, is told the number of groups, so that it has
+nothing to answer where there are none; it is clustered by the relaxation, or as interactions are.
 """
 
 from collections.abc import Sequence
