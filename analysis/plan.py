@@ -2,23 +2,27 @@
 
 Pilots of a quarter of the default transitions predict from how many on the groups come out, in conflict, nine
 times in ten. Then estimates of several sizes are really made, each from other transitions of the same
-meta-training, and it is counted how often they find the planted groups, in conflict. The number of groups is
-given. Projections are Khatri-Rao products, which take a fraction of the Gaussian's time.
+meta-training, and it is counted how often they find the planted groups. Groups, and their number, are found
+as `PolicyGradEx(k="auto")` finds them. Projections are Khatri-Rao products, which take a fraction of the
+Gaussian's time.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from analysis.study import plain
-from gradex import AffinityGraph, MetaPolicy, PolicyGradEx, SurrogateEstimator, TaskSuite
-from gradex.path_scores import PathScores, score_along
+from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
+from gradex.affinity import Bootstrap, CorrelationGrouping, Partition, fewest_groups
+from gradex.path_scores import count_steps
 from gradex.plan import Plan, make_plan
+from gradex.seeds import child
+from gradex.surrogate import Interactions
 
 SEEDS = {"smoke": 1, "laptop": 3, "paper": 20}
 #: Title, family, its options, and environment steps of the meta-policy (None: as recommended).
@@ -50,8 +54,8 @@ _AMOUNTS = {
 _CHOSEN = {"smoke": _SUITES[2:3], "laptop": _SUITES, "paper": _SUITES}
 _SMOKE_STEPS = 10_000
 _POWER, _LEVEL = 0.9, 0.05
-#: Draws of the scores for a pilot, and of the noise for the conflict test of an estimate.
-_DRAWS, _NOISE = 20, 400
+#: Draws of a pilot's interactions.
+_DRAWS = 100
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
@@ -62,7 +66,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     DataFrame
         Columns suite, seed, kind, transitions. Of kind "pilot": predicted, with low and high, which is nan
         where the pilot shows no conflict and infinite where the power is out of reach. Of kind "estimate":
-        found, the share of estimates with the planted groups, in conflict.
+        found, the share of estimates with the planted groups.
     """
     amounts, rows = _AMOUNTS[scale], []
     for title, family, options, steps in _CHOSEN[scale]:
@@ -89,33 +93,34 @@ class _Source:
     amounts: _Amounts
     seed: int
 
-    @property
-    def labels(self) -> Int[np.ndarray, " n"]:
-        assert self.suite.labels is not None  # for the type checker
-        return self.suite.labels
-
     def plan(self, number: int) -> Plan:
         """Make a pilot and its plan."""
-        found = self._estimate(self.amounts.pilot, number, _DRAWS)
-        graph = AffinityGraph.from_scores(found.scores)
-        partition = graph.partition(k=int(self.labels.max()) + 1)
-        bootstrap = graph.bootstrap(5 * _DRAWS, self.seed)
-        evidence = bootstrap, found.interactions, self.amounts.pilot
-        return make_plan(graph, partition, *evidence, _POWER, _LEVEL, seed=self.seed)
+        pilot = self._interactions(self.amounts.pilot, number)
+        graph = AffinityGraph.from_interactions(pilot)
+        draws = Bootstrap(pilot.draws(_DRAWS, self.seed))
+        given = graph, self._grouped(pilot), draws, pilot, self.amounts.pilot
+        return make_plan(*given, _POWER, _LEVEL, seed=self.seed, method=CorrelationGrouping())
 
     def finds(self, size: int, number: int) -> bool:
-        """Make an estimate; say whether it finds the planted groups, in conflict."""
-        found = self._estimate(size, 1000 + number)  # no pilot has these transitions
-        partition = AffinityGraph.from_scores(found.scores).partition(k=int(self.labels.max()) + 1)
-        if not np.isclose(partition.agreement(self.labels).nmi, 1):
-            return False
-        graph = AffinityGraph.from_interactions(found.interactions)
-        return graph.conflict(_NOISE, self.seed).p_value <= _LEVEL
+        """Make an estimate; say whether it finds the planted groups."""
+        assert self.suite.labels is not None  # for the type checker
+        found = self._grouped(self._interactions(size, 1000 + number))  # no pilot has these transitions
+        return bool(np.isclose(found.agreement(self.suite.labels).nmi, 1))
 
-    def _estimate(self, size: int, number: int, draws: int = 0) -> PathScores:
-        estimator = SurrogateEstimator(self.amounts.dimension, "khatri-rao", seed=self.seed)
-        subsets = PolicyGradEx(seed=self.seed).check(self.suite)
-        return score_along(self.path, subsets, estimator, size, draws, self.seed, replicate=1 + number)
+    def _grouped(self, interactions: Interactions) -> Partition:
+        """Group the tasks as `PolicyGradEx(k="auto")` does."""
+        graph = AffinityGraph.from_interactions(interactions)
+        group = partial(graph.partition, method=CorrelationGrouping())
+        return fewest_groups(interactions, group, _LEVEL, seed=self.seed)[0]
+
+    def _interactions(self, size: int, number: int) -> Interactions:
+        parts = []
+        for snapshot in self.path:
+            count = count_steps(snapshot, size // len(self.path))
+            transitions = snapshot.transitions(count, seed=child(snapshot.seed, "collection", 1 + number))
+            estimator = SurrogateEstimator(self.amounts.dimension, "khatri-rao", seed=self.seed)
+            parts.append(estimator.fit(snapshot, transitions).interactions())
+        return Interactions.joined(parts)
 
 
 def needed(estimates: pd.DataFrame) -> float:
@@ -174,7 +179,7 @@ def plot(table: pd.DataFrame) -> Figure:
         ax.set(xscale="log", xlim=(low, high), xlabel="transitions per task", yticks=np.linspace(0, 1, 6))
         ax.set_title(suite, fontsize="medium")
         plain(ax)
-    panels[0].set_ylabel("estimates with the groups, in conflict")
+    panels[0].set_ylabel("estimates with the groups")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, title="seed", loc="outside right center", frameon=False)
     return figure
