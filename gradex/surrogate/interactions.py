@@ -180,25 +180,32 @@ class Interactions:
         twice makes no pair with itself.
         """
         rng = generator_for(seed, "draws of interactions")
-        drawn = np.empty((count, len(self), len(self)))
+        drawn = np.zeros((count, len(self), len(self)))
         sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
-        for number in range(count):
+        if self.common:  # products of clusters that may depend on each other: [clusters, n, n]
+            alike = np.stack([own @ own.T for own in np.stack(self.vectors, axis=1)])
+        lengths = [np.square(own).sum(axis=1) for own in self.vectors]
+        for each in drawn:
             times = [rng.multinomial(size, np.full(size, 1 / size)).astype(np.float64) for size in sizes]
+            squares = [own**2 for own in times]
             times = times * len(self) if self.common else times
-            repeated = [times_of[:, None] * own for times_of, own in zip(times, self.vectors, strict=True)]
-            sums = np.stack([own.sum(axis=0) for own in repeated])
-            alone = np.array([times_of @ times_of for times_of in times])
-            pairs = np.outer(sizes, sizes) - (alone[0] if self.common else np.diag(alone))
-            products = sums @ sums.T - _met_themselves(repeated, self.common)
+            sums = np.stack([own_times @ own for own_times, own in zip(times, self.vectors, strict=True)])
+            if self.common:
+                met, pairs = np.tensordot(squares[0], alike, 1), sizes[0] ** 2 - squares[0].sum()
+            else:
+                met = np.diag([square @ own for square, own in zip(squares, lengths, strict=True)])
+                pairs = np.outer(sizes, sizes) - np.diag([square.sum() for square in squares])
             # Of very few clusters a draw may be one of them alone, which makes no pair.
-            np.divide(products, pairs, out=drawn[number], where=pairs > 0)
-            drawn[number][np.broadcast_to(pairs, products.shape) <= 0] = 0.0
+            np.divide(sums @ sums.T - met, pairs, out=each, where=pairs > 0)
         return drawn
 
     @cached_property
     def _met_itself(self) -> Float[np.ndarray, "n n"]:
         """Sum the products of clusters that may depend on each other."""
-        return _met_themselves(self.vectors, self.common)
+        if self.common:
+            flat = np.stack([own.ravel() for own in self.vectors])
+            return flat @ flat.T
+        return np.diag([np.vdot(own, own) for own in self.vectors])
 
     @cached_property
     def _pairs(self) -> Float[np.ndarray, "n n"]:
@@ -225,14 +232,6 @@ class Interactions:
         apart = (total**2 - overlaps) / (pairs * others)
         least = max(squares / pairs - apart, 0.0) / (times * pairs)
         return max((total / pairs) ** 2 - apart, least)
-
-
-def _met_themselves(vectors: Sequence[Float[np.ndarray, "_ d"]], common: bool) -> Float[np.ndarray, "n n"]:
-    """Sum the products of clusters that may depend on each other."""
-    if common:
-        flat = np.stack([own.ravel() for own in vectors])
-        return flat @ flat.T
-    return np.diag([np.vdot(own, own) for own in vectors])
 
 
 def first_order_interactions(
