@@ -117,7 +117,7 @@ class Recommended:
 
     Those of our families were chosen by hand on seeds from 100 upwards: as much as a policy needs to be good.
     That lunar landing needs more showed first on seeds that we report (0 to 9), the amount was then chosen on
-    others.
+    others. `ant-goal` gets what two cores do in minutes, which is less.
 
     Attributes
     ----------

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from gradex.seeds import generator_for
 from gradex.settings import without_numpy
+from gradex.tasks.antgoal import AntGoal
 from gradex.tasks.cartpole import CartPole
 from gradex.tasks.custom import Custom
 from gradex.tasks.family import Family, Recommended, Scale, read_seed, read_task_count, read_whole
@@ -27,7 +28,7 @@ from gradex.tasks.task import Task, select
 
 #: What `TaskSuite.make` knows.
 FAMILIES: dict[str, type[Family]] = {
-    each.name: each for each in (CartPole, HalfCheetah, Highway, LunarLander, MT10, MT50, Navigation)
+    each.name: each for each in (AntGoal, CartPole, HalfCheetah, Highway, LunarLander, MT10, MT50, Navigation)
 }
 
 #: Environments of one simulator.

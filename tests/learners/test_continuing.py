@@ -136,6 +136,7 @@ SUITES = {
     "lunarlander": lambda: TaskSuite.make("lunarlander", n=4, reversed="half", wind=10.0, turbulence=1.0),
     "highway": lambda: TaskSuite.make("highway", n=4),
     "halfcheetah": lambda: TaskSuite.make("halfcheetah", n=4, horizon=17),
+    "ant-goal": lambda: TaskSuite.make("ant-goal", n=4, horizon=17),
     "mt10": lambda: TaskSuite.make("mt10", n=4, horizon=24),
     "custom": lambda: TaskSuite.from_gymnasium({str(each): drift(each) for each in (0.1, 0.2, 0.5, 0.9)}),
     "own actions": lambda: TaskSuite.from_gymnasium(

@@ -19,6 +19,7 @@ MILLION = 1_000_000
         ("highway", {}, (600_000, 400_000), {}),
         ("highway", {"vary": "objective"}, (400_000, 400_000), {}),
         ("halfcheetah", {}, (768_000, 768_000), {"steps": 200, "minibatches": 20}),
+        ("ant-goal", {}, (960_000, 960_000), {"steps": 100, "minibatches": 20}),
         ("lunarlander", {}, (4 * MILLION, 600_000), {"steps": 256, "learning_rate": 7e-4}),
         ("navigation", {}, (200_000, 400_000), {}),
         ("mt10", {}, (2 * MILLION, 2 * MILLION), {"steps": 200, "epochs": 8, "minibatches": 20}),

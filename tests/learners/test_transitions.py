@@ -203,6 +203,7 @@ SHARED = {
     "navigation": lambda: TaskSuite.make("navigation", n=4, groups=2, horizon=7),
     "highway": lambda: TaskSuite.make("highway", n=3, vary="objective"),
     "halfcheetah": lambda: TaskSuite.make("halfcheetah", n=3, horizon=7),
+    "ant-goal": lambda: TaskSuite.make("ant-goal", n=4, horizon=7),
 }
 
 

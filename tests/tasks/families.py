@@ -45,6 +45,7 @@ class Case(NamedTuple):
 
 
 CASES = {
+    "ant-goal": Case(lambda: TaskSuite.make("ant-goal", n=3, groups=3, horizon=7), 20),
     "cartpole": Case(lambda: TaskSuite.make("cartpole", n=3), 60),
     "cartpole-reversed": Case(lambda: TaskSuite.make("cartpole", n=3, mass=(0.05, 0.5), reversed="half"), 60),
     "cartpole-one-reversed": Case(lambda: TaskSuite.make("cartpole", n=3, reversed=0.3), 60),

@@ -97,7 +97,7 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
             "goals is 'square': choose 'groups', 'uniform', 'partial' or 'biased'",
         ),
         ("navigation", {"n": 2, "groups": 3}, "groups is 3 for 2 tasks: give 1 to 2"),
-        (5, {}, "name is 5: choose cartpole, halfcheetah, highway"),
+        (5, {}, "name is 5: choose ant-goal, cartpole, halfcheetah"),
         ("cartpole", {"n": "ten"}, "n is 'ten': give a whole number"),
         ("cartpole", {"n": True}, "n is True: give a whole number"),
         ("cartpole", {"n": 10.5}, "n is 10.5: give a whole number"),
