@@ -329,7 +329,7 @@ def test_a_comparison_that_was_cut_off_goes_on(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["navigatoin"], "unknown suite 'navigatoin': did you mean 'navigation'? known are cartpole"),
+        (["navigatoin"], "unknown suite 'navigatoin': did you mean 'navigation'? known are ant-goal"),
         (["navigation", "--set", "n"], "--set 'n' has no '=': give OPTION=VALUE"),
         (["navigation", "--set", "wind=3"], "suite 'navigation' has no option 'wind': it takes n, seed"),
         (["navigation", "--set", "goals=square"], "goals is 'square': choose 'groups'"),
