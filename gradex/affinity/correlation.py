@@ -61,6 +61,13 @@ def correlated_labels(matrix: Float[np.ndarray, "n n"], k: int) -> Int[np.ndarra
     -------
     array [n] of int
         Group of each task, numbered in the order of first occurrence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import correlated_labels
+    >>> correlated_labels(np.array([[0, 2, -1], [2, 0, -1], [-1, -1, 0.0]]), k=3).tolist()
+    [0, 0, 1]
     """
     n = len(matrix)
     pairs = (matrix + matrix.T) / 2
