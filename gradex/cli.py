@@ -205,6 +205,8 @@ def _plan(options: argparse.Namespace) -> None:
     from gradex.user_code import running
 
     check_share("power", options.power)
+    if options.bootstrap == 0:
+        raise ValueError("--bootstrap 0 leaves unknown how far affinities err: give at least 2")
 
     suite, grouping = _run_of(options)
     path = _folder_of(options, f"plan-k{options.k}")
@@ -233,11 +235,10 @@ def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
     )
     pairs = f"every pair in {coverage['fewest']} to {coverage['most']} of them"
     lines.append(f"coverage: {coverage['subsets']} subsets, {pairs}")
-    if report["clustering"] != "correlation clustering":  # which has another objective
-        lines.append(
-            f"clustering: objective {report['objective']:.4g}, no partition above "
-            f"{report['upper_bound']:.4g} (gap {report['gap']:.2%})"
-        )
+    lines.append(
+        f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "
+        f"(gap {report['gap']:.2%})"
+    )
     if agreement is not None:
         lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
     shares = report["explained_variance"].items()

@@ -82,14 +82,15 @@ class GroupedTasks(Estimator):
     def verdict_(self) -> str | None:
         """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
 
-        There are "no groups" where all tasks together hold no conflict at `CONFLICT_LEVEL`: nothing then
+        There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
+        `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`. Nothing of weight then
         speaks against one policy for all.
         """
         names = [task.name for task in self.suite_.tasks]
         if self.conflicts_[0] <= CONFLICT_LEVEL:
             return self.partition_.verdict_naming(names)
         given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
-        return f"no groups: one policy for all, as no tasks are in conflict beyond doubt{given}"
+        return f"no groups: one policy for all, as no tasks are in conflict that counts{given}"
 
     def plan(self, power: float = 0.9) -> Plan:
         """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.
@@ -121,7 +122,7 @@ class GroupedTasks(Estimator):
         graph, method = self.graph_, None
         if own.k == "auto":
             graph, method = self.interactions_, CorrelationGrouping()
-            bootstrap = Bootstrap(interactions.draws(len(bootstrap), own.seed))
+            bootstrap = graph.bootstrap(len(bootstrap), own.seed)
         seconds = sum(self.seconds_[stage] for stage in _STAGES)
         given = graph, partition, bootstrap, interactions, own.steps_per_task
         return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method)

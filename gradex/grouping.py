@@ -11,7 +11,6 @@ import numpy as np
 from gradex.affinity import (
     Affinity,
     AffinityGraph,
-    Bootstrap,
     CorrelationGrouping,
     PairwiseAffinity,
     fewest_groups,
@@ -43,8 +42,8 @@ class PolicyGradEx(GroupedTasks):
     k : int or "auto"
         Number of groups; the paper uses 3 everywhere, and clusters the affinities. "auto" clusters the
         interactions, of which the sign tells help from harm (`gradex.affinity.CorrelationGrouping`), into the
-        smallest number of groups of which none holds a conflict (`gradex.affinity.fewest_groups`): one where
-        no tasks are in conflict beyond doubt.
+        smallest number of groups without a conflict that counts (`gradex.affinity.fewest_groups`), maybe one.
+        `subsets`, `affinity` and `score` then make `graph_`, but not the groups.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
@@ -265,7 +264,7 @@ class PolicyGradEx(GroupedTasks):
                 self.bootstrap_ = self.graph_.bootstrap(count, own.seed)
                 resampled = self.bootstrap_.groups(self.partition_.k)
                 if own.k == "auto":
-                    again = Bootstrap(found.interactions.draws(count, own.seed))
+                    again = self.interactions_.bootstrap(count, own.seed)
                     resampled = again.groups(self.partition_.k, method)
                 self.partition_ = replace(self.partition_, resampled=resampled)
         with self._stage("group policies"):
@@ -310,7 +309,6 @@ class PolicyGradEx(GroupedTasks):
             "labels": partition.labels.tolist(),
             "groups": [list(group) for group in partition.groups],
             "k": partition.k,
-            "clustering": partition.status,
             "objective": partition.objective,
             "upper_bound": partition.upper_bound,
             "gap": partition.gap,

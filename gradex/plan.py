@@ -23,10 +23,11 @@ from scipy.stats import norm
 from gradex.affinity import AffinityGraph, Bootstrap, Grouping, Partition
 from gradex.affinity.power import SIZES, GroupPower, truth_behind
 from gradex.affinity.significance import check_share
+from gradex.seeds import generator_for
 from gradex.surrogate import Interactions
 
-#: Draws of the affinities' errors, and of noise for the conflict test.
-_DRAWS, _NOISE = 40, 400
+#: Draws of the affinities' errors, of noise for the conflict test, and of other pilots for the interval.
+_DRAWS, _NOISE, _OTHERS = 40, 400, 12
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,8 +57,8 @@ class Plan:
     seconds : float
         That the estimate from so many transitions takes here, without the meta-training.
     detectable : float
-        The weakest conflict that the pilot finds with the wanted power: the mean interaction between both
-        parts, as a share of the mean |g|²; 1 are opposite gradients.
+        Strength of the weakest conflict that the pilot finds with the wanted power, see
+        `gradex.affinity.ConflictTest`; 1 are opposite gradients.
     noise_scale : DataFrame
         One row per task: task, squared_gradient with its stderr, and the gradient noise scale in transitions,
         which is infinite where no gradient stands out.
@@ -155,11 +156,9 @@ class Plan:
         if silent := len(scales) - len(known):
             lines.append(f"no gradient stands out of the noise in {silent} of {len(scales)} tasks")
         if self.curve.empty:
-            lines.append(
-                "no conflict beyond doubt: nothing says how many transitions it takes to find groups"
-            )
+            lines.append("no conflict that counts: nothing says how many transitions it takes to find groups")
             if self.detectable < 1:
-                lines.append(f"a conflict of {self.detectable:.0%} of |g|² would be found, {self._wanted}")
+                lines.append(f"a conflict of strength {self.detectable:.2f} would be found, {self._wanted}")
             else:
                 lines.append(f"even opposite gradients would be missed, {self._wanted}: take a larger pilot")
             return lines
@@ -236,9 +235,14 @@ def make_plan(
         # Draws with replacement vary less than new ones would, as they are from few clusters.
         errors = errors[:_DRAWS] * np.sqrt((interactions.freedom + 1) / interactions.freedom)
         # Noise, and the critical value with it, falls faster than the error of the mean.
-        conflict = norm.cdf((critical / SIZES - test.between) * np.sqrt(SIZES) / stderr)
+        spread = norm.ppf((np.arange(_OTHERS) + 0.5) / _OTHERS)
+        between = test.between + stderr * generator_for(seed, "other pilots").permutation([*spread])
+        conflict, *others = norm.cdf(
+            (critical / SIZES - np.array([test.between, *between])[:, None]) * np.sqrt(SIZES) / stderr
+        )
         labels = partition.labels
-        chance = GroupPower(truth_behind(graph.matrix, errors, labels), errors, labels, conflict, method)
+        truth = truth_behind(graph.matrix, errors, labels)
+        chance = GroupPower(truth, errors, labels, conflict, np.array(others), method)
         found = [chance.groups(place) for place in range(len(SIZES))]
         curve = pd.DataFrame({"transitions": pilot * SIZES, "groups": found, "conflict": conflict})
         curve["power"] = curve[["groups", "conflict"]].min(axis=1)
@@ -246,8 +250,7 @@ def make_plan(
         low, high = chance.needed_by_others(power)
         interval = min(pilot * low, needed), max(pilot * high, needed)
     scale = _noise_scale(interactions, graph.names, pilot)
-    gradient = scale.squared_gradient.mean()
-    weakest = (norm.ppf(power) * stderr - critical) / gradient if gradient > 0 else np.inf
+    weakest = (norm.ppf(power) * stderr - critical) / test.scale if test.scale > 0 else np.inf
     return Plan(
         power,
         pilot,

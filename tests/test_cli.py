@@ -434,6 +434,8 @@ def test_a_plan_tells_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "already holds a finished run" in capsys.readouterr().err
     assert main([*command, "--power", "90", "--out", "other"]) == 2
     assert "power=90" in capsys.readouterr().err
+    assert main([*command, "--bootstrap", "0", "--out", "other"]) == 2
+    assert "--bootstrap 0" in capsys.readouterr().err
     assert not Path("other/meta.safetensors").exists()  # refused before any training
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import gradex.plan as planning
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
-from gradex.affinity import Bootstrap, power, propose_groups
+from gradex.affinity import Bootstrap, propose_groups
 from gradex.plan import Plan, make_plan
 from gradex.surrogate import Interactions
 
@@ -39,7 +39,7 @@ def planned(scale: float, length: float = 2.0, wanted: float = 0.9, seed: int = 
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(power, "_OTHERS", 2)
+    monkeypatch.setattr(planning, "_OTHERS", 2)
     monkeypatch.setattr(planning, "_DRAWS", 24)
 
 
@@ -74,7 +74,7 @@ def test_weak_gradients_are_what_is_waited_for() -> None:
 
 
 def test_the_interval_holds_the_number_and_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(power, "_OTHERS", 5)
+    monkeypatch.setattr(planning, "_OTHERS", 5)
     truth = min(size for size in np.geomspace(0.2, 5, 12) if share_found(1.2 / np.sqrt(size)) >= 0.9)
     plans = [planned(1.2, seed=seed) for seed in range(3)]
     assert all(plan.interval[0] <= plan.needed <= plan.interval[1] for plan in plans)
@@ -82,10 +82,17 @@ def test_the_interval_holds_the_number_and_what_is_needed(monkeypatch: pytest.Mo
     assert sum(held) >= 2
 
 
+def test_an_interval_is_as_wide_as_the_conflict_is_uncertain() -> None:
+    """Where the groups are clear and the conflict is what is waited for."""
+    plan = planned(0.1, length=0.9)
+    assert plan.curve.groups.min() == 1
+    assert plan.interval[0] < plan.needed < plan.interval[1]
+
+
 def test_without_a_conflict_nothing_is_known() -> None:
     plan = planned(1.0, length=0.0)
     assert np.isnan(plan.needed) and plan.transitions is None and plan.curve.empty
-    assert "no conflict beyond doubt" in str(plan)
+    assert "no conflict that counts" in str(plan)
     assert plan.to_dict()["needed"] is None
     with pytest.raises(ValueError, match="no conflict"):
         plan.plot()
@@ -109,8 +116,8 @@ def test_the_noise_scale_is_the_known_one() -> None:
 def test_a_conflict_that_can_be_detected_is() -> None:
     """At so strong a conflict the test finds it about as often as wanted."""
     plan = planned(0.5, length=0.55)
-    between = plan.detectable * plan.noise_scale.squared_gradient.mean()
-    length = np.sqrt(between)
+    # At equal lengths of all gradients the mean interaction is their square.
+    length = np.sqrt(plan.detectable * plan.noise_scale.squared_gradient.mean())
     found = [
         AffinityGraph.from_interactions(gradients(length, seed)).conflict().p_value for seed in range(40)
     ]

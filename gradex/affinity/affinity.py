@@ -70,6 +70,9 @@ class InteractionsLike(Protocol):
     def noise(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
         """Affinities of so many draws that hold nothing but noise."""
 
+    def draws(self, count: int, seed: int) -> Float[np.ndarray, "draws n n"]:
+        """Estimate the affinities again, so many times, from data drawn again."""
+
 
 class Affinity(ABC):
     """A way to estimate how much tasks help each other from scores of subsets.

@@ -40,13 +40,21 @@ class ConflictTest:
     """Part of each task, 0 or 1."""
     between: float
     """Mean interaction between the parts."""
-    strength: float
-    """Minus that mean, in units of the mean product of both tasks' gradient lengths.
-
-    1 are opposite gradients, 0 or less is no conflict. Infinite where no gradient has a length.
-    """
+    scale: float
+    """What it would be if all gradients had one direction: mean product of both tasks' gradient lengths."""
     null: Float[np.ndarray, " draws"]
     """The same where there is nothing but noise, parts chosen likewise."""
+
+    @property
+    def strength(self) -> float:
+        """How far below 0 the mean interaction is, in units of `scale`.
+
+        1 are opposite gradients, 0 or less is no conflict. Infinite where no gradient has a length, and yet
+        the mean is below 0.
+        """
+        if self.scale > 0:
+            return -self.between / self.scale
+        return np.inf if self.between < 0 else 0.0
 
     @property
     def p_value(self) -> float:
@@ -58,9 +66,8 @@ def conflict_test(matrix: Float[np.ndarray, "n n"], null: Float[np.ndarray, "dra
     """Part the tasks by their interactions, and do likewise in matrices that are nothing but noise."""
     labels, between = _most_apart(np.concatenate([matrix[None], null]))
     lengths = np.sqrt(np.maximum(np.diag(matrix), 0.0))
-    alone = lengths[labels[0] == 0].mean() * lengths[labels[0] == 1].mean()
-    strength = -between[0] / alone if alone > 0 else -np.sign(between[0]) * np.inf
-    return ConflictTest(canonical_labels(labels[0]), float(between[0]), float(strength), between[1:])
+    scale = lengths[labels[0] == 0].mean() * lengths[labels[0] == 1].mean()
+    return ConflictTest(canonical_labels(labels[0]), float(between[0]), float(scale), between[1:])
 
 
 def _most_apart(

@@ -266,7 +266,7 @@ class AffinityGraph(AffinityMatrix):
         Each draw takes the scores of other episodes, where the scores come with ``draws``, and other subsets
         among those that were scored; where all subsets of a size were scored there is no choice of subsets to
         draw, and no more draws than those of the scores. What an affinity chooses from the scores, such as
-        the strength of a ridge, stays as it was.
+        the strength of a ridge, stays as it was. A graph of interactions draws the episodes alone.
 
         Parameters
         ----------
@@ -285,6 +285,10 @@ class AffinityGraph(AffinityMatrix):
         ValueError
             If there are fewer than 2 draws, or nothing to draw from.
         """
+        if self._interactions is not None:
+            if draws < 2:
+                raise ValueError(f"draws={draws} is too few to tell a spread: give at least 2")
+            return Bootstrap(self._interactions.draws(draws, seed))
         if self._evidence is None:
             raise ValueError(
                 "a graph from a matrix has nothing to draw again; estimate it with AffinityGraph.from_scores"

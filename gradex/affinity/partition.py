@@ -46,7 +46,7 @@ class Partition:
     """Groups of tasks, with their objective and what is proved about it (PolicyGradEx, Appendix A).
 
     The objective is the sum over groups c of v_c^T U v_c / |c|, v_c their indicators, less a penalty per
-    group.
+    group; `CorrelationGrouping` has one of its own.
 
     Build one from a matrix and any labelling with `Partition.of`.
 

@@ -23,8 +23,8 @@ from gradex.affinity.rounding import local_search
 
 #: Sizes that are tried.
 SIZES = 2.0 ** np.arange(-3, 9)
-#: Estimates that are simulated for the interval, and the share of them within.
-_OTHERS, _WITHIN = 12, 0.8
+#: Share of other estimates within the interval.
+_WITHIN = 0.8
 
 
 @dataclass
@@ -41,6 +41,8 @@ class GroupPower:
         The groups.
     conflict : array [sizes]
         How likely they are found in conflict.
+    others : array [estimates, sizes]
+        The same, as other estimates of size 1 would tell; one for each that is simulated for an interval.
     method : Grouping, optional
         How they are found, as in `Bootstrap.groups`.
 
@@ -51,7 +53,8 @@ class GroupPower:
     >>> labels = np.array([0, 0, 0, 1, 1, 1])
     >>> errors = np.random.default_rng(0).normal(size=(40, 6, 6))
     >>> truth = np.where(labels[:, None] == labels, 1.0, -1.0)
-    >>> power = GroupPower(truth, errors + errors.transpose(0, 2, 1), labels, np.ones(len(SIZES)))
+    >>> sure = np.ones(len(SIZES))
+    >>> power = GroupPower(truth, errors + errors.transpose(0, 2, 1), labels, sure, others=sure[None])
     >>> 1 < power.needed(0.9) < 4
     True
     """
@@ -60,6 +63,7 @@ class GroupPower:
     errors: Float[np.ndarray, "draws n n"]
     labels: Int[np.ndarray, " n"]
     conflict: Float[np.ndarray, " sizes"]
+    others: Float[np.ndarray, "estimates sizes"]
     method: Grouping | None = None
     _known: dict[int, float] = field(default_factory=dict)
 
@@ -86,13 +90,12 @@ class GroupPower:
 
     def needed_by_others(self, power: float) -> tuple[float, float]:
         """Give the sizes between which 80 % of other estimates would place it, were this the truth."""
-        told = []
-        for own in self.errors[:_OTHERS]:
+        told, count = [], len(self.others)
+        for own, conflict in zip(self.errors[:count], self.others, strict=True):
             other = self.truth + own
             labels = self._grouped(other)
-            truth = truth_behind(other, self.errors, labels)
-            power_of = GroupPower(truth, self.errors[_OTHERS:], labels, self.conflict, self.method)
-            told.append(power_of.needed(power))
+            truth, errors = truth_behind(other, self.errors, labels), self.errors[count:]
+            told.append(GroupPower(truth, errors, labels, conflict, self.others, self.method).needed(power))
         low, high = np.quantile(told, [(1 - _WITHIN) / 2, (1 + _WITHIN) / 2], method="nearest")
         return float(low), float(high)
 

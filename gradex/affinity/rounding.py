@@ -107,7 +107,7 @@ def round_relaxation(
     if k in (1, n):
         return np.arange(n) % k
     leading = np.linalg.eigh(relaxed)[1][:, -k:]
-    candidates = [_linkage_labels(relaxed, k), *_kmeans_labels(leading, k, starts=4)]
+    candidates = [linkage_labels(relaxed, k), *_kmeans_labels(leading, k, starts=4)]
     shape = centred(matrix)
     best = _improved(
         shape, candidates, k, len(candidates) if n <= _TASKS_ALL_SWAPPED else _CANDIDATES_SWAPPED
@@ -273,11 +273,15 @@ def _kmeans_labels(
         ]
 
 
-def _linkage_labels(relaxed: Float[np.ndarray, "n n"], k: int) -> Int[np.ndarray, " n"]:
-    """Cluster by average linkage with X as similarity."""
-    distance = np.maximum(relaxed.max() - relaxed, 0.0)
+def linkage_labels(
+    similarity: Float[np.ndarray, "n n"], k: int, least: float | None = None
+) -> Int[np.ndarray, " n"]:
+    """Cluster by average linkage into k groups, or fewer while groups are `least` alike on average."""
+    distance = np.maximum(similarity.max() - similarity, 0.0)
     np.fill_diagonal(distance, 0.0)
     tree = linkage(squareform(distance, checks=False), method="average")
+    if least is not None:
+        k = min(k, 1 + int(np.sum(tree[:, 2] > similarity.max() - least)))
     return fcluster(tree, k, criterion="maxclust").astype(np.int64) - 1
 
 

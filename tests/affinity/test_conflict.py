@@ -73,6 +73,19 @@ def test_a_slight_conflict_counts_as_none() -> None:
     assert fewest_groups(own, graph.partition, least=0.0)[0].k == 2
 
 
+def test_nothing_at_all_is_no_conflict() -> None:
+    graph = AffinityGraph.from_interactions(Interactions((np.zeros((5, 2)), np.zeros((5, 2))), common=False))
+    assert graph.conflict().strength == 0
+
+
+def test_a_graph_of_interactions_draws_the_episodes_again() -> None:
+    own = interactions(np.random.default_rng(5), np.array([[2.0, 0.0], [2.0, 0.5], [-2.0, 0.0]]))
+    graph = AffinityGraph.from_interactions(own)
+    np.testing.assert_array_equal(graph.bootstrap(10, seed=3).matrices, own.draws(10, seed=3))
+    with pytest.raises(ValueError, match="draws=1"):
+        graph.bootstrap(1)
+
+
 def test_only_interactions_know_their_noise() -> None:
     with pytest.raises(ValueError, match=r"make the graph by AffinityGraph\.from_interactions"):
         AffinityGraph([[0, 1, 2], [1, 0, 0], [2, 0, 0]]).conflict()

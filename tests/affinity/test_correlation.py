@@ -39,6 +39,21 @@ def test_no_partition_has_a_larger_sum(k: int) -> None:
         assert sum_within(matrix, correlated_labels(matrix, k)) == pytest.approx(best)
 
 
+def test_no_partition_is_above_the_bound() -> None:
+    matrix = drawn(7, seed=4)
+    partition = CorrelationGrouping().partition(matrix, k=7)
+    sums = [sum_within(matrix, labels) for labels in all_labels(7, 7)]
+    assert partition.objective == pytest.approx(max(sums))
+    assert partition.objective <= partition.upper_bound
+    assert 0 < partition.gap < 1
+    sizes = [
+        labels
+        for labels in all_labels(7, 7)
+        if sorted(np.bincount(labels)) == sorted(map(len, partition.groups))
+    ]
+    assert partition.chance == pytest.approx(np.mean([sum_within(matrix, labels) for labels in sizes]))
+
+
 def test_without_a_limit_no_group_has_parts_that_harm_each_other() -> None:
     matrix = drawn(9, seed=1)
     partition = CorrelationGrouping().partition(matrix, k=9)
@@ -46,6 +61,16 @@ def test_without_a_limit_no_group_has_parts_that_harm_each_other() -> None:
         for labels in all_labels(len(group), 2):
             apart = labels[:, None] != labels
             assert matrix[np.ix_(group, group)][apart].sum() >= -1e-9
+
+
+@pytest.mark.parametrize("groups", [5, 10])
+def test_planted_groups_of_many_tasks_are_found(groups: int) -> None:
+    planted = np.arange(100) % groups
+    matrix = np.where(planted[:, None] == planted, 1.0, -0.2) + drawn(100, seed=3) / 2
+    labels = correlated_labels(matrix, groups)
+    assert ((labels[:, None] == labels) == (planted[:, None] == planted)).all()
+    coarser = correlated_labels(matrix, groups - 1)
+    assert sum_within(matrix, coarser) >= sum_within(matrix, planted % (groups - 1))
 
 
 def test_neither_order_nor_unit_nor_diagonal_matters() -> None:
