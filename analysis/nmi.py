@@ -22,12 +22,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MultipleLocator
-from scipy.stats import spearmanr
 
 from analysis import flops
 from analysis.along import fit_along, scores_along, similarity_along
 from analysis.study import confidence_interval
-from analysis.trained import SETTINGS, Trained, train
+from analysis.trained import SETTINGS, Trained, full_length, pair_interactions, rank_correlation, train
 from gradex import AffinityGraph, SurrogateEstimator
 from gradex.affinity import Partition, RandomGrouping
 from gradex.seeds import child
@@ -97,12 +96,15 @@ def _reference(trained: Trained, real: AffinityGraph, again: SubsetScores) -> di
         "nmi_similarity": similar.agreement(groups.labels).nmi,
         "nmi_chance": float(np.mean([each.agreement(groups.labels).nmi for each in random])),
         "planted_truth": _with_plan(groups, grouping.suite_.labels),
-        "rank_ceiling": _full_length(_rank(*map(_pairs, halves))),
-        "rank_repeat": _rank(
-            *(_pairs(AffinityGraph.from_scores(each, _READING)) for each in (grouping.scores_, again))
+        "rank_ceiling": full_length(rank_correlation(*map(pair_interactions, halves))),
+        "rank_repeat": rank_correlation(
+            *(
+                pair_interactions(AffinityGraph.from_scores(each, _READING))
+                for each in (grouping.scores_, again)
+            )
         ),
-        "rank_scores": _rank(_gain(grouping.scores_), _gain(truth.scores())),
-        "rank_scores_ceiling": _full_length(_rank(*map(_gain, scores))),
+        "rank_scores": rank_correlation(_gain(grouping.scores_), _gain(truth.scores())),
+        "rank_scores_ceiling": full_length(rank_correlation(*map(_gain, scores))),
     }
 
 
@@ -127,8 +129,8 @@ def _agreement(
         "nmi": ours.nmi,
         "ami": ours.ami,
         "planted": _with_plan(found, grouping.suite_.labels),
-        "rank": _rank(_pairs(estimated), _pairs(real)),
-        "relative_error": _relative_error(_pairs(estimated), _pairs(real)),
+        "rank": rank_correlation(pair_interactions(estimated), pair_interactions(real)),
+        "relative_error": _relative_error(pair_interactions(estimated), pair_interactions(real)),
     }
 
 
@@ -136,27 +138,9 @@ def _with_plan(partition: Partition, planted: np.ndarray | None) -> float:
     return float("nan") if planted is None else partition.agreement(planted).nmi
 
 
-def _pairs(graph: AffinityGraph) -> np.ndarray:
-    """Give the interactions, pair by pair."""
-    return graph.interaction().matrix[np.triu_indices(len(graph), 1)]
-
-
 def _gain(scores: SubsetScores) -> np.ndarray:
     """Give each task's score in each subset against its mean over the subsets."""
     return (scores.per_task - np.nanmean(scores.per_task, axis=0))[~np.isnan(scores.per_task)]
-
-
-def _rank(first: np.ndarray, second: np.ndarray) -> float:
-    return float(spearmanr(first, second).statistic)
-
-
-def _full_length(half: float) -> float:
-    """Give the most that an estimate can correlate with all replicates, from the halves' correlation.
-
-    Spearman and Brown: two halves that correlate by r make a whole of reliability 2r / (1 + r), and nothing
-    correlates with the whole by more than its root. For ranks this holds roughly.
-    """
-    return float(np.sqrt(max(0.0, 2 * half / (1 + half)))) if half > -1 else 0.0
 
 
 def _relative_error(estimated: np.ndarray, real: np.ndarray) -> float:

@@ -29,7 +29,17 @@ SCALES = ("smoke", "laptop", "paper")
 
 def names() -> tuple[str, ...]:
     """Names of the studies: the modules and packages here that compute something."""
-    own = {"__main__", "study", "parts", "trained", "provenance", "generalization_scales", "flops", "along"}
+    own = {
+        "__main__",
+        "study",
+        "parts",
+        "trained",
+        "provenance",
+        "generalization_scales",
+        "flops",
+        "along",
+        "experts",
+    }
     found = {module.name for module in iter_modules([str(Path(__file__).parent)])}
     return tuple(sorted(found - own))
 

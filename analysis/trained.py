@@ -10,8 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import spearmanr
+
 from analysis.provenance import noted
-from gradex import GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
+from gradex import AffinityGraph, GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.store import difference
 
 
@@ -208,3 +212,23 @@ def kept(path: Path, policy: MetaPolicy, train: Callable[[MetaPolicy, Path], Met
         trained.save(path)
     shutil.rmtree(folder)
     return trained
+
+
+# ---------------------------------------------------------------------- agreement
+def pair_interactions(graph: AffinityGraph) -> Float[np.ndarray, " pairs"]:
+    """Give the interactions, pair by pair."""
+    return graph.interaction().matrix[np.triu_indices(len(graph), 1)]
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Give Spearman's rank correlation."""
+    return float(spearmanr(first, second).statistic)
+
+
+def full_length(half: float) -> float:
+    """Give the most that an estimate can correlate with all replicates, from the halves' correlation.
+
+    Spearman and Brown: two halves that correlate by r make a whole of reliability 2r / (1 + r), and nothing
+    correlates with the whole by more than its root. For ranks this holds roughly.
+    """
+    return float(np.sqrt(max(0.0, 2 * half / (1 + half)))) if half > -1 else 0.0

@@ -1,0 +1,296 @@
+"""Does the estimate tell who helps whom on MT10? All pairs of tasks are trained for real.
+
+A pair tells more per step than a triple does, so the truth is what each task earns beside each other
+task, compared with what it earns alone; `PairwiseAffinity` reads both the truth and the estimates. All begins
+at one meta-policy, and there are two of them. "From scratch" PPO stops where some tasks are half learned;
+what it has not found yet is the luck of its exploration. "Cloned from experts" every task succeeds in 20 to
+80 % of its episodes, and no luck is left.
+
+An estimate is made twice, from different transitions: how far the two agree is its reliability. Where it is
+reliable and yet disagrees with real training, first order is biased. Steps along the surrogate's solutions
+that are run in the simulator ("rollout") ask nothing of the first order but its direction.
+
+Real trainings are kept in `runs/mt10-SCALE/seed-SEED/`, so that the study can take several sittings; after
+changing how policies are trained, remove that folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import combinations, combinations_with_replacement
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.experts import Cloning
+from analysis.provenance import noted
+from analysis.study import kept_for, kept_table, mean_with_interval, plain
+from analysis.trained import full_length, kept, pair_interactions, rank_correlation
+from gradex import PPO, AffinityGraph, GroundTruth, MetaPolicy, SurrogateEstimator, TaskSuite
+from gradex.affinity import RandomGrouping
+from gradex.path_scores import score_along
+from gradex.rollout_scores import RolloutScore
+from gradex.seeds import child
+from gradex.surrogate import SubsetScores
+
+SEEDS = {"smoke": 1, "laptop": 3, "paper": 5}
+_SCRATCH, _CLONED = STARTS = ("from scratch", "cloned from experts")
+_PATH, _LOSS, _INTERACTIONS, _ROLLOUT = ESTIMATES = (
+    "loss, along the path", "loss", "interactions", "rollout",
+)  # fmt: skip
+_K, _RANDOM_DRAWS = 3, 100
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """How much is trained, estimated and measured.
+
+    Attributes
+    ----------
+    options : dict
+        Of the suite.
+    learner : PPO, optional
+        By default what is recommended for the suite.
+    meta_steps : int
+        From scratch, in total.
+    steps_per_task, replicates, episodes : int
+        Of real training.
+    transitions : int
+        Per task and snapshot.
+    """
+
+    options: dict[str, Any]
+    learner: PPO | None
+    meta_steps: int
+    steps_per_task: int
+    transitions: int
+    episodes: int = 32
+    replicates: int = 2
+    dimension: int = 400
+    width: int = 64
+    cloning: Cloning = field(default_factory=Cloning)
+    rollouts: RolloutScore = field(default_factory=RolloutScore)
+
+
+_AMOUNTS = {
+    "smoke": _Amount(
+        {"tasks": ["reach", "push", "drawer-close", "window-open", "window-close"], "horizon": 20},
+        PPO(steps=20, copies=2, minibatches=4, epochs=1, standardise="task"),
+        meta_steps=400,
+        steps_per_task=40,
+        transitions=64,
+        episodes=2,
+        dimension=20,
+        width=8,
+        cloning=Cloning(rounds=2, copies=2, updates=4, batch=32, critic_rounds=1),
+        rollouts=RolloutScore(episodes=2),
+    ),
+    "laptop": _Amount({"horizon": 200}, None, 320_000, 16_000, transitions=8192),
+    "paper": _Amount({}, None, 2_000_000, 50_000, transitions=8192, replicates=4),
+}
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give how estimates agree with real training, from both starts.
+
+    Returns
+    -------
+    DataFrame
+        Rows `what="meta"`: success and return of each task at the start. Rows `what="pair"`: of a task and
+        its partner the affinity by real training (truth) and by each estimate. Rows `what="agreement"`, one
+        for each estimate: rank correlation of the interactions with the truth (rank) and of two estimates
+        (repeat), NMI of three groups with those of the truth (nmi). Rows `what="truth"`: the same of its two
+        replicates (rank: the noise ceiling; nmi), and of random groups (chance).
+    """
+    folder = kept_for(Path("runs") / f"mt10-{scale}" / f"seed-{seed}", _AMOUNTS[scale])
+    tables = [_Run(_AMOUNTS[scale], seed, start, folder).told() for start in STARTS]
+    return pd.concat(tables, ignore_index=True).assign(seed=seed)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One start of one seed."""
+
+    amount: _Amount
+    seed: int
+    start: str
+    folder: Path
+
+    @property
+    def _name(self) -> str:
+        return self.start.replace(" ", "-")
+
+    @cached_property
+    def meta(self) -> MetaPolicy:
+        """Train or clone the meta-policy, or take over the one that is kept."""
+        amount, suite = self.amount, TaskSuite.make("mt10", **self.amount.options)
+        # To tell tasks apart that look alike, as reach and push do, a clone must be told which one it is.
+        network = "mlp" if self.start == _SCRATCH else "one_hot_mlp"
+        fresh = MetaPolicy(suite, network, amount.learner or "ppo", self.seed, width=amount.width)
+        path = self.folder / f"meta-{self._name}.safetensors"
+        if self.start == _SCRATCH:
+            return kept(path, fresh, lambda meta, place: meta.fit(amount.meta_steps, folder=place))
+        if not path.exists():
+            with noted(path):
+                amount.cloning.fit(fresh).save(path)
+        return MetaPolicy.load(path)
+
+    @property
+    def subsets(self) -> list[tuple[int, ...]]:
+        """Every task alone, and every pair."""
+        tasks = range(len(self.meta.suite))
+        return [*((task,) for task in tasks), *combinations(tasks, 2)]
+
+    @cached_property
+    def truth(self) -> GroundTruth:
+        amount = self.amount
+        truth = GroundTruth(amount.steps_per_task, amount.replicates, amount.episodes, seed=self.seed)
+        return truth.fit(self.meta, self.subsets, self.folder / f"truth-{self._name}")
+
+    def told(self) -> pd.DataFrame:
+        """Compare estimates with the truth."""
+        measured = self.meta.evaluate(self.amount.episodes)[["task", "success", "return_mean"]]
+        estimates = kept_table(self.folder / f"estimates-{self._name}.csv", self._estimated)
+        names = [task.name for task in self.meta.suite.tasks]
+        real, halves = self._read(self.truth.scores()), [self._read(half) for half in self.truth.halves()]
+        pairs = pd.DataFrame(list(combinations_with_replacement(names, 2)), columns=["task", "partner"])
+        upper = np.triu_indices(len(names))
+        pairs["truth"], rows = real.matrix[upper], [_ceiling(real, halves)]
+        for estimate, part in estimates.groupby("estimate", sort=False):
+            values = part.value.to_numpy().reshape(2, len(names), len(names))
+            pairs[estimate] = values.mean(axis=0)[upper]
+            graphs = [AffinityGraph(each) for each in values]
+            rows.append({"what": "agreement", "estimate": estimate, **_agreement(graphs, real)})
+        tables = [measured.assign(what="meta"), pairs.assign(what="pair"), pd.DataFrame(rows)]
+        return pd.concat(tables, ignore_index=True).assign(start=self.start)
+
+    def _estimated(self) -> pd.DataFrame:
+        """Estimate twice, in each way; give whole matrices, row by row."""
+        tables = []
+        for replicate in range(2):
+            for estimate, matrix in self._matrices(replicate).items():
+                told = {"estimate": estimate, "replicate": replicate, "value": matrix.ravel()}
+                tables.append(pd.DataFrame(told))
+        return pd.concat(tables, ignore_index=True)
+
+    def _matrices(self, replicate: int) -> dict[str, Float[np.ndarray, "n n"]]:
+        """Give affinities by each estimate, from transitions of this replicate's own."""
+        amount, path = self.amount, self.meta.path_
+        estimator = SurrogateEstimator(amount.dimension, "khatri-rao", seed=self.seed)
+        along = partial(score_along, estimator=estimator, subsets=self.subsets, replicate=replicate)
+        found = along(path, steps_per_task=amount.transitions * len(path))
+        last = found.surrogates[-1]
+        chance = child(self.seed, "rollouts", replicate)
+        rollout = amount.rollouts.scores(last, self.meta, self.subsets, seed=chance)
+        matrices = {} if len(path) == 1 else {_PATH: self._read(found.scores).matrix}
+        return matrices | {
+            _LOSS: self._read(last.scores(self.subsets)).matrix,
+            _INTERACTIONS: AffinityGraph.from_interactions(last.interactions()).matrix,
+            _ROLLOUT: self._read(rollout).matrix,
+        }
+
+    def _read(self, scores: SubsetScores) -> AffinityGraph:
+        return AffinityGraph.from_scores(scores, "pairwise")
+
+
+def _ceiling(real: AffinityGraph, halves: Sequence[AffinityGraph]) -> dict[str, Any]:
+    """Say how well real training agrees with itself, and random groups with it."""
+    one, other = halves
+    groups = real.partition(k=_K).labels
+    random = [RandomGrouping(draw).partition(real.matrix, _K) for draw in range(_RANDOM_DRAWS)]
+    return {
+        "what": "truth",
+        "rank": full_length(rank_correlation(pair_interactions(one), pair_interactions(other))),
+        "nmi": one.partition(k=_K).agreement(other.partition(k=_K).labels).nmi,
+        "chance": float(np.mean([each.agreement(groups).nmi for each in random])),
+    }
+
+
+def _agreement(graphs: Sequence[AffinityGraph], real: AffinityGraph) -> dict[str, float]:
+    """Compare two estimates with the truth, the mean over both, and with each other."""
+    first, second = map(pair_interactions, graphs)
+    wanted, groups = pair_interactions(real), real.partition(k=_K).labels
+    return {
+        "rank": float(np.mean([rank_correlation(each, wanted) for each in (first, second)])),
+        "repeat": rank_correlation(first, second),
+        "nmi": float(np.mean([each.partition(k=_K).agreement(groups).nmi for each in graphs])),
+    }
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Give agreement with real training by start and estimate, mean over seeds with 95 % intervals.
+
+    An estimate without bias would reach `rank_ceiling` times the root of `repeat`.
+    """
+    rows = []
+    for start, part in table.groupby("start", sort=False):
+        truth, meta = part[part.what == "truth"], part[part.what == "meta"]
+        told = {
+            "start": start,
+            "success": meta.success.mean(),
+            "rank_ceiling": truth["rank"].mean(),
+            "nmi_halves": truth.nmi.mean(),
+            "nmi_chance": truth.chance.mean(),
+        }
+        for estimate, own in part[part.what == "agreement"].groupby("estimate", sort=False):
+            found = {"estimate": estimate, "seeds": len(own)}
+            for name in ("rank", "repeat", "nmi"):
+                found |= mean_with_interval(name, own[name])
+            rows.append(found | told)
+    return pd.DataFrame(rows)
+
+
+@matplotlib.rc_context({"font.size": 8, "axes.titlesize": 9})
+def plot(table: pd.DataFrame) -> Figure:
+    """Draw agreement with the truth by estimate, and the pairs themselves, a row for each start."""
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    panels = figure.subplots(len(STARTS), 2, width_ratios=(1.5, 1), squeeze=False)
+    for (left, right), start in zip(panels, STARTS, strict=True):
+        own = table[table.start == start]
+        _draw_agreement(left, own)
+        _draw_pairs(right, own[own.what == "pair"])
+        left.set_title(start)
+    panels[-1, 0].set_xlabel("rank correlation")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    return figure
+
+
+def _draw_agreement(ax: Axes, table: pd.DataFrame) -> None:
+    """Draw a dot for each seed, and the means."""
+    told = table[table.what == "agreement"]
+    ceiling = table[table.what == "truth"]["rank"].mean()
+    for row, estimate in enumerate(ESTIMATES):
+        own = told[told.estimate == estimate]
+        for column, shift, color, label in (
+            ("rank", -0.12, "C0", "with real training"),
+            ("repeat", 0.12, "C1", "of two estimates"),
+        ):
+            places = np.full(len(own), row + shift)
+            ax.plot(own[column], places, "o", color=color, markersize=3, alpha=0.5)
+            ax.plot(own[column].mean(), row + shift, "D", color=color, markersize=5,
+                    label=label if row == len(ESTIMATES) - 1 else None)  # fmt: skip
+    ax.axvline(ceiling, color="0.3", linewidth=1, linestyle=":", label="most that noise of the truth allows")
+    ax.axvline(0, color="0.7", linewidth=0.8)
+    ax.set(xlim=(-0.6, 1.05), ylim=(-0.5, len(ESTIMATES) - 0.5))
+    ax.set(yticks=range(len(ESTIMATES)), yticklabels=ESTIMATES)
+    ax.invert_yaxis()
+    plain(ax)
+
+
+def _draw_pairs(ax: Axes, pairs: pd.DataFrame) -> None:
+    """Draw every pair of every seed: the affinity by the loss, and by real training."""
+    apart = pairs[pairs.task != pairs.partner]
+    for number, (_, own) in enumerate(apart.groupby("seed")):
+        ax.plot(own[_LOSS] / own[_LOSS].std(), own.truth / own.truth.std(), ".", color=f"C{number + 2}",
+                markersize=4, alpha=0.8)  # fmt: skip
+    ax.axhline(0, color="0.7", linewidth=0.8)
+    ax.axvline(0, color="0.7", linewidth=0.8)
+    ax.set(xlabel="affinity by the loss / its deviation", ylabel="by real training")
+    plain(ax)
