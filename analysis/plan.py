@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
 from analysis.study import plain
@@ -54,6 +55,8 @@ _AMOUNTS = {
 _CHOSEN = {"smoke": _SUITES[2:3], "laptop": _SUITES, "paper": _SUITES}
 _SMOKE_STEPS = 10_000
 _POWER, _LEVEL = 0.9, 0.05
+#: Of the logistic curve of how often estimates find the groups, the inverse weight of its ridge: slight.
+_FIT = 100.0
 #: Draws of a pilot's interactions.
 _DRAWS = 100
 
@@ -124,35 +127,41 @@ class _Source:
 
 
 def needed(estimates: pd.DataFrame) -> float:
-    """Give from how many transitions on nine estimates in ten find the groups; 0 if they always do.
+    """Give from how many transitions on nine estimates in ten find the groups.
 
-    Between two sizes by the logarithm; infinite if the largest do not.
+    A logistic curve in the logarithm of the size is fitted to all sizes, as a few estimates of one size tell
+    nine in ten only roughly. Where that lies below the smallest size it is the smallest, and infinite where
+    hardly any estimate finds the groups.
     """
     sizes, found = estimates.sort_values("transitions")[["transitions", "found"]].to_numpy().T
-    short = np.flatnonzero(found < _POWER)
-    if not len(short):
-        return 0.0
-    last = short[-1]
-    if last == len(sizes) - 1:
+    if found.min() == 1:
+        return float(sizes[0])
+    if found.max() == 0:
         return np.inf
-    part = (_POWER - found[last]) / (found[last + 1] - found[last])
-    return float(sizes[last] * (sizes[last + 1] / sizes[last]) ** part)
+    doublings, outcomes = np.log2(sizes / sizes[0]), np.repeat([1, 0], len(sizes))
+    fit = LogisticRegression(C=_FIT).fit(np.tile(doublings, 2)[:, None], outcomes, [*found, *(1 - found)])
+    slope, level = fit.coef_[0, 0], fit.intercept_[0]
+    if slope <= 0:
+        return np.inf
+    return float(sizes[0] * 2 ** max(0.0, (np.log(_POWER / (1 - _POWER)) - level) / slope))
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Give by suite and seed what was needed and predicted.
 
-    Columns suite, seed, needed (see there), predicted (the median of the pilots), within (pilots whose
-    interval holds what was needed; what lies below the smallest size counts as that) and pilots.
+    Columns suite, seed, needed (see there), predicted (the median of the pilots), factor (the geometric mean
+    of their error either way, a factor of 1 or more), within (pilots whose interval holds what was needed;
+    what lies below the smallest size counts as that) and pilots.
     """
     rows = []
     for (suite, seed), own in table.groupby(["suite", "seed"], sort=False):
         pilots, estimates = own[own.kind == "pilot"], own[own.kind == "estimate"]
         smallest, most = estimates.transitions.min(), needed(estimates)
-        reached = max(most, smallest)
-        within = (pilots.low.clip(lower=smallest) <= reached) & (reached <= pilots.high.clip(lower=smallest))
-        told = {"needed": most, "predicted": pilots.predicted.median(), "within": int(within.sum())}
-        rows.append({"suite": suite, "seed": seed, **told, "pilots": len(pilots)})
+        low, high, told = (pilots[name].clip(lower=smallest) for name in ("low", "high", "predicted"))
+        known = np.isfinite(told)
+        factor = np.exp(np.abs(np.log(told[known] / most)).mean()) if known.any() else np.nan
+        row = {"suite": suite, "seed": seed, "needed": most, "predicted": told.median(), "factor": factor}
+        rows.append({**row, "within": int(((low <= most) & (most <= high)).sum()), "pilots": len(pilots)})
     return pd.DataFrame(rows)
 
 
