@@ -41,8 +41,8 @@ from gradex.surrogate import SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 3, "paper": 5}
 _SCRATCH, _CLONED = STARTS = ("from scratch", "cloned from experts")
-_PATH, _LOSS, _INTERACTIONS, _ROLLOUT = ESTIMATES = (
-    "loss, along the path", "loss", "interactions", "rollout",
+_LOSS, _INTERACTIONS, _ROLLOUT, _PATH_LOSS, _PATH = ESTIMATES = (
+    "loss", "interactions", "rollout", "loss, along the path", "interactions, along the path",
 )  # fmt: skip
 _K, _RANDOM_DRAWS = 3, 100
 
@@ -61,15 +61,17 @@ class _Amount:
         From scratch, in total.
     steps_per_task, replicates, episodes : int
         Of real training.
-    transitions : int
-        Per task and snapshot.
+    transitions, path_transitions : int
+        Per task, for estimates at the meta-policy and for those along the path to it, of all snapshots
+        together.
     """
 
     options: dict[str, Any]
     learner: PPO | None
     meta_steps: int
     steps_per_task: int
-    transitions: int
+    transitions: int = 4096
+    path_transitions: int = 8192
     episodes: int = 32
     replicates: int = 2
     dimension: int = 400
@@ -85,13 +87,14 @@ _AMOUNTS = {
         meta_steps=400,
         steps_per_task=40,
         transitions=64,
+        path_transitions=512,
         episodes=2,
         dimension=20,
         width=8,
         cloning=Cloning(rounds=2, copies=2, updates=4, batch=32, critic_rounds=1),
         rollouts=RolloutScore(episodes=2),
     ),
-    "laptop": _Amount({"horizon": 200}, None, 320_000, 16_000, transitions=8192),
+    "laptop": _Amount({"horizon": 200}, None, 320_000, 16_000),
     "paper": _Amount({}, None, 2_000_000, 50_000, transitions=8192, replicates=4),
 }
 
@@ -184,16 +187,19 @@ class _Run:
         amount, path = self.amount, self.meta.path_
         estimator = SurrogateEstimator(amount.dimension, "khatri-rao", seed=self.seed)
         along = partial(score_along, estimator=estimator, subsets=self.subsets, replicate=replicate)
-        found = along(path, steps_per_task=amount.transitions * len(path))
-        last = found.surrogates[-1]
+        end = along([self.meta], steps_per_task=amount.transitions)
+        [surrogate] = end.surrogates
         chance = child(self.seed, "rollouts", replicate)
-        rollout = amount.rollouts.scores(last, self.meta, self.subsets, seed=chance)
-        matrices = {} if len(path) == 1 else {_PATH: self._read(found.scores).matrix}
-        return matrices | {
-            _LOSS: self._read(last.scores(self.subsets)).matrix,
-            _INTERACTIONS: AffinityGraph.from_interactions(last.interactions()).matrix,
-            _ROLLOUT: self._read(rollout).matrix,
+        matrices = {
+            _LOSS: self._read(end.scores),
+            _INTERACTIONS: AffinityGraph.from_interactions(end.interactions),
+            _ROLLOUT: self._read(amount.rollouts.scores(surrogate, self.meta, self.subsets, seed=chance)),
         }
+        if len(path) > 1:
+            whole = along(path, steps_per_task=amount.path_transitions)
+            matrices[_PATH_LOSS] = self._read(whole.scores)
+            matrices[_PATH] = AffinityGraph.from_interactions(whole.interactions)
+        return {name: graph.matrix for name, graph in matrices.items()}
 
     def _read(self, scores: SubsetScores) -> AffinityGraph:
         return AffinityGraph.from_scores(scores, "pairwise")
