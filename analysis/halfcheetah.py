@@ -5,7 +5,8 @@ ones, single-task policies tell: each runs in every task, and the best intervals
 single policy of each earns the most, of all ways to cut the targets into three intervals.
 
 Groups are estimated by the defaults, by steps of a fixed divergence, and by the defaults at the end of
-meta-training alone.
+meta-training alone. Repaired ones are those of the defaults, which train for half of the steps; then tasks
+that do better under another group's policy move, and the policies train on.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from analysis.study import confidence_interval, plain
 from gradex import AffinityGraph, MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.affinity import RandomGrouping
 from gradex.learners import Collector
+from gradex.reassignment import reassign
 from gradex.seeds import child
 from gradex.surrogate import SurrogateEstimator
 
@@ -40,8 +42,9 @@ _AMOUNTS: dict[str, tuple[dict[str, Any], int | None, int, int]] = {
 _K = 3
 _ONE, _RANDOM, _SIMILAR = "one policy for all", "random groups", "gradient-similarity groups"
 _OURS, _FIXED, _END = "PolicyGradEx groups", "the same, fixed KL", "the same, at the end"
+_REPAIRED = "the same, repaired"
 _EQUAL, _BEST, _EACH = "equal intervals", "best intervals", "one policy per task"
-_METHODS = (_ONE, _RANDOM, _SIMILAR, _OURS, _FIXED, _END, _EQUAL, _BEST, _EACH)
+_METHODS = (_ONE, _RANDOM, _SIMILAR, _OURS, _REPAIRED, _FIXED, _END, _EQUAL, _BEST, _EACH)
 _ESTIMATED = (_SIMILAR, _OURS, _FIXED, _END)
 #: What knows how tasks differ, or has a policy for each: the best of these says what there is to gain.
 _INFORMED = (_EQUAL, _BEST, _EACH)
@@ -86,12 +89,12 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         _EACH: tuple((task,) for task in everything),
     }
     earned: dict[tuple[int, ...], Float[np.ndarray, " tasks"]] = {}
+    total = suite.recommended.group_steps if steps is None else steps
 
     def train() -> None:
         """Train a policy for each group that has none yet, and see what it earns in every task."""
         new = sorted({group for parts in groups.values() for group in parts} - earned.keys())
         tasks = sum(map(len, new))
-        total = suite.recommended.group_steps if steps is None else steps
         policies = meta.adapt_each(new, total * tasks // len(suite)) if new else []
         earned.update(
             {group: _returns(policy, episodes) for group, policy in zip(new, policies, strict=True)}
@@ -100,9 +103,12 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     train()
     groups[_BEST] = best_intervals(np.stack([earned[group] for group in groups[_EACH]]), _K)
     train()
+    groups[_REPAIRED], repaired = _repaired(meta, groups[_OURS], total, episodes)
     labels = {method: _labels(groups[method]) for method in _METHODS}
-    own = {m: np.array([earned[groups[m][g]][task] for task, g in enumerate(labels[m])]) for m in _METHODS}
-    mean = {method: float(returns.mean()) for method, returns in own.items()}
+    returns = {m: [earned[group] for group in groups[m]] for m in _METHODS if m != _REPAIRED}
+    returns[_REPAIRED] = repaired
+    own = {m: np.stack(returns[m])[labels[m], list(everything)] for m in _METHODS}
+    mean = {method: float(each.mean()) for method, each in own.items()}
     headroom = max(mean[method] for method in _INFORMED) - mean[_ONE]
     names, targets = zip(*((task.name, task.parameters["velocity"]) for task in suite), strict=True)
     reliability = _reliabilities(runs, meta)
@@ -119,6 +125,17 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         }
         tables.append(pd.DataFrame({"seed": seed, "method": method, **tasks, **told}))
     return pd.concat(tables, ignore_index=True)
+
+
+def _repaired(
+    meta: MetaPolicy, groups: Groups, steps: int, episodes: int
+) -> tuple[Groups, list[Float[np.ndarray, " tasks"]]]:
+    """Train groups for half of the steps, move tasks between them, and train on; give what policies earn."""
+    half = meta.adapt_each(groups, steps // 2)
+    moved = reassign(half, _labels(groups).tolist(), episodes, meta.seed).groups
+    share = steps // 2 / len(meta.suite)
+    policies = [each.adapt(group, round(share * len(group))) for each, group in zip(half, moved, strict=True)]
+    return moved, [_returns(policy, episodes) for policy in policies]
 
 
 def _returns(policy: MetaPolicy, episodes: int) -> Float[np.ndarray, " tasks"]:
