@@ -6,15 +6,16 @@ at one meta-policy, and there are two of them. "From scratch" PPO stops where so
 what it has not found yet is the luck of its exploration. "Cloned from experts" every task succeeds in 20 to
 80 % of its episodes, and no luck is left.
 
-An estimate is made twice, from different transitions: how far the two agree is its reliability. Where it is
-reliable and yet disagrees with real training, first order is biased. Steps along the surrogate's solutions
-that are run in the simulator ("rollout") ask nothing of the first order but its direction.
+An estimate is made twice, from different transitions: how far the two agree is its reliability. One without
+bias reaches the ceiling, how well real training agrees with itself, times the root of its reliability; where
+it stays below, first order is biased. Steps along the surrogate's solutions that are run in the simulator
+("rollout") ask nothing of the first order but its direction.
 
 Real trainings are kept in `runs/mt10-SCALE/seed-SEED/`, so that the study can take several sittings; after
 changing how policies are trained, remove that folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import combinations, combinations_with_replacement
@@ -27,6 +28,8 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from sklearn.base import clone
+from tqdm.auto import trange
 
 from analysis.experts import Cloning
 from analysis.provenance import noted
@@ -37,13 +40,20 @@ from gradex.affinity import RandomGrouping
 from gradex.path_scores import score_along
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
-from gradex.surrogate import SubsetScores
+from gradex.surrogate import Interactions, SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 3, "paper": 5}
 _SCRATCH, _CLONED = STARTS = ("from scratch", "cloned from experts")
-_LOSS, _INTERACTIONS, _ROLLOUT, _PATH_LOSS, _PATH = ESTIMATES = (
-    "loss", "interactions", "rollout", "loss, along the path", "interactions, along the path",
-)  # fmt: skip
+#: Estimates from other transitions that are averaged, to see what noise alone costs.
+_TIMES = 16
+_LOSS, _INTERACTIONS, _MANY, _ROLLOUT, _PATH_LOSS, _PATH = ESTIMATES = (
+    "loss",
+    "interactions",
+    f"interactions, {_TIMES} times the steps",
+    "rollout",
+    "loss, along the path",
+    "interactions, along the path",
+)
 _K, _RANDOM_DRAWS = 3, 100
 
 
@@ -159,7 +169,11 @@ class _Run:
     def told(self) -> pd.DataFrame:
         """Compare estimates with the truth."""
         measured = self.meta.evaluate(self.amount.episodes)[["task", "success", "return_mean"]]
-        estimates = kept_table(self.folder / f"estimates-{self._name}.csv", self._estimated)
+        kinds = {"estimates": self._matrices, "more": self._from_many}
+        estimates = pd.concat(
+            kept_table(self.folder / f"{kind}-{self._name}.csv", partial(_twice, matrices))
+            for kind, matrices in kinds.items()
+        )
         names = [task.name for task in self.meta.suite.tasks]
         real, halves = self._read(self.truth.scores()), [self._read(half) for half in self.truth.halves()]
         pairs = pd.DataFrame(list(combinations_with_replacement(names, 2)), columns=["task", "partner"])
@@ -172,15 +186,6 @@ class _Run:
             rows.append({"what": "agreement", "estimate": estimate, **_agreement(graphs, real)})
         tables = [measured.assign(what="meta"), pairs.assign(what="pair"), pd.DataFrame(rows)]
         return pd.concat(tables, ignore_index=True).assign(start=self.start)
-
-    def _estimated(self) -> pd.DataFrame:
-        """Estimate twice, in each way; give whole matrices, row by row."""
-        tables = []
-        for replicate in range(2):
-            for estimate, matrix in self._matrices(replicate).items():
-                told = {"estimate": estimate, "replicate": replicate, "value": matrix.ravel()}
-                tables.append(pd.DataFrame(told))
-        return pd.concat(tables, ignore_index=True)
 
     def _matrices(self, replicate: int) -> dict[str, Float[np.ndarray, "n n"]]:
         """Give affinities by each estimate, from transitions of this replicate's own."""
@@ -201,8 +206,28 @@ class _Run:
             matrices[_PATH] = AffinityGraph.from_interactions(whole.interactions)
         return {name: graph.matrix for name, graph in matrices.items()}
 
+    def _from_many(self, replicate: int) -> dict[str, Float[np.ndarray, "n n"]]:
+        """Average interactions at the meta-policy, of which many are cheap as no subset is scored."""
+        estimator = SurrogateEstimator(self.amount.dimension, "khatri-rao", seed=self.seed)
+        parts = []
+        for number in trange(_TIMES, desc="estimates", delay=2, leave=False):
+            own = child(self.seed, f"estimate {replicate} of many", number)
+            transitions = self.meta.transitions(self.amount.transitions, seed=own)
+            parts.append(clone(estimator).fit(self.meta, transitions).interactions())
+        return {_MANY: AffinityGraph.from_interactions(Interactions.joined(parts)).matrix}
+
     def _read(self, scores: SubsetScores) -> AffinityGraph:
         return AffinityGraph.from_scores(scores, "pairwise")
+
+
+def _twice(matrices: Callable[[int], dict[str, Float[np.ndarray, "n n"]]]) -> pd.DataFrame:
+    """Estimate twice; give whole matrices, row by row."""
+    tables = [
+        pd.DataFrame({"estimate": name, "replicate": replicate, "value": matrix.ravel()})
+        for replicate in range(2)
+        for name, matrix in matrices(replicate).items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _ceiling(real: AffinityGraph, halves: Sequence[AffinityGraph]) -> dict[str, Any]:
