@@ -251,7 +251,8 @@ def _draw_methods(ax: Axes, by_seed: pd.DataFrame) -> None:
     for row, method in enumerate(_METHODS):
         values = by_seed[by_seed.method == method].sort_values("seed").mean_return.to_numpy()
         ax.scatter(values, row + np.linspace(-0.25, 0.25, len(values)), s=8, color="0.65", zorder=1)
-        ax.plot(confidence_interval(values), [row, row], color=f"C{row}", linewidth=2, zorder=2)
+        if len(values) > 2:  # two tell no interval worth drawing
+            ax.plot(confidence_interval(values), [row, row], color=f"C{row}", linewidth=2, zorder=2)
         ax.scatter(values.mean(), row, s=36, color=f"C{row}", zorder=3)
     ax.set(xlabel="return, mean over tasks", yticks=range(len(_METHODS)), yticklabels=_METHODS)
     ax.invert_yaxis()
@@ -271,7 +272,7 @@ def _draw_targets(ax: Axes, table: pd.DataFrame) -> None:
 def _draw_groups(ax: Axes, table: pd.DataFrame) -> None:
     """Draw the groups of the methods that choose some, a row for each seed."""
     row, ticks = 0, {}
-    for method in (*_ESTIMATED, _BEST):
+    for method in (*_ESTIMATED, _REPAIRED, _BEST):
         ticks[row + (table.seed.nunique() - 1) / 2] = method
         for _, part in table[table.method == method].groupby("seed"):
             order = {group: number for number, group in enumerate(part.group.unique())}

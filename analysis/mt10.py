@@ -297,7 +297,8 @@ def _draw_agreement(ax: Axes, table: pd.DataFrame) -> None:
     """Draw a dot for each seed, and the means."""
     told = table[table.what == "agreement"]
     ceiling = table[table.what == "truth"]["rank"].mean()
-    for row, estimate in enumerate(ESTIMATES):
+    estimates = [each for each in ESTIMATES if (told.estimate == each).any()]  # no path leads to a clone
+    for row, estimate in enumerate(estimates):
         own = told[told.estimate == estimate]
         for column, shift, color, label in (
             ("rank", -0.12, "C0", "with real training"),
@@ -306,22 +307,22 @@ def _draw_agreement(ax: Axes, table: pd.DataFrame) -> None:
             places = np.full(len(own), row + shift)
             ax.plot(own[column], places, "o", color=color, markersize=3, alpha=0.5)
             ax.plot(own[column].mean(), row + shift, "D", color=color, markersize=5,
-                    label=label if row == len(ESTIMATES) - 1 else None)  # fmt: skip
+                    label=label if row == 0 else None)  # fmt: skip
     ax.axvline(ceiling, color="0.3", linewidth=1, linestyle=":", label="most that noise of the truth allows")
     ax.axvline(0, color="0.7", linewidth=0.8)
-    ax.set(xlim=(-0.6, 1.05), ylim=(-0.5, len(ESTIMATES) - 0.5))
-    ax.set(yticks=range(len(ESTIMATES)), yticklabels=ESTIMATES)
+    ax.set(xlim=(-0.6, 1.05), ylim=(-0.5, len(estimates) - 0.5))
+    ax.set(yticks=range(len(estimates)), yticklabels=estimates)
     ax.invert_yaxis()
     plain(ax)
 
 
 def _draw_pairs(ax: Axes, pairs: pd.DataFrame) -> None:
-    """Draw every pair of every seed: the affinity by the loss, and by real training."""
+    """Draw every pair of every seed: the affinity by the most precise estimate, and by real training."""
     apart = pairs[pairs.task != pairs.partner]
     for number, (_, own) in enumerate(apart.groupby("seed")):
-        ax.plot(own[_LOSS] / own[_LOSS].std(), own.truth / own.truth.std(), ".", color=f"C{number + 2}",
+        ax.plot(own[_MANY] / own[_MANY].std(), own.truth / own.truth.std(), ".", color=f"C{number + 2}",
                 markersize=4, alpha=0.8)  # fmt: skip
     ax.axhline(0, color="0.7", linewidth=0.8)
     ax.axvline(0, color="0.7", linewidth=0.8)
-    ax.set(xlabel="affinity by the loss / its deviation", ylabel="by real training")
+    ax.set(xlabel="affinity by interactions", ylabel="by real training")
     plain(ax)
