@@ -6,7 +6,9 @@ draw the same noise (common random numbers). They train in stacks, each of which
 run side by side as joblib is configured, and each is written down when it is finished.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -217,12 +219,15 @@ class GroundTruth(Estimator):
             for key in wanted
         )
         parallel = Parallel(n_jobs=min(self.jobs, len(wanted)) or 1, return_as="generator_unordered")
-        for key, returns in tqdm(
-            parallel(work), total=len(wanted), desc="ground truth", delay=2, leave=False
-        ):
-            results[key] = returns
-            if store is not None:
-                store.write(_name(key), {"returns": torch.from_numpy(returns)})
+        bar = partial(tqdm, total=len(wanted), desc="ground truth", delay=2, leave=False)
+        with warnings.catch_warnings():
+            # A worker that grows by hundreds of megabytes, as simulators do, is replaced with this warning.
+            # Were it an error, the thread that replaces workers would end, and all would wait for ever.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+            for key, returns in bar(parallel(work)):
+                results[key] = returns
+                if store is not None:
+                    store.write(_name(key), {"returns": torch.from_numpy(returns)})
         everything = np.full((len(replicates), len(subsets), len(meta.suite)), np.nan)
         for (replicate, number), returns in results.items():
             everything[replicate - replicates[0], units[number]] = returns

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -50,6 +53,23 @@ def test_equals_adapting_and_evaluating_one_after_the_other(meta: MetaPolicy) ->
             own = fitted.returns_[replicate, row]
             np.testing.assert_allclose(own[list(subset)], table.return_mean, rtol=1e-4)
             assert np.isnan(np.delete(own, subset)).all()
+
+
+def test_a_worker_that_is_replaced_stops_nothing(meta: MetaPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joblib warns of it from a thread of its own, which an error would end."""
+    expected = truth().fit(meta, SUBSETS).returns_
+
+    def replacing(**settings: object) -> Callable[[Iterable[Any]], Iterator[Any]]:
+        def run(work: Iterable[Any]) -> Iterator[Any]:
+            for function, given, named in work:
+                text = "A worker stopped while some jobs were given to the executor. This can be caused by a"
+                warnings.warn(text, UserWarning, stacklevel=1)
+                yield function(*given, **named)
+
+        return run
+
+    monkeypatch.setattr(module, "Parallel", replacing)
+    np.testing.assert_array_equal(truth().fit(meta, SUBSETS).returns_, expected)
 
 
 def test_scores_are_means_over_tasks_and_replicates(
