@@ -109,7 +109,7 @@ class Cloning:
         with closing(Collector(suite, [range(len(suite))], self.copies, [seed])) as collector:
             assert suite.horizon is not None  # for the type checker
             rollout = collector.collect(policy.agent_, suite.horizon)
-        assert rollout.success is not None  # Meta-World reports it
+        assert rollout.success is not None  # for the type checker
         seen = rollout.observations[:-1, 0].double().numpy()
         seen = seen.reshape(len(seen), len(suite), self.copies, -1).transpose(1, 0, 2, 3)
         success = (rollout.success & rollout.real)[:, 0].any(axis=0).reshape(len(suite), self.copies)

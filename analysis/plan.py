@@ -158,7 +158,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         pilots, estimates = own[own.kind == "pilot"], own[own.kind == "estimate"]
         smallest, most = estimates.transitions.min(), needed(estimates)
         low, high, told = (pilots[name].clip(lower=smallest) for name in ("low", "high", "predicted"))
-        known = np.isfinite(told)
+        known = np.isfinite(told) & np.isfinite(most)
         factor = np.exp(np.abs(np.log(told[known] / most)).mean()) if known.any() else np.nan
         row = {"suite": suite, "seed": seed, "needed": most, "predicted": told.median(), "factor": factor}
         rows.append({**row, "within": int(((low <= most) & (most <= high)).sum()), "pilots": len(pilots)})

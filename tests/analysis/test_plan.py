@@ -48,6 +48,13 @@ def test_less_than_the_smallest_size_counts_as_that() -> None:
     assert told.factor == pytest.approx((np.sqrt(600 * 700) / 512) ** 0.5)
 
 
+def test_what_is_out_of_reach_has_no_factor() -> None:
+    told = summary(rows((0.0, 0.0, 0.0, 0.0), ((1000, 2000),))).iloc[0]
+    assert np.isinf(told.needed)
+    assert np.isnan(told.factor)
+    assert told.within == 0
+
+
 def test_pilots_that_know_nothing_can_be_drawn() -> None:
     table = rows(curve(3.0, 1000), ((1000, 2000),))
     silent = table.iloc[[0]].assign(predicted=np.nan, low=np.nan, high=np.nan)
