@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.cluster import KMeans
 
-from gradex.affinity.certificate import certified_upper_bound, check_group_count, project
+from gradex.affinity.certificate import certified_upper_bound, check_group_count
 from gradex.affinity.factors import AffinityFactors
 from gradex.affinity.groupings import Grouping
 from gradex.affinity.partition import Partition
-from gradex.affinity.rounding import fill_empty_groups
+from gradex.affinity.rounding import fill_empty_groups, propose_groups
 from gradex.seeds import child
 
 
@@ -18,17 +18,18 @@ from gradex.seeds import child
 class KernelKMeans(Grouping):
     """Run k-means on the rows of F where U = F Fᵀ: the same objective, in as many dimensions as F has.
 
-    `gradex.affinity.factors` derives it. A matrix is first decomposed, U being replaced by the nearest
-    positive semidefinite one (Higham 1988), and the groups get their objective by U itself; this takes n³
-    operations, once, where the relaxation takes as many in each of its iterations. The bound is the spectral
-    one in both cases: looser than that of the relaxation.
+    `gradex.affinity.factors` derives it. A matrix that is no such product, such as one of transfers, is
+    grouped by k-means on its k - 1 leading eigenvectors, and moves of single tasks then raise the objective
+    itself (Dhillon, Guan and Kogan 2002, ICDM). It takes one eigendecomposition of the matrix, where the
+    relaxation takes one in each of its iterations. Both have the spectral bound, which is looser than that of
+    the relaxation.
 
     Parameters
     ----------
     seed
-        Seed of the starts.
+        Seed of the starts on factors.
     starts
-        How often k-means starts; the best counts.
+        How often k-means starts on factors; the best counts.
 
     Raises
     ------
@@ -75,11 +76,9 @@ class KernelKMeans(Grouping):
         check_group_count(len(matrix), k, None)
         if isinstance(matrix, AffinityFactors):
             return matrix.evaluate(self._labels(matrix.rows, k), "kernel k-means")
-        eigenvalues, vectors = np.linalg.eigh(project(matrix))
-        rows = vectors * np.sqrt(eigenvalues.clip(min=0.0))
         return Partition.of(
             matrix,
-            self._labels(rows, k),
+            propose_groups(matrix, k),
             upper_bound=certified_upper_bound(matrix, k),
             status="kernel k-means",
         )

@@ -6,7 +6,6 @@ from operator import index
 from typing import SupportsIndex
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from tqdm.auto import trange
 
