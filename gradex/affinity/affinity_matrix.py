@@ -101,6 +101,11 @@ class AffinityMatrix:
         part of the utility that groups have, see `gradex.affinity.factors`. `"pairwise"` is no sum of
         utilities, as it scales tasks to react alike and takes out what single tasks explain.
 
+        To second order, and with a Hessian that all tasks share, T_ij = U_ij - c_j with the U of
+        `from_factors`, and for a given number of groups no c_j matters: then both give the same groups. They
+        differ by what the factors leave out: each task's own curvature, steps beyond second order, and
+        samples that were held out.
+
         Parameters
         ----------
         transfers : array [n, n]

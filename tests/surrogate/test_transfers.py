@@ -141,6 +141,18 @@ def test_factors_of_tasks_without_a_gradient_have_one_column() -> None:
     np.testing.assert_allclose(surrogate.factors(), np.zeros((2, 1)), atol=1e-12)
 
 
+def test_transfers_are_products_of_factors_less_what_each_fit_costs() -> None:
+    """For short steps; |Â| does not depend on the task, so that all tasks have one Hessian."""
+    features, samples = shared_samples()
+    signs = np.where(samples.advantages < 0, -1.0, 1.0)
+    strength = 10 * np.square(features).sum(axis=1).mean()
+    surrogate = fitted(features, Samples(signs), folds=1, regularization=strength)
+    factors, found = surrogate.factors(), surrogate.transfers(1e-10)
+    costs = factors @ factors.T - found
+    np.testing.assert_allclose(costs, np.tile(costs.mean(axis=0), (N, 1)), atol=1e-3 * np.abs(found).max())
+    assert costs.min() > 10 * np.ptp(costs, axis=0).max()
+
+
 @pytest.mark.parametrize("make", ["transfers", "factors"])
 def test_both_find_planted_groups(make: str) -> None:
     surrogate = fitted(*shared_samples())
