@@ -7,6 +7,7 @@ from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.certificate import certified_upper_bound
 from gradex.affinity.conflict import ConflictTest, fewest_groups
 from gradex.affinity.correlation import CorrelationGrouping, correlated_labels
+from gradex.affinity.factors import AffinityFactors
 from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.group_count import GroupCountPath
 from gradex.affinity.groupings import (
@@ -16,6 +17,7 @@ from gradex.affinity.groupings import (
     RandomGrouping,
     SemidefiniteGrouping,
 )
+from gradex.affinity.kernel_kmeans import KernelKMeans
 from gradex.affinity.partition import Agreement, Partition
 from gradex.affinity.relaxation import Relaxation, solve_relaxation
 from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
@@ -23,6 +25,7 @@ from gradex.affinity.subsets import pair_coverage, sample_subsets
 
 __all__ = [
     "Affinity",
+    "AffinityFactors",
     "AffinityGraph",
     "AffinityMatrix",
     "Agreement",
@@ -34,6 +37,7 @@ __all__ = [
     "Grouping",
     "InteractionsLike",
     "KMeansGrouping",
+    "KernelKMeans",
     "MeanAffinity",
     "PairwiseAffinity",
     "Partition",

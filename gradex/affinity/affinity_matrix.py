@@ -1,7 +1,9 @@
 """Affinities between named tasks, with their errors, as tables and pictures."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import combinations
+from typing import TypeVar
 
 import networkx as nx
 import numpy as np
@@ -13,12 +15,22 @@ from scipy import stats
 
 from gradex.affinity.affinity import checked_errors, checked_matrix
 from gradex.affinity.drawing import draw_heatmap, draw_network, draw_pairs
+from gradex.affinity.factors import AffinityFactors
 from gradex.affinity.partition import Partition
 from gradex.affinity.significance import check_share, conflicting_pairs, significant_pairs
+
+#: The class that a constructor belongs to.
+Matrix = TypeVar("Matrix", bound="AffinityMatrix")
 
 
 class AffinityMatrix:
     """A symmetric matrix of affinities between n tasks, of which something may be known how exact it is.
+
+    Attributes
+    ----------
+    names : tuple of str
+    factors : AffinityFactors or None
+        What the matrix is the product of, where it was given so.
 
     Examples
     --------
@@ -34,22 +46,143 @@ class AffinityMatrix:
 
     def __init__(
         self,
-        matrix: ArrayLike,
+        matrix: ArrayLike | AffinityFactors,
         names: Sequence[str] | None = None,
         stderr: ArrayLike | None = None,
         freedom: float = np.inf,
     ):
-        array = checked_matrix(matrix)
-        n = len(array)
+        self.factors = matrix if isinstance(matrix, AffinityFactors) else None
+        self._affinities = matrix if isinstance(matrix, AffinityFactors) else checked_matrix(matrix)
+        n = len(self._affinities)
         self.names = tuple(f"task {i}" for i in range(n)) if names is None else tuple(map(str, names))
         if len(self.names) != n:
             raise ValueError(f"{len(self.names)} names for {n} tasks; give one name per task")
         if len(set(self.names)) < n:
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ValueError(f"the name {twice!r} occurs twice; give every task a name of its own")
-        array.setflags(write=False)
-        self.matrix, self._freedom = array, freedom
+        self._freedom = freedom
         self._stderr = None if stderr is None else checked_errors(stderr, n)
+
+    @classmethod
+    def from_gradients(
+        cls: type[Matrix], gradients: Float[np.ndarray, "n d"], names: Sequence[str] | None = None
+    ) -> Matrix:
+        """Take the cosine similarity of the tasks' gradients: the rival that needs no surrogate.
+
+        Parameters
+        ----------
+        gradients : array [n, d]
+            Mean gradient of each task's objective at the meta-policy.
+        names
+            Name of each task.
+
+        Raises
+        ------
+        ValueError
+            If a gradient is zero or not finite.
+        """
+        gradients = np.asarray(gradients, dtype=np.float64)
+        norms = np.linalg.norm(gradients, axis=1)
+        if (wrong := np.flatnonzero(~np.isfinite(norms) | (norms == 0))).size:
+            raise ValueError(
+                f"the gradient of task {wrong[0]} has norm {norms[wrong[0]]}; it has no direction to compare"
+            )
+        directions = gradients / norms[:, None]
+        return cls(directions @ directions.T, names)
+
+    @classmethod
+    def from_transfers(
+        cls: type[Matrix], transfers: Float[np.ndarray, "n n"], names: Sequence[str] | None = None
+    ) -> Matrix:
+        """Take what tasks gain by each other's fits: n fits of single tasks instead of subsets.
+
+        The affinity of tasks i and j is (T_ij + T_ji) / 2. Groups lose nothing by that: for the objective a
+        matrix and its transpose are the same. The diagonal stays, what tasks gain by their own fits: it is
+        part of the utility that groups have, see `gradex.affinity.factors`. `"pairwise"` is no sum of
+        utilities, as it scales tasks to react alike and takes out what single tasks explain.
+
+        To second order, and with a Hessian that all tasks share, T_ij = U_ij - c_j with the U of
+        `from_factors`, and for a given number of groups no c_j matters: then both give the same groups. They
+        differ by what the factors leave out: each task's own curvature, steps beyond second order, and
+        samples that were held out.
+
+        Parameters
+        ----------
+        transfers : array [n, n]
+            T: row i, column j is what task i gains by the fit of task j alone, see
+            `SurrogateEstimator.transfers`.
+        names
+            Name of each task.
+
+        Raises
+        ------
+        ValueError
+            If the matrix is not square and finite, or three tasks or more all have the same affinity.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gradex import AffinityGraph
+        >>> transfers = np.array([[3.0, 2.0, 0.0], [1.0, 3.0, -1.0], [0.0, -1.0, 2.0]])
+        >>> AffinityGraph.from_transfers(transfers).matrix
+        array([[ 3. ,  1.5,  0. ],
+               [ 1.5,  3. , -1. ],
+               [ 0. , -1. ,  2. ]])
+        """
+        transfers = np.asarray(transfers, dtype=np.float64)
+        square = transfers.ndim == 2 and transfers.shape[0] == transfers.shape[1]
+        return cls((transfers + transfers.T) / 2 if square else transfers, names)
+
+    @classmethod
+    def from_factors(
+        cls: type[Matrix], factors: Float[np.ndarray, "n r"], names: Sequence[str] | None = None
+    ) -> Matrix:
+        """Take affinities U = F Fᵀ by their factors F: for thousands of tasks, as n x n is never needed.
+
+        Their groups are those of k-means on the rows, which is the default of `AffinityGraph.partition` here.
+        For preferences over a vector of rewards they are groups of highest utility, up to second order;
+        `gradex.affinity.factors` has the reasons.
+
+        Parameters
+        ----------
+        factors : array [n, r]
+            Of each task, see `SurrogateEstimator.factors`. A task whose reward is a weighted sum of others'
+            has the same weighted sum of their factors.
+        names
+            Name of each task.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two rows, a number is not finite, or three tasks or more all have the
+            same row.
+
+        Examples
+        --------
+        A thousand preferences over two rewards, whose factors were measured:
+
+        >>> import numpy as np
+        >>> from gradex import AffinityGraph
+        >>> first = np.linspace(0, 1, 1000)
+        >>> graph = AffinityGraph.from_factors(np.stack([first, 1 - first], axis=1) @ np.diag([3.0, 1.0]))
+        >>> [len(group) for group in graph.partition(k=2).groups]
+        [500, 500]
+        """
+        return cls(AffinityFactors(np.asarray(factors)), names)
+
+    @cached_property
+    def matrix(self) -> Float[np.ndarray, "n n"]:
+        """Affinities U, read-only; of a graph from factors they are made when they are first asked for.
+
+        Raises
+        ------
+        ValueError
+            If they are those of factors and would take more than half a GB.
+        """
+        given = self._affinities
+        array = given.matrix() if isinstance(given, AffinityFactors) else given
+        array.setflags(write=False)
+        return array
 
     @property
     def stderr(self) -> Float[np.ndarray, "n n"]:

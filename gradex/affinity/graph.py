@@ -23,6 +23,7 @@ from gradex.affinity.conflict import ConflictTest, conflict_test
 from gradex.affinity.drawing import draw_path
 from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_counts, stability_path
 from gradex.affinity.groupings import Grouping, SemidefiniteGrouping
+from gradex.affinity.kernel_kmeans import KernelKMeans
 from gradex.affinity.partition import Partition
 
 
@@ -117,33 +118,6 @@ class AffinityGraph(AffinityMatrix):
         graph._interactions = interactions  # whose errors take a while where tasks are many
         return graph
 
-    @classmethod
-    def from_gradients(
-        cls, gradients: Float[np.ndarray, "n d"], names: Sequence[str] | None = None
-    ) -> "AffinityGraph":
-        """Take the cosine similarity of the tasks' gradients: the rival that needs no surrogate.
-
-        Parameters
-        ----------
-        gradients : array [n, d]
-            Mean gradient of each task's objective at the meta-policy.
-        names
-            Name of each task.
-
-        Raises
-        ------
-        ValueError
-            If a gradient is zero or not finite.
-        """
-        gradients = np.asarray(gradients, dtype=np.float64)
-        norms = np.linalg.norm(gradients, axis=1)
-        if (wrong := np.flatnonzero(~np.isfinite(norms) | (norms == 0))).size:
-            raise ValueError(
-                f"the gradient of task {wrong[0]} has norm {norms[wrong[0]]}; it has no direction to compare"
-            )
-        directions = gradients / norms[:, None]
-        return cls(directions @ directions.T, names)
-
     def interaction(self) -> "AffinityGraph":
         """Take out what single tasks explain: b_i + b_j by least squares, and the diagonal.
 
@@ -169,7 +143,9 @@ class AffinityGraph(AffinityMatrix):
             Price of a group in units of the affinities, lambda in the paper, instead of ``k``; only for the
             relaxation.
         method
-            How to group; by default the semidefinite relaxation (PolicyGradEx, Appendix A).
+            How to group; by default the semidefinite relaxation (PolicyGradEx, Appendix A), for a graph from
+            factors `KernelKMeans`. The relaxation takes minutes where tasks are many and not clear: give
+            `KernelKMeans()` then.
         bootstrap
             Draws of the affinities, see `bootstrap`: they are grouped too, so that the partition knows how
             stable it is. The same method does it, but in place of the relaxation `Bootstrap.groups`.
@@ -184,14 +160,19 @@ class AffinityGraph(AffinityMatrix):
         ValueError
             Unless exactly one of ``k``, in 1..n or "auto", and ``trace_penalty`` is given.
         """
-        n, method = len(self), SemidefiniteGrouping() if method is None else method
+        n = len(self)
+        if method is None:
+            by_rows = self.factors is not None and trace_penalty is None
+            method = KernelKMeans() if by_rows else SemidefiniteGrouping()
         if isinstance(k, str):
             if k != "auto":
                 raise ValueError(f"k={k!r} is invalid; give a number of groups from 1 to {n}, or 'auto'")
             check_group_count(n, 1, trace_penalty)
             k = self.path().k
         check_group_count(n, k, trace_penalty)
-        if k is not None:
+        if k is not None and self.factors is not None and isinstance(method, KernelKMeans):
+            partition = method.partition(self.factors, k)
+        elif k is not None:
             partition = method.partition(self.matrix, k)
         elif isinstance(method, SemidefiniteGrouping):
             partition = method.partition(self.matrix, trace_penalty=trace_penalty)
@@ -235,7 +216,7 @@ class AffinityGraph(AffinityMatrix):
         """
         counts = group_counts(len(self), k_max)
         if self._evidence is None or not self._evidence.varies():
-            return eigengap_path(self.matrix, counts)
+            return eigengap_path(self.matrix if self.factors is None else self.factors, counts)
         return stability_path(self.matrix, self.bootstrap(resamples, seed), counts)
 
     def conflict(self, draws: int = 200, seed: int = 0) -> ConflictTest:

@@ -16,6 +16,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.certificate import check_group_count, project
+from gradex.affinity.factors import AffinityFactors
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +69,19 @@ def group_counts(n: int, k_max: int | None) -> tuple[int, ...]:
     return tuple(range(2, k_max + 1))
 
 
-def eigengap_path(matrix: Float[np.ndarray, "n n"], counts: Sequence[int]) -> GroupCountPath:
+def eigengap_path(
+    affinities: Float[np.ndarray, "n n"] | AffinityFactors, counts: Sequence[int]
+) -> GroupCountPath:
     """Choose k where the eigenvalues w of QUQ fall most from the (k-1)-th to the k-th, over k = ``counts``.
 
     k groups make k - 1 large eigenvalues on the complement of e.
     """
-    falling = np.linalg.eigvalsh(project(matrix))[::-1]
-    # e, of eigenvalue 0, stands somewhere among them and has to go.
-    falling = np.delete(falling, np.abs(falling).argmin())
+    if isinstance(affinities, AffinityFactors):
+        falling = affinities.spectrum()
+    else:
+        falling = np.linalg.eigvalsh(project(affinities))[::-1]
+        # e, of eigenvalue 0, stands somewhere among them and has to go.
+        falling = np.delete(falling, np.abs(falling).argmin())
     following = np.append(falling[1:], falling[-1])
     gaps = (falling - following) / ((falling[0] - falling[-1]) or 1.0)
     values = gaps[np.array(counts) - 2]

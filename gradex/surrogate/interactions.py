@@ -265,9 +265,8 @@ def first_order_interactions(
     for block in samples.blocks():
         name, which = np.unique(clusters[block.rows], return_inverse=True)
         size = min(len(name), _MOST)
-        pulls = block.advantages.clip(min=0) - np.abs(block.advantages) / (1 + np.exp(-block.offsets))
         whitened = solve_triangular(factor, features[block.rows].T, lower=True).T
-        for pull in pulls:
+        for pull in block.pulls():
             shares = csr_array((pull, (which % size, np.arange(len(which)))), (size, len(which)))
             vectors.append(shares @ whitened * (size / len(which)))
             names.append(name)

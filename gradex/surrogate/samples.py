@@ -37,6 +37,11 @@ class Block:
     advantages: Float[np.ndarray, "n_b N_b"]
     offsets: Float[np.ndarray, " N_b"]
 
+    def pulls(self, chosen: slice = slice(None)) -> Float[np.ndarray, "chosen N_b"]:
+        """Give Â⁺ - |Â| σ(z₀), by which samples pull at θ = 0; of all tasks, or of some places among them."""
+        advantages = self.advantages[chosen]
+        return advantages.clip(min=0) - np.abs(advantages) / (1 + np.exp(-self.offsets))
+
 
 @dataclass(frozen=True)
 class Samples:

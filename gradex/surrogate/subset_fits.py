@@ -2,19 +2,18 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import cached_property
 from operator import index
 from typing import SupportsIndex
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from tqdm.auto import trange
 
 from gradex.seeds import generator_for
 from gradex.settings import Fitted, as_seed, check_subset, whole
+from gradex.surrogate.factors import first_order_factors
 from gradex.surrogate.interactions import Interactions, first_order_interactions
-from gradex.surrogate.logistic import Solution, SubsetLogisticRegression
+from gradex.surrogate.logistic import Solution
 from gradex.surrogate.samples import Block, Samples, deal_episodes, draw_episodes, owners
 from gradex.surrogate.scores import (
     SCORES,
@@ -24,6 +23,8 @@ from gradex.surrogate.scores import (
     divergence_factors,
     score_subsets,
 )
+from gradex.surrogate.span import Span
+from gradex.surrogate.transfers import transfer_matrix
 from gradex.threads import one_thread
 
 #: Tolerance on fits to episodes that were drawn again: what it misses of the affinities is less than a tenth
@@ -56,7 +57,7 @@ class SubsetFits(Fitted):
         self.features, self.samples_, self.regularization_ = features, samples, regularization
         self._blocks, self._owner, self._episodes = blocks, owner, episodes
         self._folds, self._parts = dealt, folds
-        self._span = _Span(features, blocks, regularization)
+        self._span = Span(features, blocks, regularization)
 
     @property
     def labels(self) -> Float[np.ndarray, "*n N"]:
@@ -182,6 +183,44 @@ class SubsetFits(Fitted):
         ]
         return np.array(scores).reshape(draws, *members.shape)
 
+    def transfers(self, tolerance: float = 1e-4) -> Float[np.ndarray, "n n"]:
+        """Estimate what each task gains by the fit of each task alone: n fits for all n x n.
+
+        The gain is the score less that of no step. Every sample is scored by the fits that left out its fold,
+        as in `scores`: a column holds what the fit of one task does to all. It is for samples that serve all
+        tasks, or for tasks whose policies see the same, as a step is taken where another task's samples lie.
+
+        Parameters
+        ----------
+        tolerance : float
+            On the relative KKT residual of the fits.
+
+        Returns
+        -------
+        array [n, n]
+            Row i, column j: what task i gains by the fit of task j, in the units of the score. See
+            `AffinityGraph.from_transfers`. Beside samples and fits it takes a quarter of a GB, or less.
+        """
+        alone = np.eye(self.samples_.n, dtype=bool)
+        theta = self._span.regression.solve(alone, self._counts(), tolerance).theta
+        return transfer_matrix(self._own_score, theta, self._span.coordinates, self._blocks, self._folds)
+
+    def factors(self) -> Float[np.ndarray, "n r"]:
+        """Give F with F Fᵀ = gᵢᵀ (H + λI)⁻¹ gⱼ for all pairs of tasks, without any subset or pair.
+
+        What `interactions` estimates, but each task with all of its samples: products of an episode with
+        itself are not left out, so that there are no standard errors and F Fᵀ is positive semidefinite. See
+        `AffinityGraph.from_factors`. Factors are linear in the advantages unless there are offsets: those of
+        a thousand preferences W [1000, K] over K rewards are W times the factors of the rewards.
+
+        Returns
+        -------
+        array [n, r]
+            r is the numerical rank; 1 at least.
+        """
+        hessian = self._span.regression.hessian.numpy()
+        return first_order_factors(self._span.coordinates, self._blocks, hessian, self.regularization_)
+
     def task_gradients(self) -> Float[np.ndarray, "n d"]:
         """Give each task's projected policy gradient, the mean of Â g̃ over its samples."""
         gradients = np.zeros((self.samples_.n, self.features.shape[1]))
@@ -251,44 +290,10 @@ class SubsetFits(Fitted):
         times: Float[np.ndarray, " N"] | None = None,
     ) -> SubsetScores:
         """Score every sample by the fit of its own fold."""
-        score = SCORES[self.score] if isinstance(self.score, str) else self.score
         samples = (self._span.coordinates, self._blocks, self._folds)
         with one_thread():
-            return score_subsets(score, members, theta, *samples, times)
-
-
-class _Span:
-    """Regressions in as few dimensions as the samples span, worked out when they are first asked for.
-
-    Where features have more dimensions d than there are samples, no fit leaves their span: the gradient of
-    the loss lies in it, and a ridge draws everything else to 0. With orthonormal columns Q of the span,
-    g̃ = Q c and θ = Q u, margins g̃·θ = c·u and lengths |θ| = |u| are the same, so that minimisers and scores
-    are, too; but matrices of d x d become those of N x N.
-    """
-
-    def __init__(
-        self, features: Float[np.ndarray, "N d"], blocks: Sequence[Block], regularization: float
-    ) -> None:
-        self._features, self._blocks, self._regularization = features, blocks, regularization
+            return score_subsets(self._own_score, members, theta, *samples, times)
 
     @property
-    def coordinates(self) -> Float[np.ndarray, "N r"]:
-        """The features, r = min(N, d) numbers a sample, in their precision."""
-        return self._features if self._factors is None else self._factors[1]
-
-    @cached_property
-    def regression(self) -> SubsetLogisticRegression:
-        return SubsetLogisticRegression(self.coordinates, self._blocks, self._regularization)
-
-    def lift(self, theta: Float[np.ndarray, "m r"]) -> Float[np.ndarray, "m d"]:
-        """Give Q u for each row u."""
-        return theta if self._factors is None else theta @ self._factors[0].T
-
-    @cached_property
-    def _factors(self) -> tuple[Float[np.ndarray, "d r"], Float[np.ndarray, "N r"]] | None:
-        """Give Q in double precision, and the coordinates; None where there is nothing to gain."""
-        count, dimension = self._features.shape
-        if count >= dimension:
-            return None
-        basis, triangle = torch.linalg.qr(torch.from_numpy(self._features).T.double())
-        return basis.numpy(), triangle.T.contiguous().numpy().astype(self._features.dtype)
+    def _own_score(self) -> Score:
+        return SCORES[self.score] if isinstance(self.score, str) else self.score

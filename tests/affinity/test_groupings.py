@@ -9,6 +9,7 @@ from gradex.affinity.groupings import (
     RandomGrouping,
     SemidefiniteGrouping,
 )
+from gradex.affinity.kernel_kmeans import KernelKMeans
 from gradex.affinity.partition import canonical_labels
 from tests.oracles.clustering import best_partition, best_penalised_partition, objective
 
@@ -18,6 +19,7 @@ GROUPINGS = [
     RandomGrouping(seed=0),
     RandomGrouping(seed=1),
     KMeansGrouping(np.random.default_rng(0).normal(size=(8, 2)), seed=0),
+    KernelKMeans(),
 ]
 pytestmark = pytest.mark.parametrize("seed", range(4))
 every_grouping = pytest.mark.parametrize("grouping", GROUPINGS, ids=lambda g: type(g).__name__)

@@ -68,3 +68,35 @@ def held_out_loss_scores(
         for task in subset:
             per_task[number, task] = values[tasks == task].mean()
     return per_task
+
+
+def held_out_transfers(
+    signed: np.ndarray, weights: np.ndarray, tasks: np.ndarray, folds: np.ndarray, regularization: float
+) -> np.ndarray:
+    """Fit one task after the other without a fold, see how much loss it saves every task on that fold.
+
+    Where there is a single fold, nothing is held out.
+    """
+    n = tasks.max() + 1
+    transfers = np.empty((n, n))
+    for fitted in range(n):
+        saved = np.empty(len(tasks))
+        for fold in np.unique(folds):
+            held = folds == fold
+            own = (tasks == fitted) & (held if held.all() else ~held)
+            theta = newton(signed[own], weights[own], regularization)
+            saved[held] = weights[held] * (np.log(2) - np.logaddexp(0, -signed[held] @ theta))
+        for task in range(n):
+            transfers[task, fitted] = saved[tasks == task].mean()
+    return transfers
+
+
+def factor_products(
+    signed: np.ndarray, weights: np.ndarray, tasks: np.ndarray, regularization: float
+) -> np.ndarray:
+    """gᵢᵀ (H + λI)⁻¹ gⱼ of every pair, with g half of a task's mean of w y g̃."""
+    hessian = sum(weight * np.outer(each, each) for each, weight in zip(signed, weights, strict=True))
+    inverse = np.linalg.inv(hessian / len(signed) / 4 + regularization * np.eye(signed.shape[1]))
+    names = np.unique(tasks)
+    pulls = [np.mean(weights[tasks == task] * signed[tasks == task].T, axis=1) / 2 for task in names]
+    return np.array([[first @ inverse @ second for second in pulls] for first in pulls])
