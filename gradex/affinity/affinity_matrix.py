@@ -300,5 +300,7 @@ class AffinityMatrix:
         shown = ", ".join(self.names[:6]) + (", ..." if len(self) > 6 else "")
         return f"{type(self).__name__}({len(self)} tasks: {shown})"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
+        if self.factors is not None and not self.factors.makes_a_matrix:
+            return None  # a notebook then shows the text
         return self.to_frame().to_html(float_format="{:.3g}".format, max_rows=20, max_cols=20)

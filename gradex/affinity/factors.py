@@ -77,6 +77,11 @@ class AffinityFactors:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def makes_a_matrix(self) -> bool:
+        """Whether U itself takes no more than half a GB."""
+        return len(self) <= _MOST_TASKS
+
     def matrix(self) -> Float[np.ndarray, "n n"]:
         """Give U itself.
 
@@ -86,7 +91,7 @@ class AffinityFactors:
             If it would take more than half a GB.
         """
         n = len(self)
-        if n > _MOST_TASKS:
+        if not self.makes_a_matrix:
             raise ValueError(
                 f"the affinities of all pairs of {n} tasks take {8e-9 * n * n:.1f} GB: stay with the factors,"
                 f" or take at most {_MOST_TASKS} tasks"
