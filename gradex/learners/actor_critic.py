@@ -37,10 +37,13 @@ class ActorCritic:
         `return_scale`: tasks may pay in thousands and in hundredths, to the critic they are alike.
     actors : Tensor [policies, p]
     critics : Tensor [policies, q]
-    return_mean, return_scale : Tensor [policies, tasks]
+    return_mean, return_scale : Tensor [policies, tasks or objectives]
         Mean and standard deviation of the returns that each policy saw in each task; 0 before any.
     more : mapping of str to Tensor [policies, ...]
         What else a learner keeps for each policy: target networks, temperatures.
+    by_objective : bool
+        Whether the critic does not see the task either, and has a head for each objective in its place: where
+        rewards are sums of objectives, see `Family.linear`. Tasks may then be a thousand, and others later.
 
     Examples
     --------
@@ -61,21 +64,31 @@ class ActorCritic:
     return_mean: Float[Tensor, "policies tasks"]
     return_scale: Float[Tensor, "policies tasks"]
     more: Mapping[str, Tensor] = field(default_factory=dict)
+    by_objective: bool = False
 
     @classmethod
     def initial(
-        cls, suite: TaskSuite, seeds: Sequence[int], layers: int = 4, width: int = 64, network: str = "mlp"
+        cls,
+        suite: TaskSuite,
+        seeds: Sequence[int],
+        layers: int = 4,
+        width: int = 64,
+        network: str = "mlp",
+        by_objective: bool = False,
     ) -> "ActorCritic":
         """Make one fresh policy and critic per seed, both of one of `gradex.policies.ARCHITECTURES`.
 
-        Where the policy does not see the task, the critic is a network that does.
+        Where the policy does not see the task, the critic is a network that does, or `by_objective` one with
+        a head for each objective.
         """
         distribution = action_distribution(suite.action_space)
         policy = Policy(build_network(network, suite, distribution.outputs, layers, width), distribution)
-        critic = build_network(seeing(network), suite, 1, layers, width, gain=1.0, layer_norm=True)
+        valued = len(suite.objectives) if by_objective else len(suite)
+        kind, heads = (network, valued) if by_objective else (seeing(network), 1)
+        critic = build_network(kind, suite, heads, layers, width, gain=1.0, layer_norm=True)
         streams = Streams(seeds, branch=0)
-        unknown = torch.zeros(len(seeds), len(suite))
-        return cls(policy, critic, policy.initial(streams), critic.initial(streams), unknown, unknown.clone())
+        rows, unknown = (policy.initial(streams), critic.initial(streams)), torch.zeros(len(seeds), valued)
+        return cls(policy, critic, *rows, unknown, unknown.clone(), by_objective=by_objective)
 
     def __len__(self) -> int:
         return len(self.actors)

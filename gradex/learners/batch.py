@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.learners.advantages import discounted_advantages
 from gradex.learners.rollouts import Rollout
 from gradex.policies import Policy
 
@@ -30,7 +29,7 @@ class Batch:
         Of mean 0 and standard deviation 1 for each policy, or each of its tasks.
     weights : Tensor
         Of each policy sum to 1; 0 where there is no real step.
-    targets : Tensor or None
+    targets : Tensor [policies, samples, heads] or None
         Of the critics, where any learn.
 
     Examples
@@ -62,7 +61,7 @@ class Batch:
         agent: ActorCritic,
         rollout: Rollout,
         advantages: Float[np.ndarray, "steps policies environments"],
-        targets: Float[np.ndarray, "steps policies environments"] | None = None,
+        targets: Float[np.ndarray, "steps policies environments heads"] | None = None,
         standardise: str = "policy",
     ) -> "Batch":
         """Say what can be learnt from a rollout of the policies of `agent`.
@@ -71,7 +70,8 @@ class Batch:
         ----------
         agent : ActorCritic
         rollout : Rollout
-        advantages, targets : arrays [steps, policies, environments]
+        advantages : array [steps, policies, environments]
+        targets : array [steps, policies, environments, heads], optional
         standardise : {"policy", "task"}
             Over which samples advantages are brought to mean 0 and standard deviation 1.
         """
@@ -85,7 +85,7 @@ class Batch:
         weights = real / real.sum(dim=1, keepdim=True)
         groups = tasks if standardise == "task" else None
         standard = _standardised(samples(advantages).to(observations), weights, groups)
-        log_probs = _in_pieces(partial(agent.policy.log_prob, agent.actors), observations, tasks, actions)
+        log_probs = in_pieces(partial(agent.policy.log_prob, agent.actors), observations, tasks, actions)
         wanted = None if targets is None else samples(targets)
         return cls(observations, tasks, actions, log_probs, standard, weights, wanted)
 
@@ -125,62 +125,7 @@ def _chosen(column: Tensor, places: Int[Tensor, "policies samples"]) -> Tensor:
     return column.index_select(0, places.flatten()).unflatten(0, places.shape)
 
 
-def critic_advantages(
-    agent: ActorCritic,
-    rollout: Rollout,
-    estimates: Float[np.ndarray, "times policies environments"],
-    discount: float,
-    gae_lambda: float,
-) -> tuple[
-    Float[np.ndarray, "steps policies environments"], Float[np.ndarray, "steps policies environments"]
-]:
-    """Give advantages by the critics and the critics' targets, in units of each task's scale.
-
-    In these, tasks that pay much and little weigh alike.
-
-    Parameters
-    ----------
-    agent : ActorCritic
-    rollout : Rollout
-    estimates : array [steps + 1, policies, environments]
-        What the critics say of its observations, see `critic_estimates`.
-    discount, gae_lambda : float
-        γ, and λ of generalised advantage estimation.
-    """
-    mean, scale = task_returns(agent, rollout.tasks)
-    # Padding may stand in a task that the policy never meets; its weight is 0.
-    scale = np.where(scale > 0, scale, 1.0)
-    values = (estimates + mean / scale).astype(estimates.dtype)
-    rewards = (rollout.rewards / scale).astype(estimates.dtype)
-    flags = rollout.terminated, rollout.ended
-    advantages = discounted_advantages(rewards, values, *flags, discount, gae_lambda)
-    return advantages, advantages + estimates[:-1]
-
-
-@torch.no_grad()
-def critic_estimates(
-    agent: ActorCritic, rollout: Rollout
-) -> Float[np.ndarray, "times policies environments"]:
-    """Ask the critics about every observation of a rollout, in units of the tasks' scales."""
-    times, policies, environments, _ = rollout.observations.shape
-    tasks = torch.from_numpy(rollout.tasks).repeat_interleave(times, dim=1)
-    observations = rollout.observations.permute(1, 2, 0, 3).flatten(1, 2)
-    estimates = _in_pieces(partial(agent.critic.forward, agent.critics), observations, tasks)
-    return estimates.reshape(policies, environments, times).permute(2, 0, 1).numpy()
-
-
-def task_returns(
-    agent: ActorCritic, tasks: Int[np.ndarray, "policies environments"]
-) -> tuple[Float[np.ndarray, "policies environments"], Float[np.ndarray, "policies environments"]]:
-    """Give mean and scale of the returns of the task in each environment, in float64; 0 if not known."""
-    places = torch.from_numpy(tasks)
-    mean, scale = (
-        rows.cpu().double().gather(1, places).numpy() for rows in (agent.return_mean, agent.return_scale)
-    )
-    return mean, scale
-
-
-def _in_pieces(evaluate: Callable[..., Tensor], *columns: Tensor) -> Tensor:
+def in_pieces(evaluate: Callable[..., Tensor], *columns: Tensor) -> Tensor:
     """Evaluate so few samples at a time that what passes through a network stays in the cache."""
     count = max(_LEAST, _CACHED // len(columns[0]))
     pieces = zip(*(column.split(count, dim=1) for column in columns), strict=True)

@@ -184,7 +184,12 @@ class Learner(ABC):
         self, suite: TaskSuite, seeds: Sequence[int], layers: int = 4, width: int = 64, network: str = "mlp"
     ) -> ActorCritic:
         """Make one fresh policy per seed, with whatever else this learner trains."""
-        return ActorCritic.initial(suite, seeds, layers, width, network)
+        by_objective = self.by_objective(suite, network)
+        return ActorCritic.initial(suite, seeds, layers, width, network, by_objective)
+
+    def by_objective(self, suite: TaskSuite, network: str) -> bool:
+        """Tell whether policies of this architecture train on mean weights, see `Family.linear`."""
+        return False
 
     @abstractmethod
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:

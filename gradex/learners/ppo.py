@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
-from gradex.learners.batch import Batch, critic_advantages, critic_estimates, task_returns
+from gradex.learners.batch import Batch
+from gradex.learners.critic import judge
 from gradex.learners.learner import (
     Job,
     Learner,
@@ -20,8 +21,7 @@ from gradex.learners.learner import (
     check_positive,
     update_device,
 )
-from gradex.learners.returns import TaskReturns
-from gradex.learners.rollouts import Layout, Rollout
+from gradex.learners.rollouts import Layout
 from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 
@@ -94,6 +94,9 @@ class PPO(Learner):
     def environments(self, tasks: int) -> int:
         return self.copies * tasks
 
+    def by_objective(self, suite: TaskSuite, network: str) -> bool:
+        return suite.linear and network == "mlp"
+
     def begin(self, job: Job) -> Training:
         return _Training(self, job)
 
@@ -115,12 +118,12 @@ class PPO(Learner):
         assert batch.targets is not None  # for the type checker
         actors, critics = rows.split([agent.policy.size, agent.critic.size], dim=1)
         outputs, own = agent.policy.outputs(actors, batch.observations, batch.tasks)
-        values = agent.critic.forward(critics, batch.observations, batch.tasks).squeeze(-1)
+        values = agent.critic.forward(critics, batch.observations, batch.tasks)
         distribution = agent.policy.distribution
         ratio = (distribution.log_prob(outputs, own, batch.actions) - batch.log_probs).exp()
         clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
-        error = 0.5 * (values - batch.targets) ** 2
+        error = 0.5 * (values - batch.targets).square().mean(dim=2)
         bonus = distribution.entropy(outputs, own)
         each = self.value_coef * error - gain - self.entropy_coef * bonus
         return (batch.weights * each).sum(dim=1)
@@ -139,15 +142,14 @@ class _Training(SimulatedTraining):
         self._acting = agent.to("cpu")
 
     def run_round(self, number: int, steps: int) -> None:
-        settings, discount = self._settings, self.job.suite.discount
+        settings = self._settings
         rollout = self.collector.collect(self._acting, settings.steps)
         if number + 1 < self.job.rounds:
             self.collector.begin_resets()
-        estimates = critic_estimates(self._acting, rollout)
-        agent, returns = _rescaled(self._acting, rollout, estimates, self.job.suite)
-        self.episodes.update(rollout, steps, returns.explained_variance)
-        advantages, targets = critic_advantages(agent, rollout, estimates, discount, settings.gae_lambda)
-        batch = Batch.of(agent, rollout, advantages, targets, settings.standardise)
+        judged = judge(self._acting, rollout, self.job.suite, settings.gae_lambda)
+        self.episodes.update(rollout, steps, judged.explained_variance)
+        agent = judged.agent
+        batch = Batch.of(agent, rollout, judged.advantages, judged.targets, settings.standardise)
         self._optimiser.learning_rate = settings.learning_rate * (1 - 0.9 * number / self.job.rounds)
         settings._improve(agent, batch, self.layout, self._streams, self._optimiser)
         self._acting = self._moved(agent)
@@ -174,17 +176,3 @@ class _Training(SimulatedTraining):
         self._streams.draws = int(state["draws"])
         mean, scale = state["return_mean"], state["return_scale"]
         self._acting = replace(self._moved(self._acting), return_mean=mean, return_scale=scale)
-
-
-def _rescaled(
-    agent: ActorCritic,
-    rollout: Rollout,
-    estimates: Float[np.ndarray, "times policies environments"],
-    suite: TaskSuite,
-) -> tuple[ActorCritic, TaskReturns]:
-    """Let the critics' units follow the returns of each task; also say what the critics knew of these."""
-    mean, scale = task_returns(agent, rollout.tasks)
-    returns = TaskReturns.of(rollout, mean + scale * estimates, suite.discount, len(suite))
-    known = (rows.double().numpy() for rows in (agent.return_mean, agent.return_scale))
-    new_mean, new_scale = (torch.from_numpy(array).to(agent.return_scale) for array in returns.scale(*known))
-    return replace(agent, return_mean=new_mean, return_scale=new_scale), returns

@@ -1,6 +1,6 @@
 """What episodes paid: bookkeeping over rollouts that cut through them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,6 +137,13 @@ class TaskReturns:
         _, missed = moments(returns - values[:-1])
         explained = 1 - np.divide(missed, variance, out=np.full_like(variance, np.nan), where=variance > 0)
         return cls(*(array.reshape(policies, n) for array in (mean, variance, explained)))
+
+    @classmethod
+    def joined(cls, each: Sequence["TaskReturns"]) -> "TaskReturns":
+        """Take column k of the k-th of these."""
+        names = ("mean", "variance", "explained_variance")
+        own = ([getattr(one, name)[:, k] for k, one in enumerate(each)] for name in names)
+        return cls(*(np.stack(columns, axis=1) for columns in own))
 
     def scale(
         self,

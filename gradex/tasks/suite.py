@@ -85,6 +85,8 @@ class TaskSuite:
     recommended: Recommended = _told("recommended")
     #: Whether tasks differ in reward only, so that one set of transitions serves all of them.
     shared_dynamics: bool = _told("shared_dynamics")
+    #: Whether rewards are sums of objectives, weighted by `weights`.
+    linear: bool = _told("linear")
     #: See `Family`.
     most_environments: int | None = _told("most_environments")
     resets_together: bool = _told("resets_together")
