@@ -67,7 +67,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         ).fit(suite)
         meta, rng = run.meta_, generator_for(seed, "directions")
         subsets = [rng.choice(len(suite), _SIZE, replace=False).tolist() for _ in range(_SUBSETS[scale])]
-        trained = meta.adapt_each(subsets, meta.learner.round_steps(meta.suite, subsets))
+        trained = meta.adapt_each(subsets, meta.round_steps(subsets))
         table = run.surrogate_.first_order_error(_DISTANCES, subsets, trained=trained)
         moved = [np.linalg.norm(policy.parameters - meta.parameters) for policy in trained]
         distance = np.array(moved) / np.linalg.norm(meta.parameters)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gradex.grouping import PolicyGradEx
     from gradex.learners import PPO, SAC
     from gradex.meta_policy import MetaPolicy
+    from gradex.preference_grouping import PreferenceGrouping
     from gradex.surrogate import ModuleGradients, Samples, SurrogateEstimator
     from gradex.tasks import Task, TaskSuite
 
@@ -24,6 +25,7 @@ __all__ = [
     "MetaPolicy",
     "ModuleGradients",
     "PolicyGradEx",
+    "PreferenceGrouping",
     "Samples",
     "SurrogateEstimator",
     "Task",
@@ -45,6 +47,7 @@ _HOMES = {
     "MetaPolicy": "meta_policy",
     "ModuleGradients": "surrogate",
     "PolicyGradEx": "grouping",
+    "PreferenceGrouping": "preference_grouping",
     "Samples": "surrogate",
     "SurrogateEstimator": "surrogate",
     "Task": "tasks",

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gradex.learners import ActorCritic, run_episodes
+from gradex.learners.evaluation import serves_all
 from gradex.lineage import other_tasks
 from gradex.settings import as_seed, whole
 from gradex.trained_policy import TrainedPolicy
@@ -24,6 +25,8 @@ class CrossEvaluation:
         Undiscounted, in the unit in which the task pays.
     lengths : float array [policies, n, episodes]
         In environment steps.
+    shared : bool
+        Whether the episodes of one task served all.
 
     Examples
     --------
@@ -36,6 +39,7 @@ class CrossEvaluation:
 
     returns: Float[np.ndarray, "policies n episodes"]
     lengths: Float[np.ndarray, "policies n episodes"]
+    shared: bool = False
 
     @property
     def mean(self) -> Float[np.ndarray, "policies n"]:
@@ -60,7 +64,7 @@ class CrossEvaluation:
     @property
     def steps(self) -> int:
         """Environment steps that this took."""
-        return int(self.lengths.sum())
+        return int(self.lengths[:, :1].sum() if self.shared else self.lengths.sum())
 
     def under(self, labels: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n episodes"]:
         """Give what every task earns under the policy that its label names."""
@@ -109,4 +113,5 @@ def cross_evaluate(policies: Sequence[TrainedPolicy], episodes: int, seed: int) 
     # Policies with equal seeds and subsets meet the same starts and the same noise, so that they are paired.
     run = run_episodes(stack, first.suite, [range(n)] * len(policies), episodes, [seed] * len(policies))
     shape = (len(policies), n, episodes)
-    return CrossEvaluation(run.returns.reshape(shape), run.lengths.reshape(shape))
+    shared = serves_all(stack, first.suite)
+    return CrossEvaluation(run.returns.reshape(shape), run.lengths.reshape(shape), shared)

@@ -101,17 +101,17 @@ class EMClustering(Estimator):
         n, left = len(suite), whole("steps", steps, 1)
         whole("k", own.k, 1, n)
         labels = generator_for(own.seed, "EM clustering").permutation(np.arange(n) % own.k)
-        policies, learner, assignments, evaluated = [meta] * own.k, meta.learner, [], 0
+        policies, assignments, evaluated = [meta] * own.k, [], 0
         cost = 0  # of the last E-step: an estimate of the next one's
         for to_come in range(own.rounds, 0, -1):
             subsets = [np.flatnonzero(labels == policy).tolist() or [*range(n)] for policy in range(own.k)]
-            each = learner.round_steps(suite, subsets)
+            each = meta.round_steps(subsets)
             last = to_come == 1 or left < 2 * each + cost  # no room for another E-step and a round after it
             share = left if last else max(each, (left - (to_come - 1) * cost) // to_come)
             rounds = -(-share // each) if last else share // each
             # Each goes on from parameters of its own, so these do not make a stack.
             policies = [
-                policy.adapt(subset, rounds * learner.round_steps(suite, [subset]))
+                policy.adapt(subset, rounds * meta.round_steps([subset]))
                 for policy, subset in zip(policies, subsets, strict=True)
             ]
             assignments.append(labels)

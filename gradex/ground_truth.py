@@ -185,8 +185,7 @@ class GroundTruth(Estimator):
         """Count the environment steps of one unit, in whole rounds."""
         own = [subsets[row] for row in rows]
         wanted = self.steps_per_task * sum(map(len, own))
-        learner, suite = meta.learner, meta.suite
-        return learner.rounds(suite, own, wanted) * learner.round_steps(suite, own)
+        return meta.rounds(own, wanted) * meta.round_steps(own)
 
     def _train(
         self,

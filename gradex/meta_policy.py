@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from operator import index
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,8 @@ class MetaPolicy(TrainedPolicy):
     suite : TaskSuite
     network : {"mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care"}
         Architecture of the policy. An "mlp" does not see the task, all others do. The critic has the same
-        architecture, depth and width, but always sees the task.
+        architecture, depth and width, but always sees the task; or it has a head for each objective, where
+        PPO trains an "mlp" on preferences, see `TaskSuite.linear`.
     learner : {"ppo", "maml", "sac"} or Learner
         A name takes the settings recommended for the suite's family. What MAML trains is where adaptation
         begins, and `evaluate` shows it before any inner step; `MAML.adapt` takes them.
@@ -43,12 +45,11 @@ class MetaPolicy(TrainedPolicy):
     agent_ : ActorCritic
         A stack of one, after `fit`.
     history_ : pandas.DataFrame
-        Learning curves: steps, policy, task, return_mean, episodes, success where the suite reports it, and
-        explained_variance where a critic was trained.
+        Learning curves: steps, policy, task (-1 is the mean of several preferences), return_mean, episodes,
+        success where the suite reports it, and explained_variance where a critic was trained.
     path_ : tuple of MetaPolicy
-        Snapshots of `fit`, from early to late; the last one is this policy itself. Each is a whole policy
-        with its lineage, learning curves so far and critic; its own path is itself alone, like that of any
-        policy that `fit` has not trained.
+        Snapshots of `fit`, from early to late, whole policies each; the last one is this policy itself. The
+        path of a snapshot, or of any policy that `fit` has not trained, is itself alone.
     lineage : Lineage
         Where it comes from: suite, seed, start, parent, subset and steps; it is kept on disk too.
 
@@ -63,7 +64,7 @@ class MetaPolicy(TrainedPolicy):
     [4096, 8192]
     >>> meta.transitions(steps_per_task=100).advantages.shape  # these steps serve all
     (4, 100)
-    >>> meta.adapt([0, 1], steps=2_000).steps  # of both trainings
+    >>> meta.adapt([0, 1], steps=2_000).steps  # of both
     10240
     """
 
@@ -107,7 +108,7 @@ class MetaPolicy(TrainedPolicy):
             from there, and ends with the same path.
         """
         steps, snapshots = self._amount(steps, snapshots)
-        rounds = early_rounds(self.learner.rounds(self.suite, self._everything, steps), snapshots)
+        rounds = early_rounds(self.rounds(self._everything, steps), snapshots)
         [[*earlier, last]] = self._train_each(None, self._everything, steps, [self.seed], rounds, folder)
         return self._take(last.agent_, last.history_, last.lineage, earlier)
 
@@ -116,12 +117,10 @@ class MetaPolicy(TrainedPolicy):
 
         Parameters
         ----------
-        steps : int or None
+        steps, snapshots
             As for `fit`.
         path : path or None
             Beside it the training keeps what it goes on from if it is cut off; None keeps nothing.
-        snapshots : int
-            As for `fit`.
 
         Raises
         ------
@@ -143,14 +142,9 @@ class MetaPolicy(TrainedPolicy):
     def _amount(self, steps: int | None, snapshots: int) -> tuple[int, int]:
         """Read for how many steps to train on all tasks, in whole rounds, and for how many snapshots."""
         steps = self.suite.recommended.meta_steps if steps is None else whole("steps", steps, 1)
-        rounds = self.learner.rounds(self.suite, self._everything, steps)
-        taken = rounds * self.learner.round_steps(self.suite, self._everything)
+        rounds = self.rounds(self._everything, steps)
+        taken = rounds * self.round_steps(self._everything)
         return taken, min(whole("snapshots", snapshots, 1), rounds)
-
-    @property
-    def _everything(self) -> list[range]:
-        """All tasks, as the only subset to train on."""
-        return [range(len(self.suite))]
 
     def fit_each(
         self,
@@ -166,15 +160,14 @@ class MetaPolicy(TrainedPolicy):
 
         Parameters
         ----------
-        subsets : sequence of sequences of int
-        steps : int
-            Environment steps in total, over all subsets; every task of every subset gets the same share.
+        subsets, steps
+            As for `adapt_each`.
         snapshots : int
             Policies to keep of each training, equally far apart up to whole rollouts; the last is at the end.
         seeds : sequence of int, optional
             One per subset; by default this policy's seed for all: equal weights to start from, and common
             random numbers.
-        folder : path, optional
+        folder
             As for `fit`.
 
         Returns
@@ -202,7 +195,7 @@ class MetaPolicy(TrainedPolicy):
         seed : int, optional
             By default derived from this policy's, so that the random numbers of `fit` do not come again; the
             new policy then keeps its seed, else it takes this one.
-        folder : path, optional
+        folder
             As for `fit`.
         """
         return self.adapt_each([subset], steps, None if seed is None else [seed], folder)[0]
@@ -223,14 +216,12 @@ class MetaPolicy(TrainedPolicy):
             Environment steps in total, over all subsets; every task of every subset gets the same share.
         seeds : sequence of int, optional
             As for `adapt`, one per subset; by default one for all, which gives common random numbers.
-        folder : path, optional
+        folder
             As for `fit`.
         """
-        start = self._fitted()
-        own = (
-            [child(self.seed, "adaptation", self.steps)] * len(subsets) if seeds is None else as_seeds(seeds)
-        )
-        trained = self._train_each(start, subsets, steps, own, folder=folder)
+        common = child(self.seed, "adaptation", self.steps)
+        own = [common] * len(subsets) if seeds is None else as_seeds(seeds)
+        trained = self._train_each(self._fitted(), subsets, steps, own, folder=folder)
         for (policy,) in trained if seeds is None else ():
             policy.lineage = replace(policy.lineage, seed=self.seed)
         return [policy for (policy,) in trained]
@@ -254,27 +245,36 @@ class MetaPolicy(TrainedPolicy):
             raise ValueError(f"{len(subsets)} subsets have {len(seeds)} seeds: give one for each")
         begin = self.initial if start is None else (lambda each: start.repeat(len(each)))
         if not isinstance(snapshots, Sequence):
-            rounds = self.learner.rounds(self.suite, subsets, steps)
-            snapshots = even_rounds(rounds, whole("snapshots", snapshots))
-        trained = train_each(self.learner, begin, self.suite, subsets, steps, seeds, snapshots, folder)
+            snapshots = even_rounds(self.rounds(subsets, steps), whole("snapshots", snapshots))
+        suite, members = self._stand_ins(subsets)
+        trained = train_each(self.learner, begin, suite, members, steps, seeds, snapshots, folder)
         parent = None if start is None else start.fingerprint
         fitted = []
         for subset, seed, policies in zip(subsets, seeds, trained, strict=True):
             past = Lineage(self.suite, seed, seed) if start is None else replace(self.lineage, seed=seed)
             past = replace(past, parent=parent, subset=tuple(map(index, subset)))
-            each = self.learner.round_steps(self.suite, [subset])
-            lineages = [replace(past, steps=past.steps + rounds * each) for rounds in snapshots]
-            fitted.append([self._with(*policy, own) for policy, own in zip(policies, lineages, strict=True)])
+            each = self.round_steps([subset])
+            lineages = (replace(past, steps=past.steps + rounds * each) for rounds in snapshots)
+            kept = zip(policies, lineages, strict=True)
+            fitted.append([self._with(agent, self._of(curve, subset), own) for (agent, curve), own in kept])
         return fitted
+
+    def on(self, suite: TaskSuite) -> "MetaPolicy":
+        """Give this policy for other preferences over the same objectives, or raise a ValueError."""
+        self._check_objectives(suite)
+        earlier = [snapshot.on(suite) for snapshot in self._earlier]
+        lineage = replace(self.lineage, suite=suite, subset=())
+        return self._with(self._fitted(), self.history_, lineage, earlier, suite=suite)
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
         """Give this policy with other parameters; the critic stays, and so does where training began."""
-        actors = torch.from_numpy(np.asarray(parameters, dtype=np.float32)).unsqueeze(0)
+        actors = torch.from_numpy(np.asarray(parameters, dtype=np.float32))[None]
         return self._with(replace(self._fitted(), actors=actors), self.history_, self.lineage)
 
-    def _with(self, agent: ActorCritic, history: pd.DataFrame, lineage: Lineage) -> "MetaPolicy":
-        other = MetaPolicy(self.suite, self.network, self.learner, self.seed, self.layers, self.width)
-        return other._take(agent, history, lineage)
+    def _with(self, *trained: Any, suite: TaskSuite | None = None) -> "MetaPolicy":
+        """Give a policy of these settings with what `_take` takes."""
+        made = suite or self.suite, self.network, self.learner, self.seed, self.layers, self.width
+        return MetaPolicy(*made)._take(*trained)
 
     def _take(
         self,

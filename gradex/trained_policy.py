@@ -19,6 +19,8 @@ from gradex.tasks import TaskSuite
 
 #: λ of the advantages of transitions.
 GAE_LAMBDA = 0.95
+#: In learning curves, stands for the mean of several tasks where a policy trains on that.
+MEAN_TASK = -1
 
 
 class TrainedPolicy(Fitted):
@@ -98,7 +100,53 @@ class TrainedPolicy(Fitted):
             return None
         late = self.history_[self.history_.steps > 0.9 * self.history_.steps.max()]
         shares = late.groupby("task").explained_variance.mean()
-        return {task.name: float(shares.get(n, np.nan)) for n, task in enumerate(self.suite.tasks)}
+        others = shares.get(MEAN_TASK, np.nan)
+        return {task.name: float(shares.get(n, others)) for n, task in enumerate(self.suite.tasks)}
+
+    # ------------------------------------------------------------------ what trains it
+    @property
+    def by_objective(self) -> bool:
+        """Whether it trains on the mean weights of its tasks, see `gradex.tasks.Family.linear`."""
+        return self.learner.by_objective(self.suite, self.network)
+
+    def rounds(self, subsets: Sequence[Sequence[int]], steps: int) -> int:
+        """Count the rounds of trainings on these subsets that take at least `steps` environment steps."""
+        return self.learner.rounds(*self._stand_ins(subsets), steps)
+
+    def round_steps(self, subsets: Sequence[Sequence[int]]) -> int:
+        """Count the environment steps of one round of trainings on these subsets, of all together."""
+        return self.learner.round_steps(*self._stand_ins(subsets))
+
+    @property
+    def _everything(self) -> list[range]:
+        """All tasks, as the only subset to train on."""
+        return [range(len(self.suite))]
+
+    def _of(self, curve: pd.DataFrame, subset: Sequence[int]) -> pd.DataFrame:
+        """Name in a learning curve what it is of, where a task of mean weights stood for a subset."""
+        return curve.assign(task=subset[0] if len(subset) == 1 else MEAN_TASK) if self.by_objective else curve
+
+    def _check_objectives(self, suite: TaskSuite) -> None:
+        """Refuse a suite with other objectives, or any if this policy does not train on mean weights."""
+        if not self.by_objective:
+            raise ValueError(
+                f"a {self.network!r} network trained by {self.learner.name!r} on {self.suite.family!r} knows "
+                "its own tasks only: give an 'mlp' trained by 'ppo' on preferences over objectives"
+            )
+        own, other = ((each.family, each.options) for each in (self.suite, suite))
+        if own != other:
+            raise ValueError(f"this policy knows the objectives of {own[0]!r}, {own[1]}: give such a suite")
+
+    def _stand_ins(self, subsets: Sequence[Sequence[int]]) -> tuple[TaskSuite, Sequence[Sequence[int]]]:
+        """Give the suite and the subsets that a learner sees: themselves, or a task of mean weights for each.
+
+        The mean of weighted sums is the sum by mean weights, so nothing is lost, and a subset of a thousand
+        tasks needs no more environments than one task.
+        """
+        if not self.by_objective:
+            return self.suite, subsets
+        means = [self.suite.weights[list(subset)].mean(axis=0) for subset in subsets]
+        return self.suite.with_weights(np.array(means)), [(row,) for row in range(len(means))]
 
     def evaluate(
         self,

@@ -95,13 +95,13 @@ def train_arms(
     >>> trained["groups"][1] is trained["one per task"][1]
     True
     """
-    steps, suite, learner = whole("steps", steps, 1), meta.suite, meta.learner
-    rounds = {arm: learner.rounds(suite, subsets, steps) for arm, subsets in arms.items()}
+    steps = whole("steps", steps, 1)
+    rounds = {arm: meta.rounds(subsets, steps) for arm, subsets in arms.items()}
     trained: dict[tuple[int, tuple[int, ...]], MetaPolicy] = {}
     start = meta.agent_.fingerprint
     for policy in known:
         subset = policy.lineage.subset
-        taken, rest = divmod(policy.steps - meta.steps, learner.round_steps(suite, [subset]))
+        taken, rest = divmod(policy.steps - meta.steps, meta.round_steps([subset]))
         if rest == 0 and policy.lineage.parent == start and policy.seed == meta.seed:
             trained[taken, subset] = policy
     for count in sorted(set(rounds.values())):
@@ -109,7 +109,7 @@ def train_arms(
         missing = [subset for subset in dict.fromkeys(wanted) if (count, subset) not in trained]
         if missing:
             place = None if folder is None else Path(folder) / f"{count}-rounds"
-            total = count * learner.round_steps(suite, missing)
+            total = count * meta.round_steps(missing)
             policies = meta.adapt_each(missing, total, folder=place)
             trained |= {(count, subset): policy for subset, policy in zip(missing, policies, strict=True)}
     return {arm: [trained[rounds[arm], subset] for subset in subsets] for arm, subsets in arms.items()}

@@ -82,9 +82,7 @@ def judge(agent: ActorCritic, rollout: Rollout, suite: TaskSuite, gae_lambda: fl
 
 def _of_objective(rollout: Rollout, head: int) -> Rollout:
     """Show a rollout as if this objective were the reward of a single task, of its number."""
-    if rollout.objectives is None:
-        raise ValueError("the simulator reports no info['objectives'], of which rewards are to be sums")
-    rewards = rollout.objectives[..., head] * rollout.real
+    rewards = rollout.paid[..., head]
     return replace(rollout, rewards=rewards, tasks=np.full_like(rollout.tasks, head))
 
 

@@ -103,7 +103,9 @@ def run_episodes(
     """Run every policy of a stack for whole episodes, and give each of them; arguments are `evaluate`'s.
 
     Policies with equal seeds and subsets meet the same starts and draw the same noise: episode e of one can
-    be paired with episode e of another.
+    be paired with episode e of another. Where tasks are weighted sums of objectives, and the policy does not
+    see the task, it acts in the first task of its subset only: the same episodes serve all, see
+    `serves_all`.
 
     Examples
     --------
@@ -117,13 +119,35 @@ def run_episodes(
     """
     if episodes < 2:
         raise ValueError(f"{episodes} episodes have no standard error: ask for at least 2")
-    members = sum(len(subset) for subset in subsets)
-    together = min(suite.fitting(members) or episodes, episodes)
+    shared = serves_all(agent, suite)
+    acted = [subset[:1] for subset in subsets] if shared else subsets
+    together = min(suite.fitting(sum(map(len, acted))) or episodes, episodes)
     pieces = []
     for first in range(0, episodes, together):  # where not all fit into memory
         numbers = range(first, min(first + together, episodes))
-        pieces.append(_run(agent, suite, subsets, numbers, seeds, choose))
-    return Episodes(*(np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True)))
+        pieces.append(_run(agent, suite, acted, numbers, seeds, choose, shared))
+    paid, lengths, success = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
+    if not shared:
+        return Episodes(paid[..., 0], lengths, success)
+    sizes = [len(subset) for subset in subsets]
+    returns = [suite.weights[list(subset)] @ own.T for subset, own in zip(subsets, paid, strict=True)]
+    rest = (np.repeat(each, sizes, axis=0) for each in (lengths, success))
+    return Episodes(np.concatenate(returns), *rest)
+
+
+def serves_all(agent: ActorCritic, suite: TaskSuite) -> bool:
+    """Tell whether episodes of one task serve all, as tasks are sums of objectives that no policy sees.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic
+    >>> from gradex.learners.evaluation import serves_all
+    >>> suite = TaskSuite.make("cartpole", n=3)
+    >>> serves_all(ActorCritic.initial(suite, seeds=[0]), suite)
+    False
+    """
+    return suite.linear and not agent.policy.network.sees_task
 
 
 def _run(
@@ -133,12 +157,18 @@ def _run(
     numbers: range,
     seeds: Sequence[int],
     choose: str,
-) -> Episodes:
-    """Run the episodes of these numbers."""
+    by_objective: bool,
+) -> tuple[
+    Float[np.ndarray, "members episodes k"],
+    Float[np.ndarray, "members episodes"],
+    Float[np.ndarray, "members episodes"],
+]:
+    """Run the episodes of these numbers; give returns, of the reward or of each objective, and the rest."""
     with closing(Collector(suite, subsets, len(numbers), seeds, numbers.start)) as collector:
         real = collector.layout.real
         owing = real.copy()
-        returns, lengths, success = (np.zeros(real.shape) for _ in range(3))
+        returns = np.zeros((*real.shape, len(suite.objectives) if by_objective else 1))
+        lengths, success = np.zeros(real.shape), np.zeros(real.shape)
         success.fill(np.nan)
         steps = 0
         while owing.any():
@@ -151,10 +181,12 @@ def _run(
             steps += _CHUNK
             with threads_for(owing.size):
                 rollout = collector.collect(agent, _CHUNK, choose)
+            paid = rollout.paid if by_objective else rollout.rewards[..., None]
             for t in range(_CHUNK):
-                returns += owing * rollout.rewards[t]
+                returns += owing[..., None] * paid[t]
                 lengths += owing
                 if rollout.success is not None:
                     success = np.fmax(success, owing & rollout.success[t])
                 owing &= ~rollout.ended[t]
-    return Episodes(*(each[real].reshape(-1, len(numbers)) for each in (returns, lengths, success)))
+    own = returns[real].reshape(-1, len(numbers), returns.shape[-1])
+    return own, *(each[real].reshape(-1, len(numbers)) for each in (lengths, success))

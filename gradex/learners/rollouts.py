@@ -106,6 +106,22 @@ class Rollout:
         """Environment steps taken, not counting resets."""
         return int(self.real.sum())
 
+    @property
+    def paid(self) -> Float[np.ndarray, "steps policies environments k"]:
+        """What each objective paid; a step that only resets pays nothing.
+
+        Raises
+        ------
+        ValueError
+            If the suite does not report it.
+        """
+        if self.objectives is None:
+            raise ValueError(
+                "the simulator reports no info['objectives'], on which rewards depend, so tasks cannot share "
+                "steps: ask for transitions with sharing='none'"
+            )
+        return self.objectives * self.real[..., None]
+
     @classmethod
     def joined(cls, pieces: Sequence["Rollout"]) -> "Rollout":
         """Put rollouts that one collector gave one after the other into one."""

@@ -39,6 +39,8 @@ class Transitions(Samples):
         Which episode a step belongs to; no two tasks share one, unless they share all.
     clusters : int array [N], optional
         Which copy of the environments a step was taken in: those of different tasks begin alike.
+    deviations : float array [n], optional
+        Standard deviation of each task's advantages before they were normalised, in units of its reward.
 
     Examples
     --------
@@ -56,6 +58,9 @@ class Transitions(Samples):
     tasks: Int[np.ndarray, " N"] | None = None
     episodes: Int[np.ndarray, " N"]
     clusters: Int[np.ndarray, " N"] | None = None
+    deviations: Float[np.ndarray, " n"] | None = None
+
+    _BY_TASK = ("advantages", "deviations")
 
 
 def can_share(agent: ActorCritic, suite: TaskSuite) -> bool:
@@ -142,7 +147,7 @@ def collect_transitions(
     numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])
     joined = {
         name: np.concatenate([getattr(piece, name) for piece in pieces])
-        for name in ("observations", "actions", "advantages", "tasks", "episodes", "clusters")
+        for name in ("observations", "actions", "advantages", "tasks", "episodes", "clusters", "deviations")
     }
     joined["episodes"] += np.repeat(numbers[:-1], [len(piece) for piece in pieces])
     return Transitions(**joined)
@@ -166,10 +171,16 @@ def _of_tasks(
     rewards = _paid_by_all(suite, rollout) if shared else rollout.rewards
     advantages = cross_fitted_advantages(rollout, rewards, episodes, suite.discount, gae_lambda)
     times, tasks, places = _first(rollout.real, steps_per_task)
-    own = advantages[times, np.arange(len(rewards[0]))[:, None], places]
+    own, largest = (
+        advantages[times, np.arange(len(rewards[0]))[:, None], places],
+        np.abs(rewards).max(axis=(0, 2)),
+    )
+    if shared and suite.linear:
+        # Advantages are sums of those of objectives, as rewards are.
+        own, largest = suite.weights @ own, suite.weights @ largest
     centred = own - own.mean(axis=1, keepdims=True)
     deviation = own.std(axis=1, keepdims=True)
-    varies = deviation > _ROUNDING * np.abs(rewards).max(axis=(0, 2))[:, None]
+    varies = deviation > _ROUNDING * largest[:, None]
     normalised = np.divide(centred, deviation, out=np.zeros_like(own), where=varies)
     kept = tuple(index.ravel() for index in (times, tasks, places))
     return Transitions(
@@ -179,17 +190,17 @@ def _of_tasks(
         tasks=None if shared else np.repeat(np.asarray(chosen), steps_per_task),
         episodes=episodes[kept],
         clusters=kept[2],
+        deviations=deviation[:, 0],
     )
 
 
 def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps tasks environments"]:
-    """Say what every task pays for the steps of one; a step that only resets pays nothing."""
-    if rollout.objectives is None:
-        raise ValueError(
-            f"the simulator of {suite.family!r} reports no info['objectives']: its tasks cannot share steps; "
-            "ask for transitions with sharing='none'"
-        )
-    return np.moveaxis(suite.rewards(rollout.objectives[:, 0]), 0, 1) * rollout.real
+    """Say what every task pays for the steps of one; a step that only resets pays nothing.
+
+    Where rewards are sums of objectives, say what every objective pays.
+    """
+    paid = rollout.paid[:, 0]
+    return np.moveaxis(paid, -1, 1) if suite.linear else np.moveaxis(suite.rewards(paid), 0, 1) * rollout.real
 
 
 def _simulated(

@@ -6,6 +6,7 @@ Neighbouring steps tell nearly the same: only whole episodes can be held out, or
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -82,6 +83,9 @@ class Samples:
     offsets: Float[np.ndarray, " N"] | None = None
     clusters: Int[np.ndarray, " N"] | None = None
 
+    #: What has no entry for each sample.
+    _BY_TASK: ClassVar[tuple[str, ...]] = ("advantages",)
+
     def __len__(self) -> int:
         return int(self.advantages.shape[-1])
 
@@ -120,7 +124,7 @@ class Samples:
         if self.advantages.ndim == 2 and self.tasks is not None:
             raise ValueError("advantages [n, N] serve all tasks: give no tasks, or advantages [N]")
         for name, array in vars(self).items():
-            if name != "advantages" and array is not None and len(array) != len(self):
+            if name not in self._BY_TASK and array is not None and len(array) != len(self):
                 raise ValueError(f"{len(self)} samples have {len(array)} {name}: give one entry per sample")
         wrong = np.count_nonzero(~np.isfinite(self.advantages))
         if wrong:
