@@ -1,0 +1,120 @@
+"""Small environments of MO-Gymnasium as tables, in which the best policy of any preference is known exactly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float, Int
+
+#: Of environments with chance: what their one random number may be, and how likely. All others have none.
+_CHANCES: dict[str, tuple[tuple[float, float], ...]] = {"resource-gathering": ((0.0, 0.1), (0.5, 0.9))}
+#: Value iteration ends where no value moves by more.
+_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class TabularProblem:
+    """States and actions, what follows with which probability, and what it pays in each objective.
+
+    Attributes
+    ----------
+    following : int array [states, actions, outcomes]
+        State 0 is where episodes begin; the last one is the end, which pays nothing.
+    paid : float array [states, actions, outcomes, K]
+    chance : float array [outcomes]
+    discount : float
+    """
+
+    following: Int[np.ndarray, "states actions outcomes"]
+    paid: Float[np.ndarray, "states actions outcomes K"]
+    chance: Float[np.ndarray, " outcomes"]
+    discount: float
+
+    def values(self, weights: Float[np.ndarray, "m K"]) -> Float[np.ndarray, "m K"]:
+        """Give the discounted return, in each objective, of the best policy of each preference."""
+        expected = np.einsum("sabk,b->sak", self.paid, self.chance)
+        rewards = np.einsum("mk,sak->msa", weights, expected)
+        value, change = np.zeros((len(weights), len(self.following))), np.inf
+        while change > _TOLERANCE:
+            after = np.einsum("msab,b->msa", value[:, self.following], self.chance)
+            best = (rewards + self.discount * after).max(axis=2)
+            change, value = float(np.abs(best - value).max()), best
+        after = np.einsum("msab,b->msa", value[:, self.following], self.chance)
+        actions = (rewards + self.discount * after).argmax(axis=2)
+        return np.stack([self._value_of(each) for each in actions])
+
+    def _value_of(self, actions: Int[np.ndarray, " states"]) -> Float[np.ndarray, " K"]:
+        """Solve for the value of a policy, where an episode begins."""
+        states = np.arange(len(actions))
+        moves = np.zeros((len(actions), len(actions)))
+        for outcome, probability in enumerate(self.chance):
+            np.add.at(moves, (states, self.following[states, actions, outcome]), probability)
+        paid = np.einsum("sbk,b->sk", self.paid[states, actions], self.chance)
+        moves[-1] = 0.0  # the end
+        return np.linalg.solve(np.eye(len(actions)) - self.discount * moves, paid)[0]
+
+
+def tabulate(environment: str, scale: Sequence[float], discount: float) -> TabularProblem:
+    """Visit every state of an environment, by every action.
+
+    Parameters
+    ----------
+    environment : str
+        Id of MO-Gymnasium, of an environment with few states and discrete actions.
+    scale : sequence of float [K]
+        What each objective is divided by.
+    discount : float
+    """
+    made: Any = gymnasium.make(environment, disable_env_checker=True).unwrapped
+    chances = _CHANCES.get(environment.rpartition("-v")[0], ((0.0, 1.0),))
+    first, _ = made.reset(seed=0)
+    known, queue = {_key(first): 0}, [_copied(made)]
+    following, paid = [], []
+    for state in queue:  # which grows meanwhile
+        row, rewards = [], []
+        for action in range(made.action_space.n):
+            for number, _ in chances:
+                copy = _copied(state)
+                copy._np_random = _Fixed(number)
+                seen, reward, ended, *_ = copy.step(action)
+                rewards.append(np.asarray(reward, dtype=np.float64) / scale)
+                if not ended and _key(seen) not in known:
+                    known[_key(seen)] = len(queue)
+                    queue.append(copy)
+                row.append(-1 if ended else known[_key(seen)])
+        following.append(row)
+        paid.append(rewards)
+    shape = (len(queue), made.action_space.n, len(chances))
+    ends = np.full((1, *shape[1:]), len(queue))
+    steps = np.array(following).reshape(shape)
+    rewards = np.array(paid).reshape(*shape, -1)
+    return TabularProblem(
+        np.concatenate([np.where(steps < 0, len(queue), steps), ends]),
+        np.concatenate([rewards, np.zeros_like(rewards[:1])]),
+        np.array([probability for _, probability in chances]),
+        discount,
+    )
+
+
+class _Fixed:
+    """A generator that draws one number."""
+
+    def __init__(self, number: float) -> None:
+        self._number = number
+
+    def random(self) -> float:
+        return self._number
+
+
+def _key(observation: Any) -> bytes:
+    return np.asarray(observation).tobytes()
+
+
+def _copied(environment: Any) -> Any:
+    """Copy an environment with its state; its own way of being copied makes it anew."""
+    copy = object.__new__(type(environment))
+    state = vars(environment).items()
+    vars(copy).update({name: np.copy(of) if isinstance(of, np.ndarray) else of for name, of in state})
+    return copy
