@@ -176,6 +176,8 @@ class Family(ABC):
     discount: float = 0.99
     most_environments: int | None = None
     resets_together: bool = False
+    #: Of a family of preferences over objectives: what each component of the reward is divided by.
+    scale: Sequence[float] | None = None
 
     @property
     @abstractmethod
@@ -229,6 +231,24 @@ class Family(ABC):
             the step was taken in, on which the rewards of all tasks depend.
         """
         raise ValueError(f"tasks of {self.name!r} do not share their dynamics: collect steps in each of them")
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names of the components of a reward that tasks weigh; none in most families."""
+        return ()
+
+    def required_objectives(self) -> tuple[str, ...]:
+        """Give the objectives, or refuse a family without."""
+        if not self.objectives:
+            raise ValueError(
+                f"tasks of {self.name!r} are no preferences over objectives: make a suite such as "
+                "'mo-lunar-lander'"
+            )
+        return self.objectives
+
+    def preferring(self, weights: Any, labels: Sequence[int] | None = None) -> list[Task]:
+        """Make a task of each row of weights over the objectives."""
+        raise NotImplementedError(f"tasks of {self.name!r} are no preferences over objectives")
 
     @classmethod
     def summary(cls) -> str:

@@ -1,6 +1,5 @@
 """Suites of tasks: what shares a state space, an action space, a horizon and a discount."""
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar, overload
@@ -14,22 +13,11 @@ from jaxtyping import Float, Int
 
 from gradex.seeds import generator_for
 from gradex.settings import without_numpy
-from gradex.tasks.antgoal import AntGoal
-from gradex.tasks.cartpole import CartPole
 from gradex.tasks.custom import Custom
+from gradex.tasks.families import FAMILIES, PREFIX, family_named
 from gradex.tasks.family import Family, Recommended, Scale, read_seed, read_task_count, read_whole
-from gradex.tasks.halfcheetah import HalfCheetah
-from gradex.tasks.highway import Highway
-from gradex.tasks.lunarlander import LunarLander
-from gradex.tasks.metaworld import MT10, MT50
-from gradex.tasks.navigation import Navigation
 from gradex.tasks.simulator import Seeds
-from gradex.tasks.task import Task, select
-
-#: What `TaskSuite.make` knows.
-FAMILIES: dict[str, type[Family]] = {
-    each.name: each for each in (AntGoal, CartPole, HalfCheetah, Highway, LunarLander, MT10, MT50, Navigation)
-}
+from gradex.tasks.task import Task, parameter_matrix, select
 
 #: Environments of one simulator.
 _MOST_ENVIRONMENTS = 1_000_000
@@ -114,7 +102,7 @@ class TaskSuite:
     @staticmethod
     def summary(name: str) -> str:
         """Say in a line what the family of this name is and which options it takes."""
-        return _family_named(name).summary()
+        return family_named(name).summary()
 
     @staticmethod
     def make(name: str, **options: Any) -> "TaskSuite":
@@ -123,7 +111,7 @@ class TaskSuite:
         Parameters
         ----------
         name : str
-            One of `TaskSuite.names()`.
+            One of `TaskSuite.names()`, or `mo-` and an environment of MO-Gymnasium, as in `mo-lunar-lander`.
         **options
             `n`, at most 100,000, `seed` and whatever else the family takes, see `TaskSuite.summary(name)`;
             NumPy's numbers are as good as Python's.
@@ -133,7 +121,7 @@ class TaskSuite:
         ValueError
             If the name or an option is unknown, or a value is out of range.
         """
-        family = _family_named(name)
+        family = family_named(name)
         return TaskSuite(*family.create(**family.read(options)))
 
     @staticmethod
@@ -188,9 +176,9 @@ class TaskSuite:
     def from_config(config: Mapping[str, Any]) -> "TaskSuite":
         """Rebuild a suite from its `config`."""
         name = config["family"]
-        if name not in FAMILIES:
+        if name not in FAMILIES and not name.startswith(PREFIX):
             raise ValueError(f"a {name!r} suite cannot be rebuilt from its config: give the suite itself")
-        family = FAMILIES[name](**config["options"])
+        family = family_named(name)(**config["options"])
         return TaskSuite([Task(**task) for task in config["tasks"]], family)
 
     def on_scale_of(self, config: Mapping[str, Any]) -> "TaskSuite":
@@ -224,6 +212,28 @@ class TaskSuite:
         """Planted group of each task, or None where nothing was planted."""
         groups = [task.group for task in self.tasks]
         return None if any(group is None for group in groups) else np.array(groups, dtype=np.int64)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Names of the components of the reward; only of suites `mo-…`, like `scale` and `weights`."""
+        return self._family.required_objectives()
+
+    @property
+    def scale(self) -> Float[np.ndarray, " k"]:
+        """What each component of the reward is divided by, before it is weighed."""
+        self._family.required_objectives()
+        return np.array(self._family.scale, dtype=np.float64)
+
+    @property
+    def weights(self) -> Float[np.ndarray, "n k"]:
+        """Weight of each component for each task; rows sum to 1."""
+        self._family.required_objectives()
+        return parameter_matrix(self.tasks)
+
+    def with_weights(self, weights: Float[np.ndarray, "m k"] | Sequence[Sequence[float]]) -> "TaskSuite":
+        """Give a suite of other preferences, on the same scale and in the same simulators."""
+        self._family.required_objectives()
+        return TaskSuite(self._family.preferring(weights), self._family)
 
     def unseen(self, n: int, seed: int) -> "TaskSuite":
         """Draw n target tasks from the law that this suite's tasks stand for.
@@ -306,15 +316,3 @@ class TaskSuite:
     def _repr_html_(self) -> str:
         table = self.to_frame().to_html(index=False, float_format="{:.4g}".format, border=0)
         return f"<b>{self.family}</b>: {len(self)} tasks{table}"
-
-
-def _family_named(name: Any) -> type[Family]:
-    """Give the family of this name."""
-    known = ", ".join(sorted(FAMILIES))
-    if not isinstance(name, str):
-        raise ValueError(f"name is {name!r}: choose {known}")
-    if name not in FAMILIES:
-        near = difflib.get_close_matches(name, sorted(FAMILIES), n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown suite {name!r}: {hint}known are {known}")
-    return FAMILIES[name]

@@ -1,0 +1,291 @@
+"""Environments with vectors of rewards, from MO-Gymnasium (Felten et al. 2023, NeurIPS Datasets)."""
+
+import difflib
+import importlib
+import re
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Float
+
+from gradex.seeds import child, generator_for
+from gradex.tasks.preferences import weigh
+from gradex.tasks.scale import measure
+from gradex.tasks.simulator import Reset
+
+PREFIX = "mo-"
+
+_MOVES = ("velocity", "control cost")
+_TREASURE = ("treasure", "time")
+#: Of each environment by name, without version and prefix. MO-Gymnasium has them in docstrings only.
+OBJECTIVES: dict[str, tuple[str, ...]] = {
+    "ant": ("x velocity", "y velocity", "control cost"),
+    "ant-2obj": ("x velocity", "y velocity"),
+    "breakable-bottles": ("time", "delivered", "dropped"),
+    "deep-sea-treasure": _TREASURE,
+    "deep-sea-treasure-concave": _TREASURE,
+    "deep-sea-treasure-mirrored": _TREASURE,
+    "fishwood": ("fish", "wood"),
+    "four-room": ("blue square", "green triangle", "red circle"),
+    "fruit-tree": ("protein", "carbohydrates", "fats", "vitamins", "minerals", "water"),
+    "halfcheetah": _MOVES,
+    "highway": ("speed", "right lane", "collision"),
+    "highway-fast": ("speed", "right lane", "collision"),
+    "hopper": ("velocity", "height", "control cost"),
+    "hopper-2obj": ("velocity", "height"),
+    "humanoid": _MOVES,
+    "lunar-lander": ("landing", "shaping", "main engine", "side engines"),
+    "lunar-lander-continuous": ("landing", "shaping", "main engine", "side engines"),
+    "minecart": ("first ore", "second ore", "fuel"),
+    "minecart-deterministic": ("first ore", "second ore", "fuel"),
+    "mountaincar": ("time", "reverse", "forward"),
+    "mountaincar-3d": ("time", "move", "speed"),
+    "mountaincar-timemove": ("time", "move"),
+    "mountaincar-timespeed": ("time", "speed"),
+    "mountaincarcontinuous": ("time", "fuel"),
+    "reacher": ("first target", "second target", "third target", "fourth target"),
+    "resource-gathering": ("death", "gold", "diamond"),
+    "swimmer": _MOVES,
+    "walker2d": _MOVES,
+    "water-reservoir": ("flooding", "water deficit"),
+}
+#: Steps after which these end by themselves, which their registration does not tell.
+_ENDS = {"fishwood": 200, "fruit-tree": 6, "highway": 40, "highway-fast": 30, "water-reservoir": 100}
+#: Steps after which any other one without a limit is cut off.
+HORIZON = 500
+#: To make them: the water released is a share of what may be released, not a number without bound.
+_KEYWORDS: dict[str, dict[str, Any]] = {"water-reservoir": {"normalized_action": True}}
+#: Too slow to measure (5 to 60 steps a second): observations are of order one, rewards at most 1 a step.
+SLOW = {"highway": (20.0, 20.0, 1.0), "highway-fast": (20.0, 20.0, 1.0)}
+#: A whole number with at most so many values is observed as one-hot.
+_VALUES = 64
+#: Random steps by which scales are measured, at least so many episodes, and their longest part that counts.
+_STEPS, _EPISODES, _LONGEST = 10_000, 10, 1000
+_PURPOSE = "scale of objectives"
+
+
+def bare(environment: str) -> str:
+    """Give the name of an environment of MO-Gymnasium without version and prefix.
+
+    Examples
+    --------
+    >>> from gradex.tasks.vector_rewards import bare
+    >>> bare("mo-hopper-v5"), bare("deep-sea-treasure-v0")
+    ('hopper', 'deep-sea-treasure')
+    """
+    return re.sub(r"-v\d+$", "", environment).removeprefix(PREFIX)
+
+
+def find(name: str) -> str:
+    """Give the id of the environment of a suite, whose name is `mo-`, a name, and maybe a version.
+
+    Raises
+    ------
+    ValueError
+        If MO-Gymnasium has none, or none that works here.
+    ImportError
+        If it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of while it is imported is not ours to mend
+            importlib.import_module("mo_gymnasium")
+    except ImportError:
+        raise ImportError(
+            f'suite {name!r} needs MO-Gymnasium, which is missing: pip install "gradex[mo]"'
+        ) from None
+    known: dict[str, list[tuple[int, str]]] = {}
+    for spec in gymnasium.registry.values():
+        if str(spec.entry_point).startswith("mo_gymnasium."):
+            known.setdefault(bare(spec.id), []).append((spec.version or 0, spec.id))
+    wanted, version = bare(name), re.search(r"-v(\d+)$", name)
+    if wanted not in known:
+        near = difflib.get_close_matches(wanted, sorted(known), n=3, cutoff=0.5)
+        hint = " or ".join(repr(PREFIX + each) for each in near)
+        raise ValueError(
+            f"MO-Gymnasium has no environment for suite {name!r}: "
+            + (f"did you mean {hint}?" if near else "'mo-lunar-lander' is one that it has")
+        )
+    versions = dict(known[wanted])
+    number = int(version[1]) if version else max(versions)
+    if number not in versions:
+        have = ", ".join(f"v{each}" for each in sorted(versions))
+        raise ValueError(f"MO-Gymnasium has {PREFIX + wanted!r} as {have}, not v{number}: leave it out")
+    _refuse(name, wanted, versions[number], set(known))
+    return versions[number]
+
+
+def _refuse(name: str, wanted: str, environment: str, known: set[str]) -> None:
+    """Refuse an environment that does not work here, with the reason."""
+    if wanted == "supermario":
+        raise ValueError(f"suite {name!r} needs gym-super-mario-bros, for NumPy before 2: take another")
+    entry = str(gymnasium.registry[environment].entry_point)
+    if "mujoco" in entry and environment.endswith("-v4"):
+        newer = wanted.replace("-2d", "-2obj")
+        other = f"take {PREFIX + newer!r}" if newer in known else "take another"
+        raise ValueError(f"suite {name!r} is {environment}, which Gymnasium no longer supports: {other}")
+    if wanted.endswith("-rgb"):
+        other = PREFIX + wanted.removesuffix("-rgb")
+        raise ValueError(f"suite {name!r} shows images, which no policy here can see: take {other!r}")
+
+
+def longest(environment: str) -> tuple[int, bool]:
+    """Give the steps after which an episode ends, and whether the environment itself ends it there."""
+    own = _ENDS.get(bare(environment))
+    limit = gymnasium.spec(environment).max_episode_steps
+    return (own, True) if own is not None else (limit or HORIZON, False)
+
+
+def make(environment: str, horizon: int) -> gymnasium.Env:
+    """Make an environment whose step gives a vector of rewards, and plain vectors of observations."""
+    keywords = _KEYWORDS.get(bare(environment), {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bounds that lose digits in single precision, and the like
+        return PlainVectors(
+            gymnasium.make(environment, max_episode_steps=horizon, disable_env_checker=True, **keywords)
+        )
+
+
+class PlainVectors(gymnasium.Wrapper):
+    """Observations as one vector of float32, actions clipped to their space, and infos left out.
+
+    A whole number of at most 64 values becomes one-hot, one of more is divided by its largest size. Parts of
+    a `Dict` are put side by side, as `gymnasium.spaces.flatten` does.
+    """
+
+    def __init__(self, environment: gymnasium.Env) -> None:
+        super().__init__(environment)
+        seen = environment.observation_space
+        self._flatten: Callable[[Any], Any] = partial(spaces.flatten, seen)
+        flat = spaces.flatten_space(seen)
+        if not isinstance(flat, spaces.Box):
+            raise ValueError(f"observations of {environment.spec} are no vector: take another environment")
+        space = spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
+        if isinstance(seen, spaces.Box) and np.issubdtype(seen.dtype, np.integer):
+            low, values = seen.low.ravel().astype(int), (seen.high - seen.low + 1).ravel().astype(int)
+            self._flatten = partial(_one_hot, low=low, values=values)
+            space = spaces.Box(-1.0, 1.0, (int(np.where(values <= _VALUES, values, 1).sum()),), np.float32)
+        self.observation_space = space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        observation, _ = self.env.reset(seed=seed, options=options)
+        # Ores of random mines come from NumPy's global generator otherwise.
+        for mine in getattr(self.unwrapped, "mines", ()):
+            for each in mine.distributions:
+                each.random_state = self.unwrapped.np_random
+        return self._flatten(observation).astype(np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        if isinstance(self.action_space, spaces.Box):
+            action = np.clip(action, self.action_space.low, self.action_space.high)
+        observation, reward, terminated, truncated, _ = self.env.step(action)
+        paid = np.array(reward, dtype=np.float64)
+        return self._flatten(observation).astype(np.float32), paid, bool(terminated), bool(truncated), {}
+
+
+def _one_hot(numbers: np.ndarray, low: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Write each whole number as one-hot, or divided by its size where it has many values."""
+    parts = []
+    for number, least, count in zip(numbers.ravel(), low, values, strict=True):
+        largest = max(-least, least + count - 1)
+        parts.append(np.eye(count)[number - least] if count <= _VALUES else np.array([number / largest]))
+    return np.concatenate(parts)
+
+
+class Scalarized(gymnasium.Wrapper):
+    """Pays w·(r / scale) for a step with the vector r, and tells r / scale in `info["objectives"]`."""
+
+    def __init__(
+        self, environment: gymnasium.Env, scale: Float[np.ndarray, " k"], weights: Float[np.ndarray, " k"]
+    ) -> None:
+        super().__init__(environment)
+        self._scale, self._weights = scale, weights[None]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
+        observation, _ = self.env.reset(seed=seed, options=options)
+        # A reset is no step, and pays nothing.
+        return observation, {"objectives": np.zeros_like(self._scale)}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, vector, terminated, truncated, _ = self.env.step(action)
+        objectives = np.asarray(vector) / self._scale
+        paid = float(weigh(self._weights, objectives)[0])
+        return observation, paid, terminated, truncated, {"objectives": objectives}
+
+
+def typical_observation(environment: str, horizon: int) -> list[list[float]] | None:
+    """Measure the scale of observations, see `gradex.tasks.scale`."""
+    if bare(environment) in SLOW:
+        return None
+    plain = make(environment, horizon)
+    one = np.ones(plain.unwrapped.reward_space.shape)  # type: ignore[attr-defined]
+    plain.close()
+    makers = {environment: lambda: Scalarized(make(environment, horizon), one, one)}
+    found = measure(makers, plain.action_space)
+    return None if found is None else [list(each) for each in found]
+
+
+def measure_scale(environment: str, horizon: int, discount: float) -> list[float]:
+    """Measure by how much each component of the reward is divided.
+
+    Where MO-Gymnasium has the Pareto front of an environment, it is the component's range over it. Else it
+    is the mean of Σ γᵗ |rᵗ| over those episodes of a uniformly random policy in which there is any: of 10,000
+    steps or 10 episodes, whichever are more, of which the first 1,000 steps count, with a seed of their own.
+    Absolute values do not cancel, as they do where a random policy runs to and fro. Where a component never
+    is anything but 0, it is the largest size that its bounds allow, or else 1.
+    """
+    slow = SLOW.get(bare(environment))
+    if slow is not None:
+        return list(slow)
+    made = make(environment, horizon)
+    try:
+        found = _front_range(made, discount)
+        missing = ~(found > 0)
+        if missing.any():
+            found[missing] = _random_size(made, discount)[missing]
+        bounds = made.unwrapped.reward_space  # type: ignore[attr-defined]
+    finally:
+        made.close()
+    largest = np.maximum(np.abs(bounds.low), np.abs(bounds.high)).astype(np.float64)
+    fallback = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
+    sizes: list[float] = np.where(found > 0, found, fallback).tolist()
+    return sizes
+
+
+def _front_range(made: gymnasium.Env, discount: float) -> Float[np.ndarray, " k"]:
+    """Give the range of each component over the Pareto front, not a number where it is unknown."""
+    unwrapped: Any = made.unwrapped
+    front = getattr(unwrapped, "pareto_front", None)
+    if front is None:
+        return np.full(unwrapped.reward_space.shape, np.nan)
+    return np.ptp(np.array(front(gamma=discount), dtype=np.float64), axis=0)
+
+
+def _random_size(made: gymnasium.Env, discount: float) -> Float[np.ndarray, " k"]:
+    """Give the mean of the discounted sum of absolute rewards of a random policy, where there is any."""
+    rng = generator_for(0, _PURPOSE)
+    space: Any = made.action_space
+    sums: list[np.ndarray] = []
+    taken = 0
+    while taken < _STEPS or len(sums) < _EPISODES:
+        made.reset(seed=child(0, _PURPOSE, len(sums)) % 2**31)
+        total: Any = 0.0
+        for step in range(_LONGEST):
+            if isinstance(space, spaces.Discrete):
+                action: Any = int(rng.integers(space.n)) + space.start
+            else:
+                action = rng.uniform(space.low, space.high).astype(space.dtype)
+            _, reward, terminated, truncated, _ = made.step(action)
+            total = total + discount**step * np.abs(np.asarray(reward))
+            taken += 1
+            if terminated or truncated:
+                break
+        sums.append(total)
+    seen = np.stack(sums)
+    earned = (seen > 0).sum(axis=0)
+    return seen.sum(axis=0) / np.maximum(earned, 1)
