@@ -1,4 +1,4 @@
-"""Small environments of MO-Gymnasium as tables, in which the best policy of any preference is known exactly."""
+"""Small environments of MO-Gymnasium as tables, where the best policy of any preference is exactly known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ _STAGES = ("transitions", "gradients", "subset scores", "uncertainty")
 CONFLICT_LEVEL = 0.05
 
 
-class GroupedTasks(Estimator):
+class GroupPolicies(Estimator):
     """Groups of tasks with their policies, wherever they come from.
 
     Attributes
@@ -44,20 +44,12 @@ class GroupedTasks(Estimator):
 
     suite_: TaskSuite
     meta_: MetaPolicy
-    surrogates_: tuple[SurrogateEstimator, ...]
-    graph_: AffinityGraph
-    interactions_: AffinityGraph
-    bootstrap_: Bootstrap | None
     partition_: Partition
     policies_: list[MetaPolicy]
     comparison_: Comparison | None
-    conflicts_: list[float]
     seconds_: dict[str, float]
 
-    k: int | str
     group_steps: int | None
-    steps_per_task: int
-    score: str | Score | RolloutScore
     seed: int
 
     @property
@@ -72,60 +64,6 @@ class GroupedTasks(Estimator):
 
     def _fitted(self) -> Partition:
         return self.partition_
-
-    @property
-    def surrogate_(self) -> SurrogateEstimator:
-        """The surrogate at the meta-policy itself."""
-        return self.surrogates_[-1]
-
-    @property
-    def verdict_(self) -> str | None:
-        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
-
-        There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
-        `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`. Nothing of weight then
-        speaks against one policy for all.
-        """
-        names = [task.name for task in self.suite_.tasks]
-        if self.conflicts_[0] <= CONFLICT_LEVEL:
-            return self.partition_.verdict_naming(names)
-        given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
-        return f"no groups: one policy for all, as no tasks are in conflict that counts{given}"
-
-    def plan(self, power: float = 0.9) -> Plan:
-        """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.
-
-        Parameters
-        ----------
-        power : float
-            Wanted chance that another estimate finds the same groups, in conflict.
-
-        Returns
-        -------
-        Plan
-            Its `transitions` are what to give as `steps_per_task`.
-
-        Raises
-        ------
-        ValueError
-            If the power is not between 0 and 1, `bootstrap` is 0, or scores are by rollout: what these err by
-            is their episodes, not the transitions.
-        """
-        partition, bootstrap, own = self._fitted(), self.bootstrap_, self._plain()
-        if RolloutScore.named(own.score):
-            raise ValueError(
-                "score='rollout' errs by its episodes, not by transitions: plan with score='loss'"
-            )
-        if bootstrap is None:
-            raise ValueError("bootstrap=0 leaves unknown how far affinities err: give at least 2 draws")
-        interactions = Interactions.joined([surrogate.interactions() for surrogate in self.surrogates_])
-        graph, method = self.graph_, None
-        if own.k == "auto":
-            graph, method = self.interactions_, CorrelationGrouping()
-            bootstrap = graph.bootstrap(len(bootstrap), own.seed)
-        seconds = sum(self.seconds_[stage] for stage in _STAGES)
-        given = graph, partition, bootstrap, interactions, own.steps_per_task
-        return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method)
 
     @overload
     def evaluate(self, episodes: int = 32, compare: Literal[False] = False) -> pd.DataFrame: ...
@@ -222,3 +160,71 @@ class GroupedTasks(Estimator):
         start = time.perf_counter()
         yield
         self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start
+
+
+class GroupedTasks(GroupPolicies):
+    """Groups that were found by estimates of their interactions, and how far they can be relied on."""
+
+    surrogates_: tuple[SurrogateEstimator, ...]
+    graph_: AffinityGraph
+    interactions_: AffinityGraph
+    bootstrap_: Bootstrap | None
+    conflicts_: list[float]
+
+    k: int | str
+    steps_per_task: int
+    score: str | Score | RolloutScore
+
+    @property
+    def surrogate_(self) -> SurrogateEstimator:
+        """The surrogate at the meta-policy itself."""
+        return self.surrogates_[-1]
+
+    @property
+    def verdict_(self) -> str | None:
+        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
+
+        There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
+        `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`. Nothing of weight then
+        speaks against one policy for all.
+        """
+        names = [task.name for task in self.suite_.tasks]
+        if self.conflicts_[0] <= CONFLICT_LEVEL:
+            return self.partition_.verdict_naming(names)
+        given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
+        return f"no groups: one policy for all, as no tasks are in conflict that counts{given}"
+
+    def plan(self, power: float = 0.9) -> Plan:
+        """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.
+
+        Parameters
+        ----------
+        power : float
+            Wanted chance that another estimate finds the same groups, in conflict.
+
+        Returns
+        -------
+        Plan
+            Its `transitions` are what to give as `steps_per_task`.
+
+        Raises
+        ------
+        ValueError
+            If the power is not between 0 and 1, `bootstrap` is 0, or scores are by rollout: what these err by
+            is their episodes, not the transitions.
+        """
+        partition, bootstrap, own = self._fitted(), self.bootstrap_, self._plain()
+        if RolloutScore.named(own.score):
+            raise ValueError(
+                "score='rollout' errs by its episodes, not by transitions: plan with score='loss'"
+            )
+        if bootstrap is None:
+            raise ValueError("bootstrap=0 leaves unknown how far affinities err: give at least 2 draws")
+        interactions = Interactions.joined([surrogate.interactions() for surrogate in self.surrogates_])
+        graph, method = self.graph_, None
+        if own.k == "auto":
+            graph, method = self.interactions_, CorrelationGrouping()
+            bootstrap = graph.bootstrap(len(bootstrap), own.seed)
+        seconds = sum(self.seconds_[stage] for stage in _STAGES)
+        given = graph, partition, bootstrap, interactions, own.steps_per_task
+        return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from gradex.affinity import AffinityFactors
 from gradex.learners import Transitions
@@ -69,16 +69,27 @@ class PathObjectives:
         Interactions of objectives are unbiased, so that a matrix of small ones may have eigenvalues below 0:
         these are 0 here.
         """
-        rows = []
-        for interactions, mixture in zip(self.estimates, mixtures, strict=True):
-            values, vectors = np.linalg.eigh(interactions.matrix)
-            rows.append(mixture @ (vectors * np.sqrt(values.clip(min=0))))
-        return AffinityFactors(np.hstack(rows))
+        return _factors(mixtures, [interactions.matrix for interactions in self.estimates])
 
-    def interactions(self, mixtures: Mixtures) -> Interactions:
-        """Give the interactions of preferences with all that is known of their errors; for tens of them."""
-        pairs = zip(self.estimates, mixtures, strict=True)
-        return Interactions.joined([interactions.mixed(mixture) for interactions, mixture in pairs])
+    def factor_draws(self, mixtures: Mixtures, draws: int, seed: int) -> list[AffinityFactors]:
+        """Give the factors when episodes are drawn again, see `Interactions.draws`."""
+        drawn = [interactions.draws(draws, seed) for interactions in self.estimates]
+        return [_factors(mixtures, each) for each in zip(*drawn, strict=True)]
+
+    def p_value(self, mixtures: Mixtures, draws: int, seed: int) -> float:
+        """Tell how likely gradients of preferences differ as much as they do if they are only noise.
+
+        The sum of squared differences from the mean gradient, in the metric of interactions, is what one
+        policy each gains over one for all. It is compared with that of gradients turned around at random,
+        episode by episode, see `Interactions.noise`.
+        """
+        spread, null = 0.0, np.zeros(draws)
+        for interactions, mixture in zip(self.estimates, mixtures, strict=True):
+            centred = mixture - mixture.mean(axis=0)
+            metric = centred.T @ centred
+            spread += float(np.vdot(metric, interactions.matrix))
+            null += np.einsum("kl,dkl->d", metric, interactions.noise(draws, seed))
+        return float((1 + (null >= spread).sum()) / (1 + draws))
 
     def transfers(self, mixtures: Mixtures) -> Float[np.ndarray, "n n"]:
         """Fit each preference alone, with the ridge of the objectives, and score it in all; sum the gains."""
@@ -90,6 +101,15 @@ class PathObjectives:
             single = SurrogateEstimator(regularization=ridge, folds=folds, seed=seed)
             total += single.fit_features(surrogate.features, own).transfers()
         return total
+
+
+def _factors(mixtures: Mixtures, matrices: Sequence[Float[np.ndarray, "K K"]]) -> AffinityFactors:
+    """Take products of preferences apart, with interactions of objectives at each snapshot."""
+    rows = []
+    for matrix, mixture in zip(matrices, mixtures, strict=True):
+        values, vectors = np.linalg.eigh(matrix)
+        rows.append(mixture @ (vectors * np.sqrt(values.clip(min=0))))
+    return AffinityFactors(np.hstack(rows))
 
 
 def objectives_along(
@@ -110,20 +130,6 @@ def objectives_along(
 def single_objectives(suite: TaskSuite) -> TaskSuite:
     """Give the suite whose tasks are the objectives themselves."""
     return suite.with_weights(np.eye(len(suite.objectives)))
-
-
-def group_means(
-    rows: Float[np.ndarray, "n K"], labels: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, "groups K"]:
-    """Give the mean row of each group."""
-    return np.stack([rows[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
-
-
-def nearest_to_means(rows: Float[np.ndarray, "n r"], labels: Int[np.ndarray, " n"]) -> list[int]:
-    """Give of each group the row that is the nearest to its mean."""
-    away = np.square(rows - group_means(rows, labels)[labels]).sum(axis=1)
-    groups = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
-    return [int(own[away[own].argmin()]) for own in groups]
 
 
 def _samples_of(surrogate: SurrogateEstimator) -> Transitions:

@@ -2,44 +2,35 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
-from gradex.affinity import (
-    AffinityFactors,
-    AffinityGraph,
-    CorrelationGrouping,
-    Grouping,
-    KernelKMeans,
-    Partition,
-    fewest_groups,
-)
+from gradex.affinity import AffinityFactors, AffinityGraph, KernelKMeans
 from gradex.comparison import Comparison
 from gradex.cross_evaluation import cross_evaluate
-from gradex.grouped_tasks import CONFLICT_LEVEL, GroupedTasks
+from gradex.grouped_tasks import GroupPolicies
 from gradex.learners import Learner
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
-from gradex.path_objectives import group_means, nearest_to_means, objectives_along, single_objectives
-from gradex.plan import Plan, make_plan
+from gradex.path_objectives import PathObjectives, objectives_along, single_objectives
 from gradex.seeds import child
-from gradex.settings import as_kind
+from gradex.settings import as_kind, whole
 from gradex.store import scratch
-from gradex.surrogate import Interactions, SurrogateEstimator
+from gradex.surrogate import SurrogateEstimator
 from gradex.tasks import TaskSuite
 
 #: How affinities of preferences are found.
 _AFFINITIES = ("kernel", "transfer")
-#: Preferences that stand for all others where conflict is tested, and episodes are drawn again.
-_REPRESENTATIVES = 24
-#: Arms of a comparison have a policy for each task.
+#: Draws of noise, and the chance to see groups where there is nothing else.
+_DRAWS, _LEVEL = 400, 0.05
+#: An arm of a comparison has a policy for each task.
 _MOST_COMPARED = 100
 
 
-class PreferenceGrouping(GroupedTasks):
+class PreferenceGrouping(GroupPolicies):
     """Group preferences over the same objectives, however many, and train one policy per group.
 
     It is Algorithm 2 of PolicyGradEx for tasks that are weighted sums of K objectives, which a policy does
@@ -48,11 +39,13 @@ class PreferenceGrouping(GroupedTasks):
     their metric; `gradex.affinity.factors` says why these are groups of highest utility, up to second order.
     A group trains on its mean weights.
 
+    Preferences lie close to each other, and a policy of its own is better for any of them, by a little. So k
+    is not found but chosen: as many policies as one can afford. `covered` helps to choose it.
+
     Parameters
     ----------
-    k : int or "auto"
-        Number of groups. "auto" takes the smallest number without a conflict that counts, maybe one, as
-        `PolicyGradEx` does: of 24 preferences that stand for all, each for those near to it.
+    k : int
+        Number of groups.
     affinity : {"kernel", "transfer"}
         "kernel" is first order, gᵢᵀ (H + λI)⁻¹ gⱼ of all pairs, by K x K numbers at each snapshot. "transfer"
         fits the surrogate for each preference alone, and scores it in all others: n fits, and n x n numbers.
@@ -75,16 +68,14 @@ class PreferenceGrouping(GroupedTasks):
     ----------
     meta_ : MetaPolicy
         Trained on the mean weights of all preferences.
-    surrogates_ : tuple of SurrogateEstimator
-        One for each snapshot; their tasks are the objectives.
+    objectives_ : PathObjectives
+        Surrogates of the objectives, one for each snapshot.
+    factors_ : AffinityFactors
+        First-order interactions of all preferences, by their factors.
     graph_ : AffinityGraph
         Of all preferences.
-    representatives_ : int array [n]
-        Which of the representatives stands for each preference.
-    interactions_ : AffinityGraph
-        Of the representatives, with exact standard errors.
-    conflicts_ : list of float
-        As for `PolicyGradEx`, of the representatives.
+    p_value_ : float
+        How likely gradients differ as much as they do from preference to preference if they are only noise.
     partition_ : Partition
         With a verdict, unless `bootstrap` is 0.
     groups_ : tuple of tuples of int
@@ -99,24 +90,24 @@ class PreferenceGrouping(GroupedTasks):
     >>> from gradex import PreferenceGrouping, TaskSuite
     >>> suite = TaskSuite.make("mo-deep-sea-treasure", n=100, seed=0)
     >>> grouping = PreferenceGrouping(k=2, steps_per_task=1024, meta_steps=20_000, group_steps=20_000)
-    >>> grouping = grouping.fit(suite)
-    >>> len(grouping.groups_), grouping.values().shape
+    >>> len(grouping.fit(suite).groups_), grouping.values().shape
     (2, (2, 2))
     """
 
-    representatives_: Int[np.ndarray, " n"]
-    _found: Interactions
-    _coarse: Partition
+    objectives_: PathObjectives
+    factors_: AffinityFactors
+    graph_: AffinityGraph
+    p_value_: float
 
     _fitting = "fit(suite)"
     _results = (
-        "suite_", "meta_", "surrogates_", "graph_", "representatives_", "interactions_", "conflicts_",
-        "partition_", "policies_", "comparison_", "seconds_", "_found", "_coarse",
+        "suite_", "meta_", "objectives_", "factors_", "graph_", "p_value_", "partition_", "policies_",
+        "comparison_", "seconds_",
     )  # fmt: skip
 
     def __init__(
         self,
-        k: int | str = "auto",
+        k: int,
         affinity: str = "kernel",
         projection_dim: int = 400,
         folds: int = 4,
@@ -146,15 +137,15 @@ class PreferenceGrouping(GroupedTasks):
         Raises
         ------
         TypeError, ValueError
-            If tasks are no weighted sums of objectives, or a setting cannot be.
+            If tasks are no preferences over objectives, or a setting cannot be.
         """
         own, n = self._plain(), len(as_kind("suite", suite, TaskSuite))
         if not suite.linear:
             raise ValueError(
                 f"tasks of {suite.family!r} are no preferences over objectives: group them by PolicyGradEx"
             )
-        if own.k != "auto" and not (isinstance(own.k, int) and 1 <= own.k <= n):
-            raise ValueError(f"k is {own.k!r} for {n} preferences: choose 1 to {n}, or 'auto'")
+        if not isinstance(own.k, int) or not 1 <= own.k <= n:
+            raise ValueError(f"k is {own.k!r} for {n} preferences: choose 1 to {n}")
         if own.affinity not in _AFFINITIES:
             raise ValueError(f"affinity is {own.affinity!r}: choose 'kernel' or 'transfer'")
         if own.snapshots < 1:
@@ -196,21 +187,22 @@ class PreferenceGrouping(GroupedTasks):
         path = self.meta_.path_ if own.snapshots > 1 else (self.meta_,)
         estimator = SurrogateEstimator(own.projection_dim, folds=own.folds, seed=own.seed)
         found = objectives_along(path, estimator, own.steps_per_task, own.seed, self._stage)
-        self.surrogates_, names = found.surrogates, [task.name for task in suite.tasks]
+        self.objectives_, names = found, [task.name for task in suite.tasks]
         with self._stage("affinities"):
             mixtures = found.mixtures(suite.weights)
-            factors = found.factors(mixtures)
+            self.factors_, self.p_value_ = found.factors(mixtures), found.p_value(mixtures, _DRAWS, own.seed)
             if own.affinity == "kernel":
-                self.graph_ = AffinityGraph.from_factors(factors.rows, names)
+                self.graph_ = AffinityGraph.from_factors(self.factors_.rows, names)
             else:
                 self.graph_ = AffinityGraph.from_transfers(found.transfers(mixtures), names)
+        method = KernelKMeans(own.seed)
         with self._stage("clustering"):
-            count = min(len(suite), _REPRESENTATIVES)
-            self.representatives_ = KernelKMeans(own.seed).partition(factors, count).labels
-            self._found = found.interactions([group_means(each, self.representatives_) for each in mixtures])
-            nearest = [names[task] for task in nearest_to_means(factors.rows, self.representatives_)]
-            self.interactions_ = AffinityGraph.from_interactions(self._found, nearest)
-            self.partition_ = self._grouped(factors)
+            self.partition_ = self.graph_.partition(k=own.k, method=method)
+        with self._stage("uncertainty"):
+            if own.bootstrap:
+                drawn = found.factor_draws(mixtures, own.bootstrap, own.seed)
+                resampled = np.stack([method.partition(each, own.k).labels for each in drawn])
+                self.partition_ = replace(self.partition_, resampled=resampled)
         with self._stage("group policies"):
             steps = own._steps_of_groups(suite)
             with scratch(checkpoint, "groups") if folder is None else nullcontext(folder) as place:
@@ -218,44 +210,42 @@ class PreferenceGrouping(GroupedTasks):
             self.policies_, self.comparison_ = policies, None
         return self
 
-    def _grouped(self, factors: AffinityFactors) -> Partition:
-        """Group the representatives, and all preferences."""
-        own, method = self._plain(), self._method
-        group = partial(self.interactions_.partition, method=method)
-        most = None if own.k == "auto" else 1
-        self._coarse, self.conflicts_ = fewest_groups(
-            self._found, group, CONFLICT_LEVEL, seed=own.seed, most=most
-        )
-        if own.k == "auto":
-            found = factors.evaluate(self._coarse.labels[self.representatives_], self._coarse.status)
-        else:
-            found = self.graph_.partition(k=own.k, method=method)
-            self._coarse = group(min(own.k, len(self.interactions_)))
-        if not own.bootstrap or found.k > len(self.interactions_):
-            return found
-        drawn = self.interactions_.bootstrap(own.bootstrap, own.seed).groups(found.k, method)
-        return replace(found, resampled=drawn[:, self.representatives_])
-
-    @property
-    def _method(self) -> Grouping:
-        own = self._plain()
-        return CorrelationGrouping() if own.k == "auto" else KernelKMeans(own.seed)
-
     def _untrained(self, suite: TaskSuite) -> MetaPolicy:
         return MetaPolicy(suite, "mlp", self.learner, self.seed)
 
     # ------------------------------------------------------------------ results
-    def plan(self, power: float = 0.9) -> Plan:
-        """Tell how many transitions it takes until groups of the representatives can be trusted.
+    @property
+    def verdict_(self) -> str | None:
+        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
 
-        See `PolicyGradEx.plan`.
+        There are "no groups" where gradients do not differ beyond noise from preference to preference.
+        """
+        partition = self._fitted()
+        if self.p_value_ > _LEVEL:
+            given = f"; do not rely on these {partition.k}" if partition.k > 1 else ""
+            return f"no groups: one policy for all, as gradients differ by no more than noise{given}"
+        return partition.verdict_naming([task.name for task in self.suite_.tasks])
+
+    def covered(self, k_max: int = 10) -> pd.DataFrame:
+        """Tell what k policies are worth, as far as first-order interactions know: the larger, the better.
+
+        Parameters
+        ----------
+        k_max : int
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns k and share: of what one policy for each preference gains over one for all. Up to second
+            order, and at the snapshots: it helps to choose k, and says little of what policies will earn.
         """
         self._fitted()
-        own = self._plain()
-        bootstrap = self.interactions_.bootstrap(max(2, own.bootstrap), own.seed)
-        estimated = self.interactions_, self._coarse, bootstrap, self._found, own.steps_per_task
-        seconds = sum(self.seconds_[stage] for stage in ("transitions", "gradients", "affinities"))
-        return make_plan(*estimated, power, CONFLICT_LEVEL, seconds, own.seed, self._method)
+        own, n = self._plain(), len(self.suite_)
+        counts, together = range(1, min(whole("k_max", k_max, 1), n) + 1), np.zeros(n, dtype=np.int64)
+        least = self.factors_.evaluate(together, "together").objective
+        most = float(np.square(self.factors_.rows).sum())
+        found = [KernelKMeans(own.seed).partition(self.factors_, k).objective for k in counts]
+        return pd.DataFrame({"k": counts, "share": (np.array(found) - least) / (most - least)})
 
     def values(self, episodes: int = 64) -> Float[np.ndarray, "k K"]:
         """Run every group's policy, and give its mean return in each objective.
@@ -282,7 +272,7 @@ class PreferenceGrouping(GroupedTasks):
         """Give each preference the group whose policy earns the most for it: a step of Lloyd's algorithm.
 
         It costs no training, and a few episodes of each policy, whatever the number of preferences. Unlike
-        `repair` it needs no confirmation by other episodes, and offers none.
+        `repair` it asks for no confirmation by other episodes.
         """
         return (self.suite_.weights @ self.values(episodes).T).argmax(axis=1)
 

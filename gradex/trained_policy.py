@@ -106,7 +106,7 @@ class TrainedPolicy(Fitted):
     # ------------------------------------------------------------------ what trains it
     @property
     def by_objective(self) -> bool:
-        """Whether it trains on the mean weights of its tasks, see `gradex.tasks.Family.linear`."""
+        """Whether it trains on the mean weights of its tasks, see `TaskSuite.linear`."""
         return self.learner.by_objective(self.suite, self.network)
 
     def rounds(self, subsets: Sequence[Sequence[int]], steps: int) -> int:

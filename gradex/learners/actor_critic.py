@@ -43,7 +43,7 @@ class ActorCritic:
         What else a learner keeps for each policy: target networks, temperatures.
     by_objective : bool
         Whether the critic does not see the task either, and has a head for each objective in its place: where
-        rewards are sums of objectives, see `Family.linear`. Tasks may then be a thousand, and others later.
+        rewards are sums of objectives, see `TaskSuite.linear`. Tasks may then be many, and others later.
 
     Examples
     --------

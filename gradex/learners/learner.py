@@ -188,7 +188,7 @@ class Learner(ABC):
         return ActorCritic.initial(suite, seeds, layers, width, network, by_objective)
 
     def by_objective(self, suite: TaskSuite, network: str) -> bool:
-        """Tell whether policies of this architecture train on mean weights, see `Family.linear`."""
+        """Tell whether policies of this architecture train on mean weights, see `TaskSuite.linear`."""
         return False
 
     @abstractmethod

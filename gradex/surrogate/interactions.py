@@ -125,36 +125,6 @@ class Interactions:
             return Interactions(tuple(np.stack(each).mean(axis=0) for each in own), common=True)
         return Interactions(tuple(np.concatenate(each) for each in own), common=False)
 
-    def mixed(self, weights: Float[np.ndarray, "m n"]) -> "Interactions":
-        """Take weighted sums of the tasks as tasks, as preferences over objectives are.
-
-        Parameters
-        ----------
-        weights : array [m, n]
-            Row by row.
-
-        Raises
-        ------
-        ValueError
-            If the clusters of different tasks are others: nobody knows then which to add.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from gradex.surrogate import Interactions
-        >>> interactions = Interactions(tuple(np.random.default_rng(0).normal(size=(2, 20, 3))), common=True)
-        >>> weights = np.array([[1.0, 0.0], [0.3, 0.7], [0.0, 1.0]])
-        >>> mixed = interactions.mixed(weights)
-        >>> bool(np.allclose(mixed.matrix, weights @ interactions.matrix @ weights.T))
-        True
-        """
-        if not self.common:
-            raise ValueError(
-                "these tasks have episodes of their own: only tasks that share theirs can be mixed"
-            )
-        mixed = np.tensordot(weights, np.stack(self.vectors), 1)
-        return Interactions(tuple(mixed), common=True)
-
     def __len__(self) -> int:
         return len(self.vectors)
 

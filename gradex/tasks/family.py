@@ -200,15 +200,6 @@ class Family(ABC):
         return Recommended()
 
     @property
-    def linear(self) -> bool:
-        """Whether rewards are sums of `info["objectives"]`, weighted by the suite's `weights`.
-
-        Dynamics are then shared, too. A policy that does not see the task trains on the mean weights of its
-        tasks, and is valued objective by objective: neither depends on how many tasks there are.
-        """
-        return False
-
-    @property
     def shared_dynamics(self) -> bool:
         """Whether tasks differ in reward only, so that one set of transitions serves all of them.
 

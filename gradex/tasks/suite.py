@@ -73,8 +73,6 @@ class TaskSuite:
     recommended: Recommended = _told("recommended")
     #: Whether tasks differ in reward only, so that one set of transitions serves all of them.
     shared_dynamics: bool = _told("shared_dynamics")
-    #: Whether rewards are sums of objectives, weighted by `weights`.
-    linear: bool = _told("linear")
     #: See `Family`.
     most_environments: int | None = _told("most_environments")
     resets_together: bool = _told("resets_together")
@@ -212,6 +210,15 @@ class TaskSuite:
         """Planted group of each task, or None where nothing was planted."""
         groups = [task.group for task in self.tasks]
         return None if any(group is None for group in groups) else np.array(groups, dtype=np.int64)
+
+    @property
+    def linear(self) -> bool:
+        """Whether tasks are preferences: their rewards are sums of objectives, weighted by `weights`.
+
+        Dynamics are then shared. A policy that does not see the task trains on the mean weights of its tasks,
+        and is valued objective by objective: neither depends on how many tasks there are.
+        """
+        return bool(self._family.objectives)
 
     @property
     def objectives(self) -> tuple[str, ...]:
