@@ -71,7 +71,8 @@ def score_along(
     """Score subsets at every snapshot.
 
     One moment of a training may be too early or too late: a policy that has sided with some tasks cannot tell
-    what the others want, and the gradients of tasks that are solved are noise.
+    what the others want, and the gradients of tasks that are solved are noise. A snapshot at which no action
+    is better than another in any task, as happens where nothing is random any more, is left out.
 
     Parameters
     ----------
@@ -99,6 +100,8 @@ def score_along(
             count = count_steps(snapshot, steps_per_task // len(path))
             own = child(snapshot.seed, "collection", replicate)
             transitions = snapshot.transitions(count, seed=own)
+        if not transitions.advantages.any() and (surrogates or number + 1 < len(path)):
+            continue  # whatever the policy does here is worth the same: nothing to learn from
         with stage("gradients"):
             surrogates.append(clone(estimator).fit(snapshot, transitions))
         with stage("subset scores"):
