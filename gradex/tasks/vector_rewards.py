@@ -128,7 +128,7 @@ def _refuse(name: str, wanted: str, environment: str, known: set[str]) -> None:
     if "mujoco" in entry and environment.endswith("-v4"):
         newer = wanted.replace("-2d", "-2obj")
         other = f"take {PREFIX + newer!r}" if newer in known else "take another"
-        raise ValueError(f"suite {name!r} is {environment}, which Gymnasium no longer supports: {other}")
+        raise ValueError(f"suite {name!r} has a robot of version 4, which Gymnasium deprecates: {other}")
     if wanted.endswith("-rgb"):
         other = PREFIX + wanted.removesuffix("-rgb")
         raise ValueError(f"suite {name!r} shows images, which no policy here can see: take {other!r}")
@@ -237,7 +237,8 @@ def measure_scale(environment: str, horizon: int, discount: float) -> list[float
     is the mean of Σ γᵗ |rᵗ| over those episodes of a uniformly random policy in which there is any: of 10,000
     steps or 10 episodes, whichever are more, of which the first 1,000 steps count, with a seed of their own.
     Absolute values do not cancel, as they do where a random policy runs to and fro. Where a component never
-    is anything but 0, it is the largest size that its bounds allow, or else 1.
+    is anything but 0, it is the largest size that its bounds allow, or else 1. The highways are too slow to
+    measure: 20, 20 and 1 for speed, lane and collision, about what a decent episode has.
     """
     slow = SLOW.get(bare(environment))
     if slow is not None:

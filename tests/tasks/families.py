@@ -1,6 +1,7 @@
 """Small suites of every family, and how to roll them out."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -71,6 +72,17 @@ CASES = {
         rebuilds=False,
     ),
 }
+if find_spec("mo_gymnasium") is not None:
+    CASES |= {
+        "mo-deep-sea-treasure": Case(
+            lambda: TaskSuite.make("mo-deep-sea-treasure", n=3, horizon=7), 20, random_starts=False
+        ),
+        "mo-mountaincar-groups": Case(
+            lambda: TaskSuite.make("mo-mountaincar", n=3, groups=2, horizon=7, scale=[1, 2, 3]), 20
+        ),
+        # Its ores come from the global generator, unless one takes care.
+        "mo-minecart": Case(lambda: TaskSuite.make("mo-minecart", n=2, horizon=60), 130, random_starts=False),
+    }
 
 
 class Rollout(NamedTuple):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -157,6 +158,92 @@ def test_a_policy_on_disk_knows_its_suite(tmp_path: Any) -> None:
     suite = make("mountaincar", n=2)
     MetaPolicy(suite, layers=2, width=8).fit(1).save(tmp_path / "policy")
     assert MetaPolicy.load(tmp_path / "policy").suite.config == suite.config
+
+
+def ids() -> list[str]:
+    """Give every id of the installed MO-Gymnasium."""
+    return sorted(
+        spec.id for spec in gymnasium.registry.values() if str(spec.entry_point).startswith("mo_gymnasium.")
+    )
+
+
+REFUSED = {
+    "mo-supermario-v0": "needs gym-super-mario-bros, for NumPy before 2",
+    "minecart-rgb-v0": "shows images, which no policy here can see: take 'mo-minecart'",
+    "mo-ant-2d-v4": "Gymnasium deprecates: take 'mo-ant-2obj'",
+    "mo-hopper-2d-v4": "Gymnasium deprecates: take 'mo-hopper-2obj'",
+} | {
+    f"mo-{name}-v4": f"Gymnasium deprecates: take 'mo-{name}'"
+    for name in ("ant", "halfcheetah", "hopper", "humanoid", "reacher", "swimmer", "walker2d")
+}
+
+
+def test_refused_ids_are_there() -> None:
+    assert set(ids()) > set(REFUSED)
+    assert len(ids()) - len(REFUSED) >= 29
+
+
+@pytest.mark.parametrize("environment", ids())
+def test_every_environment_steps_or_is_refused_with_its_reason(environment: str) -> None:
+    name = "mo-" + environment.removeprefix("mo-")
+    if environment in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[environment]):
+            TaskSuite.make(name)
+        return
+    named = vector_rewards.OBJECTIVES[vector_rewards.bare(environment)]
+    suite = TaskSuite.make(name, n=3, scale=np.ones(len(named)), engine="gymnasium")
+    assert suite.options["environment"] == environment
+    assert suite.family == name
+    assert suite.objectives == named
+    simulator = suite.simulator(1)
+    observation = simulator.reset()[0]
+    for chosen in actions(suite, 2 if "highway" in name else 30, 3):
+        assert observation.dtype == np.float32
+        assert np.isfinite(observation).all()
+        assert all(suite.observation_space.contains(each) for each in observation)
+        observation, paid, _, _, info = simulator.step(chosen)
+        np.testing.assert_array_equal(suite.rewards(info["objectives"]).diagonal(), paid)
+    simulator.close()
+
+
+@pytest.mark.parametrize("name", ["hopper", "halfcheetah"])
+def test_the_newest_version_is_taken_and_kept(name: str) -> None:
+    assert make(name, n=1).options["environment"] == f"mo-{name}-v5"
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("fishwood", 200), ("fruit-tree", 6), ("water-reservoir", 100), ("reacher", 50)]
+)
+def test_the_horizon_is_where_episodes_end(name: str, steps: int) -> None:
+    suite = make(name, n=1, engine="gymnasium")
+    assert suite.horizon == steps
+    simulator = suite.simulator(1)
+    simulator.reset()
+    ends = [simulator.step(chosen)[2:4] for chosen in actions(suite, steps, 1)]
+    assert [bool(stop | cut) for stop, cut in ends] == [False] * (steps - 1) + [True]
+    assert make("reacher", n=1, horizon=7).horizon == 7
+
+
+def test_without_a_limit_of_its_own_an_environment_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_rewards, "_ENDS", {})
+    assert make("fishwood", n=1).horizon == 500
+
+
+def test_whole_numbers_are_seen_as_one_hot() -> None:
+    suite = make("deep-sea-treasure", n=1)
+    simulator = suite.simulator(1)
+    start = simulator.reset()[0][0]
+    below = simulator.step(np.array([1]))[0][0]  # down
+    assert [np.flatnonzero(each).tolist() for each in (start, below)] == [[0, 12], [1, 12]]
+    assert vector_rewards._one_hot(
+        np.array([2, -50]), low=np.array([1, -100]), values=np.array([3, 151])
+    ).tolist() == [0, 1, 0, -0.5]
+
+
+def test_actions_are_clipped_before_they_are_paid_for() -> None:
+    simulator = make("mountaincarcontinuous", n=1, weights=[[0, 1]]).simulator(1)
+    simulator.reset()
+    assert simulator.step(np.array([[-3.0]]))[1] == -0.5  # the square of 1, divided by 2
 
 
 def test_other_suites_have_no_objectives() -> None:
