@@ -146,6 +146,24 @@ def test_preferences_are_uniform_on_the_simplex() -> None:
     np.testing.assert_allclose(suite.unseen(2000, seed=0).weights.mean(axis=0), 1 / 3, atol=0.02)
 
 
+def test_planted_groups_have_labels() -> None:
+    suite = make("mountaincar", n=30, groups=3, seed=2)
+    assert np.bincount(suite.labels).tolist() == [10, 10, 10]
+    means = np.stack([suite.weights[suite.labels == group].mean(axis=0) for group in range(3)])
+    np.testing.assert_allclose(means, suite.options["centres"], atol=0.06)
+    unseen = TaskSuite.from_config(json.loads(json.dumps(suite.config))).unseen(60, seed=0)
+    nearest = np.linalg.norm(unseen.weights[:, None] - means, axis=-1).argmin(axis=1)
+    assert np.mean(nearest == unseen.labels) > 0.95
+    assert make("mountaincar", n=30, groups=3, seed=3).options["centres"] != suite.options["centres"]
+    # Other preferences of the same environment are of no group, and so are unseen ones.
+    assert suite.with_weights(means).unseen(4, seed=0).labels is None
+
+
+def test_a_lattice_of_preferences() -> None:
+    suite = make("deep-sea-treasure", n=5, weights="lattice")
+    np.testing.assert_array_equal(suite.weights[:, 0], [0, 0.25, 0.5, 0.75, 1])
+
+
 def test_one_set_of_steps_serves_all_preferences() -> None:
     suite = make("deep-sea-treasure", n=3, horizon=20)
     meta = MetaPolicy(suite, layers=2, width=8).fit(1)
@@ -276,6 +294,9 @@ def test_other_suites_have_no_objectives() -> None:
         ("mo-mountaincar", {"scale": [1, 1]}, "scale has 2 numbers for 3 objectives"),
         ("mo-mountaincar", {"scale": [1, 1, 0]}, "each number of scale=0 is too small: give more than 0"),
         ("mo-mountaincar", {"scale": "big"}, "scale is 'big': give 'measured' or"),
+        ("mo-mountaincar", {"groups": 4, "n": 3}, "groups is 4 for 3 tasks: give 1 to 3"),
+        ("mo-mountaincar", {"groups": 2, "weights": "lattice"}, "weights='lattice' has no groups: leave out"),
+        ("mo-mountaincar", {"groups": 1, "weights": [[1, 1, 1]]}, "groups=1 says how weights are drawn"),
         ("mo-fruit-tree", {"horizon": 7}, "horizon=7 is too large: 'mo-fruit-tree' ends after 6 steps"),
         (
             "mo-mountaincar",
