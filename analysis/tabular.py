@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
 from jaxtyping import Float, Int
+
+from gradex.tasks.vector_rewards import make
 
 #: Of environments with chance: what their one random number may be, and how likely. All others have none.
 _CHANCES: dict[str, tuple[tuple[float, float], ...]] = {"resource-gathering": ((0.0, 0.1), (0.5, 0.9))}
 #: Value iteration ends where no value moves by more.
 _TOLERANCE = 1e-10
+#: Steps of an episode that a table knows nothing of.
+_LONGEST = 1000
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def tabulate(environment: str, scale: Sequence[float], discount: float) -> Tabul
         What each objective is divided by.
     discount : float
     """
-    made: Any = gymnasium.make(environment, disable_env_checker=True).unwrapped
+    made: Any = make(environment, _LONGEST).unwrapped
     chances = _CHANCES.get(environment.rpartition("-v")[0], ((0.0, 1.0),))
     first, _ = made.reset(seed=0)
     known, queue = {_key(first): 0}, [_copied(made)]
@@ -89,10 +92,10 @@ def tabulate(environment: str, scale: Sequence[float], discount: float) -> Tabul
     shape = (len(queue), made.action_space.n, len(chances))
     ends = np.full((1, *shape[1:]), len(queue))
     steps = np.array(following).reshape(shape)
-    rewards = np.array(paid).reshape(*shape, -1)
+    each = np.array(paid).reshape(*shape, -1)
     return TabularProblem(
         np.concatenate([np.where(steps < 0, len(queue), steps), ends]),
-        np.concatenate([rewards, np.zeros_like(rewards[:1])]),
+        np.concatenate([each, np.zeros_like(each[:1])]),
         np.array([probability for _, probability in chances]),
         discount,
     )

@@ -133,9 +133,14 @@ class TrainedPolicy(Fitted):
                 f"a {self.network!r} network trained by {self.learner.name!r} on {self.suite.family!r} knows "
                 "its own tasks only: give an 'mlp' trained by 'ppo' on preferences over objectives"
             )
-        own, other = ((each.family, each.options) for each in (self.suite, suite))
+        own, other = (
+            f"{each.family!r} on the scale {each.scale.tolist()} with discount {each.discount}"
+            if each.linear
+            else f"{each.family!r}"
+            for each in (self.suite, suite)
+        )
         if own != other:
-            raise ValueError(f"this policy knows the objectives of {own[0]!r}, {own[1]}: give such a suite")
+            raise ValueError(f"this policy knows the objectives of {own}, not {other}: give such a suite")
 
     def _stand_ins(self, subsets: Sequence[Sequence[int]]) -> tuple[TaskSuite, Sequence[Sequence[int]]]:
         """Give the suite and the subsets that a learner sees: themselves, or a task of mean weights for each.

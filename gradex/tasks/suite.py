@@ -10,6 +10,7 @@ import pandas as pd
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from gradex.seeds import generator_for
 from gradex.settings import without_numpy
@@ -237,7 +238,7 @@ class TaskSuite:
         self._family.required_objectives()
         return parameter_matrix(self.tasks)
 
-    def with_weights(self, weights: Float[np.ndarray, "m k"] | Sequence[Sequence[float]]) -> "TaskSuite":
+    def with_weights(self, weights: ArrayLike) -> "TaskSuite":
         """Give a suite of other preferences, on the same scale and in the same simulators."""
         self._family.required_objectives()
         return TaskSuite(self._family.preferring(weights), self._family)

@@ -1,0 +1,142 @@
+"""Preferences in groups: planted ones are found, each group trains on its mean, and reassignment pays."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradex import MetaPolicy, PreferenceGrouping, TaskSuite
+
+pytest.importorskip("mo_gymnasium")
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
+
+SMALL = {"steps_per_task": 1024, "meta_steps": 8_000, "snapshots": 3, "bootstrap": 4}
+
+
+def treasures(**options: object) -> TaskSuite:
+    return TaskSuite.make("mo-deep-sea-treasure", **{"scale": [20.0, 15.0], "horizon": 30, **options})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> PreferenceGrouping:
+    settings = {**SMALL, "meta_steps": 20_000}
+    return PreferenceGrouping(k=2, group_steps=30_000, **settings).fit(treasures(n=200, seed=0))
+
+
+@pytest.fixture(scope="module")
+def meta(fitted: PreferenceGrouping) -> MetaPolicy:
+    return fitted.meta_
+
+
+def test_planted_groups_of_preferences_are_found(meta: MetaPolicy) -> None:
+    suite = treasures(n=60, groups=3, seed=0)
+    grouping = PreferenceGrouping(k=3, group_steps=0, **SMALL).fit(suite, meta=meta.on(suite))
+    assert grouping.partition_.agreement(suite.labels).nmi == 1.0
+    assert grouping.verdict_ is not None
+    assert grouping.verdict_.startswith("stable")
+    assert grouping.p_value_ < 0.01
+
+
+def test_transfers_find_them_too(meta: MetaPolicy) -> None:
+    suite = treasures(n=30, groups=2, seed=1)
+    grouping = PreferenceGrouping(k=2, affinity="transfer", group_steps=0, **SMALL)
+    grouping = grouping.fit(suite, meta=meta.on(suite))
+    assert grouping.partition_.agreement(suite.labels).nmi == 1.0
+    assert grouping.graph_.factors is None
+
+
+def test_groups_earn_more_than_their_meta_policy_and_reassignment_is_never_worse(
+    fitted: PreferenceGrouping,
+) -> None:
+    weights, values = fitted.suite_.weights, fitted.values(episodes=32)
+    assert values.shape == (2, 2)
+    assigned = (weights * values[fitted.labels_]).sum(axis=1)
+    moved = fitted.reassigned(episodes=32)
+    best = (weights * values[moved]).sum(axis=1)
+    assert (best >= assigned).all()
+    table = fitted.evaluate(episodes=32)
+    means = table.groupby("policy").return_mean.mean()
+    assert len(table) == 400
+    assert means["group"] > means["meta"] + 0.05
+    # A table by preference is the weighted sum of the values by objective, of other episodes.
+    assert means["group"] == pytest.approx(assigned.mean(), abs=0.03)
+
+
+def test_a_group_trains_on_its_mean_weights(fitted: PreferenceGrouping) -> None:
+    """One round is the same as that of a single preference with these weights, up to rounding."""
+    meta, suite, [group, other] = fitted.meta_, fitted.suite_, fitted.groups_
+    trained, _ = meta.adapt_each([group, other], steps=2)
+    alone = meta.on(suite.with_weights([suite.weights[list(group)].mean(axis=0)])).adapt([0], steps=1)
+    assert alone.steps == trained.steps == meta.steps + 1024
+    assert np.abs(trained.parameters - meta.parameters).max() > 0.01
+    np.testing.assert_allclose(alone.parameters, trained.parameters, atol=1e-3)
+    assert trained.history_.task.unique().tolist() == [-1]
+    assert alone.history_.task.unique().tolist() == [0]
+    assert trained.lineage.subset == group
+    assert set(trained.explained_variance.values()) == set(trained.history_.explained_variance)
+
+
+def test_more_policies_cover_more(fitted: PreferenceGrouping) -> None:
+    table = fitted.covered(k_max=5)
+    assert table.k.tolist() == [1, 2, 3, 4, 5]
+    assert table.share[0] == pytest.approx(0.0, abs=1e-12)
+    assert (np.diff(table.share) > 0).all()
+    assert table.share.iloc[-1] < 1
+
+
+def test_where_gradients_are_noise_there_are_no_groups(fitted: PreferenceGrouping) -> None:
+    """The same policy, but what it is said to earn is drawn at random."""
+    grouping = PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(fitted.suite_, meta=fitted.meta_)
+    assert grouping.p_value_ < 0.05
+    grouping.p_value_ = 0.3
+    assert grouping.verdict_ == (
+        "no groups: one policy for all, as gradients differ by no more than noise; do not rely on these 2"
+    )
+
+
+def test_a_policy_serves_other_preferences_and_no_other_objectives(fitted: PreferenceGrouping) -> None:
+    meta = fitted.meta_
+    other = treasures(n=3, seed=9)
+    assert meta.on(other).path_[0].suite is other
+    assert len(meta.on(other).evaluate(episodes=2)) == 3
+    with pytest.raises(ValueError, match="knows the objectives of 'mo-deep-sea-treasure'"):
+        meta.on(TaskSuite.make("mo-fruit-tree", n=3))
+    seeing = MetaPolicy(other, network="one_hot_mlp", layers=2, width=8).fit(4_000)
+    with pytest.raises(ValueError, match=r"'one_hot_mlp' network trained by 'ppo' .* its own tasks"):
+        seeing.on(other)
+
+
+def test_a_kept_policy_has_the_same_groups(fitted: PreferenceGrouping, tmp_path: Path) -> None:
+    fitted.meta_.save(tmp_path / "meta.safetensors")
+    meta = MetaPolicy.load(tmp_path / "meta.safetensors")
+    again = PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(fitted.suite_, meta=meta)
+    np.testing.assert_array_equal(again.labels_, fitted.labels_)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"k": 0}, "k is 0 for 200 preferences: choose 1 to 200"),
+        ({"k": 201}, "k is 201 for 200 preferences: choose 1 to 200"),
+        ({"k": 2, "affinity": "mean"}, "affinity is 'mean': choose 'kernel' or 'transfer'"),
+        ({"k": 2, "snapshots": 0}, "snapshots=0 is too few"),
+        ({"k": 2, "bootstrap": 1}, "bootstrap=1 is too small"),
+        ({"k": 2, "learner": "maml"}, "learner 'maml' does not train on mean weights: choose 'ppo'"),
+    ],
+)
+def test_refuses_settings_before_any_training(
+    fitted: PreferenceGrouping, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        PreferenceGrouping(**settings).fit(fitted.suite_)
+
+
+def test_refuses_tasks_that_are_no_preferences_and_comparisons_that_take_hours(
+    fitted: PreferenceGrouping,
+) -> None:
+    with pytest.raises(ValueError, match="'cartpole' are no preferences over objectives: group them by Pol"):
+        PreferenceGrouping(k=2).fit(TaskSuite.make("cartpole", n=4))
+    with pytest.raises(ValueError, match="trains a policy for each of 200 preferences: compare on a suite"):
+        fitted.evaluate(compare=True)
+    with pytest.raises(ValueError, match="group_steps=0 trains no policies to run"):
+        PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(fitted.suite_, meta=fitted.meta_).values()
