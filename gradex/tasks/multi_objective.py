@@ -27,6 +27,7 @@ from gradex.tasks.family import (
     read_whole,
 )
 from gradex.tasks.lunarlander import LunarLander
+from gradex.tasks.pooled_rewards import PORTS, PooledRewards
 from gradex.tasks.simulator import Seeds, SequentialSimulator
 from gradex.tasks.task import Task, parameter_matrix
 
@@ -76,7 +77,9 @@ class MultiObjective(Family):
         By default the environment's own limit, or 500 steps where it has none.
     discount : float
         0.99 by default, and 0.999 for the lunar landers.
-    engine : {"gymnasium"}
+    engine : {"auto", "envpool", "gymnasium"}
+        "auto": EnvPool where the vector of rewards can be rebuilt from what it tells (lunar lander, mountain
+        car and its continuous version, half cheetah, hopper), else MO-Gymnasium itself.
 
     Examples
     --------
@@ -107,7 +110,7 @@ class MultiObjective(Family):
         "scale": Option("measured", read_scale),
         "horizon": Option(None, if_given(partial(read_whole, least=1, most=2**31 - 1))),
         "discount": Option(None, if_given(partial(read_number, above=0, most=1))),
-        "engine": Option("gymnasium", one_of("gymnasium", "envpool")),
+        "engine": Option("auto", one_of("auto", "gymnasium", "envpool")),
     }
     shared_dynamics = True
 
@@ -126,6 +129,7 @@ class MultiObjective(Family):
         """Make the family, with what it measures, and its preferences."""
         environment = vector_rewards.find(cls.name)
         horizon = _horizon(cls.name, environment, horizon)
+        engine = _engine(cls.name, environment, engine)
         discount = discount or (LunarLander.discount if _is_lander(environment) else Family.discount)
         measure = vector_rewards.measure_scale
         sizes = scale if isinstance(scale, list) else measure(environment, horizon, discount)
@@ -209,6 +213,9 @@ class MultiObjective(Family):
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         rows = parameter_matrix(tasks)
+        if self.engine == "envpool":
+            port, space, scale = PORTS[self.environment], self.observation_space, np.array(self.scale)
+            return PooledRewards(port, self.horizon, scale, rows, seeds, space, self.action_space)
         return SequentialSimulator([partial(self._make, row) for row in rows], seeds)
 
     def _make(self, weights: np.ndarray) -> gymnasium.Env:
@@ -237,6 +244,13 @@ def _horizon(name: str, environment: str, wanted: int | None) -> int:
     if wanted is not None and fixed and wanted > longest:
         raise ValueError(f"horizon={wanted} is too large: {name!r} ends after {longest} steps")
     return wanted or longest
+
+
+def _engine(name: str, environment: str, wanted: str) -> str:
+    """Choose what runs an environment."""
+    if wanted == "envpool" and environment not in PORTS:
+        raise ValueError(f"engine='envpool' has no {name!r}: give 'gymnasium'")
+    return ("envpool" if environment in PORTS else "gymnasium") if wanted == "auto" else wanted
 
 
 def _is_lander(environment: str) -> bool:

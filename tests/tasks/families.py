@@ -80,6 +80,7 @@ if find_spec("mo_gymnasium") is not None:
         "mo-mountaincar-groups": Case(
             lambda: TaskSuite.make("mo-mountaincar", n=3, groups=2, horizon=7, scale=[1, 2, 3]), 20
         ),
+        "mo-hopper-pooled": Case(lambda: TaskSuite.make("mo-hopper", n=2, horizon=9, scale=[1, 2, 3]), 25),
         # Its ores come from the global generator, unless one takes care.
         "mo-minecart": Case(lambda: TaskSuite.make("mo-minecart", n=2, horizon=60), 130, random_starts=False),
     }
