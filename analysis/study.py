@@ -39,6 +39,7 @@ def names() -> tuple[str, ...]:
         "flops",
         "along",
         "experts",
+        "tabular",
     }
     found = {module.name for module in iter_modules([str(Path(__file__).parent)])}
     return tuple(sorted(found - own))
