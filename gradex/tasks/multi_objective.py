@@ -189,13 +189,18 @@ class MultiObjective(Family):
         """One environment, to ask what it is."""
         return vector_rewards.make(self.environment, self.horizon)
 
+    # New ones each time: simulators would share the generator of a space that is kept.
     @property
     def observation_space(self) -> spaces.Box:
-        return self._plain.observation_space  # type: ignore[return-value]
+        seen: Any = self._plain.observation_space
+        return spaces.Box(seen.low, seen.high, dtype=np.float32)
 
     @property
     def action_space(self) -> spaces.Discrete | spaces.Box:
-        return self._plain.action_space  # type: ignore[return-value]
+        own: Any = self._plain.action_space
+        if isinstance(own, spaces.Discrete):
+            return spaces.Discrete(own.n, start=own.start)
+        return spaces.Box(own.low, own.high, dtype=own.dtype)
 
     @property
     def observation_scale(self) -> Scale | None:
