@@ -93,7 +93,8 @@ def score_along(
         Score by evaluation, in place of the estimator's score. It costs whole episodes at every snapshot,
         see `RolloutScore`.
     """
-    surrogates, scores, interactions = [], [], []
+    surrogates: list[SurrogateEstimator] = []
+    scores, interactions = [], []
     own_draws = max(_FEWEST_DRAWS, -(-draws // len(path))) if draws and len(path) > 1 else draws
     for number, snapshot in enumerate(tqdm(path, desc="snapshots", delay=2, leave=False)):
         with stage("transitions"):

@@ -3,10 +3,11 @@
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.advantages import discounted_advantages
 from gradex.learners.evaluation import Episodes, evaluate, run_episodes
+from gradex.learners.layout import Layout
 from gradex.learners.learner import Learner
 from gradex.learners.maml import MAML
 from gradex.learners.ppo import PPO
-from gradex.learners.rollouts import Collector, Layout, Rollout
+from gradex.learners.rollouts import Collector, Rollout
 from gradex.learners.sac import SAC
 from gradex.learners.subsets import early_rounds, even_rounds, train_each
 from gradex.learners.transitions import Transitions, can_share, collect_transitions

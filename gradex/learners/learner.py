@@ -15,8 +15,9 @@ from tqdm.auto import tqdm
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.continuation import Continuation
+from gradex.learners.layout import Layout
 from gradex.learners.returns import EpisodeReturns
-from gradex.learners.rollouts import Collector, Layout
+from gradex.learners.rollouts import Collector
 from gradex.settings import plain_fields
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for

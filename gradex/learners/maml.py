@@ -14,9 +14,10 @@ from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
 from gradex.learners.advantages import baseline_advantages
 from gradex.learners.batch import Batch
+from gradex.learners.layout import Layout
 from gradex.learners.learner import Job, Learner, Training
 from gradex.learners.returns import EpisodeReturns
-from gradex.learners.rollouts import Collector, Layout, Rollout
+from gradex.learners.rollouts import Collector, Rollout
 from gradex.policies import Policy
 from gradex.seeds import Streams
 from gradex.tasks import TaskSuite

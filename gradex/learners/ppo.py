@@ -13,6 +13,7 @@ from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
 from gradex.learners.batch import Batch
 from gradex.learners.critic import judge
+from gradex.learners.layout import Layout
 from gradex.learners.learner import (
     Job,
     Learner,
@@ -21,7 +22,6 @@ from gradex.learners.learner import (
     check_positive,
     update_device,
 )
-from gradex.learners.rollouts import Layout
 from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from gradex.learners.advantages import discounted_advantages
-from gradex.learners.rollouts import Layout, Rollout
+from gradex.learners.layout import Layout
+from gradex.learners.rollouts import Rollout
 
 #: Of learning curves.
 _COLUMNS = ("steps", "policy", "task", "return_mean", "episodes", "success", "explained_variance")
