@@ -1,13 +1,14 @@
 """Small environments of MO-Gymnasium as tables, where the best policy of any preference is exactly known."""
 
-from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from gradex.tasks.vector_rewards import make
+from gradex import TaskSuite
+from gradex.tasks.vector_rewards import bare, make
 
 #: Of environments with chance: what their one random number may be, and how likely. All others have none.
 _CHANCES: dict[str, tuple[tuple[float, float], ...]] = {"resource-gathering": ((0.0, 0.1), (0.5, 0.9))}
@@ -59,19 +60,17 @@ class TabularProblem:
         return np.linalg.solve(np.eye(len(actions)) - self.discount * moves, paid)[0]
 
 
-def tabulate(environment: str, scale: Sequence[float], discount: float) -> TabularProblem:
-    """Visit every state of an environment, by every action.
+def tabulate(suite: TaskSuite) -> TabularProblem:
+    """Visit every state of the environment of a suite of preferences, by every action.
 
     Parameters
     ----------
-    environment : str
-        Id of MO-Gymnasium, of an environment with few states and discrete actions.
-    scale : sequence of float [K]
-        What each objective is divided by.
-    discount : float
+    suite : TaskSuite
+        Of an environment with few states and discrete actions.
     """
+    environment: str = suite.options["environment"]
     made: Any = make(environment, _LONGEST).unwrapped
-    chances = _CHANCES.get(environment.rpartition("-v")[0], ((0.0, 1.0),))
+    chances = _CHANCES.get(bare(environment), ((0.0, 1.0),))
     first, _ = made.reset(seed=0)
     known, queue = {_key(first): 0}, [_copied(made)]
     following, paid = [], []
@@ -82,7 +81,7 @@ def tabulate(environment: str, scale: Sequence[float], discount: float) -> Tabul
                 copy = _copied(state)
                 copy._np_random = _Fixed(number)
                 seen, reward, ended, *_ = copy.step(action)
-                rewards.append(np.asarray(reward, dtype=np.float64) / scale)
+                rewards.append(np.asarray(reward, dtype=np.float64) / suite.scale)
                 if not ended and _key(seen) not in known:
                     known[_key(seen)] = len(queue)
                     queue.append(copy)
@@ -97,7 +96,7 @@ def tabulate(environment: str, scale: Sequence[float], discount: float) -> Tabul
         np.concatenate([np.where(steps < 0, len(queue), steps), ends]),
         np.concatenate([each, np.zeros_like(each[:1])]),
         np.array([probability for _, probability in chances]),
-        discount,
+        suite.discount,
     )
 
 
@@ -119,5 +118,5 @@ def _copied(environment: Any) -> Any:
     """Copy an environment with its state; its own way of being copied makes it anew."""
     copy = object.__new__(type(environment))
     state = vars(environment).items()
-    vars(copy).update({name: np.copy(of) if isinstance(of, np.ndarray) else of for name, of in state})
+    vars(copy).update({name: deepcopy(of) if isinstance(of, np.ndarray | list) else of for name, of in state})
     return copy

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("mo_gymnasium")
 
 from analysis.tabular import tabulate
+from gradex import TaskSuite
 from gradex.tasks.vector_rewards import make
 
 WEIGHTS = np.random.default_rng(0).dirichlet(np.ones(2), 40)
@@ -15,14 +16,14 @@ WEIGHTS = np.random.default_rng(0).dirichlet(np.ones(2), 40)
 
 @pytest.mark.parametrize("name", ["deep-sea-treasure-v0", "deep-sea-treasure-concave-v0"])
 def test_the_best_policies_are_on_the_known_front(name: str) -> None:
-    problem = tabulate(name, [1.0, 1.0], discount=0.97)
+    problem = tabulate(TaskSuite.make(f"mo-{name}", n=2, scale=[1.0, 1.0], discount=0.97))
     front = np.array(make(name, 1000).unwrapped.pareto_front(gamma=0.97))
     best = (WEIGHTS * problem.values(WEIGHTS)).sum(axis=1)
     np.testing.assert_allclose(best, (WEIGHTS @ front.T).max(axis=1), rtol=1e-5)
 
 
 def test_fruit_trees_are_searched_leaf_by_leaf() -> None:
-    problem = tabulate("fruit-tree-v0", [1.0] * 6, discount=0.9)
+    problem = tabulate(TaskSuite.make("mo-fruit-tree", n=2, scale=[1.0] * 6, discount=0.9))
     assert problem.following.shape == (64, 2, 1)  # 63 inner nodes and the end
     made = make("fruit-tree-v0", 6).unwrapped
     leaves = []
@@ -38,7 +39,7 @@ def test_fruit_trees_are_searched_leaf_by_leaf() -> None:
 
 def test_chance_is_followed_both_ways() -> None:
     """Death comes with a probability of a tenth on each visit of an enemy."""
-    problem = tabulate("resource-gathering-v0", [1.0] * 3, discount=1.0 - 1e-6)
+    problem = tabulate(TaskSuite.make("mo-resource-gathering", n=2, scale=[1.0] * 3, discount=0.999999))
     assert problem.chance.tolist() == [0.1, 0.9]
     gold, safe = problem.values(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
     assert gold[1] == pytest.approx(1.0, abs=1e-4)  # there is a way around the enemies

@@ -1,0 +1,132 @@
+"""Groups of preferences by what the best policies of their mean weights are worth, exactly."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from sklearn.cluster import KMeans
+
+from analysis.many_objectives.treasures import register
+from analysis.tabular import TabularProblem, tabulate
+from gradex import PreferenceGrouping, TaskSuite
+from gradex.affinity import AffinityFactors, AffinityGraph, KernelKMeans
+from gradex.seeds import child, generator_for
+
+KERNEL, TRANSFER, WEIGHTS, COSINE, RANDOM, BEST = (
+    "kernel",
+    "transfer",
+    "k-means on weights",
+    "gradient cosine",
+    "random",
+    "best found",
+)
+_SUITES = {
+    "deep-sea treasure": "mo-deep-sea-treasure",
+    "concave": "mo-deep-sea-treasure-concave",
+    "four dead objectives": "mo-dead-treasure-v0",
+    "three copies of one": "mo-copied-treasure-v0",
+    "fruit tree": "mo-fruit-tree",
+    "resource gathering": "mo-resource-gathering",
+}
+_CHOSEN = {"smoke": ("deep-sea treasure",), "laptop": tuple(_SUITES), "paper": tuple(_SUITES)}
+_COUNTS = {"smoke": (3,), "laptop": (2, 3, 5), "paper": (2, 3, 5, 8)}
+_TASKS = {"smoke": 40, "laptop": 200, "paper": 1000}
+_META_STEPS = {"smoke": 8_000, "laptop": 100_000, "paper": 400_000}
+#: Starts of the search for the best groups, and its moves of all preferences.
+_STARTS, _MOVES = 10, 20
+#: Below this much to gain over one policy, a share of it is noise.
+_NOTHING = 1e-6
+
+Labels = Int[np.ndarray, " n"]
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give one row per suite, k and method: the share of the gap that k policies close.
+
+    The gap lies between one policy, the best for the mean preference, and the best policy of each preference.
+    Groups have the best policies for their mean weights; nothing but the groups depends on any training.
+
+    Returns
+    -------
+    DataFrame
+        suite, k, method, share (with the groups' own policies), reassigned (with the best of these policies
+        for each preference), gap, p_value, seed.
+    """
+    register()
+    rows = []
+    for title in _CHOSEN[scale]:
+        suite = TaskSuite.make(_SUITES[title], n=_TASKS[scale], seed=seed)
+        problem, weights = tabulate(suite), suite.weights
+        one, each = (
+            _utility(weights, problem.values(of)) for of in (weights.mean(axis=0, keepdims=True), weights)
+        )
+        grouping = PreferenceGrouping(
+            k=2, meta_steps=_META_STEPS[scale], group_steps=0, bootstrap=0, seed=seed
+        )
+        grouping = grouping.fit(suite)
+        for k in _COUNTS[scale]:
+            for method, labels in _groupings(grouping, problem, k, seed):
+                values = problem.values(_means(weights, labels))
+                worth = {
+                    "share": float((weights * values[labels]).sum(axis=1).mean()),
+                    "reassigned": float((weights @ values.T).max(axis=1).mean()),
+                }
+                closed = {name: (value - one) / max(each - one, _NOTHING) for name, value in worth.items()}
+                told = {"suite": title, "k": k, "method": method, **closed}
+                rows.append(told | {"gap": each - one, "p_value": grouping.p_value_, "seed": seed})
+    return pd.DataFrame(rows)
+
+
+def _utility(weights: Float[np.ndarray, "n K"], values: Float[np.ndarray, "m K"]) -> float:
+    """Give the mean utility where each preference has the best of these policies."""
+    return float((weights @ values.T).max(axis=1).mean())
+
+
+def _groupings(
+    grouping: PreferenceGrouping, problem: TabularProblem, k: int, seed: int
+) -> Iterator[tuple[str, Labels]]:
+    """Give the groups of each method."""
+    weights, rows = grouping.suite_.weights, grouping.factors_.rows
+    found = grouping.objectives_
+    transfers = AffinityGraph.from_transfers(found.transfers(found.mixtures(weights)))
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    directions = AffinityFactors(rows / np.maximum(lengths, 1e-12 * lengths.max()))
+    kernel = KernelKMeans(seed)
+    yield KERNEL, kernel.partition(grouping.factors_, k).labels
+    yield TRANSFER, kernel.partition(transfers.matrix, k).labels
+    yield COSINE, kernel.partition(directions, k).labels
+    yield WEIGHTS, by_weights(weights, k, seed)
+    yield RANDOM, generator_for(seed, "random groups").permutation(np.arange(len(weights)) % k)
+    yield BEST, _best(weights, problem, k, seed)
+
+
+def by_weights(weights: Float[np.ndarray, "n K"], k: int, seed: int) -> Labels:
+    """Group preferences by k-means on their weights, the rival that needs no policy."""
+    start = child(seed, "k-means on weights") % 2**32  # the largest that scikit-learn takes
+    return KMeans(k, n_init=10, random_state=start).fit(weights).labels_
+
+
+def _best(weights: Float[np.ndarray, "n K"], problem: TabularProblem, k: int, seed: int) -> Labels:
+    """Search for the best groups by Lloyd's algorithm with the exact policies, from several starts."""
+    rng = generator_for(seed, "best groups")
+    starts: list[Callable[[], Labels]] = [partial(by_weights, weights, k, seed)]
+    starts += [lambda: rng.permutation(np.arange(len(weights)) % k)] * (_STARTS - 1)
+    best, most = starts[0](), -np.inf
+    for start in starts:
+        labels = start()
+        for _ in range(_MOVES):
+            values = problem.values(_means(weights, labels))
+            utility = float((weights * values[labels]).sum(axis=1).mean())
+            if utility > most:
+                best, most = labels, utility
+            moved = np.unique((weights @ values.T).argmax(axis=1), return_inverse=True)[1]
+            if (moved == labels).all():
+                break
+            labels = moved
+    return best
+
+
+def _means(weights: Float[np.ndarray, "n K"], labels: Labels) -> Float[np.ndarray, "k K"]:
+    return np.stack([weights[labels == label].mean(axis=0) for label in range(labels.max() + 1)])

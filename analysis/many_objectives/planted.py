@@ -1,0 +1,42 @@
+"""Whether planted groups of preferences are found."""
+
+import pandas as pd
+from sklearn.metrics import normalized_mutual_info_score
+
+from analysis.many_objectives.exact import KERNEL, TRANSFER, WEIGHTS, by_weights
+from gradex import AffinityGraph, PreferenceGrouping, TaskSuite
+from gradex.affinity import KernelKMeans
+
+_SUITES = {
+    "deep-sea treasure": ("mo-deep-sea-treasure", 3, 50_000),
+    "lunar lander": ("mo-lunar-lander", 4, 100_000),
+}
+_SMOKE = {"deep-sea treasure": ("mo-deep-sea-treasure", 2, 8_000)}
+_TASKS = {"smoke": 40, "laptop": 200, "paper": 1000}
+
+
+def compute(seed: int, scale: str) -> pd.DataFrame:
+    """Give one row per suite and method.
+
+    Returns
+    -------
+    DataFrame
+        suite, k, method, nmi (with the planted groups), stability, seed.
+    """
+    rows = []
+    for title, (name, k, steps) in (_SMOKE if scale == "smoke" else _SUITES).items():
+        suite = TaskSuite.make(name, n=_TASKS[scale], groups=k, seed=seed)
+        grouping = PreferenceGrouping(k=k, meta_steps=steps, group_steps=0, bootstrap=10, seed=seed)
+        found, weights = grouping.fit(suite), suite.weights
+        mixtures = found.objectives_.mixtures(weights)
+        transfers = AffinityGraph.from_transfers(found.objectives_.transfers(mixtures)).matrix
+        by_method = {
+            KERNEL: found.labels_,
+            TRANSFER: KernelKMeans(seed).partition(transfers, k).labels,
+            WEIGHTS: by_weights(weights, k, seed),
+        }
+        for method, labels in by_method.items():
+            nmi = normalized_mutual_info_score(suite.labels, labels)
+            told = {"suite": title, "k": k, "method": method, "nmi": nmi, "seed": seed}
+            rows.append(told | {"stability": found.partition_.stability if method == KERNEL else None})
+    return pd.DataFrame(rows)
