@@ -14,6 +14,7 @@ from jaxtyping import Float
 from gradex.seeds import generator_for
 from gradex.settings import shown, without_numpy
 from gradex.tasks import preferences, vector_rewards
+from gradex.tasks.conditioned import Conditioned, ConditionedPool, conditioned_scale, conditioned_space
 from gradex.tasks.family import (
     Family,
     Option,
@@ -23,6 +24,7 @@ from gradex.tasks.family import (
     one_of,
     read_number,
     read_seed,
+    read_switch,
     read_task_count,
     read_whole,
 )
@@ -80,6 +82,10 @@ class MultiObjective(Family):
     engine : {"auto", "envpool", "gymnasium"}
         "auto": EnvPool where the vector of rewards can be rebuilt from what it tells (lunar lander, mountain
         car and its continuous version, half cheetah, hopper), else MO-Gymnasium itself.
+    conditioned : bool
+        False by default. True puts the weights of a task behind its observations: one policy then acts by the
+        preference that it sees, also by unseen ones. It trains in all its tasks, and neither steps nor
+        episodes of one serve others. See `gradex.tasks.conditioned`.
 
     Examples
     --------
@@ -101,6 +107,7 @@ class MultiObjective(Family):
     discount: float
     scale: Sequence[float]
     centres: Sequence[Sequence[float]] | None = None
+    conditioned: bool = False
 
     options: ClassVar = {
         "n": Option(None, if_given(read_task_count)),
@@ -111,8 +118,8 @@ class MultiObjective(Family):
         "horizon": Option(None, if_given(partial(read_whole, least=1, most=2**31 - 1))),
         "discount": Option(None, if_given(partial(read_number, above=0, most=1))),
         "engine": Option("auto", one_of("auto", "gymnasium", "envpool")),
+        "conditioned": Option(False, read_switch),
     }
-    shared_dynamics = True
 
     @classmethod
     def create(
@@ -125,6 +132,7 @@ class MultiObjective(Family):
         horizon: int | None,
         discount: float | None,
         engine: str,
+        conditioned: bool,
     ) -> tuple[list[Task], Family]:
         """Make the family, with what it measures, and its preferences."""
         environment = vector_rewards.find(cls.name)
@@ -134,7 +142,7 @@ class MultiObjective(Family):
         measure = vector_rewards.measure_scale
         sizes = scale if isinstance(scale, list) else measure(environment, horizon, discount)
         typical = vector_rewards.typical_observation(environment, horizon)
-        family = cls(environment, horizon, engine, typical, discount, sizes)
+        family = cls(environment, horizon, engine, typical, discount, sizes, conditioned=conditioned)
         family._require_one_each("scale has", "numbers", len(sizes))
         if isinstance(weights, list):
             if groups is not None:
@@ -192,6 +200,10 @@ class MultiObjective(Family):
     # New ones each time: simulators would share the generator of a space that is kept.
     @property
     def observation_space(self) -> spaces.Box:
+        return conditioned_space(self._plain_space, len(self.objectives) if self.conditioned else 0)
+
+    @property
+    def _plain_space(self) -> spaces.Box:
         seen: Any = self._plain.observation_space
         return spaces.Box(seen.low, seen.high, dtype=np.float32)
 
@@ -204,7 +216,22 @@ class MultiObjective(Family):
 
     @property
     def observation_scale(self) -> Scale | None:
-        return None if self.typical is None else (tuple(self.typical[0]), tuple(self.typical[1]))
+        plain = None if self.typical is None else (tuple(self.typical[0]), tuple(self.typical[1]))
+        return conditioned_scale(plain, len(self.objectives)) if self.conditioned else plain
+
+    @property
+    def shared_dynamics(self) -> bool:
+        return not self.conditioned
+
+    @property
+    def linear(self) -> bool:
+        return not self.conditioned
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        told = super().settings
+        # What is usual is left unsaid: policies from before there was a choice are still welcome.
+        return told if self.conditioned else {k: v for k, v in told.items() if k != "conditioned"}
 
     @property
     def recommended(self) -> Recommended:
@@ -219,13 +246,15 @@ class MultiObjective(Family):
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         rows = parameter_matrix(tasks)
         if self.engine == "envpool":
-            port, space, scale = PORTS[self.environment], self.observation_space, np.array(self.scale)
-            return PooledRewards(port, self.horizon, scale, rows, seeds, space, self.action_space)
+            port, space, scale = PORTS[self.environment], self._plain_space, np.array(self.scale)
+            pool = ConditionedPool if self.conditioned else PooledRewards
+            return pool(port, self.horizon, scale, rows, seeds, space, self.action_space)
         return SequentialSimulator([partial(self._make, row) for row in rows], seeds)
 
     def _make(self, weights: np.ndarray) -> gymnasium.Env:
         plain = vector_rewards.make(self.environment, self.horizon)
-        return vector_rewards.Scalarized(plain, np.array(self.scale), weights)
+        paying = vector_rewards.Scalarized(plain, np.array(self.scale), weights)
+        return Conditioned(paying, weights) if self.conditioned else paying
 
     def __reduce__(self) -> Any:
         # The class of a name is made at run time, so it is found again by its name.

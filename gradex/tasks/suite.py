@@ -217,9 +217,10 @@ class TaskSuite:
         """Whether tasks are preferences: their rewards are sums of objectives, weighted by `weights`.
 
         Dynamics are then shared. A policy that does not see the task trains on the mean weights of its tasks,
-        and is valued objective by objective: neither depends on how many tasks there are.
+        and is valued objective by objective: neither depends on how many tasks there are. Not so where
+        observations show the weights, with `conditioned=True`.
         """
-        return bool(self._family.objectives)
+        return self._family.linear
 
     @property
     def objectives(self) -> tuple[str, ...]:
