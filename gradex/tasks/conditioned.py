@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Float
 
 from gradex.tasks.family import Scale
-from gradex.tasks.pooled_rewards import Port, PooledRewards
+from gradex.tasks.pooled_rewards import PooledRewards, Port
 from gradex.tasks.simulator import Reset, Seeds, Step
 
 

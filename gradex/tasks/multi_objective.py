@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from gradex.seeds import generator_for
 from gradex.settings import shown, without_numpy
-from gradex.tasks import preferences, vector_rewards
+from gradex.tasks import own_vectors, preferences, vector_rewards
 from gradex.tasks.conditioned import Conditioned, ConditionedPool, conditioned_scale, conditioned_space
 from gradex.tasks.family import (
     Family,
@@ -49,12 +49,16 @@ def read_scale(name: str, value: Any) -> str | list[float]:
 
 @dataclass(frozen=True)
 class MultiObjective(Family):
-    """One environment of MO-Gymnasium under n preferences over the components of its reward.
+    """One environment with a vector of rewards under n preferences over its components.
 
-    The name of a suite is `mo-` and the environment's, such as `mo-lunar-lander`; its newest version is
-    taken, or the one that is named, as in `mo-hopper-v5`. A task is a weight vector w, with entries that are
-    not negative and sum to 1, and pays w·(r / scale) for a step with the vector r. Tasks differ in reward
-    only. Simulators tell r / scale in `info["objectives"]`.
+    The name of a suite is `mo-` and that of an environment of MO-Gymnasium, such as `mo-lunar-lander`; its
+    newest version is taken, or the one that is named, as in `mo-hopper-v5`. One of your own needs no
+    MO-Gymnasium: register it with Gymnasium, in every process, and put `mo-` before its whole id, version
+    included. It has a `reward_space`, a Box of one dimension, pays an array of that shape, and may name its
+    components by an attribute `objectives`, else they are "objective 0" and so on.
+
+    A task is a weight vector w, with entries that are not negative and sum to 1, and pays w·(r / scale) for a
+    step with the vector r. Tasks differ in reward only. Simulators tell r / scale in `info["objectives"]`.
 
     The scale of a component is frozen, and kept with the suite and on disk. It is the range of the component
     over the Pareto front where MO-Gymnasium knows that; else the mean of Σ γᵗ |rᵗ| over the episodes of a
@@ -137,6 +141,8 @@ class MultiObjective(Family):
         """Make the family, with what it measures, and its preferences."""
         environment = vector_rewards.find(cls.name)
         horizon = _horizon(cls.name, environment, horizon)
+        if vector_rewards.is_own(environment):
+            own_vectors.check(environment, horizon)
         engine = _engine(cls.name, environment, engine)
         discount = discount or (LunarLander.discount if _is_lander(environment) else Family.discount)
         measure = vector_rewards.measure_scale
@@ -189,7 +195,9 @@ class MultiObjective(Family):
     @cached_property
     def objectives(self) -> tuple[str, ...]:
         count = self._plain.unwrapped.reward_space.shape[0]  # type: ignore[attr-defined]
-        named = vector_rewards.OBJECTIVES.get(vector_rewards.bare(self.environment), ())
+        named = vector_rewards.OBJECTIVES.get(vector_rewards.known_as(self.environment), ())
+        if vector_rewards.is_own(self.environment):
+            named = own_vectors.names_of_objectives(self._plain, count)
         return named if len(named) == count else tuple(f"objective {k}" for k in range(count))
 
     @cached_property
@@ -282,10 +290,11 @@ def _horizon(name: str, environment: str, wanted: int | None) -> int:
 
 def _engine(name: str, environment: str, wanted: str) -> str:
     """Choose what runs an environment."""
-    if wanted == "envpool" and environment not in PORTS:
+    ported = environment in PORTS and not vector_rewards.is_own(environment)
+    if wanted == "envpool" and not ported:
         raise ValueError(f"engine='envpool' has no {name!r}: give 'gymnasium'")
-    return ("envpool" if environment in PORTS else "gymnasium") if wanted == "auto" else wanted
+    return ("envpool" if ported else "gymnasium") if wanted == "auto" else wanted
 
 
 def _is_lander(environment: str) -> bool:
-    return vector_rewards.bare(environment).startswith("lunar-lander")
+    return vector_rewards.known_as(environment).startswith("lunar-lander")

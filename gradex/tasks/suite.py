@@ -110,7 +110,8 @@ class TaskSuite:
         Parameters
         ----------
         name : str
-            One of `TaskSuite.names()`, or `mo-` and an environment of MO-Gymnasium, as in `mo-lunar-lander`.
+            One of `TaskSuite.names()`, or `mo-` and an environment with a vector of rewards, of MO-Gymnasium
+            or one that you have registered with Gymnasium, as in `mo-lunar-lander`.
         **options
             `n`, at most 100,000, `seed` and whatever else the family takes, see `TaskSuite.summary(name)`;
             NumPy's numbers are as good as Python's.
