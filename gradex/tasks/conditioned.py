@@ -59,8 +59,8 @@ class Conditioned(gymnasium.Wrapper):
         return np.concatenate([observation, self._weights]), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, *rest = self.env.step(action)
-        return np.concatenate([observation, self._weights]), *rest
+        observation, paid, terminated, truncated, info = self.env.step(action)
+        return np.concatenate([observation, self._weights]), paid, terminated, truncated, info
 
 
 class ConditionedPool(PooledRewards):
@@ -85,5 +85,5 @@ class ConditionedPool(PooledRewards):
         self._shown = weights.astype(np.float32)
 
     def _receive(self) -> Step:
-        observation, *rest = super()._receive()
-        return np.concatenate([observation, self._shown], axis=1), *rest
+        observation, paid, terminated, truncated, info = super()._receive()
+        return np.concatenate([observation, self._shown], axis=1), paid, terminated, truncated, info

@@ -34,13 +34,13 @@ def check(environment: str, horizon: int) -> None:
         one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1
         if not (isinstance(actions, spaces.Discrete) or one_dimensional):
             raise ValueError(
-                f"environment {environment!r} has actions {one_line(actions)}: give it Discrete(n) or a Box of "
-                "one dimension"
+                f"environment {environment!r} has actions {one_line(actions)}: give it Discrete(n) or a Box "
+                "of one dimension"
             )
         own = copy.deepcopy(actions)  # the environment's own stays where it is
         own.seed(0)
         made.reset(seed=0)
-        paid = made.step(own.sample())[1]
+        paid: Any = made.step(own.sample())[1]
     finally:
         made.close()
     if paid.shape != bounds.shape:
