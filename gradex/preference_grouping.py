@@ -140,6 +140,11 @@ class PreferenceGrouping(GroupPolicies):
             If tasks are no preferences over objectives, or a setting cannot be.
         """
         own, n = self._plain(), len(as_kind("suite", suite, TaskSuite))
+        if suite.options.get("conditioned"):
+            raise ValueError(
+                f"policies see the preferences of {suite.family!r}, so that steps of one do not serve all: "
+                "leave out conditioned=True, or group them by PolicyGradEx"
+            )
         if not suite.linear:
             raise ValueError(
                 f"tasks of {suite.family!r} are no preferences over objectives: group them by PolicyGradEx"

@@ -65,6 +65,51 @@ class Scripted(gymnasium.Env):
         )
 
 
+_PAIR = spaces.Box(0, 1, (2,), np.float32)
+
+
+class Fork(gymnasium.Env):
+    """Pays 1 in the objective that is chosen, and 0 in the others, for three steps; observed is the time.
+
+    Parameters
+    ----------
+    objectives : sequence of str, optional
+        Their names; none by default.
+    reward_space : gymnasium.Space, optional
+        None leaves it out.
+    pays : callable
+        Gives the reward from the vector.
+    continuous : bool
+        Actions are then a vector, and its entries are paid.
+    """
+
+    observation_space = spaces.Box(0, 3, (1,), np.float32)
+
+    def __init__(
+        self,
+        objectives: Sequence[str] | None = None,
+        reward_space: gymnasium.Space | None = _PAIR,
+        pays: Callable[[np.ndarray], Any] = np.asarray,
+        continuous: bool = False,
+    ) -> None:
+        self.action_space = spaces.Box(0, 1, (2,), np.float32) if continuous else spaces.Discrete(2)
+        self.pays = pays
+        if objectives is not None:
+            self.objectives = objectives
+        if reward_space is not None:
+            self.reward_space = reward_space
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        self.time += 1
+        vector = np.eye(2)[action] if isinstance(self.action_space, spaces.Discrete) else action
+        return np.full(1, self.time, np.float32), self.pays(vector), self.time == 3, False, {}
+
+
 def scripted(*arguments: Any, **keywords: Any) -> Callable[[], Scripted]:
     """Give a function that makes such environments."""
     return lambda: Scripted(*arguments, **keywords)

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from jaxtyping import Float
 
-from gradex.settings import LARGEST_SEED, real, whole, without_numpy
+from gradex.settings import LARGEST_SEED, real, shown, whole, without_numpy
 from gradex.tasks.simulator import Seeds
 from gradex.tasks.task import Task
 
@@ -88,6 +88,13 @@ def read_names(name: str, value: Any) -> list[str]:
     """Read a list of names."""
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ValueError(f"{name} is {value!r}: give a list of names")
+    return value
+
+
+def read_switch(name: str, value: Any) -> bool:
+    """Read True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {shown(value)}: give True or False")
     return value
 
 
@@ -227,6 +234,11 @@ class Family(ABC):
     def objectives(self) -> tuple[str, ...]:
         """Names of the components of a reward that tasks weigh; none in most families."""
         return ()
+
+    @property
+    def linear(self) -> bool:
+        """Whether tasks are sums of objectives, and no policy sees by which weights."""
+        return bool(self.objectives)
 
     def required_objectives(self) -> tuple[str, ...]:
         """Give the objectives, or refuse a family without."""

@@ -13,7 +13,8 @@ from jaxtyping import Float
 
 from gradex.seeds import generator_for
 from gradex.settings import shown, without_numpy
-from gradex.tasks import preferences, vector_rewards
+from gradex.tasks import own_vectors, preferences, vector_rewards
+from gradex.tasks.conditioned import Conditioned, ConditionedPool, conditioned_scale, conditioned_space
 from gradex.tasks.family import (
     Family,
     Option,
@@ -23,6 +24,7 @@ from gradex.tasks.family import (
     one_of,
     read_number,
     read_seed,
+    read_switch,
     read_task_count,
     read_whole,
 )
@@ -47,12 +49,16 @@ def read_scale(name: str, value: Any) -> str | list[float]:
 
 @dataclass(frozen=True)
 class MultiObjective(Family):
-    """One environment of MO-Gymnasium under n preferences over the components of its reward.
+    """One environment with a vector of rewards under n preferences over its components.
 
-    The name of a suite is `mo-` and the environment's, such as `mo-lunar-lander`; its newest version is
-    taken, or the one that is named, as in `mo-hopper-v5`. A task is a weight vector w, with entries that are
-    not negative and sum to 1, and pays w·(r / scale) for a step with the vector r. Tasks differ in reward
-    only. Simulators tell r / scale in `info["objectives"]`.
+    The name of a suite is `mo-` and that of an environment of MO-Gymnasium, such as `mo-lunar-lander`; its
+    newest version is taken, or the one that is named, as in `mo-hopper-v5`. One of your own needs no
+    MO-Gymnasium: register it with Gymnasium, in every process, and put `mo-` before its whole id, version
+    included. It has a `reward_space`, a Box of one dimension, pays an array of that shape, and may name its
+    components by an attribute `objectives`, else they are "objective 0" and so on.
+
+    A task is a weight vector w, with entries that are not negative and sum to 1, and pays w·(r / scale) for a
+    step with the vector r. Tasks differ in reward only. Simulators tell r / scale in `info["objectives"]`.
 
     The scale of a component is frozen, and kept with the suite and on disk. It is the range of the component
     over the Pareto front where MO-Gymnasium knows that; else the mean of Σ γᵗ |rᵗ| over the episodes of a
@@ -80,6 +86,10 @@ class MultiObjective(Family):
     engine : {"auto", "envpool", "gymnasium"}
         "auto": EnvPool where the vector of rewards can be rebuilt from what it tells (lunar lander, mountain
         car and its continuous version, half cheetah, hopper), else MO-Gymnasium itself.
+    conditioned : bool
+        False by default. True puts the weights of a task behind its observations: one policy then acts by the
+        preference that it sees, also by unseen ones. It trains in all its tasks, and neither steps nor
+        episodes of one serve others. See `gradex.tasks.conditioned`.
 
     Examples
     --------
@@ -101,6 +111,7 @@ class MultiObjective(Family):
     discount: float
     scale: Sequence[float]
     centres: Sequence[Sequence[float]] | None = None
+    conditioned: bool = False
 
     options: ClassVar = {
         "n": Option(None, if_given(read_task_count)),
@@ -111,8 +122,8 @@ class MultiObjective(Family):
         "horizon": Option(None, if_given(partial(read_whole, least=1, most=2**31 - 1))),
         "discount": Option(None, if_given(partial(read_number, above=0, most=1))),
         "engine": Option("auto", one_of("auto", "gymnasium", "envpool")),
+        "conditioned": Option(False, read_switch),
     }
-    shared_dynamics = True
 
     @classmethod
     def create(
@@ -125,16 +136,19 @@ class MultiObjective(Family):
         horizon: int | None,
         discount: float | None,
         engine: str,
+        conditioned: bool,
     ) -> tuple[list[Task], Family]:
         """Make the family, with what it measures, and its preferences."""
         environment = vector_rewards.find(cls.name)
         horizon = _horizon(cls.name, environment, horizon)
+        if vector_rewards.is_own(environment):
+            own_vectors.check(environment, horizon)
         engine = _engine(cls.name, environment, engine)
         discount = discount or (LunarLander.discount if _is_lander(environment) else Family.discount)
         measure = vector_rewards.measure_scale
         sizes = scale if isinstance(scale, list) else measure(environment, horizon, discount)
         typical = vector_rewards.typical_observation(environment, horizon)
-        family = cls(environment, horizon, engine, typical, discount, sizes)
+        family = cls(environment, horizon, engine, typical, discount, sizes, conditioned=conditioned)
         family._require_one_each("scale has", "numbers", len(sizes))
         if isinstance(weights, list):
             if groups is not None:
@@ -181,7 +195,9 @@ class MultiObjective(Family):
     @cached_property
     def objectives(self) -> tuple[str, ...]:
         count = self._plain.unwrapped.reward_space.shape[0]  # type: ignore[attr-defined]
-        named = vector_rewards.OBJECTIVES.get(vector_rewards.bare(self.environment), ())
+        named = vector_rewards.OBJECTIVES.get(vector_rewards.known_as(self.environment), ())
+        if vector_rewards.is_own(self.environment):
+            named = own_vectors.names_of_objectives(self._plain, count)
         return named if len(named) == count else tuple(f"objective {k}" for k in range(count))
 
     @cached_property
@@ -192,6 +208,10 @@ class MultiObjective(Family):
     # New ones each time: simulators would share the generator of a space that is kept.
     @property
     def observation_space(self) -> spaces.Box:
+        return conditioned_space(self._plain_space, len(self.objectives) if self.conditioned else 0)
+
+    @property
+    def _plain_space(self) -> spaces.Box:
         seen: Any = self._plain.observation_space
         return spaces.Box(seen.low, seen.high, dtype=np.float32)
 
@@ -204,7 +224,22 @@ class MultiObjective(Family):
 
     @property
     def observation_scale(self) -> Scale | None:
-        return None if self.typical is None else (tuple(self.typical[0]), tuple(self.typical[1]))
+        plain = None if self.typical is None else (tuple(self.typical[0]), tuple(self.typical[1]))
+        return conditioned_scale(plain, len(self.objectives)) if self.conditioned else plain
+
+    @property
+    def shared_dynamics(self) -> bool:
+        return not self.conditioned
+
+    @property
+    def linear(self) -> bool:
+        return not self.conditioned
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        told = super().settings
+        # What is usual is left unsaid: policies from before there was a choice are still welcome.
+        return told if self.conditioned else {k: v for k, v in told.items() if k != "conditioned"}
 
     @property
     def recommended(self) -> Recommended:
@@ -219,13 +254,15 @@ class MultiObjective(Family):
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
         rows = parameter_matrix(tasks)
         if self.engine == "envpool":
-            port, space, scale = PORTS[self.environment], self.observation_space, np.array(self.scale)
-            return PooledRewards(port, self.horizon, scale, rows, seeds, space, self.action_space)
+            port, space, scale = PORTS[self.environment], self._plain_space, np.array(self.scale)
+            pool = ConditionedPool if self.conditioned else PooledRewards
+            return pool(port, self.horizon, scale, rows, seeds, space, self.action_space)
         return SequentialSimulator([partial(self._make, row) for row in rows], seeds)
 
     def _make(self, weights: np.ndarray) -> gymnasium.Env:
         plain = vector_rewards.make(self.environment, self.horizon)
-        return vector_rewards.Scalarized(plain, np.array(self.scale), weights)
+        paying = vector_rewards.Scalarized(plain, np.array(self.scale), weights)
+        return Conditioned(paying, weights) if self.conditioned else paying
 
     def __reduce__(self) -> Any:
         # The class of a name is made at run time, so it is found again by its name.
@@ -253,10 +290,11 @@ def _horizon(name: str, environment: str, wanted: int | None) -> int:
 
 def _engine(name: str, environment: str, wanted: str) -> str:
     """Choose what runs an environment."""
-    if wanted == "envpool" and environment not in PORTS:
+    ported = environment in PORTS and not vector_rewards.is_own(environment)
+    if wanted == "envpool" and not ported:
         raise ValueError(f"engine='envpool' has no {name!r}: give 'gymnasium'")
-    return ("envpool" if environment in PORTS else "gymnasium") if wanted == "auto" else wanted
+    return ("envpool" if ported else "gymnasium") if wanted == "auto" else wanted
 
 
 def _is_lander(environment: str) -> bool:
-    return vector_rewards.bare(environment).startswith("lunar-lander")
+    return vector_rewards.known_as(environment).startswith("lunar-lander")

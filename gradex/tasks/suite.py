@@ -110,7 +110,8 @@ class TaskSuite:
         Parameters
         ----------
         name : str
-            One of `TaskSuite.names()`, or `mo-` and an environment of MO-Gymnasium, as in `mo-lunar-lander`.
+            One of `TaskSuite.names()`, or `mo-` and an environment with a vector of rewards, of MO-Gymnasium
+            or one that you have registered with Gymnasium, as in `mo-lunar-lander`.
         **options
             `n`, at most 100,000, `seed` and whatever else the family takes, see `TaskSuite.summary(name)`;
             NumPy's numbers are as good as Python's.
@@ -217,9 +218,10 @@ class TaskSuite:
         """Whether tasks are preferences: their rewards are sums of objectives, weighted by `weights`.
 
         Dynamics are then shared. A policy that does not see the task trains on the mean weights of its tasks,
-        and is valued objective by objective: neither depends on how many tasks there are.
+        and is valued objective by objective: neither depends on how many tasks there are. Not so where
+        observations show the weights, with `conditioned=True`.
         """
-        return bool(self._family.objectives)
+        return self._family.linear
 
     @property
     def objectives(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Environments with vectors of rewards, from MO-Gymnasium (Felten et al. 2023, NeurIPS Datasets)."""
+"""Environments with vectors of rewards: of MO-Gymnasium (Felten et al. 2023, NeurIPS), or one's own."""
 
 import difflib
 import importlib
@@ -81,38 +81,63 @@ def bare(environment: str) -> str:
     return re.sub(r"-v\d+$", "", environment).removeprefix(PREFIX)
 
 
+def is_own(environment: str) -> bool:
+    """Tell whether somebody else than MO-Gymnasium registered this id with Gymnasium."""
+    spec = gymnasium.registry.get(environment)
+    return spec is not None and not str(spec.entry_point).startswith("mo_gymnasium.")
+
+
+def known_as(environment: str) -> str:
+    """Give the name by which tables here know an environment: an own one is in none, whatever its name."""
+    return "" if is_own(environment) else bare(environment)
+
+
 def find(name: str) -> str:
     """Give the id of the environment of a suite, whose name is `mo-`, a name, and maybe a version.
+
+    It is MO-Gymnasium's environment, else one that the user has registered as exactly that.
 
     Raises
     ------
     ValueError
-        If MO-Gymnasium has none, or none that works here.
+        If there is none, or none that works here.
     ImportError
-        If it is not installed.
+        If only MO-Gymnasium could have it, which is not installed.
     """
+    wanted = name.removeprefix(PREFIX)
+    own = next((each for each in (wanted, name) if is_own(each)), None)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of while it is imported is not ours to mend
             importlib.import_module("mo_gymnasium")
     except ImportError:
+        if own is not None:
+            return own
         raise ImportError(
-            f'suite {name!r} needs MO-Gymnasium, which is missing: pip install "gradex[mo]"'
+            f'suite {name!r} needs MO-Gymnasium, which is missing: pip install "gradex[mo]", or register an '
+            f"environment of your own as {wanted!r}"
         ) from None
     known: dict[str, list[tuple[int, str]]] = {}
     for spec in gymnasium.registry.values():
-        if str(spec.entry_point).startswith("mo_gymnasium."):
+        if not is_own(spec.id):
             known.setdefault(bare(spec.id), []).append((spec.version or 0, spec.id))
+    return _choose(name, known, own)
+
+
+def _choose(name: str, known: dict[str, list[tuple[int, str]]], own: str | None) -> str:
+    """Choose among MO-Gymnasium's versions by name, or else the environment of the user's own."""
     wanted, version = bare(name), re.search(r"-v(\d+)$", name)
-    if wanted not in known:
+    versions = dict(known.get(wanted, ()))
+    number = int(version[1]) if version else max(versions, default=0)
+    if own is not None and number not in versions:
+        return own
+    if not versions:
         near = difflib.get_close_matches(wanted, sorted(known), n=3, cutoff=0.5)
         hint = " or ".join(repr(PREFIX + each) for each in near)
         raise ValueError(
             f"MO-Gymnasium has no environment for suite {name!r}: "
-            + (f"did you mean {hint}?" if near else "'mo-lunar-lander' is one that it has")
+            + (f"did you mean {hint}?" if near else "take 'mo-lunar-lander', or register one with Gymnasium")
         )
-    versions = dict(known[wanted])
-    number = int(version[1]) if version else max(versions)
     if number not in versions:
         have = ", ".join(f"v{each}" for each in sorted(versions))
         raise ValueError(f"MO-Gymnasium has {PREFIX + wanted!r} as {have}, not v{number}: leave it out")
@@ -136,14 +161,14 @@ def _refuse(name: str, wanted: str, environment: str, known: set[str]) -> None:
 
 def longest(environment: str) -> tuple[int, bool]:
     """Give the steps after which an episode ends, and whether the environment itself ends it there."""
-    own = _ENDS.get(bare(environment))
+    own = _ENDS.get(known_as(environment))
     limit = gymnasium.spec(environment).max_episode_steps
     return (own, True) if own is not None else (limit or HORIZON, False)
 
 
 def make(environment: str, horizon: int) -> gymnasium.Env:
     """Make an environment whose step gives a vector of rewards, and plain vectors of observations."""
-    keywords = _KEYWORDS.get(bare(environment), {})
+    keywords = _KEYWORDS.get(known_as(environment), {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of bounds that lose digits in single precision, and the like
         return PlainVectors(
@@ -176,7 +201,7 @@ class PlainVectors(gymnasium.Wrapper):
         observation, _ = self.env.reset(seed=seed, options=options)
         # Ores of random mines come from NumPy's global generator otherwise.
         for mine in getattr(self.unwrapped, "mines", ()):
-            for each in mine.distributions:
+            for each in getattr(mine, "distributions", ()):
                 each.random_state = self.unwrapped.np_random
         return self._flatten(observation).astype(np.float32), {}
 
@@ -220,7 +245,7 @@ class Scalarized(gymnasium.Wrapper):
 
 def typical_observation(environment: str, horizon: int) -> list[list[float]] | None:
     """Measure the scale of observations, see `gradex.tasks.scale`."""
-    if bare(environment) in SLOW:
+    if known_as(environment) in SLOW:
         return None
     plain = make(environment, horizon)
     one = np.ones(plain.unwrapped.reward_space.shape)  # type: ignore[attr-defined]
@@ -240,7 +265,7 @@ def measure_scale(environment: str, horizon: int, discount: float) -> list[float
     is anything but 0, it is the largest size that its bounds allow, or else 1. The highways are too slow to
     measure: 20, 20 and 1 for speed, lane and collision, about what a decent episode has.
     """
-    slow = SLOW.get(bare(environment))
+    slow = SLOW.get(known_as(environment))
     if slow is not None:
         return list(slow)
     made = make(environment, horizon)

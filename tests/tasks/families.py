@@ -81,6 +81,9 @@ if find_spec("mo_gymnasium") is not None:
             lambda: TaskSuite.make("mo-mountaincar", n=3, groups=2, horizon=7, scale=[1, 2, 3]), 20
         ),
         "mo-hopper-pooled": Case(lambda: TaskSuite.make("mo-hopper", n=2, horizon=9, scale=[1, 2, 3]), 25),
+        "mo-mountaincar-conditioned": Case(
+            lambda: TaskSuite.make("mo-mountaincar", n=3, horizon=7, scale=[1, 2, 3], conditioned=True), 20
+        ),
         # Its ores come from the global generator, unless one takes care.
         "mo-minecart": Case(lambda: TaskSuite.make("mo-minecart", n=2, horizon=60), 130, random_starts=False),
     }
