@@ -12,7 +12,7 @@ from gradex.tasks.vector_rewards import bare, make
 
 #: Of environments with chance: what their one random number may be, and how likely. All others have none.
 _CHANCES: dict[str, tuple[tuple[float, float], ...]] = {"resource-gathering": ((0.0, 0.1), (0.5, 0.9))}
-#: Value iteration ends where no value moves by more.
+#: Policies are as good as the best where no action is worth more by this.
 _TOLERANCE = 1e-10
 #: Steps of an episode that a table knows nothing of.
 _LONGEST = 1000
@@ -37,27 +37,34 @@ class TabularProblem:
     discount: float
 
     def values(self, weights: Float[np.ndarray, "m K"]) -> Float[np.ndarray, "m K"]:
-        """Give the discounted return, in each objective, of the best policy of each preference."""
+        """Give the discounted return, in each objective, of the best policy of each preference.
+
+        By policy iteration (Howard 1960), of all preferences side by side.
+        """
         expected = np.einsum("sabk,b->sak", self.paid, self.chance)
         rewards = np.einsum("mk,sak->msa", weights, expected)
-        value, change = np.zeros((len(weights), len(self.following))), np.inf
-        while change > _TOLERANCE:
+        actions = rewards.argmax(axis=2)
+        while True:
+            vectors = self._values_of(actions)
+            value = np.einsum("msk,mk->ms", vectors, weights)
             after = np.einsum("msab,b->msa", value[:, self.following], self.chance)
-            best = (rewards + self.discount * after).max(axis=2)
-            change, value = float(np.abs(best - value).max()), best
-        after = np.einsum("msab,b->msa", value[:, self.following], self.chance)
-        actions = (rewards + self.discount * after).argmax(axis=2)
-        return np.stack([self._value_of(each) for each in actions])
+            returns = rewards + self.discount * after
+            better = returns.max(axis=2) > value + _TOLERANCE
+            if not better.any():
+                return vectors[:, 0]
+            actions = np.where(better, returns.argmax(axis=2), actions)
 
-    def _value_of(self, actions: Int[np.ndarray, " states"]) -> Float[np.ndarray, " K"]:
-        """Solve for the value of a policy, where an episode begins."""
-        states = np.arange(len(actions))
-        moves = np.zeros((len(actions), len(actions)))
+    def _values_of(self, actions: Int[np.ndarray, "m states"]) -> Float[np.ndarray, "m states K"]:
+        """Solve for the values of policies in every state."""
+        count, states = actions.shape
+        every = np.arange(states)
+        moves = np.zeros((count, states, states))
         for outcome, probability in enumerate(self.chance):
-            np.add.at(moves, (states, self.following[states, actions, outcome]), probability)
-        paid = np.einsum("sbk,b->sk", self.paid[states, actions], self.chance)
-        moves[-1] = 0.0  # the end
-        return np.linalg.solve(np.eye(len(actions)) - self.discount * moves, paid)[0]
+            following = self.following[every, actions, outcome]
+            np.add.at(moves, (np.arange(count)[:, None], every, following), probability)
+        moves[:, -1] = 0.0  # the end
+        paid = np.einsum("msbk,b->msk", self.paid[every, actions], self.chance)
+        return np.linalg.solve(np.eye(states) - self.discount * moves, paid)
 
 
 def tabulate(suite: TaskSuite) -> TabularProblem:
