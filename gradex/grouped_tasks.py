@@ -118,7 +118,8 @@ class GroupPolicies(Estimator):
         if steps == 0:
             raise ValueError("group_steps=0 trains no policies to compare: give at least 1")
         with self._stage("comparison"):
-            self.comparison_ = compare(self.meta_, groups, steps, episodes, own.seed, self.policies_, folder)
+            given = groups, steps, episodes, own.seed, self.policies_, folder
+            self.comparison_ = compare(self._start, *given)
         return self.comparison_
 
     def repair(self, episodes: int = 32) -> Reassignment:
@@ -149,6 +150,11 @@ class GroupPolicies(Estimator):
             raise ValueError("group_steps=0 trains no policies to run: give at least 1")
         with self._stage("repair"):
             return reassign(self.policies_, self.labels_.tolist(), episodes, self._plain().seed)
+
+    @property
+    def _start(self) -> MetaPolicy:
+        """The policy that groups train on from."""
+        return self.meta_
 
     def _steps_of_groups(self, suite: TaskSuite) -> int:
         """Give the environment steps for the policies of all groups together."""

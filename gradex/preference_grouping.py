@@ -37,7 +37,8 @@ class PreferenceGrouping(GroupPolicies):
     not see. Rewards are linear in the weights, and so are policy gradients: one set of transitions, and the
     interactions of K objectives, tell those of all pairs of preferences. Groups are k-means of preferences in
     their metric; `gradex.affinity.factors` says why these are groups of highest utility, up to second order.
-    A group trains on its mean weights.
+    A group trains on its mean weights, on from the middle one of the snapshots, which is early: a policy that
+    has settled on what is best for the mean preference explores too little to find what others want.
 
     Preferences lie close to each other, and a policy of its own is better for any of them, by a little. So k
     is not found but chosen: as many policies as one can afford. `covered` helps to choose it.
@@ -80,6 +81,8 @@ class PreferenceGrouping(GroupPolicies):
         With a verdict, unless `bootstrap` is 0.
     groups_ : tuple of tuples of int
     labels_ : int array [n]
+    start_ : MetaPolicy
+        The snapshot that groups train on from.
     policies_ : list of MetaPolicy
         One per group.
     seconds_ : dict of str to float
@@ -98,11 +101,12 @@ class PreferenceGrouping(GroupPolicies):
     factors_: AffinityFactors
     graph_: AffinityGraph
     p_value_: float
+    start_: MetaPolicy
 
     _fitting = "fit(suite)"
     _results = (
-        "suite_", "meta_", "objectives_", "factors_", "graph_", "p_value_", "partition_", "policies_",
-        "comparison_", "seconds_",
+        "suite_", "meta_", "objectives_", "factors_", "graph_", "p_value_", "partition_", "start_",
+        "policies_", "comparison_", "seconds_",
     )  # fmt: skip
 
     def __init__(
@@ -190,6 +194,7 @@ class PreferenceGrouping(GroupPolicies):
         with self._stage("meta-policy"):
             self.meta_ = meta or own._untrained(suite).fit_or_load(own.meta_steps, checkpoint, own.snapshots)
         path = self.meta_.path_ if own.snapshots > 1 else (self.meta_,)
+        self.start_ = path[len(path) // 2]
         estimator = SurrogateEstimator(own.projection_dim, folds=own.folds, seed=own.seed)
         found = objectives_along(path, estimator, own.steps_per_task, own.seed, self._stage)
         self.objectives_, names = found, [task.name for task in suite.tasks]
@@ -211,7 +216,7 @@ class PreferenceGrouping(GroupPolicies):
         with self._stage("group policies"):
             steps = own._steps_of_groups(suite)
             with scratch(checkpoint, "groups") if folder is None else nullcontext(folder) as place:
-                policies = self.meta_.adapt_each(self.groups_, steps, folder=place) if steps else []
+                policies = self.start_.adapt_each(self.groups_, steps, folder=place) if steps else []
             self.policies_, self.comparison_ = policies, None
         return self
 
@@ -280,6 +285,10 @@ class PreferenceGrouping(GroupPolicies):
         `repair` it asks for no confirmation by other episodes.
         """
         return (self.suite_.weights @ self.values(episodes).T).argmax(axis=1)
+
+    @property
+    def _start(self) -> MetaPolicy:
+        return self.start_
 
     def _compare(self, episodes: int, folder: str | Path | None) -> Comparison:
         if (n := len(self.suite_)) > _MOST_COMPARED:

@@ -64,7 +64,8 @@ def test_groups_earn_more_than_their_meta_policy_and_reassignment_is_never_worse
 
 def test_a_group_trains_on_its_mean_weights(fitted: PreferenceGrouping) -> None:
     """One round is the same as that of a single preference with these weights, up to rounding."""
-    meta, suite, [group, other] = fitted.meta_, fitted.suite_, fitted.groups_
+    meta, suite, [group, other] = fitted.start_, fitted.suite_, fitted.groups_
+    assert meta is fitted.meta_.path_[1]
     trained, _ = meta.adapt_each([group, other], steps=2)
     alone = meta.on(suite.with_weights([suite.weights[list(group)].mean(axis=0)])).adapt([0], steps=1)
     assert alone.steps == trained.steps == meta.steps + 1024

@@ -30,7 +30,7 @@ class _Case:
 _SUITES = {
     "deep-sea treasure": _Case("mo-deep-sea-treasure", 3, 100_000, 300_000),
     "fruit tree": _Case("mo-fruit-tree", 5, 100_000, 300_000),
-    "lunar lander": _Case("mo-lunar-lander", 5, 300_000, 1_500_000),
+    "lunar lander": _Case("mo-lunar-lander", 5, 300_000, 900_000),
 }
 _SMOKE = {"deep-sea treasure": _Case("mo-deep-sea-treasure", 2, 8_000, 8_000)}
 #: Preferences; one policy for each is trained of so few at most.
@@ -41,9 +41,9 @@ _EPISODES = {"smoke": 8, "laptop": 100, "paper": 200}
 def compute(seed: int, scale: str) -> pd.DataFrame:
     """Give one row per suite and method.
 
-    All policies go on from one policy for the mean preference, for the same environment steps in all, each
-    of k for its share. The conditioned policy sees the preference and trains from fresh weights for all of
-    these steps, on the first preferences; so does one per preference.
+    All policies go on from one policy for the mean preference, which has not settled yet, for the same
+    environment steps in all, each of k for its share. The conditioned policy sees the preference, and trains
+    from fresh weights for all of these steps, on the first preferences; so does one per preference.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def _trained(
     grouping = PreferenceGrouping(
         k=case.k, meta_steps=case.meta_steps, group_steps=0, bootstrap=0, seed=seed
     ).fit(suite)
-    meta, n = grouping.meta_, len(suite)
+    start, n = grouping.start_, len(suite)
     labels = {
         KERNEL: grouping.labels_,
         WEIGHTS: by_weights(suite.weights, case.k, seed),
@@ -86,11 +86,11 @@ def _trained(
     }
     subsets = {method: _groups(own) for method, own in labels.items()}
     values = {
-        method: _values(meta.adapt_each(own, case.steps), episodes, seed) for method, own in subsets.items()
+        method: _values(start.adapt_each(own, case.steps), episodes, seed) for method, own in subsets.items()
     }
     aware = TaskSuite.make(case.name, weights=suite.weights, scale=suite.scale.tolist(), conditioned=True)
     few = aware[: min(n, _ALONE)]
-    policy = MetaPolicy(few, seed=seed).fit(case.meta_steps + case.steps, snapshots=1)
+    policy = MetaPolicy(few, seed=seed).fit(start.steps + case.steps, snapshots=1)
     table = policy.evaluate(episodes, suite=aware)
     return values, labels, float(table.return_mean.mean())
 
