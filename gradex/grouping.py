@@ -200,6 +200,10 @@ class PolicyGradEx(GroupedTasks):
         own._untrained(suite).initial([own.seed])
         affinity = named_affinity(own.affinity)
         few = n <= 3 and own.subset_size in (n, 3)
+        if suite.linear and n > 200:
+            raise ValueError(
+                f"{n} preferences have too many pairs for subsets: take PreferenceGrouping(k=...)"
+            )
         chosen = sample_subsets(n, own.subsets, 2 if few else own.subset_size, own.seed)
         if isinstance(affinity, PairwiseAffinity):
             chosen = [*((task,) for task in range(n)), *chosen]  # what its diagonal is measured on

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradex import MetaPolicy, PreferenceGrouping, TaskSuite
+from gradex import MetaPolicy, PolicyGradEx, PreferenceGrouping, TaskSuite
 
 pytest.importorskip("mo_gymnasium")
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -137,6 +137,8 @@ def test_refuses_tasks_that_are_no_preferences_and_comparisons_that_take_hours(
 ) -> None:
     with pytest.raises(ValueError, match="'cartpole' are no preferences over objectives: group them by Pol"):
         PreferenceGrouping(k=2).fit(TaskSuite.make("cartpole", n=4))
+    with pytest.raises(ValueError, match=r"201 preferences have too many pairs .* take PreferenceGrouping"):
+        PolicyGradEx().check(treasures(n=201))
     with pytest.raises(ValueError, match="trains a policy for each of 200 preferences: compare on a suite"):
         fitted.evaluate(compare=True)
     with pytest.raises(ValueError, match="group_steps=0 trains no policies to run"):

@@ -84,7 +84,7 @@ def sample_subsets(
     if count < needed:
         raise ValueError(
             f"count={count} subsets of size {size} cannot cover all {comb(n, 2)} pairs of {n} tasks;"
-            f" every design needs at least {needed} (Schönheim's bound)"
+            f" every design needs at least {needed} (Schönheim's bound): take more, or larger ones"
         )
     draw = _balanced_subsets(n, size, generator_for(seed, "subsets"))
     if 2 * count > total:
