@@ -1,6 +1,6 @@
 """Groups of preferences by what the best policies of their mean weights are worth, exactly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -66,8 +66,9 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             k=2, meta_steps=_META_STEPS[scale], group_steps=0, bootstrap=0, seed=seed
         )
         grouping = grouping.fit(suite)
+        affinities = _affinities(grouping)
         for k in _COUNTS[scale]:
-            for method, labels in _groupings(grouping, problem, k, seed):
+            for method, labels in _groupings(weights, affinities, problem, k, seed):
                 values = problem.values(_means(weights, labels))
                 worth = {
                     "share": float((weights * values[labels]).sum(axis=1).mean()),
@@ -84,19 +85,28 @@ def _utility(weights: Float[np.ndarray, "n K"], values: Float[np.ndarray, "m K"]
     return float((weights @ values.T).max(axis=1).mean())
 
 
+def _affinities(grouping: PreferenceGrouping) -> dict[str, AffinityFactors | Float[np.ndarray, "n n"]]:
+    """Give what each method takes from the same surrogates."""
+    rows, found = grouping.factors_.rows, grouping.objectives_
+    transfers = found.transfers(found.mixtures(grouping.suite_.weights))
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return {
+        KERNEL: grouping.factors_,
+        TRANSFER: AffinityGraph.from_transfers(transfers).matrix,
+        COSINE: AffinityFactors(rows / np.maximum(lengths, 1e-12 * lengths.max())),
+    }
+
+
 def _groupings(
-    grouping: PreferenceGrouping, problem: TabularProblem, k: int, seed: int
+    weights: Float[np.ndarray, "n K"],
+    affinities: Mapping[str, AffinityFactors | Float[np.ndarray, "n n"]],
+    problem: TabularProblem,
+    k: int,
+    seed: int,
 ) -> Iterator[tuple[str, Labels]]:
     """Give the groups of each method."""
-    weights, rows = grouping.suite_.weights, grouping.factors_.rows
-    found = grouping.objectives_
-    transfers = AffinityGraph.from_transfers(found.transfers(found.mixtures(weights)))
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    directions = AffinityFactors(rows / np.maximum(lengths, 1e-12 * lengths.max()))
-    kernel = KernelKMeans(seed)
-    yield KERNEL, kernel.partition(grouping.factors_, k).labels
-    yield TRANSFER, kernel.partition(transfers.matrix, k).labels
-    yield COSINE, kernel.partition(directions, k).labels
+    for method, each in affinities.items():
+        yield method, KernelKMeans(seed).partition(each, k).labels
     yield WEIGHTS, by_weights(weights, k, seed)
     yield RANDOM, generator_for(seed, "random groups").permutation(np.arange(len(weights)) % k)
     yield BEST, _best(weights, problem, k, seed)
