@@ -175,9 +175,8 @@ class PolicyGradEx(GroupedTasks):
         Raises
         ------
         TypeError, ValueError
-            If a setting cannot be, the suite's actions are not for the learner, k exceeds the number of
-            tasks, subsets of this size and number cannot tell every pair from the others, or a single draw is
-            to tell the uncertainty.
+            If a setting cannot be, actions are not for the learner, k exceeds the number of tasks, subsets of
+            this size and number cannot tell all pairs apart, or a single draw is to tell the uncertainty.
         """
         own, n = self._plain(), len(as_kind("suite", suite, TaskSuite))
         if own.k != "auto" and not (isinstance(own.k, int) and 1 <= own.k <= n):
