@@ -92,7 +92,7 @@ class _Amount:
 
 _AMOUNTS = {
     "smoke": _Amount(
-        {"tasks": ["reach", "push", "drawer-close", "window-open"], "horizon": 20},
+        {"tasks": ["reach", "push", "drawer-close"], "horizon": 20},
         PPO(steps=20, copies=2, minibatches=4, epochs=1, standardise="task"),
         meta_steps=320,
         steps_per_task=40,

@@ -137,7 +137,9 @@ def test_refuses_tasks_that_are_no_preferences_and_comparisons_that_take_hours(
 ) -> None:
     with pytest.raises(ValueError, match="'cartpole' are no preferences over objectives: group them by Pol"):
         PreferenceGrouping(k=2).fit(TaskSuite.make("cartpole", n=4))
-    with pytest.raises(ValueError, match=r"201 preferences have too many pairs: take PreferenceGrouping"):
+    with pytest.raises(
+        ValueError, match=r"201 preferences have too many pairs for subsets: take PreferenceGrouping"
+    ):
         PolicyGradEx().check(treasures(n=201))
     with pytest.raises(ValueError, match="trains a policy for each of 200 preferences: compare on a suite"):
         fitted.evaluate(compare=True)

@@ -33,7 +33,7 @@ _SUITES = {
 _CHOSEN = {"smoke": ("deep-sea treasure",), "laptop": tuple(_SUITES), "paper": tuple(_SUITES)}
 _COUNTS = {"smoke": (3,), "laptop": (2, 3, 5), "paper": (2, 3, 5, 8)}
 _TASKS = {"smoke": 40, "laptop": 200, "paper": 1000}
-_META_STEPS = {"smoke": 8_000, "laptop": 100_000, "paper": 400_000}
+_META_STEPS = {"smoke": 2_000, "laptop": 100_000, "paper": 400_000}
 #: Starts of the search for the best groups, and its moves of all preferences.
 _STARTS, _MOVES = 10, 20
 #: Below this much to gain over one policy, a share of it is noise.

@@ -11,7 +11,7 @@ _SUITES = {
     "deep-sea treasure": ("mo-deep-sea-treasure", 3, 50_000),
     "lunar lander": ("mo-lunar-lander", 4, 100_000),
 }
-_SMOKE = {"deep-sea treasure": ("mo-deep-sea-treasure", 2, 8_000)}
+_SMOKE = {"deep-sea treasure": ("mo-deep-sea-treasure", 2, 2_000)}
 _TASKS = {"smoke": 40, "laptop": 200, "paper": 1000}
 
 

@@ -32,7 +32,7 @@ _SUITES = {
     "fruit tree": _Case("mo-fruit-tree", 5, 100_000, 300_000),
     "lunar lander": _Case("mo-lunar-lander", 5, 300_000, 900_000),
 }
-_SMOKE = {"deep-sea treasure": _Case("mo-deep-sea-treasure", 2, 8_000, 8_000)}
+_SMOKE = {"deep-sea treasure": _Case("mo-deep-sea-treasure", 2, 2_000, 2_000)}
 #: Preferences; one policy for each is trained of so few at most.
 _TASKS, _ALONE = {"smoke": 12, "laptop": 100, "paper": 1000}, 24
 _EPISODES = {"smoke": 8, "laptop": 100, "paper": 200}

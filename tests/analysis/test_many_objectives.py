@@ -86,14 +86,10 @@ def test_draws_shares_and_utilities_by_suite() -> None:
 
 
 @pytest.mark.usefixtures("without_shape_checks")
-def test_parts_compute_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "_META_STEPS", {"smoke": 2_000})
+def test_parts_compute_what_they_say() -> None:
     found = many_objectives.compute(0, "smoke", "exact").set_index("method")
     assert found.share[exact.BEST] >= found.share.drop(exact.BEST).max() - 1e-9
     assert (found.reassigned >= found.share - 1e-9).all()
-    monkeypatch.setattr(
-        trained, "_SMOKE", {"treasure": trained._Case("mo-deep-sea-treasure", 2, 2_000, 2_000)}
-    )
     ways = many_objectives.compute(0, "smoke", "trained").set_index("method")
     assert ways.policies.to_dict() == {
         exact.KERNEL: 2, exact.WEIGHTS: 2, exact.RANDOM: 2, trained.TOGETHER: 1, trained.ALONE: 12,
