@@ -81,14 +81,17 @@ def plot(table: pd.DataFrame) -> Figure:
     shares, trainings = (by_part.get(part, table[:0]) for part in ("exact", "trained"))
     counts = [len(rows.suite.unique()) if len(rows) else 0 for rows in (shares, trainings)]
     columns = max(1, (counts[0] + 1) // 2, counts[1])
-    figure = Figure(figsize=(2.4 * columns + 1.4, 6.6), layout="constrained")
-    panels = figure.subplots(3, columns, squeeze=False)
+    upper = -(-counts[0] // columns)
+    size = 2.4 * columns + 1.4, 2.1 * max(1, upper + (counts[1] > 0)) + 0.3
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(max(1, upper + (counts[1] > 0)), columns, squeeze=False)
     for ax in panels.flat:
         ax.set_visible(False)
-    for ax, (suite, rows) in zip(panels[:2].flat, shares.groupby("suite", sort=False), strict=False):
+    by_suite = shares.groupby("suite", sort=False)
+    for ax, (suite, rows) in zip(panels[:upper].flat, by_suite, strict=False):
         _draw_shares(ax, str(suite), rows)
-    for ax, (suite, rows) in zip(panels[2], trainings.groupby("suite", sort=False), strict=False):
-        _draw_utility(ax, str(suite), rows, first=ax is panels[2, 0])
+    for ax, (suite, rows) in zip(panels[-1], trainings.groupby("suite", sort=False), strict=False):
+        _draw_utility(ax, str(suite), rows, first=ax is panels[-1, 0])
     if counts[0]:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
@@ -102,6 +105,7 @@ def _draw_shares(ax: Axes, suite: str, rows: pd.DataFrame) -> None:
         ax.plot(means.index, means.to_numpy(), "o-", color=color, markersize=3, label=method)
         ax.fill_between(means.index, *np.transpose(ends), color=color, alpha=0.15, linewidth=0)
     ax.set(visible=True, title=suite, xlabel="policies k", ylabel="share of the gap", ylim=(-0.1, 1.05))
+    ax.set_xticks(sorted(rows.k.unique()))
     plain(ax)
 
 
