@@ -76,11 +76,11 @@ class GroupPolicies(Estimator):
     def evaluate(
         self, episodes: int = 32, compare: bool = False, folder: str | Path | None = None
     ) -> pd.DataFrame | Comparison:
-        """Run each group's policy, and the meta-policy it was trained on from, for whole episodes.
+        """Run each group's policy, and the meta-policy, for whole episodes.
 
         The meta-policy has trained less. A fair comparison is one with `compare=True`: one policy per group,
-        one for all, one per task and one per random group, all trained on from the meta-policy for the same
-        environment steps. That takes about three times as long as the groups' policies took, which serve
+        one for all, one per task and one per random group, all trained on from the policy that groups began with,
+        for the same environment steps. That takes about three times as long as the groups' policies took, which serve
         where they are there.
 
         Parameters
@@ -145,11 +145,16 @@ class GroupPolicies(Estimator):
         ValueError
             If no policies were trained, with `group_steps=0`.
         """
+        policies = self._trained()
+        with self._stage("repair"):
+            return reassign(policies, self.labels_.tolist(), episodes, self._plain().seed)
+
+    def _trained(self) -> list[MetaPolicy]:
+        """Give the groups' policies, or say how to get any."""
         self._fitted()
         if not self.policies_:
             raise ValueError("group_steps=0 trains no policies to run: give at least 1")
-        with self._stage("repair"):
-            return reassign(self.policies_, self.labels_.tolist(), episodes, self._plain().seed)
+        return self.policies_
 
     @property
     def _start(self) -> MetaPolicy:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,8 @@ class PathObjectives:
     ----------
     surrogates : tuple of SurrogateEstimator
         One for each snapshot. Their samples serve all objectives.
+    estimates : tuple of Interactions
+        Of the objectives at each snapshot.
 
     Examples
     --------
@@ -45,11 +46,7 @@ class PathObjectives:
     """
 
     surrogates: tuple[SurrogateEstimator, ...]
-
-    @cached_property
-    def estimates(self) -> list[Interactions]:
-        """Interactions of the objectives at each snapshot."""
-        return [surrogate.interactions() for surrogate in self.surrogates]
+    estimates: tuple[Interactions, ...]
 
     def mixtures(self, weights: Float[np.ndarray, "n K"]) -> list[Float[np.ndarray, "n K"]]:
         """Say how the advantages of preferences are sums of those of objectives, snapshot by snapshot.
@@ -60,7 +57,9 @@ class PathObjectives:
         found = []
         for samples in map(_samples_of, self.surrogates):
             mixtures = weights * samples.deviations
-            found.append(mixtures / (mixtures @ samples.advantages).std(axis=1).mean())
+            covariance = np.cov(samples.advantages, bias=True)
+            variances = np.einsum("nk,kl,nl->n", mixtures, covariance, mixtures)
+            found.append(mixtures / np.sqrt(variances.clip(min=0)).mean())
         return found
 
     def factors(self, mixtures: Mixtures) -> AffinityFactors:
@@ -124,7 +123,7 @@ def objectives_along(
     singles = [(objective,) for objective in range(len(objectives))]
     snapshots = [snapshot.on(objectives) for snapshot in path]
     found = score_along(snapshots, singles, estimator, steps_per_task, seed=seed, stage=stage)
-    return PathObjectives(found.surrogates)
+    return PathObjectives(found.surrogates, found.each)
 
 
 def single_objectives(suite: TaskSuite) -> TaskSuite:

@@ -32,6 +32,8 @@ class PathScores:
         Mean over the snapshots.
     interactions : Interactions
         Sum over the snapshots.
+    each : tuple of Interactions
+        Those of every snapshot.
 
     Examples
     --------
@@ -46,6 +48,7 @@ class PathScores:
     surrogates: tuple[SurrogateEstimator, ...]
     scores: SubsetScores
     interactions: Interactions
+    each: tuple[Interactions, ...]
 
 
 def count_steps(snapshot: TrainedPolicy, steps_per_task: int) -> int:
@@ -118,4 +121,4 @@ def score_along(
             drawn = surrogates[-1].score_draws(subsets, own_draws, seed)
             scores[-1] = replace(scores[-1], draws=drawn)
     mean = SubsetScores.mean(scores, draws, seed) if len(scores) > 1 else scores[0]
-    return PathScores(tuple(surrogates), mean, Interactions.joined(interactions))
+    return PathScores(tuple(surrogates), mean, Interactions.joined(interactions), tuple(interactions))

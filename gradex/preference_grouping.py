@@ -272,10 +272,7 @@ class PreferenceGrouping(GroupPolicies):
         ValueError
             If no policies were trained, with `group_steps=0`.
         """
-        self._fitted()
-        if not self.policies_:
-            raise ValueError("group_steps=0 trains no policies to run: give at least 1")
-        policies = [policy.on(single_objectives(self.suite_)) for policy in self.policies_]
+        policies = [policy.on(single_objectives(self.suite_)) for policy in self._trained()]
         return cross_evaluate(policies, episodes, child(self._plain().seed, "values of objectives")).mean
 
     def reassigned(self, episodes: int = 64) -> Int[np.ndarray, " n"]:

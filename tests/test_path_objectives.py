@@ -92,7 +92,7 @@ def test_noise_is_taken_for_noise(found: PathObjectives) -> None:
             own = replace(samples, advantages=noise)
             fits = SurrogateEstimator(regularization=surrogate.regularization_)
             surrogates.append(fits.fit_features(surrogate.features, own))
-        again = PathObjectives(tuple(surrogates))
+        again = PathObjectives(tuple(surrogates), tuple(one.interactions() for one in surrogates))
         values.append(again.p_value(again.mixtures(np.eye(2)), draws=99, seed=seed))
     assert np.mean(np.array(values) <= 0.1) <= 0.3
     assert 0.25 < np.mean(values) < 0.75

@@ -85,8 +85,8 @@ def test_more_policies_cover_more(fitted: PreferenceGrouping) -> None:
     assert table.share.iloc[-1] < 1
 
 
-def test_where_gradients_are_noise_there_are_no_groups(fitted: PreferenceGrouping) -> None:
-    """The same policy, but what it is said to earn is drawn at random."""
+def test_where_gradients_may_be_noise_the_verdict_says_no_groups(fitted: PreferenceGrouping) -> None:
+    """That noise is taken for noise is tested with the p-value itself."""
     grouping = PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(fitted.suite_, meta=fitted.meta_)
     assert grouping.p_value_ < 0.05
     grouping.p_value_ = 0.3

@@ -66,8 +66,7 @@ def judge(agent: ActorCritic, rollout: Rollout, suite: TaskSuite, gae_lambda: fl
         return Judgement(agent, advantages, targets[..., None], returns.explained_variance)
     heads, weights = range(estimates.shape[-1]), suite.weights[rollout.tasks]
     parts = [_of_objective(rollout, head) for head in heads]
-    units = (rows.double().numpy()[:, None] for rows in (agent.return_mean, agent.return_scale))
-    mean, scale = units
+    mean, scale = (rows.double().numpy()[:, None] for rows in (agent.return_mean, agent.return_scale))
     values = mean + scale * estimates
     worth = (weights * values).sum(axis=-1)
     explained = TaskReturns.of(rollout, worth, discount, len(suite)).explained_variance

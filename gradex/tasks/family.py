@@ -124,7 +124,7 @@ class Recommended:
 
     Those of our families were chosen by hand on seeds from 100 upwards: as much as a policy needs to be good.
     That lunar landing needs more showed first on seeds that we report (0 to 9), the amount was then chosen on
-    others. `ant-goal` gets what two cores do in minutes, which is less.
+    others. `ant-goal` gets what two cores do in minutes, which is less. Those of `mo-…` were not tried out.
 
     Attributes
     ----------
@@ -250,8 +250,9 @@ class Family(ABC):
         return self.objectives
 
     def preferring(self, weights: Any, labels: Sequence[int] | None = None) -> list[Task]:
-        """Make a task of each row of weights over the objectives."""
-        raise NotImplementedError(f"tasks of {self.name!r} are no preferences over objectives")
+        """Make a task of each row of weights over the objectives, in a family that has some."""
+        self.required_objectives()
+        raise TypeError(f"family {self.name!r} has objectives: it must say what its preferences are")
 
     @classmethod
     def summary(cls) -> str:

@@ -263,7 +263,7 @@ def measure_scale(environment: str, horizon: int, discount: float) -> list[float
     steps or 10 episodes, whichever are more, of which the first 1,000 steps count, with a seed of their own.
     Absolute values do not cancel, as they do where a random policy runs to and fro. Where a component never
     is anything but 0, it is the largest size that its bounds allow, or else 1. The highways are too slow to
-    measure: 20, 20 and 1 for speed, lane and collision, about what a decent episode has.
+    measure: 20, 20 and 1 for speed, lane and collision, a guess.
     """
     slow = SLOW.get(known_as(environment))
     if slow is not None:
