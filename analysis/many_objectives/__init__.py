@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.many_objectives import exact, planted, trained
-from analysis.many_objectives.exact import BEST, COSINE, KERNEL, RANDOM, TRANSFER, WEIGHTS
+from analysis.many_objectives.exact import BEST, COSINE, KERNEL, PAIRWISE, RANDOM, TRANSFER, WEIGHTS
 from analysis.many_objectives.trained import ALONE, CONDITIONED, TOGETHER
 from analysis.study import confidence_interval, mean_with_interval, plain
 
@@ -25,6 +25,7 @@ PACKAGES = ("mo-gymnasium", "moocore")
 _COLORS = {
     KERNEL: "C0",
     TRANSFER: "C9",
+    PAIRWISE: "C6",
     WEIGHTS: "C1",
     COSINE: "C2",
     RANDOM: "0.6",

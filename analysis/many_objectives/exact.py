@@ -12,11 +12,13 @@ from analysis.many_objectives.treasures import register
 from analysis.tabular import TabularProblem, tabulate
 from gradex import PreferenceGrouping, TaskSuite
 from gradex.affinity import AffinityFactors, AffinityGraph, KernelKMeans
+from gradex.affinity.affinity import with_additive_diagonal, without_additive_part
 from gradex.seeds import child, generator_for
 
-KERNEL, TRANSFER, WEIGHTS, COSINE, RANDOM, BEST = (
+KERNEL, TRANSFER, PAIRWISE, WEIGHTS, COSINE, RANDOM, BEST = (
     "kernel",
     "transfer",
+    "pairwise",
     "k-means on weights",
     "gradient cosine",
     "random",
@@ -66,7 +68,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             k=2, meta_steps=_META_STEPS[scale], group_steps=0, bootstrap=0, seed=seed
         )
         grouping = grouping.fit(suite)
-        affinities = _affinities(grouping)
+        affinities = affinities_of(grouping)
         for k in _COUNTS[scale]:
             for method, labels in _groupings(weights, affinities, problem, k, seed):
                 values = problem.values(_means(weights, labels))
@@ -85,16 +87,28 @@ def _utility(weights: Float[np.ndarray, "n K"], values: Float[np.ndarray, "m K"]
     return float((weights @ values.T).max(axis=1).mean())
 
 
-def _affinities(grouping: PreferenceGrouping) -> dict[str, AffinityFactors | Float[np.ndarray, "n n"]]:
-    """Give what each method takes from the same surrogates."""
+def affinities_of(grouping: PreferenceGrouping) -> dict[str, AffinityFactors | Float[np.ndarray, "n n"]]:
+    """Give what each method takes from the same surrogates, which all are clustered in the same way."""
     rows, found = grouping.factors_.rows, grouping.objectives_
     transfers = found.transfers(found.mixtures(grouping.suite_.weights))
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return {
         KERNEL: grouping.factors_,
         TRANSFER: AffinityGraph.from_transfers(transfers).matrix,
+        PAIRWISE: _pairwise(transfers),
         COSINE: AffinityFactors(rows / np.maximum(lengths, 1e-12 * lengths.max())),
     }
+
+
+def _pairwise(transfers: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Read transfers as `PairwiseAffinity` reads scores.
+
+    What a preference gains by itself is left out, and so is what is additive; the rest is in units of how much
+    each preference reacts.
+    """
+    rest = without_additive_part((transfers + transfers.T) / 2)
+    sizes = np.sqrt(np.square(rest).sum(axis=1) / (len(rest) - 1))
+    return with_additive_diagonal(rest / np.sqrt(np.outer(sizes, sizes)))
 
 
 def _groupings(

@@ -3,8 +3,8 @@
 import pandas as pd
 from sklearn.metrics import normalized_mutual_info_score
 
-from analysis.many_objectives.exact import KERNEL, TRANSFER, WEIGHTS, by_weights
-from gradex import AffinityGraph, PreferenceGrouping, TaskSuite
+from analysis.many_objectives.exact import KERNEL, WEIGHTS, affinities_of, by_weights
+from gradex import PreferenceGrouping, TaskSuite
 from gradex.affinity import KernelKMeans
 
 _SUITES = {
@@ -27,14 +27,10 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     for title, (name, k, steps) in (_SMOKE if scale == "smoke" else _SUITES).items():
         suite = TaskSuite.make(name, n=_TASKS[scale], groups=k, seed=seed)
         grouping = PreferenceGrouping(k=k, meta_steps=steps, group_steps=0, bootstrap=10, seed=seed)
-        found, weights = grouping.fit(suite), suite.weights
-        mixtures = found.objectives_.mixtures(weights)
-        transfers = AffinityGraph.from_transfers(found.objectives_.transfers(mixtures)).matrix
-        by_method = {
-            KERNEL: found.labels_,
-            TRANSFER: KernelKMeans(seed).partition(transfers, k).labels,
-            WEIGHTS: by_weights(weights, k, seed),
-        }
+        found = grouping.fit(suite)
+        affinities = affinities_of(found).items()
+        by_method = {method: KernelKMeans(seed).partition(each, k).labels for method, each in affinities}
+        by_method |= {WEIGHTS: by_weights(suite.weights, k, seed)}
         for method, labels in by_method.items():
             nmi = normalized_mutual_info_score(suite.labels, labels)
             told = {"suite": title, "k": k, "method": method, "nmi": nmi, "seed": seed}

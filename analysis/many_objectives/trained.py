@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from analysis.many_objectives.exact import KERNEL, RANDOM, WEIGHTS, by_weights
+from analysis.many_objectives.exact import RANDOM, WEIGHTS, affinities_of, by_weights
 from gradex import MetaPolicy, PreferenceGrouping, TaskSuite
+from gradex.affinity import KernelKMeans
 from gradex.cross_evaluation import cross_evaluate
 from gradex.path_objectives import single_objectives
 from gradex.seeds import child, generator_for
@@ -77,17 +78,15 @@ def _trained(
         k=case.k, meta_steps=case.meta_steps, group_steps=0, bootstrap=0, seed=seed
     ).fit(suite)
     start, n = grouping.start_, len(suite)
-    labels = {
-        KERNEL: grouping.labels_,
+    affinities = affinities_of(grouping).items()
+    labels = {method: KernelKMeans(seed).partition(each, case.k).labels for method, each in affinities}
+    labels |= {
         WEIGHTS: by_weights(suite.weights, case.k, seed),
         RANDOM: generator_for(seed, "random groups").permutation(np.arange(n) % case.k),
         TOGETHER: np.zeros(n, dtype=np.int64),
         ALONE: np.arange(min(n, _ALONE)),
     }
-    subsets = {method: _groups(own) for method, own in labels.items()}
-    values = {
-        method: _values(start.adapt_each(own, case.steps), episodes, seed) for method, own in subsets.items()
-    }
+    values = _values(start, {method: _groups(own) for method, own in labels.items()}, case, episodes, seed)
     aware = TaskSuite.make(case.name, weights=suite.weights, scale=suite.scale.tolist(), conditioned=True)
     few = aware[: min(n, _ALONE)]
     policy = MetaPolicy(few, seed=seed).fit(start.steps + case.steps, snapshots=1)
@@ -95,14 +94,26 @@ def _trained(
     return values, labels, float(table.return_mean.mean())
 
 
-def _groups(labels: Int[np.ndarray, " n"]) -> list[list[int]]:
-    return [np.flatnonzero(labels == label).tolist() for label in range(labels.max() + 1)]
+def _groups(labels: Int[np.ndarray, " n"]) -> list[tuple[int, ...]]:
+    return [tuple(np.flatnonzero(labels == label).tolist()) for label in range(labels.max() + 1)]
 
 
-def _values(policies: Sequence[MetaPolicy], episodes: int, seed: int) -> Float[np.ndarray, "policies K"]:
-    """Run policies, and give their mean returns in each objective."""
-    objectives = [policy.on(single_objectives(policy.suite)) for policy in policies]
-    return cross_evaluate(objectives, episodes, child(seed, "values of objectives")).mean
+def _values(
+    start: MetaPolicy, groups: Mapping[str, Sequence[tuple[int, ...]]], case: _Case, episodes: int, seed: int
+) -> dict[str, Float[np.ndarray, "policies K"]]:
+    """Train each method's policies, and give their mean returns in each objective.
+
+    Policies with the same number of steps train in one stack, those of equal groups once.
+    """
+    values = {}
+    for count in {len(own) for own in groups.values()}:
+        methods = {method: own for method, own in groups.items() if len(own) == count}
+        subsets = sorted({subset for own in methods.values() for subset in own})
+        policies = start.adapt_each(subsets, case.steps // count * len(subsets))
+        objectives = [policy.on(single_objectives(policy.suite)) for policy in policies]
+        found = cross_evaluate(objectives, episodes, child(seed, "values of objectives")).mean
+        values |= {method: found[[subsets.index(each) for each in own]] for method, own in methods.items()}
+    return {method: values[method] for method in groups}
 
 
 def _indicators(
