@@ -103,8 +103,8 @@ def affinities_of(grouping: PreferenceGrouping) -> dict[str, AffinityFactors | F
 def _pairwise(transfers: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     """Read transfers as `PairwiseAffinity` reads scores.
 
-    What a preference gains by itself is left out, and so is what is additive; the rest is in units of how much
-    each preference reacts.
+    What a preference gains by itself is left out, and so is what is additive; the rest is in units of how
+    much each preference reacts.
     """
     rest = without_additive_part((transfers + transfers.T) / 2)
     sizes = np.sqrt(np.square(rest).sum(axis=1) / (len(rest) - 1))
