@@ -6,7 +6,7 @@ What takes seconds to import is imported by the command that needs it, so that h
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from gradex.affinity import Agreement
     from gradex.grouping import PolicyGradEx
+    from gradex.preference_grouping import PreferenceGrouping
     from gradex.tasks import TaskSuite
 
 #: As `gradex.affinity`, `gradex.policies.ARCHITECTURES` and `gradex.learners.Learner.registered` know them.
 _AFFINITIES = ("pairwise", "mean")
+_OF_PREFERENCES = ("kernel", "transfer")
 _NETWORKS = ("mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care")
 _LEARNERS = ("ppo", "maml", "sac")
+#: Subsets, and the tasks in one.
+_SUBSETS, _SUBSET_SIZE = 200, 3
 #: Episodes per policy and task for the returns that are printed.
 _EPISODES = 32
 #: Tasks that are named in a line; of more their number is told.
@@ -92,11 +96,15 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
     add(
         "--subsets",
         type=_count,
-        default=200,
         help="number m of random subsets, or auto for as many as it takes (default 200)",
     )
-    add("--subset-size", type=int, default=3, help="tasks α in a subset (default 3)")
-    add("--affinity", choices=_AFFINITIES, default="pairwise")
+    add("--subset-size", type=int, help="tasks α in a subset (default 3)")
+    add(
+        "--affinity",
+        choices=(*_AFFINITIES, *_OF_PREFERENCES),
+        help="pairwise (default) or mean, by scores of subsets; of suites mo-…, whose tasks are preferences, "
+        "kernel (default there) or transfer, which need no subsets",
+    )
     add(
         "--network",
         choices=_NETWORKS,
@@ -144,27 +152,64 @@ def _suites(options: argparse.Namespace) -> None:
         print(f"{name:14s}{TaskSuite.summary(name)}")
 
 
-def _run_of(options: argparse.Namespace) -> "tuple[TaskSuite, PolicyGradEx]":
-    """Give the suite and the settings of a run."""
-    from gradex.grouping import PolicyGradEx
+def _suite_of(options: argparse.Namespace) -> "TaskSuite":
     from gradex.user_code import read_suite
 
-    suite = read_suite(options.suite, options.set, options.seed)
+    return read_suite(options.suite, options.set, options.seed)
+
+
+def _grouping_of(options: argparse.Namespace, suite: "TaskSuite") -> "PolicyGradEx | PreferenceGrouping":
+    """Give the settings of a run: by preferences where tasks are such, if nothing speaks against it."""
+    plain = suite.linear and options.network == _NETWORKS[0] and options.learner == _LEARNERS[0]
+    if options.affinity in _AFFINITIES or (options.affinity is None and not plain):
+        return _by_subsets(options, suite)
+    return _by_preferences(options, suite)
+
+
+def _by_subsets(options: argparse.Namespace, suite: "TaskSuite") -> "PolicyGradEx":
+    from gradex.grouping import PolicyGradEx
+
+    if options.affinity in _OF_PREFERENCES:
+        raise ValueError(
+            f"--affinity {options.affinity} is for gradex group: give {' or '.join(_AFFINITIES)}"
+        )
+    subsets = _SUBSETS if options.subsets is None else options.subsets
     grouping = PolicyGradEx(
         options.k,
-        None if options.subsets == "auto" else options.subsets,
-        options.subset_size,
-        options.affinity,
-        steps_per_task=options.steps_per_task,
-        meta_steps=options.meta_steps,
-        group_steps=options.group_steps,
-        bootstrap=options.bootstrap,
-        seed=options.seed,
+        None if subsets == "auto" else subsets,
+        _SUBSET_SIZE if options.subset_size is None else options.subset_size,
+        options.affinity or _AFFINITIES[0],
         network=options.network,
-        learner=options.learner,
+        **_amounts(options),
     )
     grouping.check(suite)
-    return suite, grouping
+    return grouping
+
+
+def _by_preferences(options: argparse.Namespace, suite: "TaskSuite") -> "PreferenceGrouping":
+    from gradex.preference_grouping import PreferenceGrouping
+
+    affinity = options.affinity or _OF_PREFERENCES[0]
+    for name in ("subsets", "subset_size"):
+        if getattr(options, name) is not None:
+            flag = name.replace("_", "-")
+            raise ValueError(
+                f"--{flag} has no use with --affinity {affinity}: add --affinity {_AFFINITIES[0]}"
+            )
+    if options.network != _NETWORKS[0]:
+        raise ValueError(
+            f"--affinity {affinity} needs policies that do not see their task: leave out "
+            f"--network {options.network}"
+        )
+    grouping = PreferenceGrouping(options.k, affinity, **_amounts(options))
+    grouping.check(suite)
+    return grouping
+
+
+def _amounts(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the settings that all groupings have."""
+    names = ("steps_per_task", "meta_steps", "group_steps", "bootstrap", "seed", "learner")
+    return {name: getattr(options, name) for name in names}
 
 
 def _folder_of(options: argparse.Namespace, kind: str) -> Path:
@@ -174,18 +219,20 @@ def _folder_of(options: argparse.Namespace, kind: str) -> Path:
 
 
 def _group(options: argparse.Namespace) -> None:
+    from gradex.grouped_preferences import MOST_COMPARED
     from gradex.run_folder import open_run, write_results
     from gradex.store import scratch
     from gradex.user_code import running
 
-    suite, grouping = _run_of(options)
+    suite = _suite_of(options)
+    grouping = _grouping_of(options, suite)
     path = _folder_of(options, f"k{options.k}")
     checkpoint = open_run(path, "groups.json", {"suite": suite.config, **grouping.config})
     with scratch(checkpoint, "groups") as folder:
         with running(options.suite):
             grouping.fit(suite, checkpoint=checkpoint, folder=folder)
             evaluation = grouping.evaluate(_EPISODES)
-            if grouping.policies_:
+            if grouping.policies_ and len(suite) <= MOST_COMPARED:
                 grouping.evaluate(_EPISODES, compare=True, folder=folder)
         returns = evaluation.groupby("policy").return_mean.mean().to_dict()
         report = {**grouping.report(), "returns": returns}
@@ -208,7 +255,8 @@ def _plan(options: argparse.Namespace) -> None:
     if options.bootstrap == 0:
         raise ValueError("--bootstrap 0 leaves unknown how far affinities err: give at least 2")
 
-    suite, grouping = _run_of(options)
+    suite = _suite_of(options)
+    grouping = _by_subsets(options, suite)
     path = _folder_of(options, f"plan-k{options.k}")
     settings = {"suite": suite.config, **grouping.config, "power": options.power}
     checkpoint = open_run(path, "plan.json", settings)
@@ -222,36 +270,55 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
-    names, coverage = report["tasks"], report["coverage"]
-    k = report["k"]
+    names, k = report["tasks"], report["k"]
     lines = [f"{len(names)} {report['suite']} tasks in {k} group{'s' if k > 1 else ''}"]
     for number, group in enumerate(report["groups"]):
-        lines.append(f"  group {number}: " + ", ".join(names[task] for task in group))
+        members = ", ".join(names[task] for task in group)
+        if "mean_weights" in report:
+            mean = zip(report["objectives"], report["mean_weights"][number], strict=True)
+            weights = ", ".join(f"{name} {weight:.2f}" for name, weight in mean)
+            members = f"{len(group)} preferences, on average {weights}"
+        lines.append(f"  group {number}: {members}")
     if report["verdict"] is not None:
         lines.append(report["verdict"])
-    lines.append(
-        f"first-order error at 1 % distance: {report['first_order_error']:.1e} of the output, "
-        f"{report['first_order_error_of_change']:.1e} of the change"
-    )
-    pairs = f"every pair in {coverage['fewest']} to {coverage['most']} of them"
-    lines.append(f"coverage: {coverage['subsets']} subsets, {pairs}")
+    lines += list(_estimate(report))
     lines.append(
         f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "
         f"(gap {report['gap']:.2%})"
     )
     if agreement is not None:
         lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
-    shares = report["explained_variance"].items()
-    unknown = [name for name, share in shares if share is not None and share < 0]
-    if unknown:
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        lines.append(
-            f"the critic explains nothing of how returns vary in {', '.join(unknown[:_NAMED])}{more}: the "
-            "meta-policy has learned little there, or its returns hardly vary any more"
-        )
+    lines += list(_unlearned(report))
     lines.append(f"mean return over the tasks: meta-policy {report['returns']['meta']:.4g}")
     seconds = (f"{stage} {each:.1f}" for stage, each in report["seconds"].items())
     return "\n".join([*lines, "seconds: " + ", ".join(seconds)])
+
+
+def _estimate(report: dict[str, Any]) -> Iterator[str]:
+    """Say what the estimate is worth."""
+    if "covered" in report:
+        if (covered := report["covered"]) is not None:
+            yield f"covered, to first order: {covered:.0%} of what one policy for each preference gains"
+        return
+    yield (
+        f"first-order error at 1 % distance: {report['first_order_error']:.1e} of the output, "
+        f"{report['first_order_error_of_change']:.1e} of the change"
+    )
+    coverage = report["coverage"]
+    pairs = f"every pair in {coverage['fewest']} to {coverage['most']} of them"
+    yield f"coverage: {coverage['subsets']} subsets, {pairs}"
+
+
+def _unlearned(report: dict[str, Any]) -> Iterator[str]:
+    """Warn of tasks in which the meta-policy has learned little."""
+    shares = report.get("explained_variance", {}).items()
+    unknown = [name for name, share in shares if share is not None and share < 0]
+    if unknown:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        yield (
+            f"the critic explains nothing of how returns vary in {', '.join(unknown[:_NAMED])}{more}: the "
+            "meta-policy has learned little there, or its returns hardly vary any more"
+        )
 
 
 if __name__ == "__main__":

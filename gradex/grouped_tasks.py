@@ -1,10 +1,11 @@
 """Tasks in groups, each with a policy, as everything later sees them: what the policies earn."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -148,6 +149,35 @@ class GroupPolicies(Estimator):
         policies = self._trained()
         with self._stage("repair"):
             return reassign(policies, self.labels_.tolist(), episodes, self._plain().seed)
+
+    def report(self) -> dict[str, Any]:
+        """Sum up the run in plain JSON types.
+
+        `stability` is the mean adjusted mutual information of the groups with those of the draws, and
+        `verdict` says what that means; both are None with `bootstrap=0`. `comparison` is `Comparison.summary`
+        of the last one, None without.
+        """
+        partition, suite = self._fitted(), self.suite_
+        return {
+            "suite": suite.family,
+            "tasks": [task.name for task in suite.tasks],
+            "labels": partition.labels.tolist(),
+            "groups": [list(group) for group in partition.groups],
+            "k": partition.k,
+            "objective": partition.objective,
+            "upper_bound": partition.upper_bound,
+            "gap": partition.gap,
+            "stability": partition.stability,
+            "verdict": self.verdict_,
+            "planted_nmi": None if suite.labels is None else partition.agreement(suite.labels).nmi,
+            "comparison": None if self.comparison_ is None else self.comparison_.summary(),
+            "seconds": dict(self.seconds_),
+        }
+
+    @property
+    @abstractmethod
+    def verdict_(self) -> str | None:
+        """What may be relied on, in a sentence."""
 
     def _trained(self) -> list[MetaPolicy]:
         """Give the groups' policies, or say how to get any."""

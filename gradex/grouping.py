@@ -24,7 +24,7 @@ from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
 from gradex.rollout_scores import ROLLOUT, RolloutScore
-from gradex.settings import as_kind, described
+from gradex.settings import as_kind, finite_or_none
 from gradex.store import scratch
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
@@ -164,11 +164,6 @@ class PolicyGradEx(GroupedTasks):
         self.literal = literal
         self.snapshots = snapshots
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """The settings, in plain JSON types: the same ones look alike in every process."""
-        return {name: described(value) for name, value in self._plain().get_params(deep=False).items()}
-
     def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
 
@@ -290,41 +285,23 @@ class PolicyGradEx(GroupedTasks):
 
     # ------------------------------------------------------------------ results
     def report(self) -> dict[str, Any]:
-        """Sum up the run in plain JSON types.
+        """Sum up the run in plain JSON types, with what all groupings report.
 
         `first_order_error` is the mean residual at 1 % distance, along random directions and the surrogate's
         own, relative to the output as in the paper; `first_order_error_of_change` is the same residual
-        relative to the change, which is stricter. `stability` is the mean adjusted mutual information of the
-        groups with those of the draws, and `verdict` says what that means; both are None with `bootstrap=0`.
-        `explained_variance` is that of the meta-policy's critic by task, None where it is not known.
-        `comparison` is `Comparison.summary` of the last one, None without.
+        relative to the change, which is stricter. `explained_variance` is that of the meta-policy's critic by
+        task, None where it is not known.
         """
-        explained = self.meta_.explained_variance or {}
-        partition, suite = self._fitted(), self.suite_
-        names = [task.name for task in suite.tasks]
+        explained, names = self.meta_.explained_variance or {}, [task.name for task in self.suite_.tasks]
         error = self.surrogate_.first_order_error(distances=(0.01,))
-        pairs = self.coverage_[np.triu_indices(len(suite), 1)]
+        pairs = self.coverage_[np.triu_indices(len(self.suite_), 1)]
         fewest, most = int(pairs.min()), int(pairs.max())
-        planted = suite.labels
         return {
-            "suite": suite.family,
-            "tasks": names,
-            "labels": partition.labels.tolist(),
-            "groups": [list(group) for group in partition.groups],
-            "k": partition.k,
-            "objective": partition.objective,
-            "upper_bound": partition.upper_bound,
-            "gap": partition.gap,
-            "stability": partition.stability,
-            "verdict": self.verdict_,
+            **super().report(),
             "coverage": {"subsets": len(self.scores_.together().subsets), "fewest": fewest, "most": most},
             "first_order_error": float(error.relative_to_output.mean()),
             "first_order_error_of_change": float(error.relative_to_change.mean()),
             "explained_variance": {
-                name: float(explained[name]) if np.isfinite(explained.get(name, np.nan)) else None
-                for name in names
+                name: finite_or_none(float(explained.get(name, np.nan))) for name in names
             },
-            "planted_nmi": None if planted is None else partition.agreement(planted).nmi,
-            "comparison": None if self.comparison_ is None else self.comparison_.summary(),
-            "seconds": dict(self.seconds_),
         }

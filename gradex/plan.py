@@ -24,6 +24,7 @@ from gradex.affinity import AffinityGraph, Bootstrap, Grouping, Partition
 from gradex.affinity.power import SIZES, GroupPower, truth_behind
 from gradex.affinity.significance import check_share
 from gradex.seeds import generator_for
+from gradex.settings import finite_or_none
 from gradex.surrogate import Interactions
 
 #: Draws of the affinities' errors, of noise for the conflict test, and of other pilots for the interval.
@@ -104,9 +105,11 @@ class Plan:
             "pilot": self.pilot,
             "groups": [list(group) for group in self.groups],
             "p_value": self.p_value,
-            **{name: _known(value) for name, value in numbers.items()},
+            **{name: finite_or_none(value) for name, value in numbers.items()},
             "curve": self.curve.to_dict(orient="records"),
-            "noise_scale": [{str(name): _known(value) for name, value in row.items()} for row in rows],
+            "noise_scale": [
+                {str(name): finite_or_none(value) for name, value in row.items()} for row in rows
+            ],
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -280,8 +283,3 @@ def _noise_scale(interactions: Interactions, names: tuple[str, ...], pilot: int)
             "transitions": runs * pilot / clusters,
         }
     )
-
-
-def _known(value: object) -> object:
-    """Give None for numbers that JSON does not know."""
-    return None if isinstance(value, float) and not np.isfinite(value) else value

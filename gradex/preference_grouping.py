@@ -5,32 +5,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Float, Int
 
-from gradex.affinity import AffinityFactors, AffinityGraph, KernelKMeans
-from gradex.comparison import Comparison
-from gradex.cross_evaluation import cross_evaluate
-from gradex.grouped_tasks import GroupPolicies
+from gradex.affinity import AffinityGraph, KernelKMeans
+from gradex.grouped_preferences import NOISE_LEVEL, GroupedPreferences
 from gradex.learners import Learner
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
-from gradex.path_objectives import PathObjectives, objectives_along, single_objectives
-from gradex.seeds import child
-from gradex.settings import as_kind, whole
+from gradex.path_objectives import objectives_along
+from gradex.settings import as_kind
 from gradex.store import scratch
 from gradex.surrogate import SurrogateEstimator
 from gradex.tasks import TaskSuite
 
 #: How affinities of preferences are found.
 _AFFINITIES = ("kernel", "transfer")
-#: Draws of noise, and the chance to see groups where there is nothing else.
-_DRAWS, _LEVEL = 400, 0.05
-#: An arm of a comparison has a policy for each task.
-_MOST_COMPARED = 100
+#: Draws of noise.
+_DRAWS = 400
+#: Where k is "auto": the share that groups shall cover, and how many there are at most.
+_COVERED, _MOST_GROUPS = 0.8, 10
 
 
-class PreferenceGrouping(GroupPolicies):
+class PreferenceGrouping(GroupedPreferences):
     """Group preferences over the same objectives, however many, and train one policy per group.
 
     It is Algorithm 2 of PolicyGradEx for tasks that are weighted sums of K objectives, which a policy does
@@ -45,8 +40,9 @@ class PreferenceGrouping(GroupPolicies):
 
     Parameters
     ----------
-    k : int
-        Number of groups.
+    k : int or "auto"
+        Number of groups. "auto": as few as cover 0.8 of what one policy for each preference gains, at most
+        ten, see `covered`; one where gradients differ by no more than noise.
     affinity : {"kernel", "transfer"}
         "kernel" is first order, gᵢᵀ (H + λI)⁻¹ gⱼ of all pairs, by K x K numbers at each snapshot. "transfer"
         fits the surrogate for each preference alone, and scores it in all others: n fits, and n x n numbers.
@@ -97,12 +93,6 @@ class PreferenceGrouping(GroupPolicies):
     (2, (2, 2))
     """
 
-    objectives_: PathObjectives
-    factors_: AffinityFactors
-    graph_: AffinityGraph
-    p_value_: float
-    start_: MetaPolicy
-
     _fitting = "fit(suite)"
     _results = (
         "suite_", "meta_", "objectives_", "factors_", "graph_", "p_value_", "partition_", "start_",
@@ -111,7 +101,7 @@ class PreferenceGrouping(GroupPolicies):
 
     def __init__(
         self,
-        k: int,
+        k: int | str = "auto",
         affinity: str = "kernel",
         projection_dim: int = 400,
         folds: int = 4,
@@ -153,8 +143,8 @@ class PreferenceGrouping(GroupPolicies):
             raise ValueError(
                 f"tasks of {suite.family!r} are no preferences over objectives: group them by PolicyGradEx"
             )
-        if not isinstance(own.k, int) or not 1 <= own.k <= n:
-            raise ValueError(f"k is {own.k!r} for {n} preferences: choose 1 to {n}")
+        if own.k != "auto" and (not isinstance(own.k, int) or not 1 <= own.k <= n):
+            raise ValueError(f"k is {own.k!r} for {n} preferences: choose 1 to {n}, or 'auto'")
         if own.affinity not in _AFFINITIES:
             raise ValueError(f"affinity is {own.affinity!r}: choose 'kernel' or 'transfer'")
         if own.snapshots < 1:
@@ -207,11 +197,12 @@ class PreferenceGrouping(GroupPolicies):
                 self.graph_ = AffinityGraph.from_transfers(found.transfers(mixtures), names)
         method = KernelKMeans(own.seed)
         with self._stage("clustering"):
-            self.partition_ = self.graph_.partition(k=own.k, method=method)
+            k = own.k if isinstance(own.k, int) else self._chosen()
+            self.partition_ = self.graph_.partition(k=k, method=method)
         with self._stage("uncertainty"):
             if own.bootstrap:
                 drawn = found.factor_draws(mixtures, own.bootstrap, own.seed)
-                resampled = np.stack([method.partition(each, own.k).labels for each in drawn])
+                resampled = np.stack([method.partition(each, k).labels for each in drawn])
                 self.partition_ = replace(self.partition_, resampled=resampled)
         with self._stage("group policies"):
             steps = own._steps_of_groups(suite)
@@ -220,77 +211,12 @@ class PreferenceGrouping(GroupPolicies):
             self.policies_, self.comparison_ = policies, None
         return self
 
+    def _chosen(self) -> int:
+        """Choose how many groups there are."""
+        if self.p_value_ > NOISE_LEVEL:
+            return 1
+        share = self._covered(_MOST_GROUPS)
+        return int(np.argmax(share >= _COVERED)) + 1 if (share >= _COVERED).any() else len(share)
+
     def _untrained(self, suite: TaskSuite) -> MetaPolicy:
         return MetaPolicy(suite, "mlp", self.learner, self.seed)
-
-    # ------------------------------------------------------------------ results
-    @property
-    def verdict_(self) -> str | None:
-        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
-
-        There are "no groups" where gradients do not differ beyond noise from preference to preference.
-        """
-        partition = self._fitted()
-        if self.p_value_ > _LEVEL:
-            given = f"; do not rely on these {partition.k}" if partition.k > 1 else ""
-            return f"no groups: one policy for all, as gradients differ by no more than noise{given}"
-        return partition.verdict_naming([task.name for task in self.suite_.tasks])
-
-    def covered(self, k_max: int = 10) -> pd.DataFrame:
-        """Tell what k policies are worth, as far as first-order interactions know: the larger, the better.
-
-        Parameters
-        ----------
-        k_max : int
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns k and share: of what one policy for each preference gains over one for all. Up to second
-            order, and at the snapshots: it helps to choose k, and says little of what policies will earn.
-        """
-        self._fitted()
-        own, n = self._plain(), len(self.suite_)
-        counts, together = range(1, min(whole("k_max", k_max, 1), n) + 1), np.zeros(n, dtype=np.int64)
-        least = self.factors_.evaluate(together, "together").objective
-        most = float(np.square(self.factors_.rows).sum())
-        found = [KernelKMeans(own.seed).partition(self.factors_, k).objective for k in counts]
-        return pd.DataFrame({"k": counts, "share": (np.array(found) - least) / (most - least)})
-
-    def values(self, episodes: int = 64) -> Float[np.ndarray, "k K"]:
-        """Run every group's policy, and give its mean return in each objective.
-
-        What a policy earns for any preference is the sum by its weights.
-
-        Parameters
-        ----------
-        episodes : int
-            Per policy.
-
-        Raises
-        ------
-        ValueError
-            If no policies were trained, with `group_steps=0`.
-        """
-        policies = [policy.on(single_objectives(self.suite_)) for policy in self._trained()]
-        return cross_evaluate(policies, episodes, child(self._plain().seed, "values of objectives")).mean
-
-    def reassigned(self, episodes: int = 64) -> Int[np.ndarray, " n"]:
-        """Give each preference the group whose policy earns the most for it: a step of Lloyd's algorithm.
-
-        It costs no training, and a few episodes of each policy, whatever the number of preferences. Unlike
-        `repair` it asks for no confirmation by other episodes.
-        """
-        return (self.suite_.weights @ self.values(episodes).T).argmax(axis=1)
-
-    @property
-    def _start(self) -> MetaPolicy:
-        return self.start_
-
-    def _compare(self, episodes: int, folder: str | Path | None) -> Comparison:
-        if (n := len(self.suite_)) > _MOST_COMPARED:
-            raise ValueError(
-                f"compare=True trains a policy for each of {n} preferences: compare on a suite of at most "
-                f"{_MOST_COMPARED}"
-            )
-        return super()._compare(episodes, folder)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from gradex.affinity import AffinityGraph, Partition
 from gradex.grouping import PolicyGradEx
 from gradex.plan import Plan
+from gradex.preference_grouping import PreferenceGrouping
 from gradex.store import UNFINISHED, Store, write_json, write_table, written_whole
 
 _REMEDY = "choose another folder with --out"
@@ -35,7 +36,10 @@ def open_run(path: Path, last: str, configuration: Mapping[str, Any]) -> Path:
 
 
 def write_results(
-    path: Path, grouping: PolicyGradEx, report: Mapping[str, Any], evaluation: pd.DataFrame
+    path: Path,
+    grouping: PolicyGradEx | PreferenceGrouping,
+    report: Mapping[str, Any],
+    evaluation: pd.DataFrame,
 ) -> None:
     """Write the results of a run; groups.json comes last, so that it stands for a finished run."""
     write_table(path / "evaluation.csv", evaluation)
@@ -46,6 +50,27 @@ def write_results(
     policies = {"meta": grouping.meta_, **groups}  # those of the groups go on from it
     curves = [policy.history_.assign(policy=name) for name, policy in policies.items()]
     write_table(path / "learning_curves.csv", pd.concat(curves))
+    if isinstance(grouping, PreferenceGrouping):
+        _write_preferences(path, grouping)
+    else:
+        _write_affinities(path, grouping)
+    for number, policy in enumerate(grouping.policies_):
+        policy.save(path / f"group-{number}.safetensors")
+    write_json(path / "groups.json", report)
+
+
+def _write_preferences(path: Path, grouping: PreferenceGrouping) -> None:
+    """Write who shares a policy; affinities of a thousand would be a million numbers."""
+    write_table(path / "preferences.csv", grouping.suite_.to_frame().assign(group=grouping.labels_))
+    write_table(path / "covered.csv", grouping.covered())
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    grouping.plot(figure.subplots())
+    with written_whole(path / "preferences.png") as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _write_affinities(path: Path, grouping: PolicyGradEx) -> None:
     affinities = grouping.graph_.to_frame()
     write_table(path / "affinity.csv", affinities, index=True)
     if grouping.bootstrap_ is not None:
@@ -56,9 +81,6 @@ def write_results(
     with written_whole(path / "affinity.png") as temporary:
         # Long names of tasks reach beyond what the layout sets aside for them.
         draw(grouping.graph_, grouping.partition_).savefig(temporary, dpi=150, bbox_inches="tight")
-    for number, policy in enumerate(grouping.policies_):
-        policy.save(path / f"group-{number}.safetensors")
-    write_json(path / "groups.json", report)
 
 
 def write_plan(path: Path, plan: Plan) -> None:

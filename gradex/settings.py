@@ -52,6 +52,11 @@ def real(name: str, value: Any) -> float:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
+def finite_or_none(value: Any) -> Any:
+    """Give a value as JSON knows it: a number that is not finite is None."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def as_seed(value: Any, name: str = "seed") -> int:
     """Give a seed, a whole number from 0 to `LARGEST_SEED`, as a plain int; errors are those of `whole`."""
     return whole(name, value, 0, LARGEST_SEED)
@@ -200,6 +205,11 @@ class Estimator(Fitted, BaseEstimator):
 
     `__init__` keeps its settings as they were given, as scikit-learn asks; work is done with `_plain`.
     """
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, in plain JSON types: the same ones look alike in every process."""
+        return {name: described(value) for name, value in self._plain().get_params(deep=False).items()}
 
     def _plain(self: Same) -> Same:
         """Give a copy whose settings are plain Python values; errors name a setting that will not do."""

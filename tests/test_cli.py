@@ -231,6 +231,59 @@ def test_network_and_learner_are_those_asked_for(capsys: pytest.CaptureFixture[s
     assert (config["network"], config["learner"]) == ("multi_head", "maml")
 
 
+def test_preferences_are_grouped_by_their_objectives(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mo_gymnasium")
+    tasks = ["mo-deep-sea-treasure", "--set", "n=101", "--set", "scale=[20,15]", "--set", "horizon=30"]
+    budget = ["--meta-steps", "9000", "--steps-per-task", "512", "--bootstrap", "2", "--group-steps", "1000"]
+    assert main(["group", *tasks, *budget, "--k", "2", "--out", "out"]) == 0
+    text, report = capsys.readouterr().out, json.loads(Path("out/groups.json").read_text())
+    assert "101 mo-deep-sea-treasure tasks in 2 groups\n" in text
+    first, mean = len(report["groups"][0]), report["mean_weights"][0]
+    told = f"  group 0: {first} preferences, on average treasure {mean[0]:.2f}, time {mean[1]:.2f}\n"
+    assert told in text
+    assert f"covered, to first order: {report['covered']:.0%} of what one policy for each" in text
+    assert report["comparison"] is None  # of more than a hundred
+    names = {
+        "preferences.csv",
+        "preferences.png",
+        "covered.csv",
+        "group-0.safetensors",
+        "group-1.safetensors",
+    }
+    assert {file.name for file in Path("out").iterdir()} == FILES - {"affinity.csv", "affinity.png"} | names
+    table = pd.read_csv("out/preferences.csv")
+    assert table.group.tolist() == report["labels"]
+    np.testing.assert_allclose(table[table.group == 0][["treasure", "time"]].mean(), mean, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["--subsets", "9"], "--subsets has no use with --affinity kernel: add --affinity pairwise"),
+        (
+            ["--subset-size", "2", "--affinity", "transfer"],
+            "--subset-size has no use with --affinity transfer",
+        ),
+        (["--affinity", "kernel", "--network", "paco"], "do not see their task: leave out --network paco"),
+        (["--affinity", "kernel", "--learner", "maml"], "learner 'maml' does not train on mean weights"),
+        (["--k", "9"], "k is 9 for 3 preferences: choose 1 to 3, or 'auto'"),
+    ],
+)
+def test_settings_that_preferences_do_not_take(
+    capsys: pytest.CaptureFixture[str], settings: list[str], message: str
+) -> None:
+    pytest.importorskip("mo_gymnasium")
+    suite = ["group", "mo-deep-sea-treasure", "--set", "n=3", "--set", "scale=[20,15]"]
+    assert message in refused(capsys, *suite, *settings)
+
+
+def test_affinities_of_preferences_are_for_preferences(capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "group", "navigation", "--affinity", "kernel")
+    assert line.startswith("tasks of 'navigation' are no preferences over objectives")
+    line = refused(capsys, "plan", "navigation", "--affinity", "kernel")
+    assert line == "--affinity kernel is for gradex group: give pairwise or mean"
+
+
 def test_it_ends_with_a_fair_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["group", "navigation", "--k", "2", "--out", "out", *SMALL, "--bootstrap", "0"]) == 0
     text = capsys.readouterr().out

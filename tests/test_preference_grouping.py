@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from gradex import MetaPolicy, PolicyGradEx, PreferenceGrouping, TaskSuite
+from gradex.preference_drawing import draw_preferences
 
 pytest.importorskip("mo_gymnasium")
 pytestmark = pytest.mark.usefixtures("without_shape_checks")
@@ -15,6 +18,25 @@ SMALL = {"steps_per_task": 1024, "meta_steps": 8_000, "snapshots": 3, "bootstrap
 
 def treasures(**options: object) -> TaskSuite:
     return TaskSuite.make("mo-deep-sea-treasure", **{"scale": [20.0, 15.0], "horizon": 30, **options})
+
+
+def squared_treasure() -> gymnasium.Env:
+    """Deep-sea treasure that also pays the square of the treasure."""
+    from mo_gymnasium.envs.deep_sea_treasure.deep_sea_treasure import DeepSeaTreasure
+
+    class Squared(DeepSeaTreasure):
+        objectives = ("treasure", "time", "squared treasure")
+        reward_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,))
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.reward_space = type(self).reward_space
+
+        def step(self, action: int) -> tuple:
+            seen, (treasure, time), *rest = super().step(action)
+            return seen, np.array([treasure, time, treasure**2], dtype=np.float32), *rest
+
+    return Squared()
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +107,58 @@ def test_more_policies_cover_more(fitted: PreferenceGrouping) -> None:
     assert table.share.iloc[-1] < 1
 
 
+def test_as_many_groups_as_cover_most(fitted: PreferenceGrouping) -> None:
+    chosen = PreferenceGrouping(group_steps=0, **{**SMALL, "bootstrap": 0}).fit(fitted.suite_, fitted.meta_)
+    k = chosen.partition_.k
+    share = chosen.covered(10).share
+    assert 1 < k < 10
+    assert share[k - 1] >= 0.8 > share[k - 2]
+    assert chosen.report()["covered"] == pytest.approx(share[k - 1])
+    chosen.p_value_ = 0.3
+    assert chosen._chosen() == 1
+
+
+def test_reassigned_by_utilities_that_are_not_linear(fitted: PreferenceGrouping) -> None:
+    values, weights = fitted.values(episodes=4), fitted.suite_.weights
+    linear = [lambda v, w=w: float(w @ v) for w in weights]
+    np.testing.assert_array_equal(fitted.reassigned(4, linear), fitted.reassigned(4))
+    first = [lambda v: float(v[0])] * 200
+    assert (fitted.reassigned(4, first) == values[:, 0].argmax()).all()
+    with pytest.raises(ValueError, match="3 utilities for 200 preferences: give one for each"):
+        fitted.reassigned(4, linear[:3])
+
+
+def test_tasks_may_be_any_function_of_the_rewards(fitted: PreferenceGrouping) -> None:
+    """Functions of a step are objectives of an environment of one's own; the preferences are single ones."""
+    gymnasium.register("squared-treasure-v0", squared_treasure, max_episode_steps=30)
+    try:
+        suite = TaskSuite.make("mo-squared-treasure-v0", weights=np.eye(3), scale=[20.0, 15.0, 400.0])
+        assert suite.objectives == ("treasure", "time", "squared treasure")
+        grouping = PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(suite)
+    finally:
+        gymnasium.registry.pop("squared-treasure-v0")
+    assert grouping.groups_ == ((0, 2), (1,))
+
+
+def test_the_picture_has_a_corner_for_each_objective(fitted: PreferenceGrouping) -> None:
+    ax = fitted.plot(Figure().subplots())
+    assert ax.get_xlabel() == "weight of time"
+    [dots] = ax.collections
+    np.testing.assert_allclose(dots.get_offsets()[:, 0], fitted.suite_.weights[:, 1])
+    np.testing.assert_array_equal(dots.get_offsets()[:, 1], fitted.labels_)
+    weights = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1 / 3, 1 / 3, 1 / 3]])
+    names = ("up", "right", "left")
+    ax = draw_preferences(weights, np.array([0, 1, 1, 0]), names, Figure().subplots())
+    dots = ax.collections[-1]
+    places = np.asarray(dots.get_offsets())
+    np.testing.assert_allclose([text.xy for text in ax.texts], places[:3])
+    np.testing.assert_allclose(places[3], 0, atol=1e-12)
+    assert places[0] == pytest.approx([0, 1]) and places[1, 0] > 0 > places[2, 0]
+    colours = dots.get_facecolors()
+    assert (colours[0] == colours[3]).all() and (colours[1] == colours[2]).all()
+    assert (colours[0] != colours[1]).any()
+
+
 def test_where_gradients_may_be_noise_the_verdict_says_no_groups(fitted: PreferenceGrouping) -> None:
     """That noise is taken for noise is tested with the p-value itself."""
     grouping = PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(fitted.suite_, meta=fitted.meta_)
@@ -117,7 +191,8 @@ def test_a_kept_policy_has_the_same_groups(fitted: PreferenceGrouping, tmp_path:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k": 0}, "k is 0 for 200 preferences: choose 1 to 200"),
+        ({"k": 0}, "k is 0 for 200 preferences: choose 1 to 200, or 'auto'"),
+        ({"k": "many"}, "k is 'many' for 200 preferences: choose 1 to 200, or 'auto'"),
         ({"k": 201}, "k is 201 for 200 preferences: choose 1 to 200"),
         ({"k": 2, "affinity": "mean"}, "affinity is 'mean': choose 'kernel' or 'transfer'"),
         ({"k": 2, "snapshots": 0}, "snapshots=0 is too few"),

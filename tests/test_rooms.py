@@ -15,8 +15,8 @@ FLOORS = [
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
     ("plan",), ("rollout_scores",), ("grouped_tasks", "path_scores", "expectation_maximization"),
-    ("path_objectives",), ("grouping", "preference_grouping"), ("run_folder", "user_code"), ("cli",),
-    ("__init__",),
+    ("path_objectives", "preference_drawing"), ("grouped_preferences",),
+    ("grouping", "preference_grouping"), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds and threads, and

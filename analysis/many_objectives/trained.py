@@ -105,7 +105,7 @@ def _values(
 
     Policies with the same number of steps train in one stack, those of equal groups once.
     """
-    values = {}
+    values: dict[str, Float[np.ndarray, "policies K"]] = {}
     for count in {len(own) for own in groups.values()}:
         methods = {method: own for method, own in groups.items() if len(own) == count}
         subsets = sorted({subset for own in methods.values() for subset in own})

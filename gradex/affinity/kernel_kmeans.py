@@ -83,6 +83,25 @@ class KernelKMeans(Grouping):
             status="kernel k-means",
         )
 
+    def covered(self, factors: AffinityFactors, k_max: int) -> Float[np.ndarray, " k_max"]:
+        """Tell what 1 to ``k_max`` groups reach, of what a group for each task gains over one for all.
+
+        Parameters
+        ----------
+        factors : AffinityFactors
+        k_max
+            At most n.
+
+        Returns
+        -------
+        array [k_max]
+            From 0 for one group to 1 for n; nan where tasks are all alike, so that there is nothing to gain.
+        """
+        least = factors.evaluate(np.zeros(len(factors), dtype=np.int64), "together").objective
+        most = float(np.square(factors.rows).sum())
+        found = np.array([self.partition(factors, k).objective for k in range(1, k_max + 1)])
+        return (found - least) / (most - least) if most - least > 1e-12 * most else np.full(k_max, np.nan)
+
     def _labels(self, rows: Float[np.ndarray, "n r"], k: int) -> Int[np.ndarray, " n"]:
         n = len(rows)
         if k in (1, n):

@@ -3,12 +3,14 @@
 The linear utilities of multi-objective reinforcement learning (Hayes et al. 2022, JAAMAS 36:26).
 """
 
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from math import comb
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 
 from gradex.settings import shown, without_numpy
 
@@ -19,6 +21,9 @@ LAWS = ("dirichlet", "lattice")
 _CONCENTRATION, _DEVIATIONS = 100.0, 6.0
 #: Weights so close to what they are when normalised are left alone.
 _ROUNDING = 1e-12
+#: Step of a difference, relative to the return, where rounding and curvature disturb it equally, and digits
+#: of the slopes that are left then.
+_STEP, _DIGITS = 6e-6, 8
 #: Draws among which centres are chosen.
 _CANDIDATES = 1000
 
@@ -138,3 +143,58 @@ def weigh(
     for k in range(weights.shape[1]):
         paid += np.multiply.outer(weights[:, k], objectives[..., k].astype(np.float64))
     return paid
+
+
+def marginal_weights(
+    utilities: Sequence[Callable[[Float[np.ndarray, " k"]], float]], returns: ArrayLike
+) -> Float[np.ndarray, "n k"]:
+    """Weigh objectives by what a little more of each adds to utilities that are not linear.
+
+    A policy that improves a utility u of its expected returns V follows the gradient of Σ_k (∂u/∂V_k) V_k, so
+    that near V it is the preference with weights ∂u/∂V. Hayes et al. (2022, JAAMAS 36:26) call this criterion
+    the scalarised expected return. Central differences are taken.
+
+    Parameters
+    ----------
+    utilities : sequence of callables
+        Each takes an array [k] of returns and gives a number, the more the better; where one of the returns
+        grows, none may fall.
+    returns : array [k]
+        Of the policy whose surroundings count, one for each objective, on the scale of the suite.
+
+    Returns
+    -------
+    array [n, k]
+        Rows sum to 1; see `TaskSuite.with_weights`.
+
+    Raises
+    ------
+    ValueError
+        If a utility falls where a return grows, does not change with any, or is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.tasks import marginal_weights
+    >>> cautious, keen = min, max  # content with the worse, or with the better of two
+    >>> marginal_weights([cautious, keen, np.prod], [1.0, 3.0]).tolist()
+    [[1.0, 0.0], [0.0, 1.0], [0.75, 0.25]]
+    """
+    at = np.asarray(returns, dtype=np.float64)
+    if at.ndim != 1 or not np.isfinite(at).all():
+        raise ValueError(f"returns is {shown(returns)}: give a finite number for each objective")
+    steps = np.diag(_STEP * np.maximum(np.abs(at), 1.0))
+    rises = np.array([[float(u(at + step)) - float(u(at - step)) for step in steps] for u in utilities])
+    if not np.isfinite(rises).all():
+        number = int(np.argmin(np.isfinite(rises).all(axis=1)))
+        raise ValueError(f"utility {number} is not finite near {at.tolist()}: give one that is")
+    slopes = rises / (2 * np.diag(steps))
+    steepest = np.abs(slopes).max(axis=1, keepdims=True)
+    slopes = (slopes / np.where(steepest > 0, steepest, 1.0)).round(_DIGITS)
+    for number, row in enumerate(slopes):
+        if (row < 0).any() or not row.any():
+            raise ValueError(
+                f"utility {number} has slopes in the ratio of {row.tolist()} at {at.tolist()}: give one that "
+                "grows with some return and falls with none"
+            )
+    return np.array(read_weights("slopes", slopes))

@@ -1,5 +1,6 @@
 """Laws of preferences."""
 
+from collections.abc import Callable
 from itertools import product
 from math import comb
 
@@ -75,3 +76,32 @@ def test_normalising_twice_changes_nothing() -> None:
     once = preferences.read_weights("weights", 7.3 * drawn)
     np.testing.assert_allclose(once, drawn)
     assert preferences.read_weights("weights", once) == once
+
+
+def test_marginal_weights_are_the_gradients_of_utilities() -> None:
+    at = np.array([2.0, -3.0, 0.5])
+    w = np.array([0.2, 0.5, 0.3])
+    utilities = [lambda v: float(w @ v), lambda v: -float(np.exp(-v) @ w), lambda v: float(v.min())]
+    expected = np.array([w, w * np.exp(-at) / (w * np.exp(-at)).sum(), [0.0, 1.0, 0.0]])
+    np.testing.assert_allclose(preferences.marginal_weights(utilities, at), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("utility", "returns", "message"),
+    [
+        (lambda v: v[0] - v[1], [1.0, 2.0], r"utility 1 has slopes in the ratio of \[1.0, -1.0\] at"),
+        (
+            lambda v: 3.0,
+            [1.0, 2.0],
+            r"utility 1 has slopes in the ratio of \[0.0, 0.0\] at .* grows with some",
+        ),
+        (lambda v: np.nan, [1.0, 2.0], r"utility 1 is not finite near \[1.0, 2.0\]"),
+        (sum, [[1.0, 2.0]], "give a finite number for each objective"),
+        (sum, [1.0, np.inf], "give a finite number for each objective"),
+    ],
+)
+def test_utilities_that_weights_cannot_stand_for_are_refused(
+    utility: Callable[[np.ndarray], float], returns: list, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        preferences.marginal_weights([sum, utility], returns)
