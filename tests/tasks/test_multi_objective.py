@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gradex import MetaPolicy, TaskSuite
-from gradex.tasks import vector_rewards
+from gradex.tasks import preferences, vector_rewards
 
 from .families import actions
 
@@ -323,3 +323,31 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
         "sys.exit('mo_gymnasium' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["deep-sea-treasure", "four-room", "fruit-tree"])
+def test_a_step_pays_and_shows_what_plain_numpy_says(name: str) -> None:
+    suite = make(name, n=1, seed=3)
+    family = suite.options["environment"]
+    plain = vector_rewards.make(family, suite.horizon).unwrapped
+    paying = vector_rewards.make(family, suite.horizon)
+    paying = vector_rewards.Scalarized(paying, suite.scale, suite.weights[0])
+    low, values = plain.observation_space.low.ravel(), plain.observation_space.high.ravel() + 1
+    values = (values - low).astype(int)
+    rng = np.random.default_rng(0)
+    plain.reset(seed=5)
+    paying.reset(seed=5)
+    for _ in range(30):
+        action = int(rng.integers(plain.action_space.n))
+        seen, vector, ended, *_ = plain.step(action)
+        shown, paid, *_, told = paying.step(action)
+        parts = [
+            np.eye(count)[int(number - least)] if count <= 64 else [number / (least + count - 1)]
+            for number, least, count in zip(np.ravel(seen), low, values, strict=True)
+        ]
+        np.testing.assert_array_equal(shown, np.concatenate(parts).astype(np.float32))
+        objectives = np.asarray(vector, dtype=np.float64) / suite.scale
+        np.testing.assert_array_equal(told["objectives"], objectives)
+        assert paid == preferences.weigh(suite.weights, objectives)[0]
+        if ended:
+            break
