@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from gradex.display import card, table
 from gradex.learners import evaluate
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child, generator_for
@@ -113,6 +115,12 @@ class GroundTruth(Estimator):
             raise ValueError("replicates=1 has no standard error: give at least 2, or no target_stderr")
         if self.jobs == 0:
             raise ValueError("jobs is 0: choose a number of units, or -1 for one per core")
+
+    def _card(self) -> str:
+        told = {"replicates": len(self.returns_), "environment steps": self.steps_}
+        names = [", ".join(map(str, subset)) for subset in self.subsets_]
+        means = {"subset": names, f"mean {self.measure}": np.nanmean(self.returns_, axis=(0, 2))}
+        return card(f"GroundTruth of {len(names)} subsets", told, table(pd.DataFrame(means)))
 
     def fit(self, meta: MetaPolicy, subsets: Subsets, folder: str | Path | None = None) -> "GroundTruth":
         """Train and evaluate a policy for every subset and replicate.

@@ -13,6 +13,7 @@ from jaxtyping import Int
 
 from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping, Partition
 from gradex.comparison import Comparison, compare
+from gradex.display import card, folded, table
 from gradex.meta_policy import MetaPolicy
 from gradex.plan import Plan, make_plan
 from gradex.reassignment import Reassignment, reassign
@@ -23,6 +24,8 @@ from gradex.tasks import TaskSuite
 
 #: Stages of an estimate whose time grows with the transitions.
 _STAGES = ("transitions", "gradients", "subset scores", "uncertainty")
+#: Tasks of a table that is shown at once.
+_SHOWN = 20
 #: Groups are split where a conflict within is a matter of chance with no more than this probability.
 CONFLICT_LEVEL = 0.05
 
@@ -173,6 +176,19 @@ class GroupPolicies(Estimator):
             "comparison": None if self.comparison_ is None else self.comparison_.summary(),
             "seconds": dict(self.seconds_),
         }
+
+    def _card(self) -> str:
+        partition, suite = self._fitted(), self.suite_
+        facts = {
+            "suite": suite.family, "tasks": len(suite), "groups": partition.k, "verdict": self.verdict_,
+            "seconds": sum(self.seconds_.values()),
+        }  # fmt: skip
+        rows = {"group": self.labels_, "task": [task.name for task in suite.tasks]}
+        tasks = pd.DataFrame(rows).sort_values("group", kind="stable")
+        parts = [folded("tasks by group", table(tasks), shown=len(suite) <= _SHOWN)]
+        if self.comparison_ is not None:
+            parts.append(folded("comparison", self.comparison_._repr_html_()))
+        return card(type(self).__name__, facts, *parts)
 
     @property
     @abstractmethod

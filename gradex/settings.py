@@ -221,3 +221,11 @@ class Estimator(Fitted, BaseEstimator):
 
     def _check(self) -> None:
         """Refuse plain settings that will not do."""
+
+    def _repr_html_(self) -> str:
+        """Show results to notebooks where there are any, else settings as scikit-learn does."""
+        return self._card() if self._is_fitted() else super()._repr_html_()
+
+    def _card(self) -> str:
+        """Give results as HTML, see `gradex.display`."""
+        return super()._repr_html_()

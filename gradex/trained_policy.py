@@ -1,14 +1,17 @@
 """A trained policy as everything later sees it: its parameters, returns, transitions and gradients."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from matplotlib.axes import Axes
 from torch import Tensor
 
+from gradex.display import card, picture
 from gradex.learners import ActorCritic, Learner, Transitions, collect_transitions, evaluate
 from gradex.lineage import Lineage
 from gradex.policies.policy import PolicyGradients
@@ -21,6 +24,8 @@ from gradex.tasks import TaskSuite
 GAE_LAMBDA = 0.95
 #: In learning curves, stands for the mean of several tasks where a policy trains on that.
 MEAN_TASK = -1
+#: Tasks that have a learning curve of their own in a notebook.
+_MOST_CURVES = 20
 
 
 class TrainedPolicy(Fitted):
@@ -86,6 +91,19 @@ class TrainedPolicy(Fitted):
             f"<{type(self).__name__} on {tasks} of {self.suite.family!r}: network={self.network!r}, "
             f"learner={self.learner.name!r}, seed={self.seed}, {fitted}>"
         )
+
+    def _repr_html_(self) -> str:
+        kind, fitted = type(self).__name__, self._is_fitted()
+        facts = {"suite": self.suite.family, "tasks": len(self.suite), "network": self.network}
+        facts |= {"learner": self.learner.name, "seed": self.seed, "fitted": fitted}
+        if not fitted:
+            return card(kind, facts)
+        facts |= {"parameters": len(self.parameters), "environment steps": self.steps}
+        curves = self.history_.dropna(subset="return_mean")
+        curve = ""
+        if curves.steps.nunique() > 1:
+            curve = picture(partial(_draw_curve, curves), "learning curve: mean return against steps")
+        return card(kind, facts, curve)
 
     @property
     def explained_variance(self) -> dict[str, float] | None:
@@ -286,3 +304,13 @@ class TrainedPolicy(Fitted):
     def _gradients(self) -> PolicyGradients:
         agent = self._fitted()
         return PolicyGradients(agent.policy, agent.actors[0])
+
+
+def _draw_curve(curves: pd.DataFrame, ax: Axes) -> None:
+    """Draw the mean return of every task, if they are few, and of all together."""
+    for _, own in curves.groupby("task") if curves.task.nunique() <= _MOST_CURVES else ():
+        ax.plot(own.steps, own.return_mean, color="0.8", linewidth=0.8)
+    together = curves.groupby("steps").return_mean.mean()
+    ax.plot(together.index, together.to_numpy(), color="C0")
+    ax.set(xlabel="environment steps", ylabel="mean return")
+    ax.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("seeds", "store", "settings", "threads"), ("affinity", "tasks"), ("surrogate", "lineage"),
+    ("seeds", "store", "settings", "threads", "display"), ("affinity", "tasks"), ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
     ("plan",), ("rollout_scores",), ("grouped_tasks", "path_scores", "expectation_maximization"),
@@ -24,7 +24,7 @@ FLOORS = [
 APART, JOINED = "affinity", "plan"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
-GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads"}
+GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "display"}
 
 #: What a release of torch may take away without a word, and what tells processors apart.
 UNSTABLE = ("torch._", "torch.ops", "torch.cpu.get_capabilities")
@@ -61,7 +61,7 @@ def floor(name: str) -> int:
 def may_import(name: str) -> set[str]:
     """Give the rooms above this one."""
     if name == APART:
-        return {"seeds", "threads"}
+        return {"seeds", "threads", "display"}
     if name == GROUND:
         return PLAIN
     above = {other for rooms in FLOORS[: floor(name)] for other in rooms}

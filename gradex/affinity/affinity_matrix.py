@@ -18,7 +18,10 @@ from gradex.affinity.drawing import draw_heatmap, draw_network, draw_pairs
 from gradex.affinity.factors import AffinityFactors
 from gradex.affinity.partition import Partition
 from gradex.affinity.significance import check_share, conflicting_pairs, significant_pairs
+from gradex.display import card, folded, picture, table
 
+#: More tasks than this make no heatmap in a notebook.
+_MOST_DRAWN = 40
 #: The class that a constructor belongs to.
 Matrix = TypeVar("Matrix", bound="AffinityMatrix")
 
@@ -300,7 +303,13 @@ class AffinityMatrix:
         shown = ", ".join(self.names[:6]) + (", ..." if len(self) > 6 else "")
         return f"{type(self).__name__}({len(self)} tasks: {shown})"
 
-    def _repr_html_(self) -> str | None:
+    def _repr_html_(self) -> str:
+        title = f"{type(self).__name__}: {len(self)} tasks"
         if self.factors is not None and not self.factors.makes_a_matrix:
-            return None  # a notebook then shows the text
-        return self.to_frame().to_html(float_format="{:.3g}".format, max_rows=20, max_cols=20)
+            return card(title, {"held as": f"factors of rank {self.factors.rows.shape[1]}"})
+        affinities = self.to_frame()
+        heatmap = ""
+        if len(self) <= _MOST_DRAWN:
+            size = (2.6 + 0.16 * len(self), 2.0 + 0.16 * len(self))
+            heatmap = picture(lambda ax: draw_heatmap(affinities, ax=ax), "affinities as a heatmap", size)
+        return card(title, {}, heatmap, folded("affinities", table(affinities, index=True)))

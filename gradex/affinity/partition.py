@@ -6,9 +6,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
+
+from gradex.display import card, table
 
 #: Groups that come out the same in this share of the draws are called stable.
 STABLE = 0.9
@@ -19,6 +22,8 @@ UNSTABLE = 0.6
 #: also where more than half of the tasks do.
 CHANGING = 0.1
 _NAMED = 5
+#: Tasks of a group that a notebook lists.
+_LISTED = 40
 
 
 class Agreement(NamedTuple):
@@ -225,6 +230,19 @@ class Partition:
             + ("" if self.resampled is None else f"; {self.verdict}")
             + ")"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "verdict": self.verdict, "objective": self.objective, "at most": self.upper_bound,
+            "found by": self.status,
+        }  # fmt: skip
+        groups = pd.DataFrame({"group": range(self.k), "tasks": [_listed(group) for group in self.groups]})
+        return card(f"Partition: {len(self.labels)} tasks in {self.k} groups", facts, table(groups))
+
+
+def _listed(group: Sequence[int]) -> str:
+    """Name the tasks of a group, or how many there are."""
+    return ", ".join(map(str, group)) if len(group) <= _LISTED else f"{len(group)} tasks"
 
 
 def canonical_labels(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

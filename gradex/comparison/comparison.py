@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from gradex.comparison.arms import ALONE, ARMS, GROUPS, RANDOM, TOGETHER, Subsets, deal_arms, train_arms
 from gradex.comparison.drawing import draw_differences
 from gradex.comparison.interval import Interval, scaled_difference
+from gradex.display import card, table
 from gradex.learners import ActorCritic, run_episodes
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
@@ -240,8 +242,8 @@ class Comparison:
         return "\n".join([self._title(), self._shown().to_string(index=False), *self._lines()])
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<p>{line}</p>" for line in self._lines())
-        return f"<p>{self._title()}</p>{self._shown().to_html(index=False)}{lines}"
+        lines = "".join(f"<p>{escape(line)}</p>" for line in self._lines())
+        return card("Comparison", {"made of": self._title()}, table(self._shown()), lines)
 
 
 def compare(

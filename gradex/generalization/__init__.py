@@ -3,9 +3,10 @@
 from gradex.generalization.bound import Bound, PACBayes, perturbed_loss
 from gradex.generalization.episodes import collect_episodes
 from gradex.generalization.exact_trace import ExactTrace
-from gradex.generalization.generalization import Generalization, Measurement
+from gradex.generalization.generalization import Generalization
 from gradex.generalization.hessian import DenseOperator, Hessian, SymmetricOperator
 from gradex.generalization.loss import LossRange, PolicyGradientLoss, StackedSamples
+from gradex.generalization.measurement import Measurement
 from gradex.generalization.spectrum import Eigenvalue, Quadrature, lanczos, positive_trace, top_eigenvalue
 from gradex.generalization.trace import Hutchinson, TraceEstimate, TraceEstimator, XTrace
 

@@ -1,18 +1,18 @@
 """Generalization: sharpness, gap and bound of trained policies (PolicyGradEx, Sec. 4.4 and 5, Fig. 2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
-from gradex.generalization.bound import Bound, PACBayes, perturbed_loss
+from gradex.generalization.bound import PACBayes, perturbed_loss
 from gradex.generalization.episodes import collect_episodes
 from gradex.generalization.exact_trace import ExactTrace
 from gradex.generalization.hessian import Hessian
 from gradex.generalization.loss import PolicyGradientLoss, StackedSamples, losses_by_task
+from gradex.generalization.measurement import Measurement
 from gradex.generalization.spectrum import lanczos
 from gradex.generalization.trace import TraceEstimator, random_signs
 from gradex.learners import ActorCritic, Transitions
@@ -23,108 +23,6 @@ from gradex.tasks import TaskSuite
 
 #: Policies that are measured together; more take memory and save no time.
 _STACK = 8
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What was measured of one policy.
-
-    Attributes
-    ----------
-    trace, trace_stderr : float
-        Trace of the Hessian of the training loss; the standard error is 0 where the trace is exact.
-    trace_products : int
-        Hessian-vector products that it took.
-    top_eigenvalue, top_eigenvalue_residual : float
-        Largest eigenvalue of that Hessian, and how far an eigenvalue is from it at most.
-    train_losses, test_losses : arrays [tasks], [targets]
-        Mean loss on each task that the policy was trained on, and on each target task.
-    gap_stderr : float
-        Standard error of `gap` for these tasks, by episode: steps of one episode count as one piece of
-        evidence. That the tasks are a draw themselves is not in it; the spread of `test_losses` tells.
-    isotropic, isotropic_by_episode, anisotropic : Bound
-        See `PACBayes`; the second takes the number of episodes for N.
-    perturbed_loss, perturbed_loss_stderr : float
-        Training loss of θ with Gaussian noise of standard deviation `isotropic.sigma`, by drawing.
-
-    Examples
-    --------
-    >>> from gradex import Generalization, MetaPolicy, TaskSuite
-    >>> suite = TaskSuite.make("navigation", n=3)
-    >>> meta = MetaPolicy(suite, layers=2, width=8).fit(steps=1)
-    >>> measured = Generalization(meta, suite, suite.unseen(4, seed=0), steps_per_task=60, copies=4).measure()
-    >>> measured.train_losses.shape, measured.test_losses.shape, measured.constants["N"]
-    ((3,), (4,), 180)
-    """
-
-    trace: float
-    trace_stderr: float
-    trace_products: int
-    top_eigenvalue: float
-    top_eigenvalue_residual: float
-    train_losses: Float[np.ndarray, " tasks"]
-    test_losses: Float[np.ndarray, " targets"]
-    gap_stderr: float
-    isotropic: Bound
-    isotropic_by_episode: Bound
-    anisotropic: Bound
-    perturbed_loss: float
-    perturbed_loss_stderr: float
-
-    @property
-    def train_loss(self) -> float:
-        """Mean loss on the tasks that the policy was trained on."""
-        return float(self.train_losses.mean())
-
-    @property
-    def test_loss(self) -> float:
-        """Mean loss on the target tasks."""
-        return float(self.test_losses.mean())
-
-    @property
-    def gap(self) -> float:
-        """Generalization error: test loss less training loss."""
-        return self.test_loss - self.train_loss
-
-    @property
-    def bound(self) -> float:
-        """The isotropic bound on the expected training loss, N being the number of samples."""
-        return self.isotropic.value
-
-    @property
-    def bound_anisotropic(self) -> float:
-        """The theorem's sharper form, a measure rather than a bound."""
-        return self.anisotropic.value
-
-    @property
-    def vacuous(self) -> bool:
-        """Whether the bound says no more than the range of the loss does."""
-        return self.isotropic.vacuous
-
-    @property
-    def bound_measured(self) -> float:
-        """The isotropic bound on the perturbed policy, from its measured loss instead of an expansion."""
-        return self.isotropic.measured(self.perturbed_loss)
-
-    @property
-    def remainder(self) -> float:
-        """What the expansion to second order misses of the perturbed loss."""
-        return self.perturbed_loss - self.train_loss - self.isotropic.sigma**2 * self.trace / 2
-
-    @property
-    def constants(self) -> dict[str, float]:
-        """Symbols of PolicyGradEx, Theorem 1, as they enter `bound`."""
-        bound = self.isotropic
-        return {
-            "C": bound.loss_range.width,
-            "alpha": self.trace,
-            "r": bound.distance,
-            "N": bound.samples,
-            "episodes": self.isotropic_by_episode.samples,
-            "delta": bound.delta,
-            "epsilon": bound.epsilon,
-            "sigma": bound.sigma,
-        }
 
 
 class Generalization(Estimator):

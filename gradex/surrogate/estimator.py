@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
+from gradex.display import card
 from gradex.seeds import generator_for
 from gradex.settings import Estimator, shown
 from gradex.surrogate.first_order import first_order_table, move_model
@@ -136,6 +137,11 @@ class SurrogateEstimator(SubsetFits, Estimator):
             raise ValueError(f"folds={self.folds} is too few: give at least 2, or 1 for scores in-sample")
         if isinstance(self.score, str) and self.score not in SCORES:
             raise ValueError(f"unknown score {self.score!r}: choose one of {list(SCORES)}, or give a Score")
+
+    def _card(self) -> str:
+        samples = self.samples_
+        facts = {"samples": len(samples), "features": self.features.shape[1], "ridge": self.regularization_}
+        return card("SurrogateEstimator", {"tasks": samples.n, **facts, "folds": self.folds})
 
     @classmethod
     def literal(

@@ -9,7 +9,10 @@ from heapq import heapreplace
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
+
+from gradex.display import card, folded, table
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,19 @@ class Samples:
         if self.advantages.ndim == 2:
             return len(self.advantages)
         return 1 if self.tasks is None or len(self) == 0 else int(self.tasks.max()) + 1
+
+    def _repr_html_(self) -> str:
+        advantages, every = np.asarray(self.advantages), range(self.n)
+        if self.tasks is None:
+            own = list(np.atleast_2d(advantages))
+        else:
+            own = [advantages[self.tasks == task] for task in every]
+        told = {"task": every, "samples": map(len, own), "mean |advantage|": [np.abs(a).mean() for a in own]}
+        facts = {"tasks": self.n, "each serves all tasks": self.tasks is None}
+        if self.episodes is not None:
+            facts["episodes"] = len(np.unique(self.episodes))
+        by_task = folded("by task", table(pd.DataFrame(told)))
+        return card(f"{type(self).__name__}: {len(self):,} samples", facts, by_task)
 
     def blocks(self) -> list[Block]:
         """Arrange the samples by the tasks that they serve.

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gradex.display import card, folded, table
 from gradex.seeds import generator_for
 from gradex.surrogate.samples import Block
 
@@ -172,6 +173,12 @@ class SubsetScores:
     def __post_init__(self) -> None:
         if not len(self.draws):
             object.__setattr__(self, "draws", np.zeros((0, *self.per_task.shape)))
+
+    def _repr_html_(self) -> str:
+        names = [", ".join(map(str, subset)) for subset in self.subsets]
+        told = pd.DataFrame({"subset": names, "score": self.score}).sort_values("score", ascending=False)
+        facts = {"subsets": len(self.subsets), "tasks": self.per_task.shape[1], "draws": len(self.draws)}
+        return card("SubsetScores", facts, folded("subsets, best first", table(told), shown=len(told) <= 20))
 
     @staticmethod
     def mean(parts: Sequence["SubsetScores"], draws: int = 0, seed: int = 0) -> "SubsetScores":

@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
+from gradex.display import card, folded, table
 from gradex.seeds import generator_for
 from gradex.settings import without_numpy
 from gradex.tasks.custom import Custom
@@ -324,5 +325,6 @@ class TaskSuite:
         return f"{self.family}: {len(self)} tasks\n{table}"
 
     def _repr_html_(self) -> str:
-        table = self.to_frame().to_html(index=False, float_format="{:.4g}".format, border=0)
-        return f"<b>{self.family}</b>: {len(self)} tasks{table}"
+        tasks = folded("tasks", table(self.to_frame()), shown=len(self) <= 20)
+        facts = {"steps of an episode": self.horizon, "discount": self.discount}
+        return card(f"{self.family}: {len(self)} tasks", facts, tasks)

@@ -217,13 +217,7 @@ class PlainVectors(gymnasium.Wrapper):
 def _one_hot(numbers: np.ndarray, parts: Sequence[tuple[int, int, int]], width: int) -> np.ndarray:
     """Write each whole number as one-hot, or divided by its size where it has many values.
 
-    Parameters
-    ----------
-    numbers : int array
-    parts : sequence of (int, int, int)
-        Of each number the least value, how many there are, and where it is written.
-    width : int
-        Of the whole vector.
+    Of each, `parts` tell the least value, how many there are, and where it is written.
     """
     row = np.zeros(width, dtype=np.float32)
     for number, (least, count, start) in zip(numbers.ravel().tolist(), parts, strict=True):

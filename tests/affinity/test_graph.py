@@ -142,7 +142,7 @@ def test_exports():
     assert network.number_of_edges() == 36
     assert network["b"]["e"]["weight"] == graph.matrix[1, 4]
     assert repr(graph) == "AffinityGraph(9 tasks: a, b, c, d, e, f, ...)"
-    assert graph._repr_html_().startswith("<table")
+    assert all(name in graph._repr_html_() for name in ("9 tasks", "<img alt=", "<th>a</th>"))
 
 
 def test_heatmap_shows_groups_together_and_greys_the_diagonal():
