@@ -76,6 +76,17 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[columns]
 
 
+def work(scale: str) -> float:
+    """Count the environment steps of a seed."""
+    steps = 0
+    for title, (family, options, meta_steps, _) in _SUITES.items():
+        if title not in _LEFT_OUT[scale]:
+            suite = TaskSuite.make(family, **options)
+            trained = _SMOKE_STEPS if scale == "smoke" else meta_steps or suite.recommended.meta_steps
+            steps += trained + _TRANSITIONS[scale] * len(suite)
+    return steps
+
+
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Give both residuals in percent, mean over subsets and seeds, with 95 % intervals over seeds."""
     rows = []
