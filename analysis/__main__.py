@@ -46,6 +46,8 @@ def _one(options: argparse.Namespace) -> int:
     for line in missing(options.study, study, options.part):
         print(f"analysis: {line}", file=sys.stderr)
     table = run(options.study, options.scale, options.seeds, options.out, options.resume, options.part)
+    if beside.stands_in(options.out):
+        beside.write(options.out)
     if options.part:
         table = table[table.part == options.part]
     print(study.summary(table).to_string(index=False, float_format="{:.4g}".format))
@@ -56,6 +58,7 @@ def _all(options: argparse.Namespace) -> int:
     if options.part is not None:
         raise ValueError(f"all takes no part, but {options.part!r} was given: leave it out")
     wanted = chosen(options.only)
+    beside.check(options.out)
     outcome = run_all(wanted, options.scale, options.seeds, options.out, options.resume, options.cluster)
     path = beside.write(options.out)
     print(f"{len(outcome.rendered)} of {len(wanted)} studies are rendered; see {path}")

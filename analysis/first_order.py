@@ -33,6 +33,8 @@ _SUITES: dict[str, tuple[str, dict[str, Any], int | None, tuple[float, ...]]] = 
     "MT10": ("mt10", {"horizon": 200}, 320_000, (0.0001, 0.0043, 0.0032)),
     "navigation": ("navigation", {"n": 12}, None, ()),
 }
+#: The paper's residuals by suite.
+PAPER = {title: numbers for title, (*_, numbers) in _SUITES.items() if numbers}
 #: Simulators of MT10 take long to start.
 _LEFT_OUT = {"smoke": ("MT10",), "laptop": (), "paper": ()}
 _SMOKE_STEPS = 10_000

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.study import names
 from analysis.whole_paper import claims
 from analysis.whole_paper.claims import CLAIMS, MT10, Claim, Found
 from analysis.whole_paper.renderings import Rendering
@@ -33,24 +32,47 @@ def write(folder: Path) -> Path:
     return path
 
 
+def check(folder: Path) -> None:
+    """Refuse a folder in which the part could not be written, before anything is computed.
+
+    Raises
+    ------
+    ValueError
+        See `write`.
+    """
+    path = folder / "README.md"
+    _parted(path.read_text() if path.exists() else "", folder)
+
+
+def stands_in(folder: Path) -> bool:
+    """Tell whether README.md of a folder has the part."""
+    path = folder / "README.md"
+    return path.exists() and BEGIN in path.read_text()
+
+
 def within(text: str, folder: Path) -> str:
     """Give a text with the part in its place, at its end if it has none."""
+    before, after = _parted(text, folder)
+    return f"{before}{BEGIN}\n{_Part(folder, before + after).text()}\n{END}{after}"
+
+
+def _parted(text: str, folder: Path) -> tuple[str, str]:
+    """Give what stands before the part and after it."""
     if (BEGIN in text) != (END in text):
         raise ValueError(
-            f"README.md in {str(folder)!r} has only one of the two lines around the part: add {END!r}"
+            f"README.md in {str(folder)!r} has only one of the lines {BEGIN!r} and {END!r}: add the other"
         )
     if BEGIN not in text:
         text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{_Part(folder, before + after).text()}\n{END}{after}"
+    return before, rest.partition(END)[2]
 
 
 class _Part:
     """What is written, from the tables of one folder."""
 
     def __init__(self, folder: Path, around: str) -> None:
-        found = {name: Rendering.read(folder, name) for name in {*names(), *(each.study for each in CLAIMS)}}
+        found = {name: Rendering.read(folder, name) for name in {each.study for each in CLAIMS}}
         self.rendered = {name: each for name, each in found.items() if each is not None}
         # A study is linked to its section, where there is one.
         titles = re.findall(r"^## ((\w+): .*)$", around, flags=re.MULTILINE)
@@ -108,23 +130,16 @@ class _Part:
                 rows.append([self._linked(name), _NONE, "", "", ""])
                 continue
             hours = rendering.hours_at_paper_scale()
+            known = "not measured" if hours is None else f"{hours / 2:{'.0f' if hours >= 20 else '.1f'}}"
             more = "more than " if rendering.rest_is_unknown else ""
-            rows.append(
-                [
-                    self._linked(name),
-                    f"{rendering.scale}, {rendering.seeds}",
-                    f"{more}{rendering.minutes:.0f}",
-                    "not measured"
-                    if hours is None
-                    else f"{more}{hours / 2:{'.0f' if hours >= 20 else '.1f'}}",
-                    "not measured",
-                ]
-            )
+            amount = f"{rendering.scale}, {rendering.seeds}"
+            minutes = f"{more}{rendering.minutes:.0f}"
+            rows.append([self._linked(name), amount, minutes, f"{more}{known}", "not measured"])
         machines = sorted({self.rendered[name].machine for name in studies if name in self.rendered})
         told = (
             f"Computed on {'; '.join(machines) or 'no machine yet'}, by `python -m analysis all "
-            "--scale SCALE`, or one by one by `python -m analysis STUDY --scale SCALE --seeds N`. Minutes are "
-            "those of all seeds together, beside other work. Hours at the paper scale follow from the "
+            "--scale SCALE`, or one by one by `python -m analysis STUDY --scale SCALE --seeds N`. Minutes "
+            "are those of all seeds together, beside other work. Hours at the paper scale follow from the "
             "environment steps that it takes and the steps per second of this rendering, with a seed on each "
             "core; that networks are wider and evaluations longer there is not in them."
         )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import generalization, navigation, nmi
+from analysis import first_order, generalization, navigation, nmi
 from analysis.study import confidence_interval
 
 REPRODUCED, PARTLY, NOT = VERDICTS = ("reproduced", "partly", "not")
@@ -106,12 +106,7 @@ def _verdict(reproduced: bool, partly: bool) -> str:
 # ---------------------------------------------------------------------- Table 1
 #: Residuals in percent, by suite and by distance in percent.
 DISTANCES = (0.1, 0.5, 1.0)
-RESIDUALS = {
-    "CartPole": (0.12, 0.73, 0.98),
-    "highway": (0.02, 0.11, 2.04),
-    "LunarLander": (0.06, 0.03, 0.48),
-    "MT10": (0.01, 0.43, 0.32),
-}
+RESIDUALS = {suite: [100 * each for each in numbers] for suite, numbers in first_order.PAPER.items()}
 
 
 def residual(
