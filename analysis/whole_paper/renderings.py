@@ -69,10 +69,10 @@ class Rendering:
     def hours_at_paper_scale(self) -> float | None:
         """Give the hours of all seeds of the paper scale at the steps per second of this rendering.
 
-        None where the study does not count its work, or smoke says nothing about its speed.
+        None where the study is not here or does not count its work, or smoke says nothing about its speed.
         """
-        module = study.load(self.name)
-        if not hasattr(module, "work") or self.scale == "smoke":
+        module = study.load(self.name) if self.name in study.names() else None
+        if module is None or not hasattr(module, "work") or self.scale == "smoke":
             return None
         steps = module.work("paper") * module.SEEDS["paper"]
         return steps / (module.work(self.scale) * self.seeds) * self.minutes / 60

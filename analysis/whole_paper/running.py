@@ -9,12 +9,12 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from joblib import cpu_count, parallel_config
+from joblib.externals.loky import get_reusable_executor
 from tqdm.auto import tqdm
 
 from analysis import study
@@ -207,8 +207,13 @@ def _next(waiting: Sequence[Unit], running: Iterable[_Work]) -> Unit | None:
 
 def _finish(unit: Unit, resume: bool, one_core: bool) -> _Trouble | None:
     """Finish a unit, in a worker."""
-    with parallel_config(backend="sequential") if one_core else nullcontext():
-        return _tried(lambda: unit.finish(resume))
+    if one_core:
+        with parallel_config(backend="sequential"):
+            return _tried(lambda: unit.finish(resume))
+    trouble = _tried(lambda: unit.finish(resume))
+    # Joblib keeps its processes for minutes, and this one would wait for them before it ends.
+    get_reusable_executor().shutdown(kill_workers=True)
+    return trouble
 
 
 def _render(name: str, scale: str, seeds: int | None, out: Path) -> _Trouble | None:

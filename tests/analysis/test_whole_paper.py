@@ -1,5 +1,6 @@
 """All studies at once: what runs beside what, what fails alone, and a run that is killed and goes on."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -214,6 +215,19 @@ def _what_it_may_use() -> tuple[int, int, str | None]:
 def test_a_process_takes_one_core_and_shows_no_bar() -> None:
     with workers.processes(1) as executor:
         assert executor.submit(_what_it_may_use).result() == (1, 1, "1")
+
+
+def test_what_runs_alone_leaves_no_process_behind(toys: dict[str, Any], monkeypatch) -> None:
+    before = set(multiprocessing.active_children())
+
+    def compute(seed: int, scale: str) -> pd.DataFrame:
+        found = joblib.Parallel(n_jobs=2)(joblib.delayed(os.getpid)() for _ in range(2))
+        return pd.DataFrame({"seed": [seed], "value": [os.getpid() in found]})
+
+    monkeypatch.setattr(toys["speed"], "compute", compute)
+    assert run("speed").failed == {}
+    assert values("speed") == [False, False]
+    assert set(multiprocessing.active_children()) <= before
 
 
 def gone(pid: int) -> bool:
