@@ -130,18 +130,19 @@ class _Part:
                 rows.append([self._linked(name), _NONE, "", "", ""])
                 continue
             hours = rendering.hours_at_paper_scale()
-            known = "not measured" if hours is None else f"{hours / 2:{'.0f' if hours >= 20 else '.1f'}}"
             more = "more than " if rendering.rest_is_unknown else ""
+            known = f"{more}{hours / 2:{'.0f' if hours >= 20 else '.1f'}}" if hours else "not measured"
             amount = f"{rendering.scale}, {rendering.seeds}"
             minutes = f"{more}{rendering.minutes:.0f}"
-            rows.append([self._linked(name), amount, minutes, f"{more}{known}", "not measured"])
+            rows.append([self._linked(name), amount, minutes, known, "not measured"])
         machines = sorted({self.rendered[name].machine for name in studies if name in self.rendered})
         told = (
             f"Computed on {'; '.join(machines) or 'no machine yet'}, by `python -m analysis all "
             "--scale SCALE`, or one by one by `python -m analysis STUDY --scale SCALE --seeds N`. Minutes "
             "are those of all seeds together, beside other work. Hours at the paper scale follow from the "
             "environment steps that it takes and the steps per second of this rendering, with a seed on each "
-            "core; that networks are wider and evaluations longer there is not in them."
+            "core; that networks are wider and evaluations longer there is not in them. It is more where "
+            "trainings were taken over that were timed before."
         )
         header = ["study", "scale, seeds", "minutes", "paper scale: hours on 2 cores", "on one GPU"]
         return f"{told}\n\n{_table(header, rows)}"

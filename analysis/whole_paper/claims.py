@@ -219,7 +219,8 @@ def _adapted(table: pd.DataFrame, source: str, goals: str, column: str = "succes
     told = navigation.summary(table)
     row = told[(told.source == source) & (told.goals == goals)].iloc[0]
     value, low, high = 100 * row[[column, f"{column}_low", f"{column}_high"]].to_numpy(dtype=float)
-    return _within(Found(value, low, high, int(row.seeds)), 100.0)
+    found = Found(value, low, high, int(row.seeds))
+    return _within(found, 100.0) if column == "success" else found
 
 
 def _beyond_400(table: pd.DataFrame) -> Found | None:

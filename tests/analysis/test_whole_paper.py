@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import joblib
 import pandas as pd
 import pytest
-import torch
 from matplotlib.figure import Figure
 
 from analysis import __main__ as command
@@ -208,13 +207,14 @@ def test_bad_input_is_one_line(
         assert error.count("\n") == 1
 
 
-def _what_it_may_use() -> tuple[int, int, str | None]:
-    return torch.get_num_threads(), joblib.cpu_count(), os.environ.get("TQDM_DISABLE")
-
-
-def test_a_process_takes_one_core_and_shows_no_bar() -> None:
-    with workers.processes(1) as executor:
-        assert executor.submit(_what_it_may_use).result() == (1, 1, "1")
+def test_a_process_takes_one_core_and_shows_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "TQDM_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    for one_core, threads in ((True, "1"), (False, None)):
+        with workers.processes(1, one_core) as executor:
+            assert executor.submit(os.getenv, "TQDM_DISABLE").result() == "1"
+            assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == threads
+            assert executor.submit(joblib.cpu_count).result() == (1 if one_core else joblib.cpu_count())
 
 
 def test_what_runs_alone_leaves_no_process_behind(toys: dict[str, Any], monkeypatch) -> None:
