@@ -36,6 +36,9 @@ def main() -> int:
     except ValueError as error:
         print(f"analysis: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("analysis: interrupted; --resume goes on from what is finished", file=sys.stderr)
+        return 130
 
 
 def _one(options: argparse.Namespace) -> int:
