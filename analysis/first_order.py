@@ -33,8 +33,6 @@ _SUITES: dict[str, tuple[str, dict[str, Any], int | None, tuple[float, ...]]] = 
     "MT10": ("mt10", {"horizon": 200}, 320_000, (0.0001, 0.0043, 0.0032)),
     "navigation": ("navigation", {"n": 12}, None, ()),
 }
-#: The paper's residuals by suite.
-PAPER = {title: numbers for title, (*_, numbers) in _SUITES.items() if numbers}
 #: Simulators of MT10 take long to start.
 _LEFT_OUT = {"smoke": ("MT10",), "laptop": (), "paper": ()}
 _SMOKE_STEPS = 10_000
@@ -44,6 +42,8 @@ _DISTANCES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1)
 _SUBSETS, _SIZE = {"smoke": 2, "laptop": 8, "paper": 8}, 3
 _DIRECTIONS = {"random": "0.55", "surrogate": "C0", "training": "C3"}
 _RESIDUALS = {"relative_to_change": "-", "relative_to_output": "--"}
+#: The paper's residuals by suite.
+PAPER = {title: numbers for title, (*_, numbers) in _SUITES.items() if numbers}
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:

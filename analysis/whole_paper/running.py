@@ -149,8 +149,11 @@ class _Run:
         waiting, running, broken = _longest_first(units), dict[Future[_Trouble | None], _Work](), False
         while waiting or running:
             while not broken and len(running) < slots and (unit := _next(waiting, running.values())):
-                waiting.remove(unit)
-                running[executor.submit(_finish, unit, self.resume, one_core)] = unit
+                try:
+                    running[executor.submit(_finish, unit, self.resume, one_core)] = unit
+                    waiting.remove(unit)
+                except BrokenExecutor:
+                    broken = True
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 work = running.pop(future)
                 broken |= isinstance(future.exception(), BrokenExecutor)
@@ -159,9 +162,12 @@ class _Run:
                 self.bar.update(isinstance(work, Unit) + len(given_up))
                 name = _study(work)
                 open_still = name in map(_study, [*waiting, *running.values()])
-                if isinstance(work, Unit) and not (open_still or broken or self.outcome.ended(name)):
-                    render = (name, self.scale, self.seeds, self.out)
-                    running[executor.submit(_render, *render)] = name
+                if isinstance(work, str) or open_still or self.outcome.ended(name):
+                    continue
+                try:
+                    running[executor.submit(_render, name, self.scale, self.seeds, self.out)] = name
+                except BrokenExecutor:
+                    self._note(name, _KILLED)
             if broken and not running:
                 return waiting
         return []
@@ -187,6 +193,9 @@ class _Trouble(NamedTuple):
 
     line: str
     skips: bool = False
+
+
+_KILLED = _Trouble("a process was killed, for want of memory perhaps")
 
 
 def _study(work: _Work) -> str:
@@ -233,7 +242,7 @@ def _trouble(future: "Future[_Trouble | None]") -> _Trouble | None:
     """Give what a worker tells, or what became of it."""
     error = future.exception()
     if isinstance(error, BrokenExecutor):
-        return _Trouble("a process was killed, for want of memory perhaps")
+        return _KILLED
     return future.result() if error is None else _told(error)
 
 

@@ -149,12 +149,14 @@ class Breaking(ThreadPoolExecutor):
     broken = False
 
     def submit(self, work: Any, *arguments: Any, **_: Any) -> Future:
-        if getattr(arguments[0], "study", None) == "one":
-            self.broken = True
-        if not self.broken:
+        error = BrokenProcessPool("a process was terminated abruptly")
+        if self.broken:
+            raise error
+        if getattr(arguments[0], "study", None) != "one":
             return super().submit(work, *arguments)
+        self.broken = True
         future: Future = Future()
-        future.set_exception(BrokenProcessPool("a process was terminated abruptly"))
+        future.set_exception(error)
         return future
 
 
