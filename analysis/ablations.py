@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from scipy.stats import spearmanr
 from analysis.along import fit_along, refit, scores_along
 from analysis.study import confidence_interval
 from analysis.trained import SETTINGS, train
-from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator
+from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
 from gradex.affinity import sample_subsets
 from gradex.learners import even_rounds
 from gradex.rollout_scores import RolloutScore
@@ -237,6 +238,21 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def work(scale: str) -> float:
+    """Count the environment steps of a seed, but for the trainings that the study `nmi` makes."""
+    steps = 0.0
+    for name in _SUITES[scale]:
+        setting = SETTINGS[scale][name]
+        suite = TaskSuite.make(setting.family, **setting.options)
+        # Five meta-policies, and transitions for every estimate that the base's do not serve.
+        steps += 7.75 * (setting.meta_steps or suite.recommended.meta_steps)
+        steps += 24 * _TRANSITIONS[scale] * len(suite)
+        subsets = min(setting.subsets, comb(len(suite), 3)) * 3
+        assert suite.horizon is not None  # for the type checker
+        steps += 8 * subsets * _EPISODES[scale] * suite.horizon  # by rollout, at eight snapshots
+    return steps
 
 
 def _agreement(

@@ -124,6 +124,14 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).assign(seed=seed)
 
 
+def work(scale: str) -> float:
+    """Count the environment steps of a seed, if no two ways of grouping agree on a group."""
+    amount = _AMOUNTS[scale]
+    # Networks train twice, before and after; random groups by draw, two more ways, and each task alone.
+    trainings = 2 * len(_NETWORKS) + len(amount.numbers) * (amount.draws + 2) + 1
+    return trainings * amount.steps_per_task * len(TaskSuite.make("mt10", **amount.options))
+
+
 @dataclass(frozen=True)
 class _Runs:
     """The trainings of one seed, each of which is kept."""

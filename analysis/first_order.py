@@ -42,6 +42,8 @@ _DISTANCES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1)
 _SUBSETS, _SIZE = {"smoke": 2, "laptop": 8, "paper": 8}, 3
 _DIRECTIONS = {"random": "0.55", "surrogate": "C0", "training": "C3"}
 _RESIDUALS = {"relative_to_change": "-", "relative_to_output": "--"}
+#: The paper's residuals by suite.
+PAPER = {title: numbers for title, (*_, numbers) in _SUITES.items() if numbers}
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
@@ -74,6 +76,17 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         tables.append(table.assign(suite=title, seed=seed, training_distance=distance[table.subset]))
     columns = ["suite", "seed", "direction", "distance", "subset", *_RESIDUALS, "training_distance"]
     return pd.concat(tables, ignore_index=True)[columns]
+
+
+def work(scale: str) -> float:
+    """Count the environment steps of a seed."""
+    steps = 0
+    for title, (family, options, meta_steps, _) in _SUITES.items():
+        if title not in _LEFT_OUT[scale]:
+            suite = TaskSuite.make(family, **options)
+            trained = _SMOKE_STEPS if scale == "smoke" else meta_steps or suite.recommended.meta_steps
+            steps += trained + _TRANSITIONS[scale] * len(suite)
+    return steps
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -77,6 +77,15 @@ def compute(seed: int, scale: str, suites: Sequence[str] | None = None) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def work(scale: str) -> float:
+    """Count the environment steps of a seed, on average; what measures policies is not counted."""
+    amount, steps = AMOUNTS[scale], 0.0
+    for setting in amount.settings.values():
+        tasks = (setting.chains or amount.chains) * sum(amount.numbers) + 3
+        steps += setting.steps_per_task * tasks * (setting.seeds or SEEDS[scale]) / SEEDS[scale]
+    return steps
+
+
 @dataclass(frozen=True)
 class _Run:
     """A policy on its way, and the tasks that it is trained on."""

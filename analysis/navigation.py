@@ -82,6 +82,17 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     return table[list(_COLUMNS)].round(3)
 
 
+def work(scale: str) -> float:
+    """Count the environment steps of a seed."""
+    batches, directions, repetitions = _AMOUNTS[scale]
+    suite = TaskSuite.make("navigation")
+    assert suite.horizon is not None  # for the type checker
+    adaptation = _LEARNER.trajectories * suite.horizon * (_LEARNER.inner_steps + 1)
+    return len(_SOURCES) * (
+        batches * _LEARNER.round_steps(suite, [(0,)]) + directions * repetitions * adaptation
+    )
+
+
 def _suite(like: TaskSuite, angles: Sequence[float] | np.ndarray) -> TaskSuite:
     """Make a suite of goals in these directions."""
     tasks = [

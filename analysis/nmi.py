@@ -15,6 +15,7 @@ by default; real training starts from its end, the meta-policy.
 
 import time
 from collections.abc import Sequence
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,14 @@ from analysis import flops
 from analysis.along import fit_along, scores_along, similarity_along
 from analysis.study import confidence_interval
 from analysis.trained import SETTINGS, Trained, full_length, pair_interactions, rank_correlation, train
-from gradex import AffinityGraph, SurrogateEstimator
+from gradex import AffinityGraph, SurrogateEstimator, TaskSuite
 from gradex.affinity import Partition, RandomGrouping
 from gradex.seeds import child
 from gradex.surrogate import SubsetScores
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
 #: How scores are read, of estimates and of real training.
-_READING = "pairwise"
+READING = "pairwise"
 #: Other ways to read the estimates, compared with real training read as always: by Eq. (5), and by the same
 #: from scores by Algorithm 1 to the letter.
 _EQUATION, _LETTER = "Eq. (5)", "to the letter"
@@ -65,11 +66,11 @@ def compute(
             real = None
             # Where every task earns all there is in any company, real training tells no groups.
             if all(np.ptp(scores.score) > 0 for scores in (trained.truth.scores(), *trained.truth.halves())):
-                real = AffinityGraph.from_scores(trained.truth.scores(), _READING)
+                real = AffinityGraph.from_scores(trained.truth.scores(), READING)
                 shared |= _reference(trained, real, again)
             own = trained.grouping.scores_
             estimates = {
-                _READING: (own, _READING),
+                READING: (own, READING),
                 _EQUATION: (own.together(), "mean"),
                 _LETTER: (_letter(trained), "mean"),
             }
@@ -85,7 +86,7 @@ def _reference(trained: Trained, real: AffinityGraph, again: SubsetScores) -> di
     k = grouping.partition_.k
     groups = real.partition(k=k)
     scores = truth.halves()
-    halves = [AffinityGraph.from_scores(half, _READING) for half in scores]
+    halves = [AffinityGraph.from_scores(half, READING) for half in scores]
     one, other = (graph.partition(k=k) for graph in halves)
     ceiling = one.agreement(other.labels)
     similar = similarity_along(grouping.surrogates_).partition(k=k)
@@ -99,7 +100,7 @@ def _reference(trained: Trained, real: AffinityGraph, again: SubsetScores) -> di
         "rank_ceiling": full_length(rank_correlation(*map(pair_interactions, halves))),
         "rank_repeat": rank_correlation(
             *(
-                pair_interactions(AffinityGraph.from_scores(each, _READING))
+                pair_interactions(AffinityGraph.from_scores(each, READING))
                 for each in (grouping.scores_, again)
             )
         ),
@@ -194,6 +195,20 @@ def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
     return costs, scores
 
 
+def work(scale: str) -> float:
+    """Count the environment steps of a seed, on average, with the trainings that other studies take over."""
+    steps = 0
+    for setting in SETTINGS[scale].values():
+        suite = TaskSuite.make(setting.family, **setting.options)
+        subsets = min(setting.subsets, comb(len(suite), 3))
+        real = subsets * 3 * setting.steps_per_task * setting.replicates
+        estimates = 3 * setting.transitions * len(suite)
+        one = (setting.meta_steps or suite.recommended.meta_steps) + real + estimates
+        had = sum(setting.has(seed, depth) for seed in range(SEEDS[scale]) for depth in setting.layers)
+        steps += one * had
+    return steps / SEEDS[scale]
+
+
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Give the means over seeds, with 95 % intervals of the agreement."""
     rows = []
@@ -226,7 +241,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame) -> Figure:
     """Draw groups and affinities against what noise allows, per suite and depth, as both are read."""
-    own = table[table.affinity == _READING]
+    own = table[table.affinity == READING]
     suites = list(dict.fromkeys(own.suite))
     depths = sorted(own.layers.unique())
     figure = Figure(figsize=(9.5, 1.6 + 0.55 * len(suites)), layout="constrained")

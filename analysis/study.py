@@ -1,9 +1,8 @@
 """What every study has in common: seeds that resume, a tidy table, a figure, and its provenance."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from pkgutil import iter_modules
@@ -40,6 +39,7 @@ def names() -> tuple[str, ...]:
         "along",
         "experts",
         "tabular",
+        "whole_paper",
     }
     found = {module.name for module in iter_modules([str(Path(__file__).parent)])}
     return tuple(sorted(found - own))
@@ -56,6 +56,52 @@ def load(name: str) -> ModuleType:
     if name not in names():
         raise ValueError(f"there is no study {name!r}: choose one of {', '.join(names())}")
     return importlib.import_module(f"analysis.{name}")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is computed in one go, and kept: a seed of a study, or of a part of one."""
+
+    study: str
+    scale: str
+    part: str | None
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.study}{f' {self.part}' if self.part else ''}, seed {self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """Where its rows are kept."""
+        return Path("runs") / f"{self.study}-{self.scale}" / (self.part or "") / f"{self.seed}.csv"
+
+    def finish(self, resume: bool) -> None:
+        """Compute and keep it, unless it is to be resumed and there already."""
+        if resume and self.path.exists():
+            return
+        with noted(self.path, parts=self.path.with_name(f"seed-{self.seed}")):
+            part = {"part": self.part} if self.part else {}
+            write_table(self.path, load(self.study).compute(self.seed, self.scale, **part))
+
+    def rows(self) -> pd.DataFrame:
+        """Give what is kept, with the seconds that it took."""
+        return pd.read_csv(self.path).assign(seconds=note_of(self.path).seconds)
+
+
+def units(name: str, scale: str, seeds: int | None, part: str | None = None) -> list[Unit]:
+    """List what a study, or this part of it, is computed in.
+
+    Raises
+    ------
+    ValueError
+        If there is no such study or part, or no seed is asked for.
+    """
+    study = load(name)
+    count = study.SEEDS[scale] if seeds is None else seeds
+    if count < 1:
+        raise ValueError(f"{count} seeds is too few: ask for at least 1")
+    parts: list[str | None] = [*parts_of(name, study, part)] or [None]
+    return [Unit(name, scale, each, seed) for each in parts for seed in range(count)]
 
 
 def run(
@@ -84,11 +130,8 @@ def run(
         If there is no such study or part, no seed is asked for, the parts in `out` have another scale, or
         what is asked for gives no rows.
     """
-    study = load(name)
-    count = study.SEEDS[scale] if seeds is None else seeds
-    if count < 1:
-        raise ValueError(f"{count} seeds is too few: ask for at least 1")
-    asked = _Asked(name, study, scale, count, resume)
+    study, wanted = load(name), units(name, scale, seeds, part)
+    asked = _Asked(name, study, scale, wanted, resume)
     chosen = parts_of(name, study, part)
     table, told = asked.in_parts(chosen, out / name) if chosen else asked.computed()
     _render(study.plot(table), table, told, out / name)
@@ -102,15 +145,15 @@ class _Asked:
     name: str
     study: ModuleType
     scale: str
-    count: int
+    units: Sequence[Unit]
     resume: bool
 
     def computed(self, part: str | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Give the rows of all seeds, of a part if there are any, and where they come from."""
-        kept = Path("runs") / f"{self.name}-{self.scale}" / (part or "")
-        compute = partial(self.study.compute, part=part) if part else self.study.compute
-        tables = list(_seeds(compute, self.scale, self.count, kept, self.resume, part or "seeds"))
-        spent = total([note_of(kept / f"{seed}.csv") for seed in range(self.count)])
+        own = [unit for unit in self.units if unit.part == part]
+        for unit in tqdm(own, desc=part or "seeds"):
+            unit.finish(self.resume)
+        tables, spent = [unit.rows() for unit in own], total([note_of(unit.path) for unit in own])
         return pd.concat(tables, ignore_index=True), self._told(spent, part)
 
     def in_parts(self, chosen: Sequence[str], stem: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -133,8 +176,9 @@ class _Asked:
 
     def _told(self, spent: Spent, part: str | None) -> dict[str, Any]:
         named = f"{self.name} {part}" if part else self.name
-        command = f"python -m analysis {named} --scale {self.scale} --seeds {self.count}"
-        return provenance(command, range(self.count), spent, getattr(self.study, "PACKAGES", ()))
+        seeds = sorted({unit.seed for unit in self.units})
+        command = f"python -m analysis {named} --scale {self.scale} --seeds {len(seeds)}"
+        return provenance(command, seeds, spent, getattr(self.study, "PACKAGES", ()))
 
 
 def _render(figure: Figure, table: pd.DataFrame, told: dict[str, Any], stem: Path) -> None:
@@ -152,17 +196,6 @@ def _save_small(figure: Figure, path: Path) -> None:
     content = BytesIO()
     figure.savefig(content, format="png", dpi=150)
     Image.open(content).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
-
-
-def _seeds(
-    compute: Callable[[int, str], pd.DataFrame], scale: str, count: int, kept: Path, resume: bool, bar: str
-) -> Iterator[pd.DataFrame]:
-    for seed in tqdm(range(count), desc=bar):
-        path = kept / f"{seed}.csv"
-        if not (resume and path.exists()):
-            with noted(path, parts=kept / f"seed-{seed}"):
-                write_table(path, compute(seed, scale))
-        yield pd.read_csv(path).assign(seconds=note_of(path).seconds)
 
 
 def kept_for(folder: Path, settings: Any) -> Path:

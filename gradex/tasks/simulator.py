@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, Protocol, cast, runtime_checkable
@@ -13,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Int
+from joblib import cpu_count
 
 #: One for each environment.
 Seeds = Int[np.ndarray, " environments"]
@@ -21,8 +21,8 @@ Reset = tuple[np.ndarray, dict[str, Any]]
 #: Observations, rewards, terminated, truncated and info.
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
-#: That this process may use.
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+#: That this process may use; fewer where LOKY_MAX_CPU_COUNT says so.
+_CORES = cpu_count()
 
 
 @runtime_checkable

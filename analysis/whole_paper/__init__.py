@@ -1,0 +1,1 @@
+"""Every table and figure of the paper in one command: `python -m analysis all`."""
