@@ -36,7 +36,7 @@ _SUITES = {
     "paper": ("navigation", "reversed CartPole", "highway by objective", "LunarLander"),
 }
 _FEW = 50
-_TRANSITIONS = {"smoke": 512, "laptop": 8192, "paper": 8192}
+_TRANSITIONS = {"smoke": 256, "laptop": 8192, "paper": 8192}
 _EPISODES = {"smoke": 2, "laptop": 16, "paper": 16}
 _SCORES: dict[str, Score] = {
     "held-out loss": NegativeLoss(),
