@@ -94,7 +94,7 @@ _AMOUNTS = {
     "smoke": _Amount(
         {"tasks": ["reach", "push", "drawer-close"], "horizon": 20},
         PPO(steps=20, copies=2, minibatches=4, epochs=1, standardise="task"),
-        meta_steps=320,
+        meta_steps=240,
         steps_per_task=40,
         transitions=40,
         path_transitions=120,
