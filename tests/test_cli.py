@@ -173,6 +173,8 @@ def test_tasks_of_your_own_without_draws(capsys: pytest.CaptureFixture[str]) -> 
         "2",
         "--meta-steps",
         "1000",
+        "--steps-per-task",
+        "256",
         "--group-steps",
         "0",
     ]
@@ -427,7 +429,7 @@ def test_a_name_that_names_nothing_is_refused(capsys: pytest.CaptureFixture[str]
 
 def test_a_plan_tells_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["navigation", "--set", "n=4", "--set", "groups=2", "--meta-steps", "4000", "--seed", "1"]
-    command = ["plan", *options, "--steps-per-task", "512", "--power", "0.8", "--bootstrap", "8"]
+    command = ["plan", *options, "--steps-per-task", "512", "--power", "0.8", "--bootstrap", "14"]
     assert main(command) == 0
     told = capsys.readouterr().out
     assert "with 80% power" in told and "pilot: 512 transitions per task" in told
