@@ -14,7 +14,7 @@ from gradex.learners import PPO
 SEEDS = {"smoke": 1, "laptop": 3, "paper": 5}
 #: Tasks and planted groups of the navigation suites.
 _SUITES = {
-    "smoke": ((16, 4),),
+    "smoke": ((12, 3),),
     "laptop": ((100, 5), (100, 10), (300, 10)),
     "paper": ((100, 5), (100, 10), (300, 5), (300, 10), (1000, 10)),
 }
