@@ -37,8 +37,9 @@ _SUITES = {
     "paper": ("navigation", "reversed CartPole", "highway by objective", "LunarLander"),
 }
 _FEW = 50
-_TRANSITIONS = {"smoke": 512, "laptop": 8192, "paper": 8192}
+_TRANSITIONS = {"smoke": 256, "laptop": 8192, "paper": 8192}
 _EPISODES = {"smoke": 2, "laptop": 16, "paper": 16}
+_DIMENSION = {"smoke": 50, "laptop": 400, "paper": 400}
 _SCORES: dict[str, Score] = {
     "held-out loss": NegativeLoss(),
     "improvement": Improvement(),
@@ -55,6 +56,7 @@ class _Base:
     subsets: tuple[tuple[int, ...], ...]
     transitions: int
     episodes: int
+    dimension: int
     seed: int
 
     @cached_property
@@ -72,7 +74,8 @@ class _Base:
     def _fit(
         self, transitions: int | None = None, meta: MetaPolicy | None = None, **settings: Any
     ) -> list[SurrogateEstimator]:
-        estimator = SurrogateEstimator(**{"projection": "khatri-rao", "seed": self.seed, **settings})
+        own = {"projection_dim": self.dimension, "projection": "khatri-rao", "seed": self.seed}
+        estimator = SurrogateEstimator(**{**own, **settings})
         return fit_along(estimator, (meta or self.meta).path_, transitions or self.transitions)
 
 
@@ -81,7 +84,8 @@ _Variant = tuple[float | str, AffinityGraph]
 
 
 def _dimension(base: _Base) -> Iterator[_Variant]:
-    for d in (25, 50, 100, 200, 400, 1000):
+    for share in (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 5 / 2):
+        d = int(share * base.dimension)
         yield d, AffinityGraph.from_scores(base.scores(projection_dim=d))
 
 
@@ -118,7 +122,7 @@ def _affinity(base: _Base) -> Iterator[_Variant]:
 
 def _paper(base: _Base) -> Iterator[_Variant]:
     """Compare the defaults with Algorithm 1 to the letter, each by Eq. (5) and by the default affinity."""
-    letter = SurrogateEstimator.literal(min(400, len(base.meta.parameters)), base.seed)
+    letter = SurrogateEstimator.literal(min(base.dimension, len(base.meta.parameters)), base.seed)
     scores = letter.fit(base.meta, base.meta.transitions(base.transitions)).scores(base.subsets)
     yield "default", AffinityGraph.from_scores(base.default)
     yield "default, Eq. (5)", AffinityGraph.from_scores(base.default.together(), "mean")
@@ -174,7 +178,7 @@ def _snapshots(base: _Base) -> Iterator[_Variant]:
         if count > len(path):
             break
         chosen = [path[number - 1] for number in even_rounds(len(path), count)]
-        estimator = SurrogateEstimator(projection="khatri-rao", seed=base.seed)
+        estimator = SurrogateEstimator(base.dimension, projection="khatri-rao", seed=base.seed)
         surrogates = fit_along(estimator, chosen, base.transitions)
         yield count, AffinityGraph.from_scores(scores_along(surrogates, base.subsets))
 
@@ -182,7 +186,7 @@ def _snapshots(base: _Base) -> Iterator[_Variant]:
 def _convergence(base: _Base) -> Iterator[_Variant]:
     steps = int(base.meta.history_.steps.max())
     for share in (0.25, 0.5, 1.0, 2.0, 4.0):
-        meta = MetaPolicy(base.meta.suite, seed=base.seed).fit(int(share * steps))
+        meta = MetaPolicy(base.meta.suite, learner=base.meta.learner, seed=base.seed).fit(int(share * steps))
         yield share, AffinityGraph.from_scores(base.scores(meta=meta))
 
 
@@ -215,7 +219,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for suite in _SUITES[scale]:
         trained = train(scale, suite, seed)
-        amounts = _TRANSITIONS[scale], _EPISODES[scale]
+        amounts = _TRANSITIONS[scale], _EPISODES[scale], _DIMENSION[scale]
         base = _Base(trained.grouping.meta_, trained.truth.subsets_, *amounts, seed)
         real = AffinityGraph.from_scores(trained.truth.scores())
         k, planted = SETTINGS[scale][suite].k, base.meta.suite.labels

@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.study import plain, wilson_interval
+from analysis.trained import amounts
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import CorrelationGrouping, Partition
 from gradex.surrogate import SurrogateEstimator
@@ -62,11 +63,11 @@ _CHOSEN = {
 }
 #: Settings that differ from the defaults.
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "smoke": {"steps_per_task": 512, "snapshots": 2, "subsets": 30, "projection_dim": 50, "bootstrap": 2},
+    "smoke": amounts("smoke", subsets=30, bootstrap=2),
     "laptop": {},
     "paper": {},
 }
-_SMOKE_STEPS = 10_000
+_SMOKE_STEPS = 2_000
 _METHODS = (
     "PolicyGradEx",
     "stable, without the test",

@@ -18,6 +18,7 @@ from scipy import stats
 
 from analysis.along import interactions_along, refit, scores_along
 from analysis.study import confidence_interval
+from analysis.trained import amounts
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import PairwiseAffinity, sample_subsets
 
@@ -29,8 +30,10 @@ _SUITES: tuple[tuple[str, str, dict[str, Any], int], ...] = (
     ("highway by objective", "highway", {"n": 10, "vary": "objective"}, 2),
     ("CartPole", "cartpole", {"n": 10}, 2),
 )
-#: Environment steps of the meta-policy (None is what is recommended for the suite), transitions per task.
-_STEPS = {"smoke": (10_000, 512), "laptop": (None, 8192), "paper": (None, 8192)}
+#: With planted groups and without.
+_CHOSEN = {"smoke": (_SUITES[0], _SUITES[3]), "laptop": _SUITES, "paper": _SUITES}
+#: Environment steps of the meta-policy; None is what is recommended for the suite.
+_META_STEPS = {"smoke": 2_000, "laptop": None, "paper": None}
 #: λ over what regularization="auto" takes.
 _STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 _SIZES = (2, 3, 5)
@@ -59,17 +62,16 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         gradients are known.
     """
     rows = []
-    meta_steps, steps_per_task = _STEPS[scale]
-    for title, family, options, k in _SUITES:
+    for title, family, options, k in _CHOSEN[scale]:
         suite = TaskSuite.make(family, seed=seed, **options)
         run = PolicyGradEx(
             k=k,
             subset_size=2,  # other sizes follow below
-            meta_steps=meta_steps,
+            meta_steps=_META_STEPS[scale],
             group_steps=0,
-            steps_per_task=steps_per_task,
             bootstrap=0,
             seed=seed,
+            **amounts(scale),
         ).fit(suite)
         for strength in _STRENGTHS:
             surrogates = refit(run.surrogates_, [strength * each.regularization_ for each in run.surrogates_])

@@ -103,7 +103,7 @@ def _rows(setting: Setting, amount: Amount, seed: int) -> list[dict[str, Any]]:
     chains = [(chain, number) for chain in range(len(orders)) for number in amount.numbers]
     subsets = [orders[chain][:number] for chain, number in chains] + [_group(suite, orders[0][0])]
     seeds = [child(seed, "chain", chain) for chain, _ in chains] + [seed]
-    trained = MetaPolicy(suite, seed=seed, layers=_LAYERS).fit_each(
+    trained = MetaPolicy(suite, learner=amount.learner, seed=seed, layers=_LAYERS).fit_each(
         subsets, setting.steps_per_task * sum(map(len, subsets)), amount.snapshots, seeds
     )
     targets = suite.unseen(amount.targets, seed)

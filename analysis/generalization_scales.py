@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.trained import learner
+from gradex import PPO
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -41,6 +44,8 @@ class Amount:
         Random orders of the tasks, each with a training seed of its own.
     targets, samples, episodes : int
         Unseen tasks; steps of each task for the loss, and episodes for the return.
+    learner : PPO or str
+        Of the policies.
     """
 
     settings: dict[str, Setting]
@@ -50,6 +55,7 @@ class Amount:
     targets: int
     samples: int
     episodes: int
+    learner: PPO | str = "ppo"
 
 
 _REVERSED = {"reversed": "half"}
@@ -58,8 +64,8 @@ _NUMBERS = (1, 2, 3, 5, 7, 10)
 AMOUNTS = {
     "smoke": Amount(
         {
-            "reversed CartPole": Setting("cartpole", {"n": 4, **_REVERSED}, 2_048),
-            "CartPole": Setting("cartpole", {"n": 4}, 2_048),
+            "reversed CartPole": Setting("cartpole", {"n": 4, **_REVERSED}, 256),
+            "CartPole": Setting("cartpole", {"n": 4}, 256),
         },
         snapshots=2,
         numbers=(1, 2, 4),
@@ -67,6 +73,7 @@ AMOUNTS = {
         targets=4,
         samples=64,
         episodes=4,
+        learner=learner("smoke"),
     ),
     "laptop": Amount(
         {

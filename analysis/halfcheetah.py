@@ -23,6 +23,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from analysis.along import fit_along, scores_along, similarity_along
 from analysis.study import confidence_interval, plain
+from analysis.trained import amounts, learner
 from gradex import AffinityGraph, MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.affinity import RandomGrouping
 from gradex.learners import Collector
@@ -35,7 +36,7 @@ SEEDS = {"smoke": 1, "laptop": 3, "paper": 10}
 #: it (None is what is recommended for the suite); episodes of each policy that are measured; steps of an
 #: estimate, each of which serves all tasks.
 _AMOUNTS: dict[str, tuple[dict[str, Any], int | None, int, int]] = {
-    "smoke": ({"n": 5, "horizon": 20}, 8000, 4, 256),
+    "smoke": ({"n": 5, "horizon": 20}, 1000, 4, 128),
     "laptop": ({}, None, 64, 8192),
     "paper": ({}, None, 256, 8192),
 }
@@ -72,14 +73,14 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     options, steps, episodes, transitions = _AMOUNTS[scale]
     suite = TaskSuite.make("halfcheetah", seed=seed, **options)
     everything = tuple(range(len(suite)))
-    meta = MetaPolicy(suite, seed=seed).fit(steps)
-    common: dict[str, Any] = {"k": _K, "group_steps": 0, "bootstrap": 0, "seed": seed}
+    meta = MetaPolicy(suite, learner=learner(scale), seed=seed).fit(steps)
+    common = amounts(scale, k=_K, group_steps=0, bootstrap=0, seed=seed)
     settings: dict[str, dict[str, Any]] = {
         _OURS: {"steps_per_task": transitions},
         _FIXED: {"steps_per_task": transitions, "score": "improvement"},
         _END: {"steps_per_task": transitions, "snapshots": 1},
     }
-    runs = {method: PolicyGradEx(**common, **own).fit(suite, meta) for method, own in settings.items()}
+    runs = {method: PolicyGradEx(**{**common, **own}).fit(suite, meta) for method, own in settings.items()}
     groups: dict[str, Groups] = {
         _ONE: (everything,),
         _RANDOM: runs[_OURS].graph_.partition(k=_K, method=RandomGrouping(seed)).groups,
@@ -203,7 +204,7 @@ def _reliabilities(runs: dict[str, PolicyGradEx], meta: MetaPolicy) -> dict[str,
     found: dict[str, list[np.ndarray]] = {method: [] for method in _ESTIMATED}
     for number in range(2):
         for method, run in runs.items():
-            estimator = SurrogateEstimator(score=run.surrogate_.score, seed=run.seed)
+            estimator = SurrogateEstimator(run.projection_dim, score=run.surrogate_.score, seed=run.seed)
             again = child(run.seed, "reliability", number)
             surrogates = fit_along(estimator, meta.path_, run.steps_per_task, again)
             graphs = {method: AffinityGraph.from_scores(scores_along(surrogates, run.scores_.subsets))}

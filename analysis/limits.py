@@ -68,7 +68,7 @@ class _Amount:
 
 _AMOUNTS = {
     "smoke": _Amount(
-        {"tasks": ["reach", "push", "drawer-close", "window-open", "window-close"], "horizon": 20},
+        {"tasks": ["reach", "push", "drawer-close", "window-open"], "horizon": 20},
         PPO(steps=20, copies=2, minibatches=4, epochs=1, standardise="task"),
         width=8,
         points=(40, 80),

@@ -14,15 +14,15 @@ from gradex.learners import PPO
 SEEDS = {"smoke": 1, "laptop": 3, "paper": 5}
 #: Tasks and planted groups of the navigation suites.
 _SUITES = {
-    "smoke": ((24, 4),),
+    "smoke": ((12, 3),),
     "laptop": ((100, 5), (100, 10), (300, 10)),
     "paper": ((100, 5), (100, 10), (300, 5), (300, 10), (1000, 10)),
 }
 #: One environment per task: so many tasks make a rollout long enough, and the steps go into more of them.
 _LEARNER = PPO(copies=1)
-_META_STEPS_PER_TASK = {"smoke": 2048, "laptop": 4096, "paper": 4096}
+_META_STEPS_PER_TASK = {"smoke": 128, "laptop": 4096, "paper": 4096}
 #: Transitions per task, fewer where there would be more than so many: a task needs fewer in a larger group.
-_STEPS_PER_TASK, _TRANSITIONS = 8192, 450_000
+_STEPS_PER_TASK, _TRANSITIONS = {"smoke": 256, "laptop": 8192, "paper": 8192}, 450_000
 #: Tasks in a subset; the sampler chooses how many subsets.
 _SUBSET_SIZE = 20
 _STAGES = ("transitions", "gradients", "subset scores", "clustering", "other")
@@ -48,7 +48,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
             projection="khatri-rao",
             projection_dim=100,
             folds=2,
-            steps_per_task=min(_STEPS_PER_TASK, _TRANSITIONS // n),
+            steps_per_task=min(_STEPS_PER_TASK[scale], _TRANSITIONS // n),
             group_steps=0,
             bootstrap=0,
             seed=seed,

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.study import dots_by_method, mean_with_interval
+from analysis.trained import learner
 from gradex import GroundTruth, MetaPolicy, TaskSuite
 from gradex.seeds import generator_for
 
@@ -21,9 +22,9 @@ _SUITES: dict[str, tuple[str, dict[str, Any]]] = {
     "reversed CartPole": ("cartpole", {"n": 10, "reversed": "half"}),
 }
 #: Environment steps of the meta-policy (None is what is recommended), and of training after it, per task.
-_STEPS = {"smoke": (20_000, 2_000), "laptop": (None, 16_384), "paper": (None, 100_000)}
+_STEPS = {"smoke": (2_000, 256), "laptop": (None, 16_384), "paper": (None, 100_000)}
 _METHODS = ("conflicting pairs", "random pairs", "pairs of a kind", "alone")
-_EPISODES = 32
+_EPISODES = {"smoke": 4, "laptop": 32, "paper": 32}
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
@@ -32,10 +33,10 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     meta_steps, steps = _STEPS[scale]
     for title, (family, options) in _SUITES.items():
         suite = TaskSuite.make(family, seed=seed, **options)
-        meta = MetaPolicy(suite, seed=seed).fit(meta_steps)
+        meta = MetaPolicy(suite, learner=learner(scale), seed=seed).fit(meta_steps)
         pairs = _pairs(suite, generator_for(seed, "pairs"))
         subsets = list(dict.fromkeys(pair for chosen in pairs.values() for pair in chosen))
-        truth = GroundTruth(steps, replicates=1, episodes=_EPISODES, seed=seed).fit(meta, subsets)
+        truth = GroundTruth(steps, replicates=1, episodes=_EPISODES[scale], seed=seed).fit(meta, subsets)
         scores = truth.scores().per_task
         for method, chosen in pairs.items():
             earned = scores[[subsets.index(pair) for pair in chosen]]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.along import similarity_along
 from analysis.study import confidence_interval, dots_by_method, mean_with_interval
+from analysis.trained import amounts
 from gradex import PolicyGradEx, TaskSuite
 from gradex.affinity import KMeansGrouping, RandomGrouping
 from gradex.expectation_maximization import EMClustering
@@ -23,12 +24,8 @@ _SUITES: dict[str, tuple[dict[str, Any], int]] = {
     "cartpole": ({"n": 10, "reversed": "half"}, 2),
 }
 #: Environment steps of the meta-policy (None is what is recommended for the suite), and those that every
-#: method gets to go on from it; transitions per task.
-_STEPS = {
-    "smoke": (10_000, 25_000, 512),
-    "laptop": (None, 400_000, 8192),
-    "paper": (None, 1_000_000, 8192),
-}
+#: method gets to go on from it.
+_STEPS = {"smoke": (2_000, 4_000), "laptop": (None, 400_000), "paper": (None, 1_000_000)}
 #: M-steps of EM clustering, and episodes of each policy in each task in the E-steps between them. Of (4, 4),
 #: (8, 4) and (12, 2) only the last found the planted groups of both suites on all of seeds 100 to 102.
 _EM = {"smoke": (2, 2), "laptop": (12, 2), "paper": (12, 2)}
@@ -42,7 +39,7 @@ _METHODS = (
     "PolicyGradEx groups",
     "one policy per task",
 )
-_EPISODES = 32
+_EPISODES = {"smoke": 4, "laptop": 32, "paper": 32}
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
@@ -52,12 +49,12 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     task with the same share of them; all policies of all methods but EM clustering train in one stack.
     """
     tables = []
-    meta_steps, steps, steps_per_task = _STEPS[scale]
-    amounts: dict[str, Any] = {"meta_steps": meta_steps, "steps_per_task": steps_per_task, "group_steps": 0}
+    meta_steps, steps = _STEPS[scale]
+    own = amounts(scale, meta_steps=meta_steps, group_steps=0)
     rounds, episodes = _EM[scale]
     for family, (options, k) in _SUITES.items():
         suite = TaskSuite.make(family, seed=seed, **options)
-        run = PolicyGradEx(k=k, bootstrap=0, seed=seed, **amounts).fit(suite)
+        run = PolicyGradEx(k=k, bootstrap=0, seed=seed, **own).fit(suite)
         similar = similarity_along(run.surrogates_)
         known = KMeansGrouping(parameter_matrix(suite.tasks), seed)
         groups = {
@@ -73,7 +70,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         em = EMClustering(k, rounds, episodes, seed).fit(run.meta_, steps)
         members += [("EM clustering", group) for group in em.groups_]
         for (method, subset), policy in zip(members, [*policies, *em.policies_], strict=True):
-            table = policy.evaluate(_EPISODES, subset=subset)[["task", "return_mean", "success"]]
+            table = policy.evaluate(_EPISODES[scale], subset=subset)[["task", "return_mean", "success"]]
             tables.append(table.assign(suite=_TITLES[family], seed=seed, method=method))
     columns = ["suite", "seed", "method", "task", "return_mean", "success"]
     return pd.concat(tables, ignore_index=True)[columns]

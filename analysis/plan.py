@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
 from analysis.study import plain
+from analysis.trained import learner
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
 from gradex.affinity import Bootstrap, CorrelationGrouping, Partition, fewest_groups
 from gradex.path_scores import count_steps
@@ -37,7 +38,7 @@ _SUITES: tuple[tuple[str, str, dict[str, Any], int | None], ...] = (
 
 @dataclass(frozen=True)
 class _Amounts:
-    """Transitions per task of pilots and estimates, how many of each, and of what kind."""
+    """Transitions per task of pilots and estimates, how many of each, of what kind, and draws of a pilot."""
 
     pilot: int
     sizes: tuple[int, ...]
@@ -45,20 +46,19 @@ class _Amounts:
     estimates: int
     snapshots: int = 8
     dimension: int = 400
+    draws: int = 100
 
 
 _AMOUNTS = {
-    "smoke": _Amounts(256, (256, 512), pilots=1, estimates=2, snapshots=2, dimension=50),
+    "smoke": _Amounts(128, (128, 256), pilots=1, estimates=2, snapshots=2, dimension=50, draws=20),
     "laptop": _Amounts(2048, (512, 1024, 2048, 4096, 8192), pilots=3, estimates=8),
     "paper": _Amounts(2048, (512, 1024, 2048, 4096, 8192, 16_384, 32_768), pilots=10, estimates=40),
 }
 _CHOSEN = {"smoke": _SUITES[2:3], "laptop": _SUITES, "paper": _SUITES}
-_SMOKE_STEPS = 10_000
+_SMOKE_STEPS = 2_000
 _POWER, _LEVEL = 0.9, 0.05
 #: Of the logistic curve of how often estimates find the groups, the inverse weight of its ridge: slight.
 _FIT = 100.0
-#: Draws of a pilot's interactions.
-_DRAWS = 100
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     for title, family, options, steps in _CHOSEN[scale]:
         suite = TaskSuite.make(family, seed=seed, **options)
         meta_steps = _SMOKE_STEPS if scale == "smoke" else steps
-        path = MetaPolicy(suite, seed=seed).fit(meta_steps, amounts.snapshots).path_
+        path = MetaPolicy(suite, learner=learner(scale), seed=seed).fit(meta_steps, amounts.snapshots).path_
         source = _Source(suite, path, amounts, seed)
         for number in range(amounts.pilots):
             plan = source.plan(number)
@@ -100,7 +100,7 @@ class _Source:
         """Make a pilot and its plan."""
         pilot = self._interactions(self.amounts.pilot, number)
         graph = AffinityGraph.from_interactions(pilot)
-        draws = Bootstrap(pilot.draws(_DRAWS, self.seed))
+        draws = Bootstrap(pilot.draws(self.amounts.draws, self.seed))
         given = graph, self._grouped(pilot), draws, pilot, self.amounts.pilot
         return make_plan(*given, _POWER, _LEVEL, seed=self.seed, method=CorrelationGrouping())
 

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.along import similarity_along
 from analysis.study import confidence_interval, dots_by_method
+from analysis.trained import amounts
 from gradex import AffinityGraph, PolicyGradEx, SurrogateEstimator, TaskSuite
 from gradex.affinity import KMeansGrouping, RandomGrouping
 from gradex.tasks import parameter_matrix
@@ -25,8 +26,9 @@ _SUITES: dict[str, tuple[dict[str, Any], int]] = {
     "cartpole": ({"n": 10, "reversed": "half"}, 2),
     "highway": ({"n": 10, "vary": "objective"}, 2),
 }
-#: Environment steps of the meta-policy (None is what is recommended for the suite), transitions per task.
-_STEPS = {"smoke": (10_000, 512), "laptop": (None, 8192), "paper": (None, 8192)}
+_CHOSEN = {"smoke": ("navigation", "cartpole"), "laptop": tuple(_SUITES), "paper": tuple(_SUITES)}
+#: Environment steps of the meta-policy; None is what is recommended for the suite.
+_META_STEPS = {"smoke": 2_000, "laptop": None, "paper": None}
 _TITLES = {"navigation": "navigation", "cartpole": "reversed CartPole", "highway": "highway by objective"}
 _METHODS = (
     "pairwise (default)",
@@ -41,11 +43,11 @@ _METHODS = (
 def compute(seed: int, scale: str) -> pd.DataFrame:
     """Give one row per suite and method: suite, seed, method, nmi, ami."""
     rows = []
-    meta_steps, steps_per_task = _STEPS[scale]
-    amounts: dict[str, Any] = {"meta_steps": meta_steps, "steps_per_task": steps_per_task, "group_steps": 0}
-    for family, (options, k) in _SUITES.items():
+    own = amounts(scale, meta_steps=_META_STEPS[scale], group_steps=0)
+    for family in _CHOSEN[scale]:
+        options, k = _SUITES[family]
         suite = TaskSuite.make(family, seed=seed, **options)
-        run = PolicyGradEx(k=k, bootstrap=0, seed=seed, **amounts).fit(suite)
+        run = PolicyGradEx(k=k, bootstrap=0, seed=seed, **own).fit(suite)
         scores, planted = run.scores_.together(), suite.labels
         assert planted is not None  # for the type checker
         letter = SurrogateEstimator.literal(run.projection_dim, seed)

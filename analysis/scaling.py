@@ -39,6 +39,9 @@ _EPISODE, _CENTRES, _SPREAD = 50, 4, 0.03
 #: Sizes from which work outweighs what every call costs: exponents are fitted there.
 _LARGE = 100
 
+#: Imported once for all runs, each of which is a process of its own.
+_LIBRARIES = ["torch", "pandas", "sklearn.cluster", "scipy.optimize", "matplotlib.figure"]
+
 #: Seconds by stage, and GB at the end of each.
 Spending = dict[str, tuple[float, float]]
 
@@ -53,10 +56,12 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         stage), nmi (of the groups with the preferences' centres), seed.
     """
     size = "smoke" if scale == "smoke" else "laptop"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_LIBRARIES)
     rows = []
     for route, sizes in (("factors", _FACTORS[size]), ("transfers", _TRANSFERS[size])):
         for n in sizes:
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
                 spending, nmi = pool.submit(_run, route, n, size, seed).result()
             for stage, (seconds, memory) in spending.items():
                 rows.append(

@@ -15,8 +15,22 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from analysis.provenance import noted
-from gradex import AffinityGraph, GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
+from gradex import PPO, AffinityGraph, GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.store import difference
+
+#: At smoke scale: little of everything, so that a study shows in seconds that it works.
+_SMALL_PPO = PPO(steps=64, copies=2, epochs=1, minibatches=4)
+_SMALL_ESTIMATE = {"steps_per_task": 256, "projection_dim": 50, "snapshots": 2}
+
+
+def learner(scale: str) -> PPO | str:
+    """Give the learner of a scale: what is recommended for the suite, unless it is the smoke scale."""
+    return _SMALL_PPO if scale == "smoke" else "ppo"
+
+
+def amounts(scale: str, **settings: Any) -> dict[str, Any]:
+    """Give settings of `PolicyGradEx` for a scale: these and its defaults, unless it is the smoke scale."""
+    return {**settings, **_SMALL_ESTIMATE, "learner": _SMALL_PPO} if scale == "smoke" else settings
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,10 @@ class Setting:
         What real training is measured by.
     seeds, depth_seeds : int, optional
         Fewer than the study's own, where training takes long: in all, and of depths other than four layers.
+    learner : PPO or str
+        Of the policies.
+    dimension : int
+        Of projected gradients, at most as many as the policy has parameters.
     """
 
     family: str
@@ -65,6 +83,8 @@ class Setting:
     measure: str = "return"
     seeds: int | None = None
     depth_seeds: int | None = None
+    learner: PPO | str = "ppo"
+    dimension: int = 400
 
     def has(self, seed: int, layers: int) -> bool:
         """Tell whether this seed is one of those for this depth."""
@@ -105,20 +125,12 @@ _LAPTOP = {
         seeds=1,
     ),
 }
+_LITTLE: dict[str, Any] = {
+    "episodes": 4, "meta_steps": 2000, "transitions": 256, "learner": _SMALL_PPO, "dimension": 50
+}  # fmt: skip
 _SMOKE = {
-    "navigation": Setting(
-        "navigation", {"n": 6}, 3, 1024, episodes=4, meta_steps=10_000, layers=(2,), transitions=512
-    ),
-    "reversed CartPole": Setting(
-        "cartpole",
-        {"n": 6, "reversed": "half"},
-        2,
-        1024,
-        episodes=4,
-        meta_steps=10_000,
-        layers=(2, 4),
-        transitions=512,
-    ),
+    "navigation": Setting("navigation", {"n": 6}, 3, 256, layers=(2,), **_LITTLE),
+    "reversed CartPole": Setting("cartpole", {"n": 6, "reversed": "half"}, 2, 256, layers=(2, 4), **_LITTLE),
 }
 _PAPER = {
     name: replace(
@@ -160,7 +172,7 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     folder = Path("runs") / f"trained-{scale}" / f"{suite.replace(' ', '-')}-{layers}-layers-seed-{seed}"
     meta = prepare(setting, seed, layers, folder / f"meta-{setting.meta_steps}.safetensors")
     # The smallest policies have fewer parameters than the paper's 400 dimensions.
-    dimension = min(400, len(meta.parameters))
+    dimension = min(setting.dimension, len(meta.parameters))
     grouping = PolicyGradEx(
         k=setting.k,
         subsets=setting.subsets,
@@ -178,7 +190,7 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
 def prepare(setting: Setting, seed: int, layers: int, path: Path) -> MetaPolicy:
     """Train the meta-policy of a suite, or take over the one that is kept."""
     suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
-    fresh = MetaPolicy(suite, setting.network, seed=seed, layers=layers, width=setting.width)
+    fresh = MetaPolicy(suite, setting.network, setting.learner, seed, layers, setting.width)
     return kept(path, fresh, lambda meta, folder: meta.fit(setting.meta_steps, folder=folder))
 
 

@@ -38,7 +38,7 @@ class PathObjectives:
     >>> from gradex import MetaPolicy, SurrogateEstimator, TaskSuite
     >>> from gradex.path_objectives import objectives_along
     >>> suite = TaskSuite.make("mo-deep-sea-treasure", n=50, seed=0)
-    >>> meta = MetaPolicy(suite, layers=2, width=8).fit(8_000, snapshots=2)
+    >>> meta = MetaPolicy(suite, layers=2, width=8).fit(4_000, snapshots=2)
     >>> found = objectives_along(meta.path_, SurrogateEstimator(20), steps_per_task=512)
     >>> mixtures = found.mixtures(suite.weights)
     >>> found.factors(mixtures).rows.shape, found.transfers(mixtures).shape

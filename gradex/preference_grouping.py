@@ -88,7 +88,7 @@ class PreferenceGrouping(GroupedPreferences):
     --------
     >>> from gradex import PreferenceGrouping, TaskSuite
     >>> suite = TaskSuite.make("mo-deep-sea-treasure", n=100, seed=0)
-    >>> grouping = PreferenceGrouping(k=2, steps_per_task=1024, meta_steps=8_000, group_steps=8_000)
+    >>> grouping = PreferenceGrouping(k=2, steps_per_task=256, meta_steps=4_000, group_steps=4_000)
     >>> len(grouping.fit(suite).groups_), grouping.values().shape
     (2, (2, 2))
     """

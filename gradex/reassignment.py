@@ -41,10 +41,10 @@ class Reassignment:
     --------
     >>> from gradex import MetaPolicy, TaskSuite
     >>> from gradex.reassignment import reassign
-    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=4, groups=2), layers=2, width=32).fit(20_000)
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=4, groups=2), layers=2, width=32).fit(10_000)
     >>> meta.suite.labels.tolist()
     [1, 0, 0, 1]
-    >>> policies = meta.adapt_each([(0, 3), (1, 2)], steps=80_000)
+    >>> policies = meta.adapt_each([(0, 3), (1, 2)], steps=20_000)
     >>> found = reassign(policies, labels=[0, 0, 1, 0])  # task 1 in the wrong group
     >>> found.kept, found.moved, found.labels.tolist()
     (True, (1,), [0, 1, 1, 0])

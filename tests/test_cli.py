@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ from gradex.cli import main
 from gradex.learners import ActorCritic, Episodes, Learner, ppo
 from gradex.policies import ARCHITECTURES
 
-SMALL = ["--set", "n=6", "--meta-steps", "4000", "--steps-per-task", "512", "--group-steps", "1000"]
+FEW = ["--set", "n=6", "--meta-steps", "4000", "--steps-per-task", "256", "--bootstrap", "4"]
+SMALL = [*FEW, "--group-steps", "1000"]
+#: No policies of groups, and no comparison.
+ESTIMATE = [*FEW, "--group-steps", "0"]
 FILES = {
     "config.json",
     "meta.safetensors",
@@ -45,10 +49,13 @@ def navigation():
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, unchecked: Callable[[], AbstractContextManager[None]]
+) -> Path:
     """Give the folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert main(["group", "navigation", "--json", "--out", str(folder), *SMALL]) == 0
+    with unchecked():
+        assert main(["group", "navigation", "--json", "--out", str(folder), *SMALL]) == 0
     return folder
 
 
@@ -80,7 +87,7 @@ def test_a_critic_that_explains_nothing_is_told(
             "explained_variance",
             property(lambda self: {task.name: share for task in self.suite.tasks}),
         )
-        assert main(["group", "navigation", "--out", f"out-{share}", *SMALL, "--bootstrap", "0"]) == 0
+        assert main(["group", "navigation", "--out", f"out-{share}", *ESTIMATE, "--bootstrap", "0"]) == 0
         return capsys.readouterr().out
 
     found = told(-0.1)
@@ -121,7 +128,7 @@ def test_the_folder_holds_the_results(whole: Path) -> None:
 def test_the_command_itself_prints_one_json_object(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["group", "navigation", "--json", *SMALL]
+    arguments = ["group", "navigation", "--json", *ESTIMATE, "--bootstrap", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TQDM_DISABLE")  # progress belongs to standard error
     command = [sys.executable, "-m", "gradex.cli", *arguments]
@@ -135,9 +142,7 @@ def test_the_command_itself_prints_one_json_object(
 
 
 def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["group", "navigation", "--k", "2", "--subset-size", "2", *SMALL[:6], "--group-steps", "0"]) == 0
-    )
+    assert main(["group", "navigation", "--k", "2", "--subset-size", "2", *ESTIMATE]) == 0
     text, errors = capsys.readouterr()
     assert errors == ""
     for part in (
@@ -168,6 +173,8 @@ def test_tasks_of_your_own_without_draws(capsys: pytest.CaptureFixture[str]) -> 
         "2",
         "--meta-steps",
         "1000",
+        "--steps-per-task",
+        "256",
         "--group-steps",
         "0",
     ]
@@ -475,7 +482,7 @@ def test_a_name_that_names_nothing_is_refused(capsys: pytest.CaptureFixture[str]
 
 def test_a_plan_tells_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["navigation", "--set", "n=4", "--set", "groups=2", "--meta-steps", "4000", "--seed", "1"]
-    command = ["plan", *options, "--steps-per-task", "512", "--power", "0.8"]
+    command = ["plan", *options, "--steps-per-task", "512", "--power", "0.8", "--bootstrap", "14"]
     assert main(command) == 0
     told = capsys.readouterr().out
     assert "with 80% power" in told and "pilot: 512 transitions per task" in told

@@ -12,6 +12,7 @@ from gradex.affinity.partition import Partition, canonical_labels, group_objecti
 from gradex.affinity.relaxation import solve_relaxation
 from gradex.affinity.rounding import best_labels, round_relaxation
 from gradex.seeds import child, generator_for
+from gradex.threads import kmeans_threads_for
 
 _TASKS_ALL_COUNTS = 12
 _MOST_TASKS = 14
@@ -188,7 +189,8 @@ class KMeansGrouping(Grouping):
         spread = self.features.std(axis=0)
         standard = (self.features - self.features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         start = child(self.seed, "k-means") % 2**32  # the largest that scikit-learn takes
-        found = KMeans(k, n_init=10, random_state=start).fit(standard).labels_.astype(np.int64)
+        with kmeans_threads_for(n):
+            found = KMeans(k, n_init=10, random_state=start).fit(standard).labels_.astype(np.int64)
         return Partition.of(matrix, found, upper_bound=certified_upper_bound(matrix, k), status="k-means")
 
 

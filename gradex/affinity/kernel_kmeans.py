@@ -12,6 +12,7 @@ from gradex.affinity.groupings import Grouping
 from gradex.affinity.partition import Partition
 from gradex.affinity.rounding import fill_empty_groups, propose_groups
 from gradex.seeds import child
+from gradex.threads import kmeans_threads_for
 
 
 @final
@@ -109,5 +110,6 @@ class KernelKMeans(Grouping):
         # k-means warns of fewer different rows than groups. Dividing a group of alike tasks costs nothing.
         distinct = min(k, len(np.unique(rows, axis=0)))
         start = child(self.seed, "kernel k-means") % 2**32  # the largest that scikit-learn takes
-        found = KMeans(distinct, n_init=self.starts, random_state=start).fit(rows).labels_
+        with kmeans_threads_for(n):
+            found = KMeans(distinct, n_init=self.starts, random_state=start).fit(rows).labels_
         return fill_empty_groups(found.astype(np.int64), k)

@@ -1,15 +1,22 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from joblib import parallel_config
 
 from analysis import study
 
 
 @pytest.fixture(autouse=True)
-def as_users_run_studies(without_shape_checks: None) -> None:
-    """Here all is trained from end to end, over and over: half of the time would go into the checks."""
+def as_users_run_studies(without_shape_checks: None) -> Iterator[None]:
+    """Here all is trained from end to end, over and over: half of the time would go into the checks.
+
+    And in this process, where a second one would take longer to start than it has to do; tests of
+    `GroundTruth` have some.
+    """
+    with parallel_config(backend="sequential"):
+        yield
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The study of many objectives: variants, exact groups, indicators of policies, and the picture."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,12 +87,13 @@ def test_draws_shares_and_utilities_by_suite() -> None:
     assert len(many_objectives.plot(table().query("part == 'exact'")).axes) > 0
 
 
-@pytest.mark.usefixtures("without_shape_checks")
-def test_parts_compute_what_they_say() -> None:
-    found = many_objectives.compute(0, "smoke", "exact").set_index("method")
+def test_parts_compute_what_they_say(rendered: Callable[[str], pd.DataFrame]) -> None:
+    parts = {part: own for part, own in rendered("many_objectives").groupby("part")}
+    assert set(parts) == set(many_objectives.PARTS)
+    found = parts["exact"].set_index("method")
     assert found.share[exact.BEST] >= found.share.drop(exact.BEST).max() - 1e-9
     assert (found.reassigned >= found.share - 1e-9).all()
-    ways = many_objectives.compute(0, "smoke", "trained").set_index("method")
+    ways = parts["trained"].set_index("method")
     assert ways.policies.to_dict() == {
         exact.KERNEL: 2, exact.WEIGHTS: 2, exact.RANDOM: 2, trained.TOGETHER: 1, trained.ALONE: 12,
         trained.CONDITIONED: 1,

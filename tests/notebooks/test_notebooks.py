@@ -27,6 +27,7 @@ def test_there_are_notebooks() -> None:
 def test_notebook_runs_at_smoke_scale(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADEX_SCALE", "smoke")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # processes take longer to start than trainings here
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     # An error in a cell raises CellExecutionError, which shows the cell.
