@@ -1,6 +1,7 @@
 """How the parameters of a stack of policies move, and what the policies then do."""
 
 from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.adaptation import Adaptation
 from gradex.learners.advantages import discounted_advantages
 from gradex.learners.evaluation import Episodes, evaluate, run_episodes
 from gradex.learners.layout import Layout
@@ -17,6 +18,7 @@ __all__ = [
     "PPO",
     "SAC",
     "ActorCritic",
+    "Adaptation",
     "Collector",
     "Episodes",
     "Layout",

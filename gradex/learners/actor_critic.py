@@ -93,9 +93,10 @@ class ActorCritic:
     def __len__(self) -> int:
         return len(self.actors)
 
-    def __getitem__(self, index: int) -> "ActorCritic":
-        """Give one policy, as a stack of one."""
-        return self._each(lambda rows: rows[index : index + 1])
+    def __getitem__(self, index: int | slice) -> "ActorCritic":
+        """Give one policy, as a stack of one, or some of them."""
+        chosen = index if isinstance(index, slice) else slice(index, index + 1)
+        return self._each(lambda rows: rows[chosen])
 
     def repeat(self, count: int) -> "ActorCritic":
         """Give `count` copies of every policy of a stack, side by side."""

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.adam import Adam
-from gradex.learners.advantages import baseline_advantages
+from gradex.learners.adaptation import Adaptation, draw_seeds, policy_gradient_step, trajectory_length
 from gradex.learners.batch import Batch
 from gradex.learners.layout import Layout
 from gradex.learners.learner import Job, Learner, Training
 from gradex.learners.returns import EpisodeReturns
-from gradex.learners.rollouts import Collector, Rollout
+from gradex.learners.rollouts import Rollout
 from gradex.policies import Policy
 from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
@@ -121,17 +121,32 @@ class MAML(Learner):
             the last entry shows the adapted policies.
         """
         count = self.inner_steps if inner_steps is None else inner_steps
-        if count < 0:
-            raise ValueError(f"inner steps={count} is too small: give at least 0")
-        if len(agent) not in (1, len(tasks)):
-            raise ValueError(f"{len(agent)} policies for {len(tasks)} tasks: give one each, or a single one")
-        start = agent if len(agent) == len(tasks) else agent.repeat(len(tasks))
         with one_thread():
-            adapted, rollouts, _ = self._run(start, suite, tasks, seeds, count)
-        return adapted, rollouts
+            met = list(self.adaptation().phases(agent, suite, tasks, seeds, count))
+        return met[-1].agent, [phase.rollout for phase in met]
+
+    def adaptation(self, trajectories: int | None = None, slowing: float | None = None) -> Adaptation:
+        """Give the inner steps by themselves, as they are in training or on other amounts.
+
+        Parameters
+        ----------
+        trajectories : int, optional
+            By default as in training.
+        slowing : float, optional
+            How soon the inner rate falls, see `Adaptation`.
+
+        Examples
+        --------
+        >>> from gradex.learners import MAML
+        >>> MAML(inner_rate=0.2, gae_lambda=0.9).adaptation(trajectories=5)
+        Adaptation(trajectories=5, rate=0.2, slowing=None, gae_lambda=0.9)
+        """
+        own = self.trajectories if trajectories is None else trajectories
+        return Adaptation(own, self.inner_rate, slowing, self.gae_lambda)
 
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
-        return len(subsets) * self.tasks * self.trajectories * _length(suite) * (self.inner_steps + 1)
+        environments = len(subsets) * self.tasks * self.trajectories
+        return environments * trajectory_length(suite) * (self.inner_steps + 1)
 
     def environments(self, tasks: int) -> int:
         return self.tasks * self.trajectories
@@ -156,52 +171,12 @@ class MAML(Learner):
         *before, after = met
         adapted = actors.repeat_interleave(len(after.weights) // len(actors), dim=0)
         for batch in before:
-            adapted = self._inner_step(policy, adapted, batch, graph=actors.requires_grad)
+            second = actors.requires_grad and self.order == "second"
+            adapted = policy_gradient_step(policy, adapted, batch, self.inner_rate, second)
         ratio = after.ratio(policy, adapted)
         clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gain = torch.minimum(ratio * after.advantages, clipped * after.advantages)
         return (after.weights * gain).sum(dim=1).unflatten(0, (len(actors), -1)).mean(dim=1)
-
-    def _inner_step(
-        self, policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, graph: bool
-    ) -> Float[Tensor, "rows p"]:
-        """Take one policy-gradient step, θ + α ∇_θ mean of π_θ(a|s) / π_θo(a|s) Â (Finn et al. 2017, Alg. 3).
-
-        θo drew the actions. At θ = θo the gradient is the policy gradient, and its own gradient the
-        low-variance curvature of ProMP (Rothfuss et al. 2019, Sec. 5): in expectation the Hessian of the
-        return without ∇log π ∇Qᵀ and its transpose, which vanish towards a local optimum. With log π Â in
-        place of the ratio, E[∇log π ∇log πᵀ Â] would be lost as well, the credit for how the policy explores.
-        DiCE (Foerster et al. 2018, ICML) keeps all terms, at a higher variance.
-        """
-        second = graph and self.order == "second"
-        start = actors if second else actors.detach().requires_grad_()
-        surrogate = (batch.weights * batch.ratio(policy, start) * batch.advantages).sum()
-        (gradient,) = torch.autograd.grad(surrogate, start, create_graph=second)
-        return actors + self.inner_rate * gradient
-
-    def _run(
-        self,
-        agent: ActorCritic,
-        suite: TaskSuite,
-        tasks: Sequence[int],
-        seeds: Sequence[int],
-        inner_steps: int,
-    ) -> tuple[ActorCritic, list[Rollout], list[Batch]]:
-        """Act, adapt, and act again, each row in its own task; give the adapted stack and what it met."""
-        streams = Streams(seeds, branch=3)
-        rollouts: list[Rollout] = []
-        met: list[Batch] = []
-        for step in range(inner_steps + 1):
-            if step:
-                actors = self._inner_step(agent.policy, agent.actors, met[-1], graph=False)
-                agent = replace(agent, actors=actors)
-            each = [[int(task)] for task in tasks]
-            collector = Collector(suite, each, self.trajectories, _seeds(streams).tolist())
-            rollouts.append(collector.collect(agent, _length(suite)))
-            collector.close()
-            advantages = baseline_advantages(rollouts[-1], suite.discount, self.gae_lambda)
-            met.append(Batch.of(agent, rollouts[-1], advantages))
-        return agent, rollouts, met
 
     def _draw(self, subsets: Sequence[Sequence[int]], streams: Streams) -> Int[np.ndarray, "policies tasks"]:
         """Draw a meta-batch from the subset of each policy, without repetition while it lasts."""
@@ -227,9 +202,10 @@ class _Training(Training):
     def run_round(self, number: int, steps: int) -> None:
         settings, job, streams, optimiser = self._settings, self._job, self._streams, self._optimiser
         tasks = settings._draw(job.subsets, streams).ravel().tolist()
-        fresh = _seeds(streams, settings.tasks).ravel().tolist()
+        fresh = draw_seeds(streams, settings.tasks).ravel().tolist()
         rows = replace(job.agent, actors=optimiser.rows).repeat(settings.tasks)
-        _, rollouts, met = settings._run(rows, job.suite, tasks, fresh, settings.inner_steps)
+        phases = settings.adaptation().phases(rows, job.suite, tasks, fresh, settings.inner_steps)
+        met, rollouts = zip(*((phase.batch, phase.rollout) for phase in phases), strict=True)
         self._tables += _earned(rollouts, settings.tasks, len(job.suite), steps)
         optimiser.learning_rate = settings.learning_rate * (1 - 0.9 * number / job.rounds)
         for _ in range(settings.epochs):
@@ -258,16 +234,6 @@ class _Training(Training):
         self._tables = [pd.DataFrame({name: state[f"curve.{name}"].numpy() for name in names})]
 
 
-def _length(suite: TaskSuite) -> int:
-    """Give the steps of a trajectory: a whole episode where none ends early."""
-    if suite.horizon is None:
-        raise ValueError(
-            f"the horizon of {suite.family!r} is not known: give its environments a time limit, for instance "
-            "gymnasium.wrappers.TimeLimit"
-        )
-    return suite.horizon
-
-
 def _earned(rollouts: Sequence[Rollout], tasks: int, n: int, steps: int) -> list[pd.DataFrame]:
     """Tabulate what the episodes of a meta-batch paid, one table for each number of inner steps."""
     tables = []
@@ -278,8 +244,3 @@ def _earned(rollouts: Sequence[Rollout], tasks: int, n: int, steps: int) -> list
         table.insert(3, "inner_steps", inner_steps)
         tables.append(table.assign(policy=table.policy // tasks))
     return tables
-
-
-def _seeds(streams: Streams, *shape: int) -> Int[np.ndarray, "streams *shape"]:
-    """Draw seeds."""
-    return (streams.uniforms(*shape) * 2**52).astype(np.int64)

@@ -17,7 +17,7 @@ from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.layout import Layout
 from gradex.seeds import Streams, derive
 from gradex.tasks import TaskSuite
-from gradex.tasks.simulator import Resumable, Step, StepsAhead
+from gradex.tasks.simulator import GoesOn, Resumable, Step, StepsAhead, seeds_of_copies
 
 
 @dataclass(frozen=True)
@@ -133,22 +133,41 @@ class Collector:
         # A suite may make its spaces anew whenever it is asked.
         self.suite, self._space = suite, suite.action_space
         members = [task for subset in subsets for task in subset]
-        each = [seed for subset, seed in zip(subsets, seeds, strict=True) for _ in subset]
-        self.simulator = suite[members].simulator(copies, each, first)
+        self._sizes, self._copies, self._first = [len(subset) for subset in subsets], copies, first
+        self.simulator = suite[members].simulator(copies, self._each(seeds), first)
         self.layout = Layout.of(subsets, copies)
         mode = self.simulator.metadata.get("autoreset_mode")
         if mode != AutoresetMode.NEXT_STEP:
             raise ValueError(f"the simulator resets by {mode}: give one with AutoresetMode.NEXT_STEP")
-        keys = derive(np.asarray(seeds, dtype=np.int64), first).tolist() if first else seeds
-        self._streams = Streams(keys, branch=1)
-        self._observation = self._spread_observation(self.simulator.reset()[0])
-        self._begins = np.zeros(self.layout.real.shape, dtype=bool)
-        self._finish_resets: Callable[[], Step] | None = None
-        self._commanded = np.empty(0)
+        self._begin(seeds, self.simulator.reset()[0])
         self._noted: list[np.ndarray] | None = [] if resumable else None
         if resumable and isinstance(self.simulator, Resumable):
             self.simulator.begin_noting()
             self._noted = None
+
+    def _each(self, seeds: Sequence[int]) -> list[int]:
+        """Give the seed of every member of every subset."""
+        return [seed for size, seed in zip(self._sizes, seeds, strict=True) for _ in range(size)]
+
+    def _begin(self, seeds: Sequence[int], observation: np.ndarray) -> None:
+        keys = derive(np.asarray(seeds, dtype=np.int64), self._first).tolist() if self._first else seeds
+        self._streams = Streams(keys, branch=1)
+        self._observation = self._spread_observation(observation)
+        self._begins = np.zeros(self.layout.real.shape, dtype=bool)
+        self._finish_resets: Callable[[], Step] | None = None
+        self._commanded = np.empty(0)
+
+    def renew(self, seeds: Sequence[int]) -> None:
+        """Begin fresh episodes with these seeds, as a new collector would, but in the same simulator.
+
+        EnvPool's cannot be seeded again: there each environment draws its next start from a generator of its
+        own, so that episodes follow from the seeds it was made with and from what was done in it before.
+        """
+        if isinstance(self.simulator, GoesOn):
+            self._begin(seeds, self.simulator.begin_episodes())
+            return
+        own = seeds_of_copies(self._each(seeds), self._copies, self._first).tolist()
+        self._begin(seeds, self.simulator.reset(seed=own)[0])
 
     def _spread_observation(self, observation: np.ndarray) -> Tensor:
         return torch.from_numpy(self.layout.spread(np.asarray(observation, dtype=np.float32)))

@@ -11,12 +11,10 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import VectorEnv
 
 from gradex.seeds import derive, uniforms
-from gradex.tasks.family import Option, Recommended, read_seed, read_task_count
+from gradex.tasks.family import Option, Recommended, read_seed, read_task_count, read_whole
 from gradex.tasks.ranges import RangedFamily, read_range, read_reversed
 from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 from gradex.tasks.task import Task
-
-_HORIZON = 500
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,11 @@ class CartPole(RangedFamily):
     reversed : {"none", "half"} or float
         Swaps the two actions in this share of the tasks, a number from 0 to 1 that is
         rounded to whole tasks: 0.1 of ten tasks is one.
+    horizon : int
+        Steps of an episode, at most; CartPole-v0 had 200.
     """
+
+    horizon: int = 500
 
     name = "cartpole"
     options: ClassVar = {
@@ -47,10 +49,10 @@ class CartPole(RangedFamily):
         "force": Option(10.0, partial(read_range, low=0.0, high=1000.0)),
         "gravity": Option(9.8, partial(read_range, low=0.0, high=100.0)),
         "reversed": Option("none", read_reversed),
+        "horizon": Option(500, partial(read_whole, least=1, most=2**31 - 1)),
     }
     title, actuators = "{half_length:.2f} m", "motor"
     action_space = spaces.Discrete(2)
-    horizon = _HORIZON
     recommended = Recommended(600_000, 600_000)
 
     @property
@@ -58,14 +60,14 @@ class CartPole(RangedFamily):
         return cast(spaces.Box, CartPoleVectorEnv(1).single_observation_space)
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
-        return CartPoleSimulator(tasks, seeds)
+        return CartPoleSimulator(tasks, seeds, self.horizon)
 
 
 class CartPoleSimulator(CartPoleVectorEnv):
     """Gymnasium's vector CartPole with constants, motor direction and random stream per environment."""
 
-    def __init__(self, tasks: Sequence[Task], seeds: Seeds) -> None:
-        super().__init__(num_envs=len(tasks), max_episode_steps=_HORIZON)
+    def __init__(self, tasks: Sequence[Task], seeds: Seeds, horizon: int) -> None:
+        super().__init__(num_envs=len(tasks), max_episode_steps=horizon)
 
         def column(name: str, default: float) -> np.ndarray:
             return np.array([task.parameters.get(name, default) for task in tasks])

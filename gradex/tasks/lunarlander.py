@@ -11,12 +11,11 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
-from gradex.tasks.family import Option, Recommended, read_seed, read_task_count
+from gradex.tasks.family import Option, Recommended, read_seed, read_task_count, read_whole
 from gradex.tasks.ranges import RangedFamily, read_range, read_reversed
 from gradex.tasks.simulator import Seeds, SequentialSimulator, Step
 from gradex.tasks.task import Task
 
-_HORIZON = 1000
 #: Paid once, for coming to rest on the ground; the only reward of this size that ends an episode.
 _LANDED = 100.0
 #: Actions are nothing, left, main and right engine.
@@ -42,7 +41,11 @@ class LunarLander(RangedFamily):
     reversed : {"none", "half"} or float
         Swaps the left and right engines in this share of the tasks, a number from 0 to 1 that is
         rounded to whole tasks: 0.1 of ten tasks is one.
+    horizon : int
+        Steps of an episode, at most.
     """
+
+    horizon: int = 1000
 
     name = "lunarlander"
     options: ClassVar = {
@@ -52,26 +55,27 @@ class LunarLander(RangedFamily):
         "wind": Option(0.0, partial(read_range, low=0.0, high=20.0, closed=True)),
         "turbulence": Option(0.0, partial(read_range, low=0.0, high=2.0, closed=True)),
         "reversed": Option("none", read_reversed),
+        "horizon": Option(1000, partial(read_whole, least=1, most=2**31 - 1)),
     }
     title, actuators = "{gravity:.2f}", "side_engines"
     action_space = spaces.Discrete(4)
-    horizon, discount = _HORIZON, 0.999
+    discount = 0.999
     recommended = Recommended(4_000_000, 600_000, {"steps": 256, "learning_rate": 7e-4, "gae_lambda": 0.98})
 
     @cached_property
     def observation_space(self) -> spaces.Box:
-        return cast(spaces.Box, _make().observation_space)
+        return cast(spaces.Box, _make(self.horizon).observation_space)
 
     def build(self, tasks: Sequence[Task], seeds: Seeds) -> VectorEnv:
-        return LunarLanderSimulator(tasks, seeds)
+        return LunarLanderSimulator(tasks, seeds, self.horizon)
 
 
 class LunarLanderSimulator(SequentialSimulator):
     """LunarLanders one after the other, with `info["success"]`: the lander came to rest on the ground."""
 
-    def __init__(self, tasks: Sequence[Task], seeds: Seeds) -> None:
+    def __init__(self, tasks: Sequence[Task], seeds: Seeds, horizon: int) -> None:
         physics = [{k: v for k, v in task.parameters.items() if k != "side_engines"} for task in tasks]
-        super().__init__([partial(_make, **each) for each in physics], seeds)
+        super().__init__([partial(_make, horizon, **each) for each in physics], seeds)
         self._swapped = np.array([task.parameters.get("side_engines", 1.0) < 0 for task in tasks])
 
     def step(self, actions: np.ndarray) -> Step:
@@ -81,14 +85,14 @@ class LunarLanderSimulator(SequentialSimulator):
         return observation, reward, terminated, truncated, info
 
 
-def _make(gravity: float = -10.0, wind: float = 0.0, turbulence: float = 0.0) -> gymnasium.Env:
+def _make(horizon: int, gravity: float = -10.0, wind: float = 0.0, turbulence: float = 0.0) -> gymnasium.Env:
     with warnings.catch_warnings():
         # SWIG's types lack __module__; Python warns while Box2D's C code runs, which crashes if warnings are
         # errors.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         return gymnasium.make(
             "LunarLander-v3",
-            max_episode_steps=_HORIZON,
+            max_episode_steps=horizon,
             disable_env_checker=True,  # a third of the Python time of a step
             gravity=gravity,
             enable_wind=wind > 0 or turbulence > 0,

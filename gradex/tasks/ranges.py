@@ -118,6 +118,8 @@ class RangedFamily(Family):
     ranges : dict of str to pair
     reversed : {"none", "half"} or float
         Share of the tasks whose actions are swapped, from 0 to 1.
+    horizon : int
+        Steps of an episode, at most; each family has its own default.
     title : str
         Format of a task's name.
     actuators : str
@@ -131,11 +133,12 @@ class RangedFamily(Family):
 
     @classmethod
     def create(
-        cls, n: int, seed: int, reversed: str | float, **ranges: Sequence[float]
+        cls, n: int, seed: int, reversed: str | float, horizon: int | None = None, **ranges: Sequence[float]
     ) -> tuple[list[Task], Family]:
         """Make n tasks, spread over the ranges; the seed shuffles, and chooses which are reversed."""
         rng = np.random.default_rng(seed)
-        family = cls({name: list(pair) for name, pair in ranges.items()}, reversed)
+        own = {} if horizon is None else {"horizon": horizon}
+        family = cls({name: list(pair) for name, pair in ranges.items()}, reversed, **own)
         return family._tasks(latin_grid(ranges, n, rng), rng), family
 
     def draw(self, n: int, rng: np.random.Generator, known: Sequence[Task]) -> list[Task]:

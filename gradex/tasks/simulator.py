@@ -50,6 +50,21 @@ class Resumable(Protocol):
         """Go to a `state`; give the observations there."""
 
 
+@runtime_checkable
+class GoesOn(Protocol):
+    """A simulator that cannot be seeded again, and is dear to make, but can begin fresh episodes."""
+
+    def begin_episodes(self) -> np.ndarray:
+        """End all episodes and begin fresh ones, which follow from the seeds and all that came before."""
+
+
+def seeds_of_copies(seeds: Sequence[int], copies: int, first: int = 0) -> Seeds:
+    """Give the seeds of copies `first` to first + copies - 1 of each task, task by task."""
+    states = [np.random.SeedSequence([s, 0]).generate_state(first + copies)[first:] for s in seeds]
+    # EnvPool takes seeds as signed 32-bit integers.
+    return (np.concatenate(states) % 2**31).astype(np.int64)
+
+
 def environment_seeds(seed: Any, environments: int) -> Seeds:
     """Read the `seed` of a `reset` as Gymnasium does: an integer stands for seed, seed + 1, and so on."""
     seeds = np.asarray(seed, dtype=np.int64)
@@ -254,6 +269,11 @@ class PoolSimulator(VectorEnv):
             pool.async_reset()
         observation, _, _, _, info = self._receive()
         return observation, info
+
+    def begin_episodes(self) -> np.ndarray:
+        for pool in self._pools:
+            pool.async_reset()
+        return self._receive()[0]
 
     def step(self, actions: np.ndarray) -> Step:
         self.step_async(actions)

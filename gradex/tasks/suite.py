@@ -18,7 +18,7 @@ from gradex.settings import without_numpy
 from gradex.tasks.custom import Custom
 from gradex.tasks.families import FAMILIES, PREFIX, family_named
 from gradex.tasks.family import Family, Recommended, Scale, read_seed, read_task_count, read_whole
-from gradex.tasks.simulator import Seeds
+from gradex.tasks.simulator import Seeds, seeds_of_copies
 from gradex.tasks.task import Task, parameter_matrix, select
 
 #: Environments of one simulator.
@@ -286,11 +286,8 @@ class TaskSuite:
         """
         copies = read_whole("copies", copies, 1, _MOST_ENVIRONMENTS // len(self))
         first = read_whole("first", first, 0, _MOST_ENVIRONMENTS)
-        seeds = self._seeds(seed)
-        states = [np.random.SeedSequence([s, 0]).generate_state(first + copies)[first:] for s in seeds]
-        tasks = [task for task in self.tasks for _ in range(copies)]
-        # EnvPool takes seeds as signed 32-bit integers.
-        return self.build(tasks, (np.concatenate(states) % 2**31).astype(np.int64))
+        seeds = seeds_of_copies(self._seeds(seed), copies, first)
+        return self.build([task for task in self.tasks for _ in range(copies)], seeds)
 
     def _seeds(self, seed: int | Sequence[int]) -> list[int]:
         """Give the seed of each task."""

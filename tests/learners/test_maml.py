@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gradex.learners import ActorCritic
+from gradex.learners.adaptation import policy_gradient_step
 from gradex.learners.batch import Batch
 from gradex.learners.maml import MAML
 from gradex.policies import MLP, Categorical, Policy
@@ -52,7 +53,8 @@ def experiences(suite: TaskSuite, settings: MAML, start: ActorCritic) -> list[Ba
     """Let each policy of a stack live through as many tasks as a meta-batch has."""
     rows = start.repeat(settings.tasks)
     tasks = [row % len(suite) for row in range(len(rows))]
-    return settings._run(rows, suite, tasks, range(len(rows)), settings.inner_steps)[2]
+    met = settings.adaptation().phases(rows, suite, tasks, range(len(rows)), settings.inner_steps)
+    return [phase.batch for phase in met]
 
 
 def slopes(
@@ -123,7 +125,7 @@ def test_second_order_is_that_of_the_expected_return() -> None:
 
     start = theta.clone().requires_grad_()
     rows = theta.repeat(2, 1)
-    adapted = settings._inner_step(policy, rows, expected(rows), graph=False)
+    adapted = policy_gradient_step(policy, rows, expected(rows), rate)
     met = [expected(rows), expected(adapted)]
     (ours,) = torch.autograd.grad(settings.objective(policy, start, met).sum(), start)
     (theirs,) = torch.autograd.grad(exact(start), start)

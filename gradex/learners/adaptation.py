@@ -1,0 +1,234 @@
+"""Adaptation of each policy of a stack to a task of its own, by policy gradient (Finn et al. 2017)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.advantages import baseline_advantages
+from gradex.learners.batch import Batch
+from gradex.learners.learner import check_positive
+from gradex.learners.rollouts import Collector, Rollout
+from gradex.policies import Policy
+from gradex.seeds import Streams
+from gradex.settings import plain_fields
+from gradex.tasks import TaskSuite
+from gradex.threads import one_thread
+
+#: Steps of all rows that are held at a time, where only returns are kept: about a kilobyte each.
+_HELD = 2**17
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Settings of the steps that adapt a policy to a task, and the steps themselves.
+
+    Any policy can be adapted, whichever learner trained it.
+
+    Attributes
+    ----------
+    trajectories : int
+        Environments of each row: every step sees a fresh trajectory of each, as long as the horizon.
+    rate : float
+        α, the size of the first step.
+    slowing : float, optional
+        s: step t, from 0 on, has the size α / (1 + t / s). By default all steps have the same.
+    gae_lambda : float
+        λ of generalised advantage estimation.
+
+    Examples
+    --------
+    >>> from gradex import TaskSuite
+    >>> from gradex.learners import ActorCritic, Adaptation
+    >>> suite = TaskSuite.make("navigation", n=3)
+    >>> start = ActorCritic.initial(suite, seeds=[0])
+    >>> returns = Adaptation(trajectories=2).returns(start, suite, [0, 1, 2, 2], range(4), 10, at=(0, 1, 10))
+    >>> returns.shape
+    (3, 4)
+    """
+
+    trajectories: int = 5
+    rate: float = 0.3
+    slowing: float | None = None
+    gae_lambda: float = 0.95
+
+    def __post_init__(self) -> None:
+        plain_fields(self)
+        if self.trajectories < 1:
+            raise ValueError(f"trajectories is {self.trajectories}: ask for at least 1")
+        if self.slowing is not None:
+            check_positive("slowing", self.slowing)
+
+    def size(self, step: int) -> float:
+        """Give the size of a step, numbered from 0."""
+        return self.rate if self.slowing is None else self.rate / (1 + step / self.slowing)
+
+    def phases(
+        self, agent: ActorCritic, suite: TaskSuite, tasks: Sequence[int], seeds: Sequence[int], updates: int
+    ) -> Iterator["Phase"]:
+        """Act, adapt, and act again, each row in its own task, in one simulator.
+
+        Parameters
+        ----------
+        agent : ActorCritic
+            One policy per task, or a single one that starts from all of them.
+        suite : TaskSuite
+        tasks, seeds : sequences of int
+            One per row; a row adapts to the same parameters in any company.
+        updates : int
+
+        Yields
+        ------
+        Phase
+            What the rows met after 0, 1, ..., `updates` steps.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than 0 updates, not one policy for each task, or the horizon is not known.
+        """
+        if updates < 0:
+            raise ValueError(f"inner steps={updates} is too small: give at least 0")
+        if len(agent) not in (1, len(tasks)):
+            raise ValueError(f"{len(agent)} policies for {len(tasks)} tasks: give one each, or a single one")
+        agent = agent if len(agent) == len(tasks) else agent.repeat(len(tasks))
+        length, streams = trajectory_length(suite), Streams(seeds, branch=3)
+        each = [[int(task)] for task in tasks]
+        with closing(Collector(suite, each, self.trajectories, draw_seeds(streams).tolist())) as collector:
+            for step in range(updates + 1):
+                if step:
+                    collector.renew(draw_seeds(streams).tolist())
+                phase = Phase(agent, collector.collect(agent, length), suite.discount, self.gae_lambda)
+                yield phase
+                if step < updates:
+                    moved = policy_gradient_step(agent.policy, agent.actors, phase.batch, self.size(step))
+                    agent = replace(agent, actors=moved)
+                del phase  # the next rollout is made before this one would be let go
+
+    def returns(
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        tasks: Sequence[int],
+        seeds: Sequence[int],
+        updates: int,
+        at: Sequence[int] | None = None,
+    ) -> Float[np.ndarray, "times rows"]:
+        """Adapt, and give the mean return of each row along the way; what is learned from is not kept.
+
+        A return is that of the first episode of each trajectory, so that short episodes count as often as
+        long ones. Memory is bounded: rows go through all steps in stacks of so many as fit.
+
+        Parameters
+        ----------
+        agent, suite, tasks, seeds, updates
+            See `phases`.
+        at : sequence of int, optional
+            After how many steps to tell; by default after 0, 1, ..., `updates`.
+
+        Raises
+        ------
+        ValueError
+            If `at` asks for what is not between 0 and `updates`, and as `phases`.
+        """
+        told = list(range(updates + 1)) if at is None else [int(step) for step in at]
+        if unknown := [step for step in told if not 0 <= step <= updates]:
+            raise ValueError(f"there are no returns after {unknown[0]} of {updates} steps")
+        if len(agent) not in (1, len(tasks)):
+            raise ValueError(f"{len(agent)} policies for {len(tasks)} tasks: give one each, or a single one")
+        together = max(1, _HELD // (self.trajectories * trajectory_length(suite)))
+        together = min(together, suite.fitting(self.trajectories) or together)
+        pieces = []
+        with one_thread():
+            for start in range(0, len(tasks), together):
+                rows = slice(start, start + together)
+                own = agent if len(agent) == 1 else agent[rows]
+                met = self.phases(own, suite, tasks[rows], seeds[rows], updates)
+                # Not a comprehension: its variable would hold a phase while the next one is made.
+                pieces.append(np.stack([*map(_returns_of, met)]))
+        return np.concatenate(pieces, axis=1)[told]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a stack met between two steps of adaptation.
+
+    Attributes
+    ----------
+    agent : ActorCritic
+        Who acted, a policy for each row.
+    rollout : Rollout
+    discount, gae_lambda : float
+        γ and λ of the advantages in `batch`.
+    """
+
+    agent: ActorCritic
+    rollout: Rollout
+    discount: float
+    gae_lambda: float
+
+    @cached_property
+    def batch(self) -> Batch:
+        """What the next step learns from it."""
+        advantages = baseline_advantages(self.rollout, self.discount, self.gae_lambda)
+        return Batch.of(self.agent, self.rollout, advantages)
+
+
+def policy_gradient_step(
+    policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, rate: float, second: bool = False
+) -> Float[Tensor, "rows p"]:
+    """Take one policy-gradient step, θ + α ∇_θ mean of π_θ(a|s) / π_θo(a|s) Â (Finn et al. 2017, Alg. 3).
+
+    θo drew the actions. At θ = θo the gradient is the policy gradient, and its own gradient the
+    low-variance curvature of ProMP (Rothfuss et al. 2019, Sec. 5): in expectation the Hessian of the
+    return without ∇log π ∇Qᵀ and its transpose, which vanish towards a local optimum. With log π Â in
+    place of the ratio, E[∇log π ∇log πᵀ Â] would be lost as well, the credit for how the policy explores.
+    DiCE (Foerster et al. 2018, ICML) keeps all terms, at a higher variance.
+
+    Parameters
+    ----------
+    policy : Policy
+    actors : Tensor [rows, p]
+        θ.
+    batch : Batch
+    rate : float
+        α.
+    second : bool
+        Whether the step can be differentiated through, its gradient too.
+    """
+    start = actors if second else actors.detach().requires_grad_()
+    surrogate = (batch.weights * batch.ratio(policy, start) * batch.advantages).sum()
+    (gradient,) = torch.autograd.grad(surrogate, start, create_graph=second)
+    return actors + rate * gradient
+
+
+def _returns_of(phase: Phase) -> Float[np.ndarray, " rows"]:
+    return first_returns(phase.rollout)
+
+
+def first_returns(rollout: Rollout) -> Float[np.ndarray, " policies"]:
+    """Give the mean over environments of what the first episode of each paid."""
+    earlier = np.zeros_like(rollout.ended)
+    earlier[1:] = np.logical_or.accumulate(rollout.ended[:-1], axis=0)
+    return (rollout.rewards * ~earlier).sum(axis=0).mean(axis=1)
+
+
+def trajectory_length(suite: TaskSuite) -> int:
+    """Give the steps of a trajectory: a whole episode where none ends early."""
+    if suite.horizon is None:
+        raise ValueError(
+            f"the horizon of {suite.family!r} is not known: give its environments a time limit, for instance "
+            "gymnasium.wrappers.TimeLimit"
+        )
+    return suite.horizon
+
+
+def draw_seeds(streams: Streams, *shape: int) -> Int[np.ndarray, "streams *shape"]:
+    """Draw seeds."""
+    return (streams.uniforms(*shape) * 2**52).astype(np.int64)
