@@ -238,14 +238,15 @@ def make_plan(
         # Draws with replacement vary less than new ones would, as they are from few clusters.
         errors = errors[:_DRAWS] * np.sqrt((interactions.freedom + 1) / interactions.freedom)
         # Noise, and the critical value with it, falls faster than the error of the mean.
-        spread = norm.ppf((np.arange(_OTHERS) + 0.5) / _OTHERS)
+        others = max(1, min(_OTHERS, len(errors) - 2))  # the draws that are left stand for their errors
+        spread = norm.ppf((np.arange(others) + 0.5) / others)
         between = test.between + stderr * generator_for(seed, "other pilots").permutation([*spread])
-        conflict, *others = norm.cdf(
+        conflict, *conflicts = norm.cdf(
             (critical / SIZES - np.array([test.between, *between])[:, None]) * np.sqrt(SIZES) / stderr
         )
         labels = partition.labels
         truth = truth_behind(graph.matrix, errors, labels)
-        chance = GroupPower(truth, errors, labels, conflict, np.array(others), method)
+        chance = GroupPower(truth, errors, labels, conflict, np.array(conflicts), method)
         found = [chance.groups(place) for place in range(len(SIZES))]
         curve = pd.DataFrame({"transitions": pilot * SIZES, "groups": found, "conflict": conflict})
         curve["power"] = curve[["groups", "conflict"]].min(axis=1)

@@ -162,6 +162,15 @@ def test_one_group_and_no_draws_have_no_plan(grouping: PolicyGradEx) -> None:
         without.plan()
 
 
+@pytest.mark.parametrize("draws", [2, 3, 13])
+def test_few_draws_make_a_rough_plan(grouping: PolicyGradEx, draws: int) -> None:
+    assert grouping.bootstrap_ is not None
+    few = Bootstrap(grouping.bootstrap_.matrices[:draws])
+    plan = make_plan(grouping.graph_, grouping.partition_, few, gradients_of(grouping), PILOT)
+    assert not plan.curve.empty
+    assert plan.interval[0] <= plan.interval[1]
+
+
 def gradients_of(grouping: PolicyGradEx) -> Interactions:
     return Interactions.joined([surrogate.interactions() for surrogate in grouping.surrogates_])
 

@@ -95,8 +95,9 @@ def test_parts_compute_what_they_say(rendered: Callable[[str], pd.DataFrame]) ->
     assert (found.reassigned >= found.share - 1e-9).all()
     ways = parts["trained"].set_index("method")
     assert ways.policies.to_dict() == {
-        exact.KERNEL: 2, exact.WEIGHTS: 2, exact.RANDOM: 2, trained.TOGETHER: 1, trained.ALONE: 12,
+        **dict.fromkeys((exact.KERNEL, exact.TRANSFER, exact.PAIRWISE, exact.COSINE), 2),
+        **{exact.WEIGHTS: 2, exact.RANDOM: 2, trained.TOGETHER: 1, trained.ALONE: 12},
         trained.CONDITIONED: 1,
-    }  # fmt: skip
+    }
     assert (ways.best >= ways.utility - 1e-9).all()
     assert ways.hypervolume[trained.CONDITIONED] != ways.hypervolume[trained.CONDITIONED]  # not known
