@@ -84,7 +84,8 @@ def work(scale: str) -> float:
         if title not in _LEFT_OUT[scale]:
             suite = TaskSuite.make(family, **options)
             trained = _SMOKE_STEPS if scale == "smoke" else meta_steps or suite.recommended.meta_steps
-            steps += trained + _TRANSITIONS[scale] * len(suite)
+            collected = amounts(scale, steps_per_task=_TRANSITIONS)["steps_per_task"]
+            steps += trained + collected * len(suite)
     return steps
 
 

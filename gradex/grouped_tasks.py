@@ -26,6 +26,8 @@ from gradex.tasks import TaskSuite
 _STAGES = ("transitions", "gradients", "subset scores", "uncertainty")
 #: Tasks of a table that is shown at once.
 _SHOWN = 20
+#: Standard errors beyond which a sum of squares is no chance: that of a level of 0.05 on one side.
+_BEYOND = 1.645
 #: Groups are split where a conflict within is a matter of chance with no more than this probability.
 CONFLICT_LEVEL = 0.05
 
@@ -243,13 +245,25 @@ class GroupedTasks(GroupPolicies):
 
         There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
         `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`. Nothing of weight then
-        speaks against one policy for all.
+        speaks against one policy for all. It is another matter where nothing is known: where the tasks'
+        gradients are no more than noise, as where all steps pay alike.
         """
         names = [task.name for task in self.suite_.tasks]
         if self.conflicts_[0] <= CONFLICT_LEVEL:
             return self.partition_.verdict_naming(names)
         given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
+        if self._knows_nothing:
+            return (
+                "no groups: nothing is known of these tasks, as their gradients are no more than noise; give "
+                f"more steps_per_task, which also see later steps of an episode{given}"
+            )
         return f"no groups: one policy for all, as no tasks are in conflict that counts{given}"
+
+    @property
+    def _knows_nothing(self) -> bool:
+        """Whether squared gradients of all tasks together are not above 0, by what they err at most."""
+        squared, errors = np.diag(self.interactions_.matrix), np.diag(self.interactions_.stderr)
+        return bool(squared.sum() <= _BEYOND * errors.sum())
 
     def plan(self, power: float = 0.9) -> Plan:
         """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.

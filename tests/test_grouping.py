@@ -1,9 +1,11 @@
 """PolicyGradEx from a suite to groups and their policies, on small budgets."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pandas as pd
 import pytest
@@ -477,3 +479,20 @@ def test_a_run_that_was_cut_off_leaves_what_it_goes_on_from(
     assert [path.name for path in tmp_path.iterdir()] == ["meta.safetensors"]
     for one, other in zip(grouping.policies_, fitted.policies_, strict=True):
         np.testing.assert_array_equal(one.parameters, other.parameters)
+
+
+def test_where_all_steps_pay_alike_nothing_is_known() -> None:
+    """Acrobot pays -1 until it has swung up, long after the steps that an estimate of this size sees."""
+    makers = {f"{number}": partial(gymnasium.make, "Acrobot-v1") for number in range(4)}
+    run = PolicyGradEx(
+        subset_size=2, meta_steps=4_000, steps_per_task=256, snapshots=2, bootstrap=0, group_steps=0
+    )
+    run.fit(TaskSuite.from_gymnasium(makers))
+    assert run.partition_.k == 1
+    assert run.verdict_ is not None
+    assert run.verdict_.startswith(
+        "no groups: nothing is known of these tasks, as their gradients are no more"
+    )
+    signs = np.array([[3.0, -1, 2, -2], [-1, 2, 0, 1], [2, 0, 3, -1], [-2, 1, -1, 2]])
+    run.interactions_ = AffinityGraph(signs, stderr=np.full((4, 4), 0.5))
+    assert run.verdict_ == "no groups: one policy for all, as no tasks are in conflict that counts"
