@@ -15,7 +15,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from analysis.provenance import processor
-from analysis.speed import clustering, features, ground_truth, logistic, peers, ppo, sac, sharing, trace
+from analysis.speed import (
+    adaptation,
+    clustering,
+    features,
+    ground_truth,
+    logistic,
+    peers,
+    ppo,
+    sac,
+    sharing,
+    trace,
+)
 from analysis.study import plain
 
 SEEDS = {"smoke": 1, "laptop": 1, "paper": 3}
@@ -29,6 +40,7 @@ PARTS: dict[str, ModuleType] = {
     "clustering": clustering,
     "ground_truth": ground_truth,
     "trace": trace,
+    "adaptation": adaptation,
 }
 #: Whose version matters too.
 PACKAGES = peers.PACKAGES

@@ -153,11 +153,13 @@ SHARING = {
 #: What the studies call the methods that have other names there.
 _IN_DOWNSTREAM = {ALL: "multi-task MLP", HEADS: "multi-head MLP"}
 _IN_META_RL = {
-    ALL: "multi-task training",
-    RANDOM: "random representatives",
-    SIMILAR: "gradient-similarity representatives",
-    OURS: "PolicyGradEx representatives",
+    ALL: "multi-task PPO",
+    RANDOM: "MAML, random",
+    SIMILAR: "MAML, gradient similarity",
+    OURS: "MAML, PolicyGradEx",
 }
+#: Its parts with the paper's own ranges of tasks.
+_PARTS = {"CartPole": "paper_lengths", "highway": "density", "LunarLander": "gravity"}
 #: Success in percent by number of groups.
 BY_NUMBER = {1: 71.3, 2: 89.5, 3: 94.0, 4: 95.1}
 _GROUPED = (RANDOM, SIMILAR, OURS)
@@ -174,8 +176,8 @@ def sharing(table: pd.DataFrame, column: str, method: str, k: int = 3) -> pd.Ser
     Parameters
     ----------
     table : DataFrame
-        Of the study of this column: `downstream` for MT10; for the others `meta_rl`, with columns suite,
-        method, seed, updates and return_mean, read after the most updates that all methods of Table 3 have.
+        Of the study of this column: `downstream` for MT10; for the others `meta_rl`, read after the most
+        updates that all methods of Table 3 have.
     column, method : str
     k : int
         Number of groups on MT10; the nearest that there is, the smaller of two.
@@ -186,11 +188,12 @@ def sharing(table: pd.DataFrame, column: str, method: str, k: int = 3) -> pd.Ser
             part = part[part.k == min(sorted(set(part.k)), key=lambda number: abs(number - k))]
         return 100 * part.groupby("seed").success.mean()
     names = {each: _IN_META_RL.get(each, each) for each in METHODS}
-    part = table[(table.suite == column) & table.method.isin(names.values())]
-    updates = [set(own.updates) for _, own in part.groupby("method")]
-    common = set.intersection(*updates) if updates else set()
-    part = part[(part.method == names[method]) & (part.updates == max(common, default=-1))]
-    return part.groupby("seed").return_mean.mean()
+    part = table[(table.part == _PARTS[column]) & table.method.isin(names.values()) & (table.rule != "three")]
+    known = [name for name in table if name.startswith("after_") and len(part) and part[name].notna().all()]
+    if not known:
+        return pd.Series(dtype=float)
+    last = max(known, key=lambda name: int(name.removeprefix("after_")))
+    return part[part.method == names[method]].groupby("seed")[last].mean()
 
 
 def ahead(table: pd.DataFrame, column: str, rivals: Sequence[str]) -> Found | None:
