@@ -3,7 +3,7 @@
 PolicyGradEx, Table 3, the control tasks. MAML trains on k representatives, and the policy adapts to 50 unseen
 targets; k is what the groups say, and three as in the paper. The paper tells the return after 200 adaptation
 steps and not what a step is: here it is one policy-gradient step on five fresh trajectories, each as long as
-an episode at most, and the size of the steps falls (see `designs`). All meta-trainings take equally many
+the horizon; where an episode ends early, others follow in it. All meta-trainings take equally many
 environment steps. Choosing groups takes as many again, for the meta-policy and its transitions: that is not
 counted, and random representatives do without.
 

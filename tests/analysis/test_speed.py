@@ -195,6 +195,14 @@ def test_runs_are_summed_up_by_setting() -> None:
     assert told[["ratio", "low", "high", "runs"]].to_numpy().tolist() == [[2, 1, 4, 3], [20, 10, 40, 3]]
 
 
+def test_adaptation_in_a_stack_is_compared_with_one_target_at_a_time(
+    measured: Callable[[str], pd.DataFrame],
+) -> None:
+    (row,) = measured("adaptation").itertuples()
+    assert row.peer == "one target after the other"
+    assert row.unit == "s"
+
+
 def test_speeds_are_measured_in_turn_and_from_the_first_round_on(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, values = [], iter([3.0, 30.0, 1.0, 10.0, 2.0, 90.0])
 
