@@ -177,7 +177,7 @@ def marginal_weights(
     >>> import numpy as np
     >>> from gradex.tasks import marginal_weights
     >>> cautious, keen = min, max  # content with the worse, or with the better of two
-    >>> marginal_weights([cautious, keen, np.prod], [1.0, 3.0]).tolist()
+    >>> marginal_weights([cautious, keen, np.prod], [1.0, 3.0]).round(6).tolist()
     [[1.0, 0.0], [0.0, 1.0], [0.75, 0.25]]
     """
     at = np.asarray(returns, dtype=np.float64)

@@ -253,9 +253,8 @@ def test_whole_numbers_are_seen_as_one_hot() -> None:
     start = simulator.reset()[0][0]
     below = simulator.step(np.array([1]))[0][0]  # down
     assert [np.flatnonzero(each).tolist() for each in (start, below)] == [[0, 12], [1, 12]]
-    assert vector_rewards._one_hot(
-        np.array([2, -50]), low=np.array([1, -100]), values=np.array([3, 151])
-    ).tolist() == [0, 1, 0, -0.5]
+    shown = vector_rewards._one_hot(np.array([2, -50]), parts=((1, 3, 0), (-100, 151, 3)), width=4)
+    assert shown.tolist() == [0, 1, 0, -0.5]
 
 
 def test_actions_are_clipped_before_they_are_paid_for() -> None:

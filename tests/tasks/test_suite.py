@@ -41,7 +41,8 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
     tasks, family = CartPole.create(n=2, seed=0, reversed="none", half_length=(0.5, 1.0))
     suite = TaskSuite(tasks, family)
     assert (suite.tasks, suite.family, suite.horizon) == (tuple(tasks), "cartpole", 500)
-    assert suite.options == {"ranges": {"half_length": [0.5, 1.0]}, "reversed": "none"}
+    told = {"ranges": {"half_length": [0.5, 1.0]}, "reversed": "none", "horizon": 500}
+    assert suite.options == told
     with pytest.raises(TypeError, match=r"family is 'cartpole': give a Family, or use TaskSuite\.make"):
         TaskSuite(tasks, "cartpole")  # type: ignore[arg-type]
 
