@@ -26,9 +26,8 @@ from gradex.tasks import TaskSuite
 _STAGES = ("transitions", "gradients", "subset scores", "uncertainty")
 #: Tasks of a table that is shown at once.
 _SHOWN = 20
-#: Standard errors beyond which a sum of squares is no chance: that of a level of 0.05 on one side.
-_BEYOND = 1.645
-#: Groups are split where a conflict within is a matter of chance with no more than this probability.
+#: Groups are split where a conflict within is a matter of chance with no more than this probability, and
+#: gradients are told from noise likewise.
 CONFLICT_LEVEL = 0.05
 
 
@@ -261,9 +260,8 @@ class GroupedTasks(GroupPolicies):
 
     @property
     def _knows_nothing(self) -> bool:
-        """Whether squared gradients of all tasks together are not above 0, by what they err at most."""
-        squared, errors = np.diag(self.interactions_.matrix), np.diag(self.interactions_.stderr)
-        return bool(squared.sum() <= _BEYOND * errors.sum())
+        """Whether gradients of all tasks together may be noise."""
+        return self.interactions_.noise_p_value(seed=self._plain().seed) > CONFLICT_LEVEL
 
     def plan(self, power: float = 0.9) -> Plan:
         """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.

@@ -15,7 +15,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.affinity import AffinityGraph, PairwiseAffinity
 from gradex.learners import PPO, SAC, Learner, ppo
-from gradex.surrogate import SubsetScores
+from gradex.surrogate import Interactions, SubsetScores
 from tests.environments import scripted, scripted_suite
 
 N = 6
@@ -493,6 +493,6 @@ def test_where_all_steps_pay_alike_nothing_is_known() -> None:
     assert run.verdict_.startswith(
         "no groups: nothing is known of these tasks, as their gradients are no more"
     )
-    signs = np.array([[3.0, -1, 2, -2], [-1, 2, 0, 1], [2, 0, 3, -1], [-2, 1, -1, 2]])
-    run.interactions_ = AffinityGraph(signs, stderr=np.full((4, 4), 0.5))
+    strong = np.random.default_rng(0).standard_normal((4, 20, 3)) + 5.0
+    run.interactions_ = AffinityGraph.from_interactions(Interactions(tuple(strong), common=False))
     assert run.verdict_ == "no groups: one policy for all, as no tasks are in conflict that counts"

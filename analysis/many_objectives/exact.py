@@ -12,7 +12,8 @@ from analysis.many_objectives.treasures import register
 from analysis.tabular import TabularProblem, tabulate
 from gradex import PreferenceGrouping, TaskSuite
 from gradex.affinity import AffinityFactors, AffinityGraph, KernelKMeans
-from gradex.affinity.affinity import with_additive_diagonal, without_additive_part
+from gradex.affinity.affinities import normalised
+from gradex.affinity.affinity import with_additive_diagonal
 from gradex.seeds import child, generator_for
 
 KERNEL, TRANSFER, PAIRWISE, WEIGHTS, COSINE, RANDOM, BEST = (
@@ -106,9 +107,7 @@ def _pairwise(transfers: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     What a preference gains by itself is left out, and so is what is additive; the rest is in units of how
     much each preference reacts.
     """
-    rest = without_additive_part((transfers + transfers.T) / 2)
-    sizes = np.sqrt(np.square(rest).sum(axis=1) / (len(rest) - 1))
-    return with_additive_diagonal(rest / np.sqrt(np.outer(sizes, sizes)))
+    return with_additive_diagonal(normalised((transfers + transfers.T) / 2, transfers.ravel()))
 
 
 def _groupings(

@@ -230,7 +230,7 @@ class _Part:
     def _by_number(self) -> str:
         told = (
             "**By the number of groups**, success on MT10 in percent; "
-            "one group is soft modularization for all:"
+            "ours of one group is soft modularization for all:"
         )
         rows = [["paper", *(f"{number:.1f}" for number in claims.BY_NUMBER.values())]]
         for method in (claims.RANDOM, claims.SIMILAR, claims.OURS):

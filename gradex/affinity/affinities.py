@@ -137,7 +137,7 @@ class PairwiseAffinity(Affinity):
         # 0, and its additive diagonal is 0. Scores by task leave one number of a, the same for all.
         if n == 2 or (self.normalise is None and len(score) < members.nnz):
             return c
-        return with_additive_diagonal(c if self.normalise is None else _normalised(c, score))
+        return with_additive_diagonal(c if self.normalise is None else normalised(c, score))
 
     @staticmethod
     def _measures_diagonal(members: csr_array) -> bool:
@@ -285,7 +285,7 @@ def _pair_ridge(pairs: csr_array, residual: Float[np.ndarray, " scores"], diffic
     return IterativeRidge(design, residual, probe=difficulty.project_out(signs))
 
 
-def _normalised(c: Float[np.ndarray, "n n"], score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
+def normalised(c: Float[np.ndarray, "n n"], score: Float[np.ndarray, " scores"]) -> Float[np.ndarray, "n n"]:
     """Divide each interaction by how large those of its two tasks usually are."""
     interactions = without_rounding(without_additive_part(c), score)
     sizes = np.sqrt(np.square(interactions).sum(axis=1) / (len(c) - 1))

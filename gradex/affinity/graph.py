@@ -234,12 +234,34 @@ class AffinityGraph(AffinityMatrix):
         ValueError
             If the graph was not made by `from_interactions`.
         """
+        return conflict_test(self.matrix, self._known().noise(draws, seed))
+
+    def noise_p_value(self, draws: int = 400, seed: int = 0) -> float:
+        """Tell how likely tasks' squared gradients sum to as much as they do if all are only noise.
+
+        Parameters
+        ----------
+        draws
+            Of noise: gradients turned around at random, episode by episode.
+        seed
+            Seed of the draws.
+
+        Raises
+        ------
+        ValueError
+            If the graph was not made by `from_interactions`.
+        """
+        null = np.trace(self._known().noise(draws, seed), axis1=1, axis2=2)
+        return float((1 + (null >= np.trace(self.matrix)).sum()) / (1 + draws))
+
+    def _known(self) -> InteractionsLike:
+        """Give the interactions that this was made of."""
         if self._interactions is None:
             raise ValueError(
                 "nothing is known of the noise of these affinities; make the graph by"
                 " AffinityGraph.from_interactions"
             )
-        return conflict_test(self.matrix, self._interactions.noise(draws, seed))
+        return self._interactions
 
     def bootstrap(self, draws: int = 100, seed: int = 0) -> Bootstrap:
         """Estimate the affinities again from scores and subsets that are drawn again.

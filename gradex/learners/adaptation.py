@@ -95,8 +95,7 @@ class Adaptation:
         """
         if updates < 0:
             raise ValueError(f"inner steps={updates} is too small: give at least 0")
-        if len(agent) not in (1, len(tasks)):
-            raise ValueError(f"{len(agent)} policies for {len(tasks)} tasks: give one each, or a single one")
+        _check_rows(agent, tasks)
         agent = agent if len(agent) == len(tasks) else agent.repeat(len(tasks))
         length, streams = trajectory_length(suite), Streams(seeds, branch=3)
         each = [[int(task)] for task in tasks]
@@ -140,8 +139,7 @@ class Adaptation:
         told = list(range(updates + 1)) if at is None else [int(step) for step in at]
         if unknown := [step for step in told if not 0 <= step <= updates]:
             raise ValueError(f"there are no returns after {unknown[0]} of {updates} steps")
-        if len(agent) not in (1, len(tasks)):
-            raise ValueError(f"{len(agent)} policies for {len(tasks)} tasks: give one each, or a single one")
+        _check_rows(agent, tasks)
         together = max(1, _HELD // (self.trajectories * trajectory_length(suite)))
         together = min(together, suite.fitting(self.trajectories) or together)
         pieces = []
@@ -206,6 +204,11 @@ def policy_gradient_step(
     surrogate = (batch.weights * batch.ratio(policy, start) * batch.advantages).sum()
     (gradient,) = torch.autograd.grad(surrogate, start, create_graph=second)
     return actors + rate * gradient
+
+
+def _check_rows(agent: ActorCritic, tasks: Sequence[int]) -> None:
+    if len(agent) not in (1, len(tasks)):
+        raise ValueError(f"{len(agent)} policies for {len(tasks)} tasks: give one each, or a single one")
 
 
 def _returns_of(phase: Phase) -> Float[np.ndarray, " rows"]:
