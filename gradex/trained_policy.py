@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from gradex.display import card, picture
@@ -313,4 +314,5 @@ def _draw_curve(curves: pd.DataFrame, ax: Axes) -> None:
     together = curves.groupby("steps").return_mean.mean()
     ax.plot(together.index, together.to_numpy(), color="C0")
     ax.set(xlabel="environment steps", ylabel="mean return")
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.spines[["top", "right"]].set_visible(False)
