@@ -1,6 +1,8 @@
 """Groups of high objective: candidates by clustering, each improved by local search."""
 
 import warnings
+from functools import lru_cache
+from math import comb, factorial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,6 +22,8 @@ _CANDIDATES_SWAPPED = 3
 # Of few tasks all groups are looked through, which takes up to twice as long as the relaxation. Of more, the
 # best groups are shaken this often: without structure there are many local optima.
 _TASKS_TRIED = 10
+# So many groupings, as there are of twelve tasks into two groups, are compared faster than a few are found.
+_COMPARED = 2500
 _TASKS_SHAKEN = 50
 _SHAKES = 24
 
@@ -28,6 +32,8 @@ def propose_groups(
     matrix: Float[np.ndarray, "n n"], k: int | None, price: float | None = None
 ) -> Int[np.ndarray, " n"]:
     """Find groups of high objective without the relaxation: spectral clustering, then `local_search`.
+
+    Where there are few groupings, as of twelve tasks into two groups, all are compared.
 
     Parameters
     ----------
@@ -62,12 +68,12 @@ def propose_groups(
         counts = {count for count in (1, guess - 1, guess, guess + 1) if 1 <= count <= n}
     candidates = []
     for count in sorted(counts):
-        if count in (1, n):
-            starts = [np.arange(n) % count]
+        if (every := _all_labels(n, count)) is not None:
+            labels = every[np.argmax(_objectives(shape, every, count))].copy()
         else:
             # e has eigenvalue 0 and is constant: what separates k groups is k - 1 vectors.
             starts = _kmeans_labels(vectors[:, n - count + 1 :], count, starts=3)
-        labels = _improved(shape, starts, count, swapped=1)
+            labels = _improved(shape, starts, count, swapped=1)
         candidates.append((group_objective(matrix, labels) - (price or 0.0) * count, labels))
     return max(candidates, key=lambda candidate: candidate[0])[1]
 
@@ -202,6 +208,32 @@ def _subsets_with_first(whole: int) -> Int[np.ndarray, " subsets"]:
         subsets = np.concatenate([subsets, subsets | bit])
         rest ^= bit
     return subsets
+
+
+@lru_cache(maxsize=32)
+def _all_labels(n: int, k: int) -> Int[np.ndarray, "groupings n"] | None:
+    """List all groupings of n tasks into k groups, numbered as they first occur; None if they are many."""
+    if k in (1, n):
+        return np.arange(n)[None] % k
+    if n > _COMPARED or k > n or _count(n, k) > _COMPARED:
+        return None
+    alone, joined = _all_labels(n - 1, k - 1), _all_labels(n - 1, k)
+    assert alone is not None and joined is not None  # there are even fewer of them
+    last = np.concatenate([np.full(len(alone), k - 1), np.tile(np.arange(k), len(joined))])
+    return np.column_stack([np.concatenate([alone, np.repeat(joined, k, axis=0)]), last])
+
+
+def _count(n: int, k: int) -> int:
+    """Count the groupings of n tasks into k groups (Stirling numbers of the second kind)."""
+    return sum((-1) ** (k - j) * comb(k, j) * j**n for j in range(k + 1)) // factorial(k)
+
+
+def _objectives(
+    shape: Float[np.ndarray, "n n"], groupings: Int[np.ndarray, "groupings n"], k: int
+) -> Float[np.ndarray, " groupings"]:
+    """Give the objective of each grouping."""
+    members = np.eye(k)[groupings]
+    return ((np.tensordot(members, shape, (1, 0)).mT * members).sum(axis=1) / members.sum(axis=1)).sum(axis=1)
 
 
 def _moved(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
