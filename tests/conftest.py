@@ -6,8 +6,7 @@ os.environ["TQDM_DISABLE"] = "1"
 # cores as there are workers they take the time of the others.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -23,32 +22,32 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+#: Modules whose tests take long and have nothing in common.
+TEST_BY_TEST = ("notebooks/test_notebooks.py", "analysis/test_study.py", "test_doctests.py")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give workers whole modules, whose fixtures are made once then, and idle ones what is left of others."""
-    from xdist.scheduler import WorkStealingScheduling
+    """Give workers whole modules, whose fixtures are made once then, the largest first."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return nodeid if module.endswith(TEST_BY_TEST) else module
+
+    return ByModule(config, log) if config.getoption("dist") == "load" else None
 
 
-@contextmanager
-def shapes_unchecked() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let whole trainings run at the speed that users see; tests of their parts check the shapes.
+
+    A fixture of a module is made without checks, too, if the first test that asks for it is marked.
+    """
     before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
+    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("shapes_unchecked") is not None)
     try:
-        yield
+        return (yield)
     finally:
         jaxtyping.config.update("jaxtyping_disable", before)
-
-
-@pytest.fixture(scope="session")
-def unchecked() -> Callable[[], AbstractContextManager[None]]:
-    """Give what `without_shape_checks` does, for fixtures that are made once for many tests."""
-    return shapes_unchecked
-
-
-@pytest.fixture
-def without_shape_checks() -> Iterator[None]:
-    """Let whole trainings run at the speed that users see; tests of their parts check the shapes."""
-    with shapes_unchecked():
-        yield

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from gradex import MetaPolicy, PolicyGradEx, TaskSuite, __version__, cli
 from gradex.cli import main
 from gradex.learners import ActorCritic, Episodes, Learner, ppo
 from gradex.policies import ARCHITECTURES
+
+pytestmark = pytest.mark.shapes_unchecked
 
 FEW = ["--set", "n=6", "--meta-steps", "4000", "--steps-per-task", "256", "--bootstrap", "4"]
 SMALL = [*FEW, "--group-steps", "1000"]
@@ -49,18 +50,15 @@ def navigation():
 
 
 @pytest.fixture(scope="module")
-def whole(
-    tmp_path_factory: pytest.TempPathFactory, unchecked: Callable[[], AbstractContextManager[None]]
-) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    with unchecked():
-        assert main(["group", "navigation", "--json", "--out", str(folder), *SMALL]) == 0
+    assert main(["group", "navigation", "--json", "--out", str(folder), *SMALL]) == 0
     return folder
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_shape_checks: None) -> None:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole runs, as users make them, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(TASKS)

@@ -19,6 +19,8 @@ from gradex.tasks import Family
 from gradex.tasks.suite import FAMILIES
 from tests.tasks.families import actions, assert_equal, roll
 
+pytestmark = pytest.mark.shapes_unchecked
+
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 EXAMPLES = dict(
     re.findall(r"^## (Add an? \w+)\n(?:(?!^## ).)*?```python\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)
@@ -30,11 +32,6 @@ def run(title: str) -> ModuleType:
     module = ModuleType(title.replace(" ", "_").lower())
     exec(compile(EXAMPLES[title], f"CONTRIBUTING.md, {title}", "exec"), vars(module))
     return module
-
-
-@pytest.fixture(autouse=True)
-def at_the_speed_of_users(without_shape_checks: None) -> None:
-    """Whole trainings run here."""
 
 
 def test_there_are_four_short_examples() -> None:

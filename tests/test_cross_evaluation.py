@@ -9,7 +9,7 @@ from gradex.cross_evaluation import cross_evaluate
 
 N = 6
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.shapes_unchecked
 
 
 @pytest.fixture(scope="module")

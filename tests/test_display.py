@@ -16,7 +16,7 @@ from gradex import (
     TaskSuite,
 )
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.shapes_unchecked
 
 VOID = {"img", "br"}
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.shapes_unchecked
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("", ".affinity", ".generalization", ".learners", ".policies", ".surrogate", ".tasks")
 
@@ -46,7 +48,7 @@ def failures(example: doctest.DocTest) -> str:
 @pytest.mark.parametrize(
     "example", EXAMPLES, ids=lambda each: f"{Path(each.filename).relative_to(ROOT)}-{each.name}"
 )
-def test_the_example_gives_what_it_says(example: doctest.DocTest, without_shape_checks: None) -> None:
+def test_the_example_gives_what_it_says(example: doctest.DocTest) -> None:
     assert failures(example) == ""
 
 

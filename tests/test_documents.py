@@ -12,6 +12,8 @@ import yaml
 import gradex
 from gradex import PolicyGradEx
 
+pytestmark = pytest.mark.shapes_unchecked
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "figures/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
@@ -75,7 +77,7 @@ def test_the_readme_is_short_and_ends_its_second_command_as_ci_runs_it() -> None
 
 
 def test_examples_of_the_readme_run(
-    monkeypatch: pytest.MonkeyPatch, without_shape_checks: None, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With little training, as only their form is tested here."""
     matplotlib.use("Agg")

@@ -16,7 +16,7 @@ N, HORIZON = 6, 10
 #: Steps of a round of PPO for each task.
 ROUND = 128
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.shapes_unchecked
 
 
 @pytest.fixture(scope="module")

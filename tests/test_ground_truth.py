@@ -21,6 +21,8 @@ from gradex import PPO, SAC, GroundTruth, MetaPolicy, TaskSuite
 from gradex import ground_truth as module
 from gradex.seeds import child
 
+pytestmark = pytest.mark.shapes_unchecked
+
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
 SUBSETS = [(0, 1), (2, 3), (1, 2), (0, 3), (0, 1, 2), (3,)]
 
@@ -114,7 +116,6 @@ def test_a_damaged_unit_is_named(meta: MetaPolicy, tmp_path: Path) -> None:
         truth(replicates=1).fit(meta, [(0, 1)], tmp_path)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_replicates_differ_and_a_seed_repeats(meta: MetaPolicy) -> None:
     first, again, other = (truth(seed=seed).fit(meta, SUBSETS).returns_ for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
@@ -172,7 +173,6 @@ def test_a_folder_keeps_to_one_ground_truth(meta: MetaPolicy, tmp_path: Path) ->
         truth(replicates=1).fit(meta.with_parameters(0 * meta.parameters), SUBSETS[:1], tmp_path)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_stops_early_when_the_standard_error_is_small(meta: MetaPolicy) -> None:
     everything = truth(replicates=5).fit(meta, SUBSETS).returns_
     scores = np.nanmean(everything, axis=2)
@@ -208,14 +208,14 @@ def test_counts_the_steps_of_training(meta: MetaPolicy) -> None:
     assert truth(steps_per_task=100, replicates=1).fit(meta, [(0, 1), (2,)]).steps_ == 128 * 3
 
 
-@pytest.mark.usefixtures("small_units", "without_shape_checks")
+@pytest.mark.usefixtures("small_units")
 def test_processes_give_the_same_numbers(meta: MetaPolicy) -> None:
     one = truth().fit(meta, SUBSETS).returns_
     two = truth(jobs=2).fit(meta, SUBSETS).returns_
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.usefixtures("small_units", "without_shape_checks")
+@pytest.mark.usefixtures("small_units")
 @pytest.mark.filterwarnings("default")  # the cluster's own, when a worker dies
 def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
@@ -241,7 +241,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy,
     np.testing.assert_array_equal(together, alone)
 
 
-@pytest.mark.usefixtures("small_units", "without_shape_checks")
+@pytest.mark.usefixtures("small_units")
 def test_a_killed_run_resumes_with_identical_results(meta: MetaPolicy, tmp_path: Path) -> None:
     settings = {"steps_per_task": 500, "episodes": 4, "replicates": 2, "jobs": 1}
     script = (

@@ -16,6 +16,8 @@ from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite
 from gradex.learners import MAML, ActorCritic, evaluate
 from tests.environments import Scripted, scripted, scripted_suite
 
+pytestmark = pytest.mark.shapes_unchecked
+
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
 #: Environment steps of one rollout in one task.
 ROLLOUT = 64
@@ -97,7 +99,6 @@ def test_as_long_as_recommended_is_the_default(monkeypatch: pytest.MonkeyPatch) 
             assert steps <= caught.value.args[0] < steps + 4 * 1024
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -224,7 +224,7 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
     save_file(tensors, path, metadata=header)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.shapes_unchecked
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

@@ -18,7 +18,7 @@ from gradex.reassignment import Reassignment, propose_moves, reassign
 
 N, STEPS = 6, 25_000
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.shapes_unchecked
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.oracles import rollout_scores as oracle
 
 SUBSETS = [(0,), (0, 1), (2, 1), (0, 1, 2), (1, 0)]
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.shapes_unchecked
 
 
 def fitted(meta: MetaPolicy) -> SurrogateEstimator:

@@ -9,6 +9,8 @@ import pytest
 from gradex import AffinityGraph
 from gradex.run_folder import draw, open_run
 
+pytestmark = pytest.mark.shapes_unchecked
+
 CONFIGURATION = {"k": 3, "suite": {"family": "navigation"}}
 
 

@@ -230,7 +230,7 @@ def test_tasks_that_do_not_react_have_no_affinity(affinity):
     c = np.zeros((n, n))
     c[:4, :4] = rng.standard_normal((4, 4))
     c[4:, 4:] = 1e-15
-    found = affinities._normalised(without_additive_part(c + c.T), np.ones(4))
+    found = affinities.normalised(without_additive_part(c + c.T), np.ones(4))
     assert np.isfinite(found).all() and np.abs(found).max() < n
 
 

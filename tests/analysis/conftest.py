@@ -8,12 +8,16 @@ from joblib import parallel_config
 from analysis import study
 
 
-@pytest.fixture(autouse=True)
-def as_users_run_studies(without_shape_checks: None) -> Iterator[None]:
-    """Here all is trained from end to end, over and over: half of the time would go into the checks.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Here all is trained from end to end, over and over: half of the time would go into the checks."""
+    item.add_marker("shapes_unchecked")
 
-    And in this process, where a second one would take longer to start than it has to do; tests of
-    `GroundTruth` have some.
+
+@pytest.fixture(autouse=True)
+def in_this_process() -> Iterator[None]:
+    """Run studies in this process; a second one would take longer to start than it has to do.
+
+    Tests of `GroundTruth` have some.
     """
     with parallel_config(backend="sequential"):
         yield

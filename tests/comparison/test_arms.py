@@ -13,7 +13,7 @@ from gradex.learners import MAML, ppo
 
 GROUPS, STEPS = ((0, 2), (1,)), 1_500
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.shapes_unchecked
 
 
 def meta_with(learner: Any, n: int = 3) -> MetaPolicy:

@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 GROUPS = [(0, 2), (1, 3)]
 TASKS = ("a", "b", "c", "d")
 
-pytestmark = pytest.mark.usefixtures("without_shape_checks")
+pytestmark = pytest.mark.shapes_unchecked
 
 
 def comparison(

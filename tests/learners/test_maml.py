@@ -189,7 +189,7 @@ def test_meta_batches_are_drawn_without_repetition_while_that_lasts() -> None:
         np.testing.assert_allclose(counts.mean(axis=0), tasks / len(subset), atol=0.15)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.shapes_unchecked
 def test_a_policy_learns_to_adapt() -> None:
     suite = TaskSuite.make("navigation", goals="uniform", n=8, horizon=15)
     settings = MAML(inner_rate=0.3, tasks=8, learning_rate=1e-2)

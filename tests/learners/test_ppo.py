@@ -119,7 +119,7 @@ def test_training_leaves_its_start_alone_and_gives_contiguous_rows(suite: TaskSu
     assert trained.critics.is_contiguous()
 
 
-@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.shapes_unchecked
 @pytest.mark.parametrize(
     ("family", "options", "gain"),
     [("cartpole", {"n": 1, "half_length": 0.5}, 100.0), ("navigation", {"n": 1, "groups": 1}, 15.0)],

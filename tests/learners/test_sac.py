@@ -175,7 +175,7 @@ def test_an_observer_sees_every_round_and_may_keep_it() -> None:
     assert not torch.equal(seen[-2][1].actors, trained.actors)
 
 
-@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.shapes_unchecked
 def test_a_policy_learns() -> None:
     suite = TaskSuite.make("navigation", n=2, groups=2, horizon=10, radius=0.6)
     settings = SAC(

@@ -17,6 +17,8 @@ from tests.environments import Fork
 
 from .families import actions, roll
 
+pytestmark = pytest.mark.shapes_unchecked
+
 #: One in each engine.
 ENGINES = [("mountaincar", "envpool"), ("mountaincar", "gymnasium"), ("deep-sea-treasure", "gymnasium")]
 
@@ -106,7 +108,6 @@ def test_it_comes_back_from_its_config_from_a_pickle_and_from_disk(tmp_path: Any
     assert loaded.evaluate(4).equals(meta.evaluate(4))
 
 
-@pytest.mark.usefixtures("without_shape_checks")
 def test_one_policy_serves_preferences_that_it_has_not_met() -> None:
     """The best choice pays the larger weight at each of three steps; who sees no weights earns the mean."""
     learner = PPO(learning_rate=1e-2, steps=32, copies=4, minibatches=4)
