@@ -218,7 +218,7 @@ def _all_labels(n: int, k: int) -> Int[np.ndarray, "groupings n"] | None:
     if n > _COMPARED or k > n or _count(n, k) > _COMPARED:
         return None
     alone, joined = _all_labels(n - 1, k - 1), _all_labels(n - 1, k)
-    assert alone is not None and joined is not None  # there are even fewer of them
+    assert alone is not None and joined is not None  # for the type checker
     last = np.concatenate([np.full(len(alone), k - 1), np.tile(np.arange(k), len(joined))])
     return np.column_stack([np.concatenate([alone, np.repeat(joined, k, axis=0)]), last])
 
