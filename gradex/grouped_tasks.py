@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping, Partition
+from gradex.affinity.partition import listed
 from gradex.comparison import Comparison, compare
 from gradex.display import card, folded, table
 from gradex.meta_policy import MetaPolicy
@@ -244,24 +245,27 @@ class GroupedTasks(GroupPolicies):
 
         There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
         `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`. Nothing of weight then
-        speaks against one policy for all. It is another matter where nothing is known: where the tasks'
-        gradients are no more than noise, as where all steps pay alike.
+        speaks against one policy for all. It is another matter where nothing is known of the tasks, or of
+        some: where their gradients are no more than noise, as in a task of which all steps pay alike.
         """
         names = [task.name for task in self.suite_.tasks]
-        if self.conflicts_[0] <= CONFLICT_LEVEL:
-            return self.partition_.verdict_naming(names)
+        conflict = self.conflicts_[0] <= CONFLICT_LEVEL
+        if conflict and (found := self.partition_.verdict_naming(names)) is None:
+            return None
+        p_values = self.interactions_.noise_p_values(seed=self._plain().seed)
+        unknown = [name for name, p_value in zip(names, p_values, strict=True) if p_value > CONFLICT_LEVEL]
+        silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
+        if conflict:
+            return f"{found}; {silent}" if unknown else found
         given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
-        if self._knows_nothing:
+        if unknown and self.interactions_.noise_p_value(seed=self._plain().seed) > CONFLICT_LEVEL:
             return (
                 "no groups: nothing is known of these tasks, as their gradients are no more than noise; give "
                 f"more steps_per_task, which also see later steps of an episode{given}"
             )
+        if unknown:
+            return f"no groups: no tasks are in conflict that counts, but {silent}{given}"
         return f"no groups: one policy for all, as no tasks are in conflict that counts{given}"
-
-    @property
-    def _knows_nothing(self) -> bool:
-        """Whether gradients of all tasks together may be noise."""
-        return self.interactions_.noise_p_value(seed=self._plain().seed) > CONFLICT_LEVEL
 
     def plan(self, power: float = 0.9) -> Plan:
         """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.

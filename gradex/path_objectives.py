@@ -57,7 +57,8 @@ class PathObjectives:
         found = []
         for samples in map(_samples_of, self.surrogates):
             mixtures = weights * samples.deviations
-            covariance = np.cov(samples.advantages, bias=True)
+            # Of all steps that were simulated: a step was kept the more likely, the more it counts here.
+            covariance = samples.advantages * samples.chances @ samples.advantages.T / len(samples)
             variances = np.einsum("nk,kl,nl->n", mixtures, covariance, mixtures)
             found.append(mixtures / np.sqrt(variances.clip(min=0)).mean())
         return found

@@ -245,10 +245,11 @@ class TrainedPolicy(Fitted):
         Parameters
         ----------
         steps_per_task : int
-            N / n; the paper uses 2048. No more are simulated, but for resets.
+            N / n; the paper uses 2048. Four times as many are simulated, to see what is paid late, unless
+            episodes are over sooner; which of them are kept is random.
         copies : int, optional
-            Environments per task, hence the least number of different episodes. By default 8 to 64, each of
-            which runs for twice as many steps as there are environments: 32 for 2,048 steps. Steps of one
+            Environments per task, hence the least number of different episodes. By default 8 to 64, of each
+            of which twice as many steps are kept as there are environments: 32 for 2,048 steps. Steps of one
             episode err together, so many beginnings tell more than a few whole episodes. Choose fewer where
             tasks differ only in how their episodes end.
         seed : int, optional

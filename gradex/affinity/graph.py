@@ -254,6 +254,11 @@ class AffinityGraph(AffinityMatrix):
         null = np.trace(self._known().noise(draws, seed), axis1=1, axis2=2)
         return float((1 + (null >= np.trace(self.matrix)).sum()) / (1 + draws))
 
+    def noise_p_values(self, draws: int = 400, seed: int = 0) -> Float[np.ndarray, " n"]:
+        """Tell the same of every task by itself, see `noise_p_value`."""
+        null = np.diagonal(self._known().noise(draws, seed), axis1=1, axis2=2)
+        return (1 + (null >= np.diag(self.matrix)).sum(axis=0)) / (1 + draws)
+
     def _known(self) -> InteractionsLike:
         """Give the interactions that this was made of."""
         if self._interactions is None:

@@ -189,8 +189,7 @@ class Partition:
             )
         who = "no task changes groups often"
         if changing:
-            more = f" and {len(changing) - _NAMED} more" if len(changing) > _NAMED else ""
-            who = ", ".join(names[task] for task in changing[:_NAMED]) + more
+            who = listed([names[task] for task in changing])
             who += " changes groups" if len(changing) == 1 else " change groups"
         return f"partly stable: the same groups in {same:.0%} of {draws} resamplings; {who}"
 
@@ -243,6 +242,12 @@ class Partition:
 def _listed(group: Sequence[int]) -> str:
     """Name the tasks of a group, or how many there are."""
     return ", ".join(map(str, group)) if len(group) <= _LISTED else f"{len(group)} tasks"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Name the first few, and say how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def canonical_labels(labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

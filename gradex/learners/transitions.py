@@ -11,13 +11,17 @@ from jaxtyping import Float, Int, Shaped
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.advantages import cross_fitted_advantages
 from gradex.learners.rollouts import Collector, Rollout
-from gradex.seeds import child
+from gradex.seeds import child, generator_for
 from gradex.surrogate.samples import Samples
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
 
 #: Fewest and most environments of a task, unless a number is asked for, and steps of each for one of them.
 _COPIES, _STEPS_EACH = (8, 64), 2
+#: So many times more steps are simulated than kept, unless whole episodes are shorter.
+_DEEPER = 4
+#: Beside the size of an advantage, whose standard deviation is 1: no step weighs too much.
+_LEAST = 0.1
 #: Deviations smaller than this share of the largest reward are rounding.
 _ROUNDING = 1e-10
 
@@ -31,8 +35,9 @@ class Transitions(Samples):
     observations : float array [N, features]
     actions : int array [N], or float array [N, dimensions]
     advantages : float array [N] or [n, N]
-        Normalised to mean 0 and standard deviation 1 within each task; 0 in a task where all are equal.
-        [n, N] where every step serves all n tasks.
+        Normalised to mean 0 and standard deviation 1 within each task, over all steps that were simulated,
+        and divided by the relative chance to be kept; 0 in a task where all are equal. [n, N] where every
+        step serves all n tasks.
     tasks : int array [N] or None
         None where every step serves all tasks.
     episodes : int array [N]
@@ -41,6 +46,9 @@ class Transitions(Samples):
         Which copy of the environments a step was taken in: those of different tasks begin alike.
     deviations : float array [n], optional
         Standard deviation of each task's advantages before they were normalised, in units of its reward.
+    chances : float array [N], optional
+        How likely each step was kept, 1 where all that are simulated are as likely: what its advantages are
+        divided by.
 
     Examples
     --------
@@ -59,6 +67,7 @@ class Transitions(Samples):
     episodes: Int[np.ndarray, " N"]
     clusters: Int[np.ndarray, " N"] | None = None
     deviations: Float[np.ndarray, " n"] | None = None
+    chances: Float[np.ndarray, " N"] | None = None
 
     _BY_TASK = ("advantages", "deviations")
 
@@ -86,11 +95,14 @@ def collect_transitions(
     gae_lambda: float,
     sharing: str = "auto",
 ) -> Transitions:
-    """Run a single policy in `copies` environments of every task and keep the first `steps_per_task` steps.
+    """Run a single policy in `copies` environments of every task and keep `steps_per_task` of the steps.
 
-    Every task is simulated until it has that many steps, and no further than the task whose environments
-    reset most often needs. No critic is asked: advantages are measured against a baseline that is fitted task
-    by task on these very episodes, see `cross_fitted_advantages`.
+    Four times as many are simulated, as what is paid late in an episode must be seen too; but no more than
+    are kept where episodes are over by then. A step is kept the more likely the larger its advantage, which
+    is then divided by this chance: that costs simulation, and saves gradients. Every task is simulated until
+    it has enough, and no further than the task whose environments reset most often needs. No critic is
+    asked: advantages are measured against a baseline that is fitted task by task on these very episodes, see
+    `cross_fitted_advantages`.
 
     Where tasks differ in reward only and the policy does not see the task, it does the same in all of them:
     it runs in the environments of one task, and what the others would have paid makes these steps theirs.
@@ -102,7 +114,7 @@ def collect_transitions(
     suite : TaskSuite
     steps_per_task : int
     copies : int or None
-        Environments of each task. None takes 8 to 64, each of which runs for twice as many steps as there
+        Environments of each task. None takes 8 to 64, of each of which twice as many steps are kept as there
         are environments: 32 for 2,048 steps. Steps of one episode err together, as its baseline does, so
         many beginnings tell more than a few whole episodes.
     seed : int
@@ -147,7 +159,16 @@ def collect_transitions(
     numbers = np.cumsum([0, *(piece.episodes.max() + 1 for piece in pieces)])
     joined = {
         name: np.concatenate([getattr(piece, name) for piece in pieces])
-        for name in ("observations", "actions", "advantages", "tasks", "episodes", "clusters", "deviations")
+        for name in (
+            "observations",
+            "actions",
+            "advantages",
+            "tasks",
+            "episodes",
+            "clusters",
+            "deviations",
+            "chances",
+        )
     }
     joined["episodes"] += np.repeat(numbers[:-1], [len(piece) for piece in pieces])
     return Transitions(**joined)
@@ -164,34 +185,110 @@ def _of_tasks(
     shared: bool = False,
 ) -> Transitions:
     """Collect the transitions of tasks that run at the same time; shared, those of one serve all."""
-    rollout = _by_task(_simulated(agent, suite, chosen, steps_per_task, copies, seed), len(chosen))
+    count = _simulated_steps(suite, steps_per_task, copies)
+    rollout = _by_task(_simulated(agent, suite, chosen, count, copies, seed), len(chosen))
     before = np.cumsum(rollout.ended, axis=0) - rollout.ended
     environments = np.arange(rollout.tasks.size).reshape(rollout.tasks.shape)
     episodes = before * rollout.tasks.size + environments
     rewards = _paid_by_all(suite, rollout) if shared else rollout.rewards
     advantages = cross_fitted_advantages(rollout, rewards, episodes, suite.discount, gae_lambda)
-    times, tasks, places = _first(rollout.real, steps_per_task)
-    own, largest = (
-        advantages[times, np.arange(len(rewards[0]))[:, None], places],
-        np.abs(rewards).max(axis=(0, 2)),
+    largest = np.abs(rewards).max(axis=(0, 2))
+    pieces = []
+    for place, task in enumerate(chosen):
+        times, copy = np.nonzero(rollout.real[:, place])
+        own = slice(None) if shared else slice(place, place + 1)
+        # Advantages of preferences are sums of those of objectives, as rewards are.
+        weights = suite.weights if shared and suite.linear else np.eye(len(largest[own]))
+        chance = generator_for(seed, "kept steps", task).uniform()
+        found = _Kept.of(advantages[times, own, copy].T, largest[own], weights, copy, steps_per_task, chance)
+        pieces.append((found, times[found.places], copy[found.places]))
+    kept = tuple(
+        np.concatenate(each)
+        for each in (
+            [times for _, times, _ in pieces],
+            np.repeat(np.arange(len(chosen)), steps_per_task)[None],
+            [copy for _, _, copy in pieces],
+        )
     )
-    if shared and suite.linear:
-        # Advantages are sums of those of objectives, as rewards are.
-        own, largest = suite.weights @ own, suite.weights @ largest
-    centred = own - own.mean(axis=1, keepdims=True)
-    deviation = own.std(axis=1, keepdims=True)
-    varies = deviation > _ROUNDING * largest[:, None]
-    normalised = np.divide(centred, deviation, out=np.zeros_like(own), where=varies)
-    kept = tuple(index.ravel() for index in (times, tasks, places))
+    each = np.concatenate([found.advantages for found, *_ in pieces], axis=0 if shared else 1)
     return Transitions(
         observations=rollout.observations[:-1].numpy()[kept],
         actions=rollout.actions.numpy()[kept],
-        advantages=normalised if shared else normalised.ravel(),
+        advantages=each if shared else each[0],
         tasks=None if shared else np.repeat(np.asarray(chosen), steps_per_task),
         episodes=episodes[kept],
         clusters=kept[2],
-        deviations=deviation[:, 0],
+        deviations=np.concatenate([found.deviations for found, *_ in pieces]),
+        chances=np.concatenate([found.chances for found, *_ in pieces]),
     )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Steps that are kept of those that were simulated, of every environment the same share.
+
+    A step is kept with a chance that grows with the size of its advantage, and its advantage is divided by
+    that chance: sums over kept steps are those over all on average, and vary less than those over steps that
+    are kept with equal chances (importance sampling).
+
+    Attributes
+    ----------
+    places : int array [count]
+        In the order of the simulated ones.
+    advantages : array [n, count]
+    deviations : array [n]
+        Of the advantages of all, before they were normalised.
+    chances : array [count]
+        1 where all are equally likely.
+    """
+
+    places: Int[np.ndarray, " count"]
+    advantages: Float[np.ndarray, "n count"]
+    deviations: Float[np.ndarray, " n"]
+    chances: Float[np.ndarray, " count"]
+
+    @classmethod
+    def of(
+        cls,
+        advantages: Float[np.ndarray, "k simulated"],
+        largest: Float[np.ndarray, " k"],
+        weights: Float[np.ndarray, "n k"],
+        environments: Int[np.ndarray, " simulated"],
+        count: int,
+        chance: float,
+    ) -> "_Kept":
+        """Keep `count` steps, each with advantages in n tasks, which are weighted sums of these."""
+        centred = advantages - advantages.mean(axis=1, keepdims=True)
+        variances = ((weights @ (centred @ centred.T)) * weights).sum(axis=1) / centred.shape[1]
+        deviations = np.sqrt(np.maximum(variances, 0.0))
+        varies = deviations > _ROUNDING * (weights @ largest)
+        scaled = np.divide(weights, deviations[:, None], out=np.zeros_like(weights), where=varies[:, None])
+        squares = ((scaled.T @ scaled @ centred) * centred).sum(axis=0) / len(weights)
+        sizes = np.sqrt(np.maximum(squares, 0.0)) + _LEAST
+        share, chances = count / len(sizes), np.empty(len(sizes))
+        for environment in np.unique(environments):
+            own = environments == environment
+            chances[own] = _chances(sizes[own], share * np.count_nonzero(own))
+        # Equally spaced on the line of chances, along one environment after the other.
+        line = np.argsort(environments, kind="stable")
+        at = np.searchsorted(np.cumsum(chances[line]), chance + np.arange(count), side="right")
+        places = np.sort(line[np.minimum(at, len(line) - 1)])
+        relative = chances[places] / share
+        return cls(places, scaled @ centred[:, places] / relative, deviations, relative)
+
+
+def _chances(sizes: Float[np.ndarray, " simulated"], count: float) -> Float[np.ndarray, " simulated"]:
+    """Give chances in proportion to sizes, at most 1, whose sum is `count`."""
+    chances = np.ones(len(sizes))
+    below = np.ones(len(sizes), dtype=bool)  # of those the chance is less than 1
+    while below.any():
+        factor = (count - np.count_nonzero(~below)) / sizes[below].sum()
+        chances[below] = factor * sizes[below]
+        if chances.max() <= 1:
+            break
+        below &= chances < 1
+        chances[~below] = 1.0
+    return chances
 
 
 def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps tasks environments"]:
@@ -201,6 +298,12 @@ def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps
     """
     paid = rollout.paid[:, 0]
     return np.moveaxis(paid, -1, 1) if suite.linear else np.moveaxis(suite.rewards(paid), 0, 1) * rollout.real
+
+
+def _simulated_steps(suite: TaskSuite, steps_per_task: int, copies: int) -> int:
+    """Count the steps of a task to simulate: more than are kept, but no more for it than whole episodes."""
+    whole = copies * suite.horizon if suite.horizon else np.inf
+    return max(steps_per_task, int(min(_DEEPER * steps_per_task, whole)))
 
 
 def _simulated(
@@ -224,11 +327,3 @@ def _by_task(rollout: Rollout, n: int) -> Rollout:
     arrays = {name: getattr(rollout, name) for name in names}
     parts = {name: each.reshape(len(each), n, -1, *each.shape[3:]) for name, each in arrays.items()}
     return Rollout(**parts, success=None, tasks=rollout.tasks.reshape(n, -1))
-
-
-def _first(real: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the places of the first real steps of every task, [tasks, count], in the order of time."""
-    _, tasks, environments = real.shape
-    rows = real.transpose(1, 0, 2).reshape(tasks, -1)
-    order = np.argsort(~rows, axis=1, kind="stable")[:, :count]
-    return order // environments, np.arange(tasks)[:, None].repeat(count, axis=1), order % environments

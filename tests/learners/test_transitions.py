@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from gradex.learners import ActorCritic, Collector, Rollout, Transitions, collect_transitions
 from gradex.learners.advantages import cross_fitted_advantages
+from gradex.learners.transitions import _chances, _Kept
 from gradex.tasks import TaskSuite
 from tests.environments import scripted, scripted_suite
 from tests.learners.test_advantages import random_rollout
@@ -56,8 +57,8 @@ def test_equally_many_real_steps_of_every_task(fresh: Fresh, copies: int) -> Non
     assert transitions.observations[:, 2].min() > 0
     for task in range(3):
         advantages = transitions.advantages[transitions.tasks == task]
-        assert abs(advantages.mean()) < 1e-12
-        assert advantages.std() == pytest.approx(1, abs=1e-6)
+        assert abs(advantages.mean()) < 0.1
+        assert advantages.std() == pytest.approx(1, abs=0.1)
     owners = {
         episode: set(transitions.tasks[transitions.episodes == episode])
         for episode in set(transitions.episodes)
@@ -81,11 +82,11 @@ def test_episodes_of_one_step_suffice(fresh: Fresh) -> None:
     assert not transitions.advantages[first].any()
 
 
-@pytest.mark.parametrize("steps", [40, 44, 2048])
-def test_every_step_that_was_simulated_is_kept(
-    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, steps: int
+@pytest.mark.parametrize("horizon", [4, 15, 100, 10_000])
+def test_four_times_as_deep_as_is_kept_unless_whole_episodes_are_shorter(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, horizon: int
 ) -> None:
-    suite = TaskSuite.make("navigation", n=3, horizon=20)
+    suite = TaskSuite.make("navigation", n=3, horizon=horizon)
     simulated: list[int] = []
     gather = Collector.collect
 
@@ -95,17 +96,60 @@ def test_every_step_that_was_simulated_is_kept(
         return rollout
 
     monkeypatch.setattr(Collector, "collect", spy)
-    transitions = collect(fresh(suite, [0]), suite, steps, None)
-    # No more than an environment's last step each beyond what is kept.
-    assert len(transitions) <= sum(simulated) < len(transitions) + 3 * 16
-    for task in range(3):
-        # The first steps of every environment, none left out in between.
-        own = transitions.tasks == task
-        for episode in set(transitions.episodes[own]):
-            left = np.sort(
-                np.round(transitions.observations[own & (transitions.episodes == episode)][:, 2] * 20)
-            )
-            assert left.max() == 20 and (np.diff(left) == 1).all()
+    transitions = collect(fresh(suite, [0]), suite, 40, 8)
+    # Every fifth step of the shortest only resets.
+    assert sum(simulated) == 3 * 8 * (min(4 * 5, horizon) if horizon > 5 else 5)
+    assert len(transitions) == 3 * 40
+    assert transitions.observations[:, 2].min() < 1 - 0.7 * min(20, horizon) / horizon
+
+
+def test_what_is_paid_late_is_seen(fresh: Fresh) -> None:
+    """Of 60 steps each environment keeps 32 at most, and only the last pays, by the action."""
+    suite = TaskSuite.make("navigation", n=2, groups=2, horizon=60)
+    found = collect(fresh(suite, [0]), suite, 512, 16)
+    left = np.round(found.observations[:, 2] * 60)
+    assert left.min() == 1 and left.max() == 60
+    assert np.histogram(left, 4)[0].min() > len(found) / 10
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e5])
+def test_kept_steps_stand_for_all(unit: float) -> None:
+    """The mean over draws of a sum over kept steps is that over all, and closer than with equal chances."""
+    rng = np.random.default_rng(0)
+    found = unit * rng.standard_t(3, size=(3, 800))
+    weights, values = rng.uniform(size=(4, 3)), rng.normal(size=800)
+    own = weights @ (found - found.mean(axis=1, keepdims=True))
+    whole = own / own.std(axis=1, keepdims=True)
+    sums, equal, environments = *np.empty((2, 400, 4)), np.arange(800) % 10
+    for seed, chance in enumerate(rng.uniform(size=400)):
+        kept = _Kept.of(found, np.abs(found).max(axis=1), weights, environments, 200, chance)
+        assert len(set(kept.places)) == 200
+        assert np.ptp(np.bincount(environments[kept.places])) <= 2
+        assert (np.diff(kept.places) > 0).all()
+        sums[seed] = kept.advantages @ values[kept.places] / 200
+        at_random = np.random.default_rng(seed).choice(800, 200, replace=False)
+        equal[seed] = whole[:, at_random] @ values[at_random] / 200
+    truth = whole @ values / 800
+    np.testing.assert_allclose(kept.deviations, own.std(axis=1))
+    assert (abs(sums.mean(axis=0) - truth) < 4 * sums.std(axis=0) / 20).all()
+    assert (sums.std(axis=0) < 0.8 * equal.std(axis=0)).all()
+
+
+@pytest.mark.parametrize("count", [1, 10, 99, 100])
+def test_chances_are_in_proportion_and_at_most_1(count: int) -> None:
+    sizes = np.random.default_rng(0).pareto(1.0, 100) + 0.1
+    chances = _chances(sizes, count)
+    assert chances.sum() == pytest.approx(count)
+    assert chances.max() <= 1 + 1e-12
+    below = chances < 1 - 1e-9
+    ratios = chances[below] / sizes[below]
+    np.testing.assert_allclose(ratios, ratios[:1].repeat(len(ratios)))
+    assert (sizes[~below] >= sizes[below].max(initial=0.0)).all()
+
+
+def test_where_no_advantage_is_larger_all_steps_have_the_same_chance() -> None:
+    np.testing.assert_allclose(_chances(np.full(40, 0.1), 10), 0.25)
+    np.testing.assert_array_equal(_chances(np.arange(1.0, 41.0), 40), 1.0)
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.8, 1.0])
@@ -209,8 +253,11 @@ SHARED = {
 
 @pytest.mark.parametrize("make", SHARED.values(), ids=SHARED.keys())
 def test_steps_in_one_task_serve_all_where_only_rewards_differ(
-    fresh: Fresh, make: Callable[[], TaskSuite]
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, make: Callable[[], TaskSuite]
 ) -> None:
+    # Which steps are kept depends on what all tasks pay for them: here on chance alone.
+    equal = lambda sizes, count: np.full(len(sizes), count / len(sizes))  # noqa: E731
+    monkeypatch.setattr("gradex.learners.transitions._chances", equal)
     suite = make()
     agent, n = fresh(suite, [0]), len(suite)
     shared = collect(agent, suite, 60, 6, sharing="auto")
@@ -223,8 +270,8 @@ def test_steps_in_one_task_serve_all_where_only_rewards_differ(
         np.testing.assert_allclose(getattr(shared, name), getattr(own, name), atol=1e-6)
     np.testing.assert_array_equal(shared.episodes, own.episodes)
     np.testing.assert_allclose(shared.advantages[0], own.advantages, atol=1e-6)
-    np.testing.assert_allclose(shared.advantages.mean(axis=1), 0, atol=1e-12)
-    np.testing.assert_allclose(shared.advantages.std(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(shared.advantages.mean(axis=1), 0, atol=0.4)
+    np.testing.assert_allclose(shared.advantages.std(axis=1), 1, atol=0.4)
 
 
 @pytest.mark.parametrize("make", SHARED.values(), ids=SHARED.keys())
