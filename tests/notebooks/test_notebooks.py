@@ -50,8 +50,11 @@ def kernel() -> Iterator[KernelManager]:
 def test_notebook_runs_at_smoke_scale(path: Path, kernel: KernelManager) -> None:
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(AFRESH))
-    # An error in a cell raises CellExecutionError, which shows the cell.
-    NotebookClient(notebook, timeout=300, km=kernel).execute()
+    client = NotebookClient(notebook, timeout=300, km=kernel)
+    try:
+        client.execute()  # an error in a cell raises CellExecutionError, which shows the cell
+    finally:
+        client.kc.stop_channels()
     assert on_stderr(notebook) == []
 
 
