@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         one, each = (
             _utility(weights, problem.values(of)) for of in (weights.mean(axis=0, keepdims=True), weights)
         )
-        amounts = {"steps_per_task": TRANSITIONS[scale], "meta_steps": _META_STEPS[scale]}
+        amounts: dict[str, Any] = {"steps_per_task": TRANSITIONS[scale], "meta_steps": _META_STEPS[scale]}
         grouping = PreferenceGrouping(k=2, **amounts, group_steps=0, bootstrap=0, seed=seed)
         grouping = grouping.fit(suite)
         affinities = affinities_of(grouping)

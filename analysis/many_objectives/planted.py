@@ -1,5 +1,7 @@
 """Whether planted groups of preferences are found."""
 
+from typing import Any
+
 import pandas as pd
 from sklearn.metrics import normalized_mutual_info_score
 
@@ -26,7 +28,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rows = []
     for title, (name, k, steps) in (_SMOKE if scale == "smoke" else _SUITES).items():
         suite = TaskSuite.make(name, n=_TASKS[scale], groups=k, seed=seed)
-        amounts = {"steps_per_task": TRANSITIONS[scale], "meta_steps": steps, "bootstrap": 10}
+        amounts: dict[str, Any] = {"steps_per_task": TRANSITIONS[scale], "meta_steps": steps, "bootstrap": 10}
         grouping = PreferenceGrouping(k=k, **amounts, group_steps=0, seed=seed)
         found = grouping.fit(suite)
         affinities = affinities_of(found).items()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import moocore
 import numpy as np
@@ -74,8 +75,8 @@ def _trained(
     suite: TaskSuite, case: _Case, seed: int, scale: str
 ) -> tuple[dict[str, Float[np.ndarray, "policies K"]], dict[str, Int[np.ndarray, " n"]], float]:
     """Train all ways; give the values of their policies, who has which, and the conditioned one's utility."""
-    amounts = {"steps_per_task": TRANSITIONS[scale], "meta_steps": case.meta_steps, "group_steps": 0}
-    grouping = PreferenceGrouping(k=case.k, **amounts, bootstrap=0, seed=seed).fit(suite)
+    amounts: dict[str, Any] = {"steps_per_task": TRANSITIONS[scale], "meta_steps": case.meta_steps}
+    grouping = PreferenceGrouping(k=case.k, **amounts, group_steps=0, bootstrap=0, seed=seed).fit(suite)
     start, n, episodes = grouping.start_, len(suite), _EPISODES[scale]
     affinities = affinities_of(grouping).items()
     labels = {method: KernelKMeans(seed).partition(each, case.k).labels for method, each in affinities}
