@@ -36,7 +36,7 @@ _SUITES = {
     "laptop": ("navigation", "reversed CartPole", "highway by objective"),
     "paper": ("navigation", "reversed CartPole", "highway by objective", "LunarLander"),
 }
-_FEW = 50
+_FEW, _GROUPS = 50, range(1, 5)
 _TRANSITIONS = {"smoke": 256, "laptop": 8192, "paper": 8192}
 _EPISODES = {"smoke": 2, "laptop": 16, "paper": 16}
 _DIMENSION = {"smoke": 50, "laptop": 400, "paper": 400}
@@ -223,21 +223,22 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         base = _Base(trained.grouping.meta_, trained.truth.subsets_, *amounts, seed)
         real = AffinityGraph.from_scores(trained.truth.scores())
         k, planted = SETTINGS[scale][suite].k, base.meta.suite.labels
+        groups = {count: real.partition(k=count).labels for count in sorted({*_GROUPS, k})}
         where = {"suite": suite, "seed": seed}
         for choice, (_, variants) in _CHOICES.items():
             for value, graph in variants(base):
                 rows.append(
-                    {**where, "choice": choice, "value": value, **_agreement(graph, real, k, planted)}
+                    {**where, "choice": choice, "value": value, **_agreement(graph, real, groups[k], planted)}
                 )
         graph = AffinityGraph.from_scores(base.default)
-        for count in range(1, 5):
+        for count in _GROUPS:
             found = graph.partition(k=count)
             rows.append(
                 {
                     **where,
                     "choice": "k",
                     "value": count,
-                    **_agreement(graph, real, count, planted),
+                    **_agreement(graph, real, groups[count], planted),
                     "gain": _within(real, found.labels),
                 }
             )
@@ -260,13 +261,14 @@ def work(scale: str) -> float:
 
 
 def _agreement(
-    graph: AffinityGraph, real: AffinityGraph, k: int, planted: np.ndarray | None
+    graph: AffinityGraph, real: AffinityGraph, groups: np.ndarray, planted: np.ndarray | None
 ) -> dict[str, float]:
-    found = graph.partition(k=k)
+    """Compare with real training, whose groups these are."""
+    found = graph.partition(k=int(groups.max()) + 1)
     above = np.triu_indices(len(graph), 1)
     return {
         "planted": float("nan") if planted is None else found.agreement(planted).nmi,
-        "nmi": found.agreement(real.partition(k=k).labels).nmi,
+        "nmi": found.agreement(groups).nmi,
         "rank": float(
             spearmanr(graph.interaction().matrix[above], real.interaction().matrix[above]).statistic
         ),

@@ -50,6 +50,7 @@ def run(suite: TaskSuite, seed: int = 3) -> dict[str, Any]:
         steps_per_task=200,
         meta_steps=3_000,
         group_steps=2_000,
+        bootstrap=2,
         seed=seed,
     ).fit(suite)
     transitions = grouping.meta_.transitions(200)

@@ -27,7 +27,7 @@ LEARNER = PPO(steps=32, copies=2, minibatches=4)
 SUBSETS = [(0, 1), (2, 3), (1, 2), (0, 3), (0, 1, 2), (3,)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def meta() -> MetaPolicy:
     suite = TaskSuite.make("navigation", n=4, seed=0)
     return MetaPolicy(suite, learner=LEARNER, layers=2, width=8).fit(2_000)
@@ -219,7 +219,7 @@ def test_processes_give_the_same_numbers(meta: MetaPolicy) -> None:
 @pytest.mark.filterwarnings("default")  # the cluster's own, when a worker dies
 def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    alone = truth(steps_per_task=500).fit(meta, SUBSETS).returns_
+    alone = truth(steps_per_task=256).fit(meta, SUBSETS).returns_
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
@@ -233,7 +233,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy,
         )
         killer = subprocess.Popen([sys.executable, "-c", watch])
         try:
-            together = truth(steps_per_task=500, jobs=-1).fit(meta, SUBSETS, tmp_path).returns_
+            together = truth(steps_per_task=256, jobs=-1).fit(meta, SUBSETS, tmp_path).returns_
             assert killer.wait(timeout=60) == 0
         finally:
             killer.kill()
@@ -243,7 +243,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(meta: MetaPolicy,
 
 @pytest.mark.usefixtures("small_units")
 def test_a_killed_run_resumes_with_identical_results(meta: MetaPolicy, tmp_path: Path) -> None:
-    settings = {"steps_per_task": 500, "episodes": 4, "replicates": 2, "jobs": 1}
+    settings = {"steps_per_task": 256, "episodes": 4, "replicates": 2, "jobs": 1}
     script = (
         "import sys, gradex.ground_truth as g\n"
         "from gradex import GroundTruth, MetaPolicy\n"

@@ -30,6 +30,7 @@ def small(**settings: Any) -> PolicyGradEx:
         "projection_dim": 100,
         "steps_per_task": 1024,
         "meta_steps": 20_000,
+        "bootstrap": 2,
     }
     return PolicyGradEx(**{**defaults, "group_steps": 0, **settings})
 
@@ -42,7 +43,7 @@ def suite() -> TaskSuite:
 @pytest.fixture(scope="module")
 def fitted(suite: TaskSuite, tmp_path_factory: pytest.TempPathFactory) -> PolicyGradEx:
     checkpoint = tmp_path_factory.mktemp("run") / "meta.safetensors"
-    grouping = small(group_steps=6_000)
+    grouping = small(group_steps=6_000, bootstrap=20)
     assert grouping.fit(suite, checkpoint=checkpoint) is grouping
     assert checkpoint.is_file()
     return grouping
@@ -193,7 +194,7 @@ def test_draws_can_be_few_or_none_and_change_no_score(
 
 def test_a_suite_without_planted_groups_and_a_run_without_group_policies() -> None:
     suite = TaskSuite.make("cartpole", n=4)
-    grouping = small(k=2, subset_size=2, meta_steps=2_000).fit(suite)
+    grouping = small(k=2, subset_size=2, meta_steps=2_000, steps_per_task=256).fit(suite)
     assert grouping.report()["planted_nmi"] is None
     assert grouping.policies_ == []
     assert set(grouping.evaluate(2).policy) == {"meta"}
@@ -231,7 +232,7 @@ def trio(request: pytest.FixtureRequest) -> tuple[tuple[int, int], MetaPolicy]:
 @pytest.mark.parametrize("affinity", ["pairwise", "mean"])
 def test_the_pair_of_three_tasks_is_found(trio: tuple[tuple[int, int], MetaPolicy], affinity: str) -> None:
     pair, meta = trio
-    found = PolicyGradEx(k=2, affinity=affinity, group_steps=0, bootstrap=2).fit(meta.suite, meta)
+    found = small(k=2, affinity=affinity, steps_per_task=2048).fit(meta.suite, meta)
     assert pair in found.groups_
     assert found.graph_.interaction().matrix[pair] > 0
     assert found.report()["planted_nmi"] == 1
@@ -253,7 +254,7 @@ def test_pairs_alone_tell_of_three_tasks_who_goes_with_whom() -> None:
 @pytest.mark.parametrize("n", [2, 3])
 def test_few_tasks_are_grouped_without_much_ado(n: int, k: int | str) -> None:
     suite = TaskSuite.make("navigation", n=n, groups=2)
-    found = PolicyGradEx(k=k, projection_dim=100, meta_steps=2_000, group_steps=0, bootstrap=2).fit(suite)
+    found = small(k=k, meta_steps=2_000, steps_per_task=256).fit(suite)
     assert sorted(task for group in found.groups_ for task in group) == list(range(n))
     assert k == "auto" or len(found.groups_) == k
 
@@ -312,7 +313,7 @@ def test_a_checkpoint_that_was_trained_on_is_refused(
     suite: TaskSuite, fitted: PolicyGradEx, tmp_path: Path
 ) -> None:
     path = tmp_path / "meta.safetensors"
-    half = small(meta_steps=10_000).fit(suite).meta_
+    half = MetaPolicy(suite).fit(10_000)
     half.adapt(range(N), 10_000).save(path)
     found = MetaPolicy.load(path).lineage
     assert (found.seed, found.steps) == (fitted.meta_.seed, fitted.meta_.steps)
@@ -338,7 +339,7 @@ def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> Non
     class CutOffError(Exception):
         pass
 
-    tiny = {"meta_steps": 12_288, "bootstrap": 0}
+    tiny = {"meta_steps": 12_288, "bootstrap": 0, "steps_per_task": 128}
     paths = [tmp_path / name for name in ("a.safetensors", "b.safetensors", "a.policy")]
     improve, visits = PPO._improve, []
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,8 +36,10 @@ _SUITES = {
 }
 _CHOSEN = {"smoke": ("deep-sea treasure",), "laptop": tuple(_SUITES), "paper": tuple(_SUITES)}
 _COUNTS = {"smoke": (3,), "laptop": (2, 3, 5), "paper": (2, 3, 5, 8)}
-_TASKS = {"smoke": 40, "laptop": 200, "paper": 1000}
+_TASKS = {"smoke": 12, "laptop": 200, "paper": 1000}
 _META_STEPS = {"smoke": 2_000, "laptop": 100_000, "paper": 400_000}
+#: Of an estimate, for each objective.
+TRANSITIONS = {"smoke": 256, "laptop": 8192, "paper": 8192}
 #: Starts of the search for the best groups, and its moves of all preferences.
 _STARTS, _MOVES = 10, 20
 #: Below this much to gain over one policy, a share of it is noise.
@@ -65,9 +68,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         one, each = (
             _utility(weights, problem.values(of)) for of in (weights.mean(axis=0, keepdims=True), weights)
         )
-        grouping = PreferenceGrouping(
-            k=2, meta_steps=_META_STEPS[scale], group_steps=0, bootstrap=0, seed=seed
-        )
+        amounts: dict[str, Any] = {"steps_per_task": TRANSITIONS[scale], "meta_steps": _META_STEPS[scale]}
+        grouping = PreferenceGrouping(k=2, **amounts, group_steps=0, bootstrap=0, seed=seed)
         grouping = grouping.fit(suite)
         affinities = affinities_of(grouping)
         for k in _COUNTS[scale]:

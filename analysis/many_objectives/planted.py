@@ -1,9 +1,11 @@
 """Whether planted groups of preferences are found."""
 
+from typing import Any
+
 import pandas as pd
 from sklearn.metrics import normalized_mutual_info_score
 
-from analysis.many_objectives.exact import KERNEL, WEIGHTS, affinities_of, by_weights
+from analysis.many_objectives.exact import KERNEL, TRANSITIONS, WEIGHTS, affinities_of, by_weights
 from gradex import PreferenceGrouping, TaskSuite
 from gradex.affinity import KernelKMeans
 
@@ -26,7 +28,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rows = []
     for title, (name, k, steps) in (_SMOKE if scale == "smoke" else _SUITES).items():
         suite = TaskSuite.make(name, n=_TASKS[scale], groups=k, seed=seed)
-        grouping = PreferenceGrouping(k=k, meta_steps=steps, group_steps=0, bootstrap=10, seed=seed)
+        amounts: dict[str, Any] = {"steps_per_task": TRANSITIONS[scale], "meta_steps": steps, "bootstrap": 10}
+        grouping = PreferenceGrouping(k=k, **amounts, group_steps=0, seed=seed)
         found = grouping.fit(suite)
         affinities = affinities_of(found).items()
         by_method = {method: KernelKMeans(seed).partition(each, k).labels for method, each in affinities}

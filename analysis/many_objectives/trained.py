@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import moocore
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from analysis.many_objectives.exact import RANDOM, WEIGHTS, affinities_of, by_weights
+from analysis.many_objectives.exact import RANDOM, TRANSITIONS, WEIGHTS, affinities_of, by_weights
 from gradex import MetaPolicy, PreferenceGrouping, TaskSuite
 from gradex.affinity import KernelKMeans
 from gradex.cross_evaluation import cross_evaluate
@@ -56,7 +57,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
     rows = []
     for title, case in (_SMOKE if scale == "smoke" else _SUITES).items():
         suite = TaskSuite.make(case.name, n=_TASKS[scale], seed=seed)
-        values, labels, conditioned = _trained(suite, case, seed, _EPISODES[scale])
+        values, labels, conditioned = _trained(suite, case, seed, scale)
         weights = suite.weights
         front = np.concatenate(list(values.values()))
         reference = front.min(axis=0)
@@ -71,13 +72,12 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
 
 
 def _trained(
-    suite: TaskSuite, case: _Case, seed: int, episodes: int
+    suite: TaskSuite, case: _Case, seed: int, scale: str
 ) -> tuple[dict[str, Float[np.ndarray, "policies K"]], dict[str, Int[np.ndarray, " n"]], float]:
     """Train all ways; give the values of their policies, who has which, and the conditioned one's utility."""
-    grouping = PreferenceGrouping(
-        k=case.k, meta_steps=case.meta_steps, group_steps=0, bootstrap=0, seed=seed
-    ).fit(suite)
-    start, n = grouping.start_, len(suite)
+    amounts: dict[str, Any] = {"steps_per_task": TRANSITIONS[scale], "meta_steps": case.meta_steps}
+    grouping = PreferenceGrouping(k=case.k, **amounts, group_steps=0, bootstrap=0, seed=seed).fit(suite)
+    start, n, episodes = grouping.start_, len(suite), _EPISODES[scale]
     affinities = affinities_of(grouping).items()
     labels = {method: KernelKMeans(seed).partition(each, case.k).labels for method, each in affinities}
     labels |= {

@@ -24,6 +24,8 @@ from gradex.seeds import generator_for
 _RANDOM_STARTS = 16
 #: Gains below this share of the largest affinity are rounding.
 _ROUNDING = 1e-12
+#: Starts are improved side by side, as many as have so many numbers in all.
+_NUMBERS = 2**20
 
 
 @final
@@ -88,30 +90,38 @@ def correlated_labels(matrix: Float[np.ndarray, "n n"], k: int) -> Int[np.ndarra
     rng = generator_for(0, "starts of correlation clustering")
     starts = [linkage_labels(pairs, k, least=0.0), propose_groups(pairs, k)]
     starts += [rng.integers(k, size=n) for _ in range(_RANDOM_STARTS)]
-    found = [_improved(pairs, start, k) for start in starts]
+    side_by_side = max(1, _NUMBERS // (n * k))
+    found = [
+        labels
+        for place in range(0, len(starts), side_by_side)
+        for labels in _improved(pairs, np.array(starts[place : place + side_by_side]), k)
+    ]
     return canonical_labels(max(found, key=lambda labels: _sum_within(pairs, labels)))
 
 
 def _improved(
-    pairs: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"], k: int
-) -> Int[np.ndarray, " n"]:
+    pairs: Float[np.ndarray, "n n"], labels: Int[np.ndarray, "starts n"], k: int
+) -> Int[np.ndarray, "starts n"]:
     """Move one task, or put two groups together, whichever adds most, until nothing does."""
-    tasks = np.arange(len(labels))
+    labels, under_way = labels.copy(), np.arange(len(labels))
+    each_group, upper = np.eye(k), np.triu(np.ones((k, k), dtype=bool), 1)
     tolerance = _ROUNDING * np.abs(pairs).max()
-    while True:
-        members = np.eye(k)[labels]
+    while len(under_way):
+        own = labels[under_way]
+        members = each_group[own]
         to_group = pairs @ members
-        moves = to_group - to_group[tasks, labels][:, None]
-        task, target = np.unravel_index(moves.argmax(), moves.shape)
-        joins = np.triu(members.T @ to_group, 1)
-        first, second = np.unravel_index(joins.argmax(), joins.shape)
-        if max(moves[task, target], joins[first, second]) <= tolerance:
-            return labels
-        labels = labels.copy()
-        if moves[task, target] >= joins[first, second]:
-            labels[task] = target
-        else:
-            labels[labels == second] = first
+        moves = to_group - np.take_along_axis(to_group, own[:, :, None], axis=2)
+        joins = np.where(upper, members.mT @ to_group, 0.0)
+        by_move, by_join = moves.max(axis=(1, 2)), joins.max(axis=(1, 2))
+        helps, moving = np.maximum(by_move, by_join) > tolerance, by_move >= by_join
+        best_move, best_join = (gains.reshape(len(own), -1).argmax(axis=1) for gains in (moves, joins))
+        task, target = np.divmod(best_move, k)
+        first, second = np.divmod(best_join, k)
+        joined = np.where(own == second[:, None], first[:, None], own)
+        np.put_along_axis(own, task[:, None], target[:, None], axis=1)
+        labels[under_way[helps]] = np.where(moving[:, None], own, joined)[helps]
+        under_way = under_way[helps]
+    return labels
 
 
 def _sum_within(pairs: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> float:
