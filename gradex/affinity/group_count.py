@@ -12,8 +12,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from sklearn.metrics import adjusted_mutual_info_score
 
-from gradex.affinity.agreement import adjusted_mutual_information
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.certificate import check_group_count, project
 from gradex.affinity.factors import AffinityFactors
@@ -112,6 +112,6 @@ def _agreement(labels: Int[np.ndarray, "draws n"]) -> tuple[float, float]:
     draws = len(labels)
     agreement = np.zeros((draws, draws))
     for i, j in combinations(range(draws), 2):
-        agreement[i, j] = agreement[j, i] = adjusted_mutual_information(labels[i], labels[j])
+        agreement[i, j] = agreement[j, i] = adjusted_mutual_info_score(labels[i], labels[j])
     per_draw = agreement.sum(axis=1) / (draws - 1)
     return float(per_draw.mean()), float(2 * per_draw.std(ddof=1) / np.sqrt(draws))

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
-from gradex.affinity.agreement import adjusted_mutual_information, normalized_mutual_information
 from gradex.display import card, table
 
 #: Groups that come out the same in this share of the draws are called stable.
@@ -162,7 +162,7 @@ class Partition:
         """Mean adjusted mutual information with the groups of the draws; None without draws."""
         if self.resampled is None:
             return None
-        return float(np.mean([adjusted_mutual_information(self.labels, drawn) for drawn in self.resampled]))
+        return float(np.mean([adjusted_mutual_info_score(self.labels, drawn) for drawn in self.resampled]))
 
     @property
     def verdict(self) -> str | None:
@@ -217,8 +217,8 @@ class Partition:
                 f"labels of shape {labels.shape} do not fit {len(self.labels)} tasks; give one label per task"
             )
         return Agreement(
-            nmi=float(normalized_mutual_information(labels, self.labels)),
-            ami=float(adjusted_mutual_information(labels, self.labels)),
+            nmi=float(normalized_mutual_info_score(labels, self.labels)),
+            ami=float(adjusted_mutual_info_score(labels, self.labels)),
         )
 
     def __repr__(self) -> str:
