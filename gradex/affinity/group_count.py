@@ -110,8 +110,10 @@ def stability_path(
 def _agreement(labels: Int[np.ndarray, "draws n"]) -> tuple[float, float]:
     """Return the mean agreement of two draws and its standard error, by the jackknife over draws."""
     draws = len(labels)
-    agreement = np.zeros((draws, draws))
-    for i, j in combinations(range(draws), 2):
-        agreement[i, j] = agreement[j, i] = adjusted_mutual_info_score(labels[i], labels[j])
-    per_draw = agreement.sum(axis=1) / (draws - 1)
+    distinct, which = np.unique(labels, axis=0, return_inverse=True)  # many are alike
+    between = np.eye(len(distinct))
+    for i, j in combinations(range(len(distinct)), 2):
+        between[i, j] = between[j, i] = adjusted_mutual_info_score(distinct[i], distinct[j])
+    agreement = between[which.ravel()][:, which.ravel()]
+    per_draw = (agreement.sum(axis=1) - 1) / (draws - 1)
     return float(per_draw.mean()), float(2 * per_draw.std(ddof=1) / np.sqrt(draws))

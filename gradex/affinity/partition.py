@@ -162,7 +162,10 @@ class Partition:
         """Mean adjusted mutual information with the groups of the draws; None without draws."""
         if self.resampled is None:
             return None
-        return float(np.mean([adjusted_mutual_info_score(self.labels, drawn) for drawn in self.resampled]))
+        drawn, times = np.unique(self.resampled, axis=0, return_counts=True)  # many are alike
+        return float(
+            np.average([adjusted_mutual_info_score(self.labels, own) for own in drawn], weights=times)
+        )
 
     @property
     def verdict(self) -> str | None:

@@ -144,6 +144,7 @@ def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh, order: str) -> 
     assert slow.clipped > 0
 
 
+@pytest.mark.shapes_unchecked
 def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite, fresh: Fresh) -> None:
     subsets, seeds, batches = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7], 3
     start = fresh(suite, seeds)

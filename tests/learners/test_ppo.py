@@ -44,6 +44,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.shapes_unchecked
 @pytest.mark.parametrize("settings", [SETTINGS, BY_TASK], ids=["by policy", "by task"])
 def test_a_stack_trains_to_the_parameters_of_separate_runs(
     suite: TaskSuite, fresh: Fresh, settings: PPO

@@ -102,6 +102,7 @@ def test_equals_the_slow_version(suite: TaskSuite, settings: SAC, subset: list[i
     assert history.episodes.sum() > 0  # or ends of episodes would not have been compared
 
 
+@pytest.mark.shapes_unchecked
 def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite) -> None:
     subsets, seeds = [[1, 3], [2, 0], [1, 3]], [5, 0, 7]
     start = fresh(suite, seeds)

@@ -13,6 +13,8 @@ from gradex.tasks import TaskSuite
 
 from .families import CASES, Case, actions, assert_equal, roll
 
+pytestmark = pytest.mark.shapes_unchecked
+
 COPIES = 2
 
 
