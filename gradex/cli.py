@@ -92,6 +92,7 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
     add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
     add("--seed", type=int, default=0)
     add("--out", type=Path, metavar="DIR", help="folder for the results (default: in runs, by settings)")
+    add("--force", action="store_true", help="make a run anew that the folder holds already")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add(
         "--subsets",
@@ -220,14 +221,16 @@ def _folder_of(options: argparse.Namespace, kind: str) -> Path:
 
 def _group(options: argparse.Namespace) -> None:
     from gradex.grouped_preferences import MOST_COMPARED
-    from gradex.run_folder import open_run, write_results
+    from gradex.run_folder import open_run, said_before, write_results
     from gradex.store import scratch
     from gradex.user_code import running
 
     suite = _suite_of(options)
     grouping = _grouping_of(options, suite)
     path = _folder_of(options, f"k{options.k}")
-    checkpoint = open_run(path, "groups.json", {"suite": suite.config, **grouping.config})
+    checkpoint = open_run(path, {"suite": suite.config, **grouping.config}, options.force)
+    if (said := said_before(path, "groups.json", options.json)) is not None:
+        return _show(options, said, path)
     with scratch(checkpoint, "groups") as folder:
         with running(options.suite):
             grouping.fit(suite, checkpoint=checkpoint, folder=folder)
@@ -236,19 +239,16 @@ def _group(options: argparse.Namespace) -> None:
                 grouping.evaluate(_EPISODES, compare=True, folder=folder)
         returns = evaluation.groupby("policy").return_mean.mean().to_dict()
         report = {**grouping.report(), "returns": returns}
-        write_results(path, grouping, report, evaluation)
-    if options.json:
-        print(json.dumps(report))
-    else:
-        print(_text(report, None if suite.labels is None else grouping.partition_.agreement(suite.labels)))
+        said = _text(report, None if suite.labels is None else grouping.partition_.agreement(suite.labels))
         if grouping.comparison_ is not None:
-            print(grouping.comparison_)
-        print(f"written to {path}")
+            said += f"\n{grouping.comparison_}"
+        write_results(path, grouping, report, evaluation, said)
+    _show(options, json.dumps(report) if options.json else said, path)
 
 
 def _plan(options: argparse.Namespace) -> None:
     from gradex.affinity.significance import check_share
-    from gradex.run_folder import open_run, write_plan
+    from gradex.run_folder import open_run, said_before, write_plan
     from gradex.user_code import running
 
     check_share("power", options.power)
@@ -259,14 +259,17 @@ def _plan(options: argparse.Namespace) -> None:
     grouping = _by_subsets(options, suite)
     path = _folder_of(options, f"plan-k{options.k}")
     settings = {"suite": suite.config, **grouping.config, "power": options.power}
-    checkpoint = open_run(path, "plan.json", settings)
+    checkpoint = open_run(path, settings, options.force)
+    if (said := said_before(path, "plan.json", options.json)) is not None:
+        return _show(options, said, path)
     with running(options.suite):
         plan = grouping.fit(suite, checkpoint=checkpoint).plan(options.power)
     write_plan(path, plan)
-    if options.json:
-        print(json.dumps(plan.to_dict()))
-    else:
-        print(f"{plan}\nwritten to {path}")
+    _show(options, json.dumps(plan.to_dict()) if options.json else str(plan), path)
+
+
+def _show(options: argparse.Namespace, said: str, path: Path) -> None:
+    print(said if options.json else f"{said}\nwritten to {path}")
 
 
 def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:

@@ -1,5 +1,6 @@
 """The folder of one run of `gradex group` or `gradex plan`, in which a cut-off run goes on."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,27 +13,53 @@ from gradex.affinity import AffinityGraph, Partition
 from gradex.grouping import PolicyGradEx
 from gradex.plan import Plan
 from gradex.preference_grouping import PreferenceGrouping
-from gradex.store import UNFINISHED, Store, write_json, write_table, written_whole
+from gradex.store import UNFINISHED, Store, write_json, write_table, write_text, written_whole
 
 _REMEDY = "choose another folder with --out"
+#: What the command has said at the end.
+_SAID = "report.txt"
 
 
-def open_run(path: Path, last: str, configuration: Mapping[str, Any]) -> Path:
+def open_run(path: Path, configuration: Mapping[str, Any], force: bool = False) -> Path:
     """Make the folder, or go on in one that was left by the same command; give the file of the meta-policy.
 
-    A run is finished where the file `last` stands.
+    Parameters
+    ----------
+    path : Path
+    configuration : mapping
+        What makes it the same command.
+    force : bool
+        Remove a run that is there, whatever it is of.
 
     Raises
     ------
     ValueError
-        If the folder holds a finished run or anything else, or cannot be written.
+        If the folder holds another run or anything else, or cannot be written.
     """
+    if force:
+        Store.remove(path, "run", _REMEDY)
     names = {file.name for file in path.iterdir()} if path.is_dir() else set()
-    if last in names:
-        raise ValueError(f"{str(path)!r} already holds a finished run: {_REMEDY}")
     if "config.json" not in names and not all(name.startswith(UNFINISHED) for name in names):
         raise ValueError(f"{str(path)!r} already holds something else: {_REMEDY}")
     return Store.open(path, "run", configuration, _REMEDY).file("meta")
+
+
+def said_before(path: Path, last: str, as_json: bool) -> str | None:
+    """Give what the run in this folder has said, or None if it is not finished.
+
+    A run is finished where the file `last` stands, which holds the same as one JSON object.
+
+    Raises
+    ------
+    ValueError
+        If the run is finished, but left no words.
+    """
+    if not (path / last).exists():
+        return None
+    try:
+        return json.dumps(json.loads((path / last).read_text())) if as_json else (path / _SAID).read_text()
+    except (OSError, ValueError):
+        raise ValueError(f"{str(path)!r} holds a damaged run: make it anew with --force") from None
 
 
 def write_results(
@@ -40,6 +67,7 @@ def write_results(
     grouping: PolicyGradEx | PreferenceGrouping,
     report: Mapping[str, Any],
     evaluation: pd.DataFrame,
+    said: str,
 ) -> None:
     """Write the results of a run; groups.json comes last, so that it stands for a finished run."""
     write_table(path / "evaluation.csv", evaluation)
@@ -56,6 +84,7 @@ def write_results(
         _write_affinities(path, grouping)
     for number, policy in enumerate(grouping.policies_):
         policy.save(path / f"group-{number}.safetensors")
+    write_text(path / _SAID, said)
     write_json(path / "groups.json", report)
 
 
@@ -92,6 +121,7 @@ def write_plan(path: Path, plan: Plan) -> None:
         plan.plot(figure.subplots())
         with written_whole(path / "plan.png") as temporary:
             figure.savefig(temporary, dpi=150)
+    write_text(path / _SAID, str(plan))
     write_json(path / "plan.json", plan.to_dict())
 
 

@@ -94,6 +94,12 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(text)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write lines of text."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text)
+
+
 def write_table(path: Path, table: pd.DataFrame, index: bool = False) -> None:
     """Write a table as CSV, with or without the names of its rows."""
     with written_whole(path) as temporary:
@@ -269,6 +275,26 @@ class Store:
         if other is not None:
             raise ValueError(f"{str(path)!r} holds another {kind}, with {other}: {remedy}")
         return store
+
+    @classmethod
+    def remove(cls, path: Path, kind: str, remedy: str = _REMEDY) -> None:
+        """Remove the folder of such work with all that is in it, if there is one.
+
+        Raises
+        ------
+        ValueError
+            If the folder is not one of this kind.
+        """
+        if not path.exists():
+            return
+        try:
+            found = json.loads((path / _IDENTITY).read_bytes())["kind"]
+        except (OSError, ValueError, KeyError, TypeError):
+            found = None
+        if found != kind:
+            raise ValueError(f"{str(path)!r} is not the folder of a {kind}: {remedy}")
+        with writing_to(path, remedy):
+            shutil.rmtree(path)
 
     def file(self, name: str) -> Path:
         """Give the file of the tensors of this name."""

@@ -135,8 +135,9 @@ def test_the_command_itself_prints_one_json_object(
     assert run.stdout.count("\n") == 1
     folder = Path("runs/navigation-kauto-seed0")
     assert json.loads(run.stdout) == json.loads((folder / "groups.json").read_text())
-    line = refused(capsys, *arguments)
-    assert line == f"{str(folder)!r} already holds a finished run: choose another folder with --out"
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == run.stdout  # of the finished run
+    assert (folder / "report.txt").read_text().startswith("12 navigation tasks in ")
 
 
 def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str]) -> None:
@@ -488,8 +489,8 @@ def test_a_plan_tells_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     assert {file.name for file in folder.iterdir()} >= {"meta.safetensors", "noise_scale.csv", "plan.json"}
     plan = json.loads((folder / "plan.json").read_text())
     assert plan["power"] == 0.8 and len(plan["noise_scale"]) == 4
-    assert main(command) == 2
-    assert "already holds a finished run" in capsys.readouterr().err
+    assert main(command) == 0
+    assert capsys.readouterr().out == told
     assert main([*command, "--power", "90", "--out", "other"]) == 2
     assert "power=90" in capsys.readouterr().err
     assert main([*command, "--bootstrap", "0", "--out", "other"]) == 2
@@ -522,7 +523,7 @@ def another_run(path: Path) -> None:
 @pytest.mark.parametrize(
     ("occupy", "message"),
     [
-        (finished, "'place' already holds a finished run: choose another folder with --out"),
+        (finished, "'place' already holds something else: choose another folder with --out"),
         (foreign, "'place' already holds something else: choose another folder with --out"),
         (
             another_run,

@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 import gradex
-from gradex import PolicyGradEx
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 
 pytestmark = pytest.mark.shapes_unchecked
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "figures/README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.md"))
+DOCUMENTS = ("README.md", "figures/README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES)
 
 
 def prose(text: str) -> str:
@@ -66,14 +67,19 @@ def test_all_figures_and_notebooks_are_linked() -> None:
     assert {path.name for path in (ROOT / "figures").glob("*.png")} <= set(shown)
     listed = links((ROOT / "README.md").read_text())
     assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= set(listed)
+    assert set(PAGES) <= set(listed)
 
 
 def test_the_readme_is_short_and_ends_its_second_command_as_ci_runs_it() -> None:
     text = (ROOT / "README.md").read_text()
-    assert len(text.splitlines()) <= 150
+    assert len(text.splitlines()) <= 120
     commands = [line for line in text.splitlines() if line.startswith("python3.11")]
     assert len(commands) == 2
     assert commands[1] in (ROOT / ".ci" / "run").read_text()
+
+
+def examples(name: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
 
 
 def test_examples_of_the_readme_run(
@@ -85,12 +91,30 @@ def test_examples_of_the_readme_run(
         PolicyGradEx, subsets=20, meta_steps=1000, group_steps=500, steps_per_task=64, bootstrap=2
     )
     monkeypatch.setattr(gradex, "PolicyGradEx", small)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) == 3
+    blocks = examples("README.md")
+    assert len(blocks) == 2
     for block in blocks:
         exec(block, {"__name__": "readme"})
+    assert "earth" in capsys.readouterr().out
+
+
+def test_the_example_of_a_model_finds_both_kinds_of_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = examples("notebooks/own_model.md")
+    exec(block, {"__name__": "page"})
+    assert capsys.readouterr().out == "((0, 1, 2), (3, 4, 5))\n"
+
+
+def test_saved_policies_are_read_as_the_page_of_the_command_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(1000)
+    meta.save(tmp_path / "runs" / "one" / "group-0.safetensors")
+    monkeypatch.chdir(tmp_path)
+    [block] = examples("notebooks/command.md")
+    exec(block, {"__name__": "page"})
     printed = capsys.readouterr().out
-    assert "earth" in printed and printed.endswith("((0, 1, 2), (3, 4, 5))\n")
+    assert "group-0.safetensors" in printed and "return_mean" in printed
 
 
 def test_the_citation_names_software_and_paper() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gradex import AffinityGraph
-from gradex.run_folder import draw, open_run
+from gradex.run_folder import draw, open_run, said_before
 
 pytestmark = pytest.mark.shapes_unchecked
 
@@ -15,23 +15,49 @@ CONFIGURATION = {"k": 3, "suite": {"family": "navigation"}}
 
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
-    checkpoint = open_run(tmp_path / "a" / "b", "groups.json", CONFIGURATION)
+    checkpoint = open_run(tmp_path / "a" / "b", CONFIGURATION)
     assert checkpoint.parent == tmp_path / "a" / "b"
     assert [file.name for file in checkpoint.parent.iterdir()] == ["config.json"]
 
 
 def test_an_empty_folder_serves(tmp_path: Path) -> None:
     (tmp_path / "unfinished-1234-config.json").write_text("{")
-    assert open_run(tmp_path, "groups.json", CONFIGURATION).parent == tmp_path
+    assert open_run(tmp_path, CONFIGURATION).parent == tmp_path
 
 
 def test_the_same_command_goes_on_and_another_one_does_not(tmp_path: Path) -> None:
-    checkpoint = open_run(tmp_path, "groups.json", CONFIGURATION)
+    checkpoint = open_run(tmp_path, CONFIGURATION)
     checkpoint.write_text("half of a run")
-    assert open_run(tmp_path, "groups.json", CONFIGURATION) == checkpoint
+    assert open_run(tmp_path, CONFIGURATION) == checkpoint
     assert checkpoint.read_text() == "half of a run"
     with pytest.raises(ValueError, match=r"holds another run, with k 3 instead of 4: .* folder with --out"):
-        open_run(tmp_path, "groups.json", {**CONFIGURATION, "k": 4})
+        open_run(tmp_path, {**CONFIGURATION, "k": 4})
+
+
+def test_a_finished_run_says_again_what_it_said(tmp_path: Path) -> None:
+    open_run(tmp_path, CONFIGURATION)
+    (tmp_path / "report.txt").write_text("three groups")
+    assert said_before(tmp_path, "groups.json", as_json=False) is None
+    (tmp_path / "groups.json").write_text('{\n  "k": 3\n}')
+    assert said_before(tmp_path, "groups.json", as_json=False) == "three groups"
+    assert said_before(tmp_path, "groups.json", as_json=True) == '{"k": 3}'
+    (tmp_path / "report.txt").unlink()
+    with pytest.raises(ValueError, match="holds a damaged run: make it anew with --force"):
+        said_before(tmp_path, "groups.json", as_json=False)
+
+
+def test_force_removes_a_run_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    open_run(path, CONFIGURATION).write_text("a policy")
+    checkpoint = open_run(path, {**CONFIGURATION, "k": 4}, force=True)
+    assert not checkpoint.exists()
+    assert open_run(tmp_path / "new", CONFIGURATION, force=True).parent.exists()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("")
+    with pytest.raises(ValueError, match=r"'.*foreign' is not the folder of a run: choose another folder"):
+        open_run(foreign, CONFIGURATION, force=True)
+    assert (foreign / "thesis.tex").exists()
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +68,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(
         ValueError, match=r"cannot write to .* \(No space left on device\): choose another folder"
     ):
-        open_run(tmp_path, "groups.json", CONFIGURATION)
+        open_run(tmp_path, CONFIGURATION)
     assert list(tmp_path.iterdir()) == []
 
 
