@@ -55,7 +55,7 @@ def test_mixtures_give_the_advantages_of_the_preferences_themselves(
     suite: TaskSuite, meta: MetaPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Which steps are kept depends on who they are for.
-    monkeypatch.setattr("gradex.learners.transitions._chances", equal_chances)
+    monkeypatch.setattr("gradex.learners.kept_steps.chances_of", equal_chances)
     found = objectives_along(meta.path_, SurrogateEstimator(20), steps_per_task=1024)
     for snapshot, surrogate, mixture in zip(
         meta.path_, found.surrogates, found.mixtures(suite.weights), strict=True

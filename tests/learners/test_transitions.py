@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from gradex.learners import ActorCritic, Collector, Rollout, Transitions, collect_transitions
 from gradex.learners.advantages import cross_fitted_advantages
-from gradex.learners.transitions import _chances, _Kept
+from gradex.learners.kept_steps import KeptSteps, chances_of, shares_of
 from gradex.tasks import TaskSuite
 from tests.environments import scripted, scripted_suite
 from tests.learners.test_advantages import random_rollout
@@ -122,9 +122,9 @@ def test_kept_steps_stand_for_all(unit: float) -> None:
     whole = own / own.std(axis=1, keepdims=True)
     sums, equal, environments = *np.empty((2, 400, 4)), np.arange(800) % 10
     for seed, chance in enumerate(rng.uniform(size=400)):
-        kept = _Kept.of(found, np.abs(found).max(axis=1), weights, environments, 200, chance)
+        kept = KeptSteps.of(found, np.abs(found).max(axis=1), weights, environments, 200, chance)
         assert len(set(kept.places)) == 200
-        assert np.ptp(np.bincount(environments[kept.places])) <= 2
+        assert (np.bincount(environments[kept.places]) == 20).all()
         assert (np.diff(kept.places) > 0).all()
         sums[seed] = kept.advantages @ values[kept.places] / 200
         at_random = np.random.default_rng(seed).choice(800, 200, replace=False)
@@ -138,7 +138,7 @@ def test_kept_steps_stand_for_all(unit: float) -> None:
 @pytest.mark.parametrize("count", [1, 10, 99, 100])
 def test_chances_are_in_proportion_and_at_most_1(count: int) -> None:
     sizes = np.random.default_rng(0).pareto(1.0, 100) + 0.1
-    chances = _chances(sizes, count)
+    chances = chances_of(sizes, count)
     assert chances.sum() == pytest.approx(count)
     assert chances.max() <= 1 + 1e-12
     below = chances < 1 - 1e-9
@@ -147,9 +147,16 @@ def test_chances_are_in_proportion_and_at_most_1(count: int) -> None:
     assert (sizes[~below] >= sizes[below].max(initial=0.0)).all()
 
 
+def test_environments_keep_steps_in_proportion() -> None:
+    assert shares_of(np.array([10, 10, 9, 10]), 4).tolist() == [1, 1, 1, 1]
+    assert shares_of(np.array([30, 10, 10]), 10).tolist() == [6, 2, 2]
+    assert shares_of(np.array([5, 5, 5]), 2).tolist() == [1, 1, 0]
+    assert shares_of(np.array([1, 7]), 8).tolist() == [1, 7]
+
+
 def test_where_no_advantage_is_larger_all_steps_have_the_same_chance() -> None:
-    np.testing.assert_allclose(_chances(np.full(40, 0.1), 10), 0.25)
-    np.testing.assert_array_equal(_chances(np.arange(1.0, 41.0), 40), 1.0)
+    np.testing.assert_allclose(chances_of(np.full(40, 0.1), 10), 0.25)
+    np.testing.assert_array_equal(chances_of(np.arange(1.0, 41.0), 40), 1.0)
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.8, 1.0])
@@ -257,7 +264,7 @@ def test_steps_in_one_task_serve_all_where_only_rewards_differ(
 ) -> None:
     # Which steps are kept depends on what all tasks pay for them: here on chance alone.
     equal = lambda sizes, count: np.full(len(sizes), count / len(sizes))  # noqa: E731
-    monkeypatch.setattr("gradex.learners.transitions._chances", equal)
+    monkeypatch.setattr("gradex.learners.kept_steps.chances_of", equal)
     suite = make()
     agent, n = fresh(suite, [0]), len(suite)
     shared = collect(agent, suite, 60, 6, sharing="auto")
