@@ -30,6 +30,7 @@ FILES = {
     "evaluation.csv",
     "learning_curves.csv",
     "groups.json",
+    "report.txt",
 }
 UNCERTAINTY = {"affinity_stderr.csv", "co_assignment.csv"}
 ROOT = Path(__file__).parents[1]
@@ -137,7 +138,7 @@ def test_the_command_itself_prints_one_json_object(
     assert json.loads(run.stdout) == json.loads((folder / "groups.json").read_text())
     assert main(arguments) == 0
     assert capsys.readouterr().out == run.stdout  # of the finished run
-    assert (folder / "report.txt").read_text().startswith("12 navigation tasks in ")
+    assert (folder / "report.txt").read_text().startswith("6 navigation tasks in ")
 
 
 def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str]) -> None:
