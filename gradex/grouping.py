@@ -76,7 +76,8 @@ class PolicyGradEx(GroupedTasks):
         Of the meta-policy, unless `fit` is given one; see `MetaPolicy`.
     literal : bool
         Score subsets by Algorithm 1 to the letter, whatever `score`, `folds` and `projection` say; see
-        `SurrogateEstimator.literal`. With affinity="mean" the affinities, too, are the paper's.
+        `SurrogateEstimator.literal`. With affinity="mean" the affinities, too, are the paper's. Which
+        steps are kept is not, see `MetaPolicy.transitions`.
 
     Attributes
     ----------

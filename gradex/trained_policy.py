@@ -246,7 +246,8 @@ class TrainedPolicy(Fitted):
         ----------
         steps_per_task : int
             N / n; the paper uses 2048. Four times as many are simulated, to see what is paid late, unless
-            episodes are over sooner; which of them are kept is random.
+            episodes are over sooner. A step is kept the more likely the larger its advantage, which is
+            divided by that chance.
         copies : int, optional
             Environments per task, hence the least number of different episodes. By default 8 to 64, of each
             of which twice as many steps are kept as there are environments: 32 for 2,048 steps. Steps of one

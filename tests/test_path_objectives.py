@@ -9,6 +9,7 @@ from gradex import MetaPolicy, SurrogateEstimator, TaskSuite
 from gradex.learners import Transitions
 from gradex.path_objectives import PathObjectives, objectives_along, single_objectives
 from gradex.surrogate import Samples
+from tests.learners.test_kept_steps import equal_chances
 
 pytest.importorskip("mo_gymnasium")
 
@@ -39,10 +40,6 @@ def test_preferences_have_advantages_of_one_size_in_all_steps_that_were_simulate
         assert samples.chances.max() > 1.1
         mixed = mixture @ samples.advantages
         assert np.sqrt((mixed**2 * samples.chances).mean(axis=1)).mean() == pytest.approx(1.0)
-
-
-def equal_chances(sizes: np.ndarray, count: int) -> np.ndarray:
-    return np.full(len(sizes), count / len(sizes))
 
 
 def test_the_objectives_are_the_preferences_at_the_corners(suite: TaskSuite) -> None:

@@ -22,8 +22,8 @@ _CANDIDATES_SWAPPED = 3
 # Of few tasks all groups are looked through, which takes up to twice as long as the relaxation. Of more, the
 # best groups are shaken this often: without structure there are many local optima.
 _TASKS_TRIED = 10
-# So many groupings, as there are of twelve tasks into two groups, are compared faster than a few are found.
-_COMPARED = 2500
+# Of so few tasks at most so many groupings, as of twelve into two groups, are compared faster than found.
+_TASKS_COMPARED, _COMPARED = 12, 2500
 _TASKS_SHAKEN = 50
 _SHAKES = 24
 
@@ -215,7 +215,7 @@ def _all_labels(n: int, k: int) -> Int[np.ndarray, "groupings n"] | None:
     """List all groupings of n tasks into k groups, numbered as they first occur; None if they are many."""
     if k in (1, n):
         return np.arange(n)[None] % k
-    if n > _COMPARED or k > n or _count(n, k) > _COMPARED:
+    if n > _TASKS_COMPARED or k > n or _count(n, k) > _COMPARED:
         return None
     alone, joined = _all_labels(n - 1, k - 1), _all_labels(n - 1, k)
     assert alone is not None and joined is not None  # for the type checker

@@ -45,7 +45,23 @@ class KeptSteps:
         count: int,
         chance: float,
     ) -> "KeptSteps":
-        """Keep `count` steps, each with advantages in n tasks, which are weighted sums of these."""
+        """Keep some of the steps.
+
+        Parameters
+        ----------
+        advantages : array [k, simulated]
+            Of every step that was simulated, in units of reward.
+        largest : array [k]
+            Sizes of the largest rewards.
+        weights : array [n, k]
+            Each of n tasks pays a weighted sum of these k rewards.
+        environments : int array [simulated]
+            In which each step was taken.
+        count : int
+            Steps to keep, at most as many as there are.
+        chance : float
+            From 0 to 1; what is random in the choice.
+        """
         centred = advantages - advantages.mean(axis=1, keepdims=True)
         variances = ((weights @ (centred @ centred.T)) * weights).sum(axis=1) / centred.shape[1]
         deviations = np.sqrt(np.maximum(variances, 0.0))
