@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
-import jaxtyping
 import pytest
 import torch
+
+from tests import shape_checks
 
 # Batches here are small; with a second thread two workers only wait for each other.
 torch.set_num_threads(1)
@@ -40,14 +41,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let whole trainings run at the speed that users see; tests of their parts check the shapes.
-
-    A fixture of a module is made without checks, too, if the first test that asks for it is marked.
-    """
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("shapes_unchecked") is not None)
-    try:
-        return (yield)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", before)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Check shapes anew in every test."""
+    shape_checks.start_again()
+    return (yield)

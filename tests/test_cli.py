@@ -16,8 +16,6 @@ from gradex.cli import main
 from gradex.learners import ActorCritic, Episodes, Learner, ppo
 from gradex.policies import ARCHITECTURES
 
-pytestmark = pytest.mark.shapes_unchecked
-
 FEW = ["--set", "n=6", "--meta-steps", "4000", "--steps-per-task", "256", "--bootstrap", "4"]
 SMALL = [*FEW, "--group-steps", "1000"]
 #: No policies of groups, and no comparison.

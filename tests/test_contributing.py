@@ -19,8 +19,6 @@ from gradex.tasks import Family
 from gradex.tasks.suite import FAMILIES
 from tests.tasks.families import actions, assert_equal, roll
 
-pytestmark = pytest.mark.shapes_unchecked
-
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 EXAMPLES = dict(
     re.findall(r"^## (Add an? \w+)\n(?:(?!^## ).)*?```python\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)

@@ -9,8 +9,6 @@ from gradex.cross_evaluation import cross_evaluate
 
 N = 6
 
-pytestmark = pytest.mark.shapes_unchecked
-
 
 @pytest.fixture(scope="module")
 def meta() -> MetaPolicy:

@@ -12,7 +12,6 @@ from gradex import PolicyGradEx, TaskSuite
 from tests.environments import scripted, scripted_suite
 
 # Whole runs; the shapes of their parts are checked where they are tested.
-pytestmark = pytest.mark.shapes_unchecked
 
 SUITES: dict[str, Callable[[], TaskSuite]] = {
     "navigation": lambda: TaskSuite.make("navigation", n=5),

@@ -16,8 +16,6 @@ from gradex import (
     TaskSuite,
 )
 
-pytestmark = pytest.mark.shapes_unchecked
-
 VOID = {"img", "br"}
 
 

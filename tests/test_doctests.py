@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.shapes_unchecked
-
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("", ".affinity", ".generalization", ".learners", ".policies", ".surrogate", ".tasks")
 

@@ -12,8 +12,6 @@ import yaml
 import gradex
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 
-pytestmark = pytest.mark.shapes_unchecked
-
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.md"))
 DOCUMENTS = ("README.md", "figures/README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES)

@@ -16,8 +16,6 @@ N, HORIZON = 6, 10
 #: Steps of a round of PPO for each task.
 ROUND = 128
 
-pytestmark = pytest.mark.shapes_unchecked
-
 
 @pytest.fixture(scope="module")
 def meta() -> MetaPolicy:

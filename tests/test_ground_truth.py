@@ -21,8 +21,6 @@ from gradex import PPO, SAC, GroundTruth, MetaPolicy, TaskSuite
 from gradex import ground_truth as module
 from gradex.seeds import child
 
-pytestmark = pytest.mark.shapes_unchecked
-
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
 SUBSETS = [(0, 1), (2, 3), (1, 2), (0, 3), (0, 1, 2), (3,)]
 

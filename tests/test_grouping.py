@@ -18,8 +18,6 @@ from gradex.learners import PPO, SAC, Learner, ppo
 from gradex.surrogate import Interactions, SubsetScores
 from tests.environments import scripted, scripted_suite
 
-pytestmark = pytest.mark.shapes_unchecked
-
 N = 6
 
 

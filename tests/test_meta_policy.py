@@ -16,8 +16,6 @@ from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite
 from gradex.learners import MAML, ActorCritic, evaluate
 from tests.environments import Scripted, scripted, scripted_suite
 
-pytestmark = pytest.mark.shapes_unchecked
-
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
 #: Environment steps of one rollout in one task.
 ROLLOUT = 64

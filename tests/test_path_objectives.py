@@ -47,7 +47,6 @@ def test_the_objectives_are_the_preferences_at_the_corners(suite: TaskSuite) -> 
     assert single_objectives(suite).options == suite.options
 
 
-@pytest.mark.shapes_unchecked
 def test_mixtures_give_the_advantages_of_the_preferences_themselves(
     suite: TaskSuite, meta: MetaPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,6 @@ def meta() -> MetaPolicy:
     return MetaPolicy(TaskSuite.make("cartpole", n=3), layers=2, width=8).fit(steps=20_000, snapshots=3)
 
 
-@pytest.mark.shapes_unchecked
 def test_snapshots_count_alike_and_share_the_transitions(meta: MetaPolicy) -> None:
     estimator = SurrogateEstimator(16, seed=1)
     found = score_along(meta.path_, SUBSETS, estimator, steps_per_task=900)

@@ -11,8 +11,6 @@ from gradex.affinity import Bootstrap, propose_groups
 from gradex.plan import Plan, make_plan
 from gradex.surrogate import Interactions
 
-pytestmark = pytest.mark.shapes_unchecked
-
 N, CLUSTERS, PILOT = 6, 20, 1000
 LABELS = np.arange(N) % 2
 SIGNAL = np.where(LABELS[:, None] == LABELS, 1.0, -1.0)

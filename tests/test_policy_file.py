@@ -224,7 +224,6 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
     save_file(tensors, path, metadata=header)
 
 
-@pytest.mark.shapes_unchecked
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

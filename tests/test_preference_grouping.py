@@ -11,7 +11,6 @@ from gradex import MetaPolicy, PolicyGradEx, PreferenceGrouping, TaskSuite
 from gradex.preference_drawing import draw_preferences
 
 pytest.importorskip("mo_gymnasium")
-pytestmark = pytest.mark.shapes_unchecked
 
 SMALL = {"steps_per_task": 1024, "meta_steps": 8_000, "snapshots": 3, "bootstrap": 4}
 

@@ -18,8 +18,6 @@ from gradex.reassignment import Reassignment, propose_moves, reassign
 
 N, STEPS = 6, 25_000
 
-pytestmark = pytest.mark.shapes_unchecked
-
 
 @pytest.fixture(scope="module")
 def suite() -> TaskSuite:

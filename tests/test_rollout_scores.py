@@ -15,8 +15,6 @@ from tests.oracles import rollout_scores as oracle
 
 SUBSETS = [(0,), (0, 1), (2, 1), (0, 1, 2), (1, 0)]
 
-pytestmark = pytest.mark.shapes_unchecked
-
 
 def fitted(meta: MetaPolicy) -> SurrogateEstimator:
     return SurrogateEstimator(16).fit(meta, meta.transitions(512, sharing="none"))

@@ -9,8 +9,6 @@ import pytest
 from gradex import AffinityGraph
 from gradex.run_folder import draw, open_run, said_before
 
-pytestmark = pytest.mark.shapes_unchecked
-
 CONFIGURATION = {"k": 3, "suite": {"family": "navigation"}}
 
 

@@ -35,7 +35,6 @@ from gradex.surrogate.scores import Improvement, NegativeLoss
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
 
 #: As users give settings, not as annotations say.
-pytestmark = pytest.mark.shapes_unchecked
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,6 @@ def test_the_same_seed_gives_the_same_groups() -> None:
         (np.ones((3, 2)), "all 3 tasks have the same factors; no grouping is better"),
     ],
 )
-@pytest.mark.shapes_unchecked
 def test_refuses_what_are_no_factors(rows: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         AffinityGraph.from_factors(rows)

@@ -8,11 +8,6 @@ from joblib import parallel_config
 from analysis import study
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Here all is trained from end to end, over and over: half of the time would go into the checks."""
-    item.add_marker("shapes_unchecked")
-
-
 @pytest.fixture(autouse=True)
 def in_this_process() -> Iterator[None]:
     """Run studies in this process; a second one would take longer to start than it has to do.

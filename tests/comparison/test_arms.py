@@ -13,8 +13,6 @@ from gradex.learners import MAML, ppo
 
 GROUPS, STEPS = ((0, 2), (1,)), 1_500
 
-pytestmark = pytest.mark.shapes_unchecked
-
 
 def meta_with(learner: Any, n: int = 3) -> MetaPolicy:
     suite = TaskSuite.make("navigation", n=n, horizon=10)

@@ -20,8 +20,6 @@ matplotlib.use("Agg")
 GROUPS = [(0, 2), (1, 3)]
 TASKS = ("a", "b", "c", "d")
 
-pytestmark = pytest.mark.shapes_unchecked
-
 
 def comparison(
     levels: Sequence[float] = (1.0, 0.0, 0.5, 0.0),

@@ -19,8 +19,6 @@ from gradex.learners import ActorCritic
 from gradex.seeds import child
 from tests.oracles import hessian as oracle
 
-pytestmark = pytest.mark.shapes_unchecked
-
 SETTINGS = {"steps_per_task": 64, "copies": 4, "lanczos_steps": 30, "perturbations": 2}
 
 

@@ -12,8 +12,6 @@ from gradex.learners import MAML, ActorCritic, Adaptation, Collector, Rollout, a
 from gradex.tasks import TaskSuite
 from tests.tasks.families import CASES, drift
 
-pytestmark = pytest.mark.shapes_unchecked
-
 ROWS, UPDATES = 5, 4
 SETTINGS = MAML(inner_rate=0.4, trajectories=3, gae_lambda=0.9)
 SUITES = {

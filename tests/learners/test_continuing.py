@@ -21,8 +21,6 @@ from tests.environments import Scripted, scripted_suite
 from tests.learners.test_sac import hover
 from tests.tasks.families import drift
 
-pytestmark = pytest.mark.shapes_unchecked
-
 LEARNERS = {
     "ppo": PPO(steps=12, copies=2, epochs=2, minibatches=1),
     "maml": MAML(trajectories=2, tasks=2, epochs=2),

@@ -12,8 +12,6 @@ from gradex.tasks import TaskSuite
 from tests.environments import scripted, scripted_suite
 from tests.oracles.ppo import module
 
-pytestmark = pytest.mark.shapes_unchecked
-
 Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
 Limited = Callable[[TaskSuite, int], list[int]]
 

@@ -144,7 +144,6 @@ def test_equals_the_slow_version(suite: TaskSuite, fresh: Fresh, order: str) -> 
     assert slow.clipped > 0
 
 
-@pytest.mark.shapes_unchecked
 def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite, fresh: Fresh) -> None:
     subsets, seeds, batches = [[1], [2, 0], [3, 0, 2, 1]], [5, 0, 7], 3
     start = fresh(suite, seeds)
@@ -190,7 +189,6 @@ def test_meta_batches_are_drawn_without_repetition_while_that_lasts() -> None:
         np.testing.assert_allclose(counts.mean(axis=0), tasks / len(subset), atol=0.15)
 
 
-@pytest.mark.shapes_unchecked
 def test_a_policy_learns_to_adapt() -> None:
     suite = TaskSuite.make("navigation", goals="uniform", n=8, horizon=15)
     settings = MAML(inner_rate=0.3, tasks=8, learning_rate=1e-2)

@@ -44,7 +44,6 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.shapes_unchecked
 @pytest.mark.parametrize("settings", [SETTINGS, BY_TASK], ids=["by policy", "by task"])
 def test_a_stack_trains_to_the_parameters_of_separate_runs(
     suite: TaskSuite, fresh: Fresh, settings: PPO
@@ -120,7 +119,6 @@ def test_training_leaves_its_start_alone_and_gives_contiguous_rows(suite: TaskSu
     assert trained.critics.is_contiguous()
 
 
-@pytest.mark.shapes_unchecked
 @pytest.mark.parametrize(
     ("family", "options", "gain"),
     [("cartpole", {"n": 1, "half_length": 0.5}, 100.0), ("navigation", {"n": 1, "groups": 1}, 15.0)],

@@ -102,7 +102,6 @@ def test_equals_the_slow_version(suite: TaskSuite, settings: SAC, subset: list[i
     assert history.episodes.sum() > 0  # or ends of episodes would not have been compared
 
 
-@pytest.mark.shapes_unchecked
 def test_a_stack_trains_to_the_parameters_of_separate_runs(suite: TaskSuite) -> None:
     subsets, seeds = [[1, 3], [2, 0], [1, 3]], [5, 0, 7]
     start = fresh(suite, seeds)
@@ -176,7 +175,6 @@ def test_an_observer_sees_every_round_and_may_keep_it() -> None:
     assert not torch.equal(seen[-2][1].actors, trained.actors)
 
 
-@pytest.mark.shapes_unchecked
 def test_a_policy_learns() -> None:
     suite = TaskSuite.make("navigation", n=2, groups=2, horizon=10, radius=0.6)
     settings = SAC(

@@ -94,7 +94,6 @@ class Aim(gymnasium.Env):
         return np.full(1, self.time / 5, np.float32), reward, self.time >= 5, False, {}
 
 
-@pytest.mark.shapes_unchecked
 @pytest.mark.parametrize(("low", "high"), [(0, 20), (100, 200), (-1500, 1500)])
 def test_ppo_learns_the_same_in_any_range_of_actions(low: float, high: float) -> None:
     def trained(*ends: float) -> MetaPolicy:

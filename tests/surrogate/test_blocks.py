@@ -98,7 +98,6 @@ def test_many_tasks_cost_no_copies() -> None:
         (lambda: Samples(np.array([1.0, np.inf])), "1 advantages are not finite"),
     ],
 )
-@pytest.mark.shapes_unchecked
 def test_refuses_samples_that_cannot_be(make: Callable[[], Samples], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make().blocks()
@@ -113,7 +112,6 @@ def test_refuses_samples_that_cannot_be(make: Callable[[], Samples], message: st
         (np.zeros((3, 2)), "all advantages or gradients are 0, nothing to fit"),
     ],
 )
-@pytest.mark.shapes_unchecked
 def test_refuses_features_that_cannot_be(features: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fitted(features, Samples(np.ones(3)))

@@ -17,8 +17,6 @@ from tests.environments import Fork
 
 from .families import actions, roll
 
-pytestmark = pytest.mark.shapes_unchecked
-
 #: One in each engine.
 ENGINES = [("mountaincar", "envpool"), ("mountaincar", "gymnasium"), ("deep-sea-treasure", "gymnasium")]
 

@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,21 +10,30 @@ from gymnasium.vector import AutoresetMode
 
 from gradex.tasks import TaskSuite
 
-from .families import CASES, Case, actions, assert_equal, roll
-
-pytestmark = pytest.mark.shapes_unchecked
+from .families import CASES, Case, Rollout, actions, assert_equal, roll
 
 COPIES = 2
 
 
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    yield CASES[request.param]
+@pytest.fixture(params=CASES, scope="module")
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def suite(case: Case) -> TaskSuite:
     return case.make()
+
+
+@pytest.fixture(scope="module")
+def plan(case: Case, suite: TaskSuite) -> np.ndarray:
+    """Actions for every environment of `run`."""
+    return actions(suite, case.steps, len(suite) * COPIES)
+
+
+@pytest.fixture(scope="module")
+def run(suite: TaskSuite, plan: np.ndarray) -> Rollout:
+    return roll(suite.simulator(COPIES, seed=3), plan)
 
 
 def test_shapes_and_types(suite: TaskSuite) -> None:
@@ -57,9 +65,9 @@ def test_spaces_share_no_generator_with_other_simulators(suite: TaskSuite) -> No
     other.close()
 
 
-def test_the_step_after_an_end_only_resets(case: Case, suite: TaskSuite) -> None:
-    plan = actions(suite, case.steps, len(suite) * COPIES)
-    run = roll(suite.simulator(COPIES, seed=3), plan)
+def test_the_step_after_an_end_only_resets(
+    case: Case, suite: TaskSuite, plan: np.ndarray, run: Rollout
+) -> None:
     resets = run.ended[:-1]
     assert resets.any()
     assert (run.rewards[1:][resets] == 0).all()
@@ -70,8 +78,7 @@ def test_the_step_after_an_end_only_resets(case: Case, suite: TaskSuite) -> None
     assert_equal(run, roll(suite.simulator(COPIES, seed=3), other))
 
 
-def test_no_episode_is_longer_than_the_horizon(case: Case, suite: TaskSuite) -> None:
-    run = roll(suite.simulator(COPIES, seed=3), actions(suite, case.steps, len(suite) * COPIES))
+def test_no_episode_is_longer_than_the_horizon(suite: TaskSuite, run: Rollout) -> None:
     age = np.zeros(run.ended.shape[1], dtype=int)
     before = np.zeros_like(age, dtype=bool)
     for ended, truncated in zip(run.ended, run.truncated, strict=True):
@@ -82,26 +89,19 @@ def test_no_episode_is_longer_than_the_horizon(case: Case, suite: TaskSuite) -> 
         before = ended
 
 
-def test_nothing_draws_from_global_generators(case: Case, suite: TaskSuite) -> None:
+def test_nothing_draws_from_global_generators(suite: TaskSuite, plan: np.ndarray, run: Rollout) -> None:
     def disturb() -> None:
         np.random.seed(0)  # noqa: NPY002
         random.seed(0)
         torch.manual_seed(0)
 
-    plan = actions(suite, case.steps, len(suite) * COPIES)
-    np.random.seed(17)  # noqa: NPY002
-    random.seed(17)
-    torch.manual_seed(17)
-    first = roll(suite.simulator(COPIES, seed=3), plan)
-    assert_equal(first, roll(suite.simulator(COPIES, seed=3), plan, disturb))
+    assert_equal(run, roll(suite.simulator(COPIES, seed=3), plan, disturb))
 
 
-def test_a_task_does_not_notice_its_neighbours(case: Case, suite: TaskSuite) -> None:
-    plan = actions(suite, case.steps, len(suite) * COPIES)
-    together = roll(suite.simulator(COPIES, seed=3), plan)
+def test_a_task_does_not_notice_its_neighbours(suite: TaskSuite, plan: np.ndarray, run: Rollout) -> None:
     last = slice((len(suite) - 1) * COPIES, len(suite) * COPIES)
     alone = roll(suite[[-1]].simulator(COPIES, seed=3), plan[:, last])
-    assert_equal(together.of(last), alone)
+    assert_equal(run.of(last), alone)
 
 
 def test_an_environment_does_not_notice_further_copies(case: Case, suite: TaskSuite) -> None:
@@ -118,15 +118,16 @@ def test_each_task_has_its_seed(case: Case, suite: TaskSuite) -> None:
     assert np.array_equal(run.start[0], run.start[2]) != case.random_starts
 
 
-def test_reset_without_a_seed_starts_again(case: Case, suite: TaskSuite) -> None:
-    plan = actions(suite, case.steps, len(suite) * COPIES)
+def test_reset_without_a_seed_starts_again(
+    case: Case, suite: TaskSuite, plan: np.ndarray, run: Rollout
+) -> None:
     simulator = suite.simulator(COPIES, seed=3)
-    first = roll(simulator, plan)
-    assert_equal(first, roll(simulator, plan))
+    assert_equal(run, roll(simulator, plan))
+    assert_equal(run, roll(simulator, plan))
     start, _ = simulator.reset(seed=11)
     again, _ = simulator.reset(seed=list(range(11, 11 + simulator.num_envs)))
     np.testing.assert_array_equal(start, again)
-    assert np.array_equal(start, first.start) != case.random_starts
+    assert np.array_equal(start, run.start) != case.random_starts
 
 
 def test_starts_do_not_depend_on_what_was_done_before(case: Case, suite: TaskSuite) -> None:

@@ -156,7 +156,6 @@ SHARED = Drift()
         ({"a": lambda: "CartPole-v1"}, None, "task 'a' makes 'CartPole-v1': give a function that"),
     ],
 )
-@pytest.mark.shapes_unchecked
 def test_what_cannot_be_used_is_named(environments: Any, groups: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         TaskSuite.from_gymnasium(environments, groups)
@@ -179,7 +178,6 @@ def test_ids_name_their_tasks() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1.01, -0.5, float("nan"), "0.9", True])
-@pytest.mark.shapes_unchecked
 def test_what_is_no_discount_is_named(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^discount( is |=)\S+.*: give (a .*number|more than 0|at most 1)$"):
         TaskSuite.from_gymnasium({"a": Drift}, discount=value)

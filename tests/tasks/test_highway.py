@@ -35,8 +35,6 @@ from gradex.tasks.highway import EnvPoolHighway, GymnasiumHighway
 
 from .families import actions
 
-pytestmark = pytest.mark.shapes_unchecked
-
 OBJECTIVES = ("high_speed_reward", "right_lane_reward", "collision_reward")
 IDLE, FASTER = 1, 3
 

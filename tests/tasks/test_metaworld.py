@@ -45,8 +45,6 @@ from gradex.tasks.metaworld import GymnasiumMetaWorld
 
 from .families import actions, assert_equal, roll
 
-pytestmark = pytest.mark.shapes_unchecked
-
 ENGINES = ("envpool", "gymnasium")
 GOAL = slice(36, 39)
 

@@ -15,8 +15,6 @@ from gradex.tasks import preferences, vector_rewards
 
 from .families import actions
 
-pytestmark = pytest.mark.shapes_unchecked
-
 pytest.importorskip("mo_gymnasium")
 
 FEW = ["deep-sea-treasure", "fruit-tree", "lunar-lander", "mountaincar", "reacher", "halfcheetah"]

@@ -15,8 +15,6 @@ from gradex import MetaPolicy, TaskSuite
 from gradex.tasks import vector_rewards
 from tests.environments import Fork, Scripted
 
-pytestmark = pytest.mark.shapes_unchecked
-
 
 @pytest.fixture
 def register() -> Iterator[Any]:

@@ -17,8 +17,6 @@ from gradex.policies import MLP, Standardised
 from gradex.tasks import TaskSuite
 from gradex.tasks.scale import scale_of
 
-pytestmark = pytest.mark.shapes_unchecked
-
 RNG = np.random.default_rng(0)
 UNIFORM = RNG.uniform(-1, 1, 4000)
 

@@ -23,7 +23,6 @@ def test_names_are_known() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:EnvPool's .* not quite Meta-World's")
-@pytest.mark.shapes_unchecked
 @pytest.mark.parametrize("name", TaskSuite.names())
 def test_what_is_declared_of_options(name: str) -> None:
     options = FAMILIES[name].options
@@ -36,7 +35,6 @@ def test_what_is_declared_of_options(name: str) -> None:
         assert f"{option}={known.default!r}" in TaskSuite.summary(name)
 
 
-@pytest.mark.shapes_unchecked
 def test_a_suite_is_made_of_tasks_and_a_family() -> None:
     tasks, family = CartPole.create(n=2, seed=0, reversed="none", half_length=(0.5, 1.0))
     suite = TaskSuite(tasks, family)
@@ -119,7 +117,6 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
         ("navigation", {"radius": 0.0}, "radius=0 is too small: give more than 0"),
     ],
 )
-@pytest.mark.shapes_unchecked
 def test_bad_options_are_named(name: Any, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         TaskSuite.make(name, **options)
@@ -186,7 +183,6 @@ def test_bad_options_are_named(name: Any, options: dict, message: str) -> None:
         ),
     ],
 )
-@pytest.mark.shapes_unchecked
 def test_bad_use_is_named(use: Callable[[TaskSuite], object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message) as caught:
         use(TaskSuite.make("cartpole", n=3))
@@ -216,7 +212,6 @@ def test_a_suite_is_a_sequence_of_its_tasks() -> None:
     ],
     ids=str,
 )
-@pytest.mark.shapes_unchecked
 def test_sub_suites(chosen: Any) -> None:
     suite = TaskSuite.make("cartpole", n=4)
     part = suite[chosen]
@@ -230,7 +225,6 @@ def test_a_mask_keeps_tasks(mask: Any) -> None:
     assert suite[mask].tasks == (suite.tasks[1], suite.tasks[3])
 
 
-@pytest.mark.shapes_unchecked
 def test_numbers_of_numpy_are_as_good_as_pythons() -> None:
     plain = TaskSuite.make("navigation", n=4, seed=3, groups=2, radius=2.0, horizon=9)
     suite = TaskSuite.make(
