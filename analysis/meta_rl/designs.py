@@ -8,8 +8,6 @@ from gradex import MetaPolicy, TaskSuite
 from gradex.learners import MAML, PPO, Adaptation
 from gradex.seeds import child
 
-#: Of few and small batches: the defaults would make two or three rounds of so few steps.
-_LEARNER = MAML(inner_rate=0.3, trajectories=5, tasks=6, learning_rate=6e-3, gae_lambda=0.95, max_norm=0.1)
 #: On seed 100 of one reversed task in ten a constant rate ended higher than one that falls, 100 against 90
 #: after 100 updates; on seeds 100 to 102 of CartPole by length a falling one did, by 2 of 200 after 20.
 _ADAPTATION = Adaptation()
@@ -43,7 +41,7 @@ class Amount:
     """
 
     steps: int
-    learner: MAML = _LEARNER
+    learner: MAML = field(default_factory=MAML)
     ppo: Mapping[str, Any] = field(default_factory=lambda: _PPO)
     transitions: int = 8192
     snapshots: int = 8

@@ -191,7 +191,9 @@ def test_meta_batches_are_drawn_without_repetition_while_that_lasts() -> None:
 
 def test_a_policy_learns_to_adapt() -> None:
     suite = TaskSuite.make("navigation", goals="uniform", n=8, horizon=15)
-    settings = MAML(inner_rate=0.3, tasks=8, learning_rate=1e-2)
+    settings = MAML(
+        inner_rate=0.3, trajectories=20, tasks=8, learning_rate=1e-2, gae_lambda=1.0, max_norm=0.5
+    )
     start = ActorCritic.initial(suite, [0], layers=3, width=32)
     trained, _ = settings.train(start, suite, [range(8)], 20 * settings.round_steps(suite, [range(8)]), [0])
     gains = []
