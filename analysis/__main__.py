@@ -23,7 +23,12 @@ def main() -> int:
     parser.add_argument("--scale", choices=SCALES, default="smoke")
     parser.add_argument("--seeds", type=int, help="number of seeds (default: the study's own)")
     parser.add_argument("--resume", action="store_true", help="go on after the seeds that are finished")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for figures and data")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for figures and data (default: figures; at scale smoke, which only shows that all runs, "
+        "runs/figures-smoke)",
+    )
     parser.add_argument("--only", metavar="A,B", help="with all: these studies only")
     parser.add_argument(
         "--cluster",
@@ -31,6 +36,8 @@ def main() -> int:
         help="with all: of a Dask scheduler with workers in this folder (default: the cores of this machine)",
     )
     options = parser.parse_intermixed_args()
+    if options.out is None:
+        options.out = Path("runs/figures-smoke" if options.scale == "smoke" else "figures")
     try:
         return _all(options) if options.study == "all" else _one(options)
     except ValueError as error:

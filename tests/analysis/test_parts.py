@@ -112,3 +112,4 @@ def test_the_command_tells_what_is_left_out_and_then_the_rows_of_the_part(
         told = capsys.readouterr()
         assert told.err == f"analysis: {arguments[-1]} lacks a package\n"
         assert set(told.out.split()) == {"part", "times", arguments[-1], "1"}
+    assert not Path("figures").exists()  # where results stand, which those of scale smoke are not

@@ -126,7 +126,7 @@ def test_a_study_that_fails_or_lacks_a_package_stops_no_other(
 ) -> None:
     toys["one"].error = RuntimeError("power cut\nin the cellar")
     toys["two"].error = ImportError("highway is missing: pip install 'gradex[highway]'")
-    monkeypatch.setattr(sys, "argv", ["analysis", "all", "--only", "one,two,three"])
+    monkeypatch.setattr(sys, "argv", ["analysis", "all", "--only", "one,two,three", "--out", "figures"])
     assert command.main() == 1
     told = capsys.readouterr()
     assert "1 of 3 studies are rendered" in told.out
@@ -136,6 +136,7 @@ def test_a_study_that_fails_or_lacks_a_package_stops_no_other(
     del toys["one"]
     monkeypatch.setattr(sys, "argv", ["analysis", "all", "--only", "two,three", "--resume"])
     assert command.main() == 0
+    assert Path("runs/figures-smoke/three.csv").exists()
 
 
 def test_a_figure_that_fails_is_a_study_that_fails(toys: dict[str, Any], monkeypatch) -> None:
