@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from gradex.affinity import AffinityFactors, AffinityGraph, KernelKMeans
 from gradex.comparison import Comparison
 from gradex.cross_evaluation import cross_evaluate
-from gradex.grouped_tasks import GroupPolicies
+from gradex.group_policies import GroupPolicies
 from gradex.meta_policy import MetaPolicy
 from gradex.path_objectives import PathObjectives, single_objectives
 from gradex.preference_drawing import draw_preferences

@@ -1,6 +1,5 @@
 """PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +19,12 @@ from gradex.affinity import (
 )
 from gradex.grouped_tasks import CONFLICT_LEVEL, GroupedTasks
 from gradex.learners import Learner
-from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
+from gradex.progress import stages
 from gradex.rollout_scores import ROLLOUT, RolloutScore
 from gradex.settings import as_kind, finite_or_none
-from gradex.store import scratch
-from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
+from gradex.surrogate import Interactions, Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
 #: Draws of the affinities for each draw of the episodes, as other subsets are drawn with them: these are
@@ -236,24 +234,31 @@ class PolicyGradEx(GroupedTasks):
         self.seconds_ = {}
         with self._stage("subsets"):
             chosen = self.check(suite)
-        own = self._plain()
-        if meta is not None:
-            check_same_tasks(as_kind("meta", meta, MetaPolicy).suite, suite)
-        self.suite_ = suite
         self.coverage_ = pair_coverage(chosen, len(suite))
-        with self._stage("meta-policy"):
-            self.meta_ = meta or own._untrained(suite).fit_or_load(own.meta_steps, checkpoint, own.snapshots)
-        path = self.meta_.path_ if own.snapshots > 1 and not own.literal else (self.meta_,)
-        estimate = (own._estimator(), own.steps_per_task, own.bootstrap, own.seed)
-        found = score_along(path, chosen, *estimate, self._stage, rollouts=RolloutScore.named(own.score))
-        self.surrogates_, self.scores_ = found.surrogates, found.scores
+        own = self._plain()
+        with stages(own._stages(suite)) as begin:
+            begin("meta-policy")
+            self._train_meta(suite, meta, checkpoint)
+            begin("estimate")
+            path = self.meta_.path_ if own.snapshots > 1 and not own.literal else (self.meta_,)
+            estimate = (own._estimator(), own.steps_per_task, own.bootstrap, own.seed)
+            found = score_along(path, chosen, *estimate, self._stage, rollouts=RolloutScore.named(own.score))
+            self.surrogates_, self.scores_ = found.surrogates, found.scores
+            begin("groups")
+            self._cluster(found.interactions)
+            begin("group policies")
+            self._train_groups(checkpoint, folder)
+        return self
+
+    def _cluster(self, interactions: Interactions) -> None:
+        """Find the groups, and how stable they are."""
+        own, names = self._plain(), [task.name for task in self.suite_.tasks]
         with self._stage("clustering"):
-            names = [task.name for task in suite.tasks]
-            self.interactions_ = AffinityGraph.from_interactions(found.interactions, names)
+            self.interactions_ = AffinityGraph.from_interactions(interactions, names)
             self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, names)
             method, most = CorrelationGrouping(), None if own.k == "auto" else 1
             group = partial(self.interactions_.partition, method=method)
-            tested = found.interactions, group, CONFLICT_LEVEL
+            tested = interactions, group, CONFLICT_LEVEL
             fewest, self.conflicts_ = fewest_groups(*tested, seed=own.seed, most=most)
             self.partition_ = fewest if own.k == "auto" else self.graph_.partition(k=own.k)
         with self._stage("uncertainty"):
@@ -266,12 +271,6 @@ class PolicyGradEx(GroupedTasks):
                     again = self.interactions_.bootstrap(count, own.seed)
                     resampled = again.groups(self.partition_.k, method)
                 self.partition_ = replace(self.partition_, resampled=resampled)
-        with self._stage("group policies"):
-            steps = own._steps_of_groups(suite)
-            with scratch(checkpoint, "groups") if folder is None else nullcontext(folder) as place:
-                policies = self.meta_.adapt_each(self.groups_, steps, folder=place) if steps else []
-            self.policies_, self.comparison_ = policies, None
-        return self
 
     def _estimator(self) -> SurrogateEstimator:
         if self.literal:

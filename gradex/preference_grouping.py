@@ -1,6 +1,5 @@
 """Groups of very many preferences over the same objectives, and one policy for each group."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +8,10 @@ import numpy as np
 from gradex.affinity import AffinityGraph, KernelKMeans
 from gradex.grouped_preferences import NOISE_LEVEL, GroupedPreferences
 from gradex.learners import Learner
-from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.path_objectives import objectives_along
+from gradex.progress import stages
 from gradex.settings import as_kind
-from gradex.store import scratch
 from gradex.surrogate import SurrogateEstimator
 from gradex.tasks import TaskSuite
 
@@ -178,16 +176,25 @@ class PreferenceGrouping(GroupedPreferences):
         self.seconds_ = {}
         self.check(suite)
         own = self._plain()
-        if meta is not None:
-            check_same_tasks(as_kind("meta", meta, MetaPolicy).suite, suite)
-        self.suite_ = suite
-        with self._stage("meta-policy"):
-            self.meta_ = meta or own._untrained(suite).fit_or_load(own.meta_steps, checkpoint, own.snapshots)
-        path = self.meta_.path_ if own.snapshots > 1 else (self.meta_,)
-        self.start_ = path[len(path) // 2]
-        estimator = SurrogateEstimator(own.projection_dim, folds=own.folds, seed=own.seed)
-        found = objectives_along(path, estimator, own.steps_per_task, own.seed, self._stage)
-        self.objectives_, names = found, [task.name for task in suite.tasks]
+        with stages(own._stages(suite)) as begin:
+            begin("meta-policy")
+            self._train_meta(suite, meta, checkpoint)
+            begin("estimate")
+            path = self.meta_.path_ if own.snapshots > 1 else (self.meta_,)
+            self.start_ = path[len(path) // 2]
+            estimator = SurrogateEstimator(own.projection_dim, folds=own.folds, seed=own.seed)
+            given = estimator, own.steps_per_task, own.seed, self._stage
+            self.objectives_ = objectives_along(path, *given)
+            begin("groups")
+            self._cluster()
+            begin("group policies")
+            self._train_groups(checkpoint, folder)
+        return self
+
+    def _cluster(self) -> None:
+        """Find the groups, and how stable they are."""
+        own, suite, found = self._plain(), self.suite_, self.objectives_
+        names = [task.name for task in suite.tasks]
         with self._stage("affinities"):
             mixtures = found.mixtures(suite.weights)
             self.factors_, self.p_value_ = found.factors(mixtures), found.p_value(mixtures, _DRAWS, own.seed)
@@ -204,12 +211,6 @@ class PreferenceGrouping(GroupedPreferences):
                 drawn = found.factor_draws(mixtures, own.bootstrap, own.seed)
                 resampled = np.stack([method.partition(each, k).labels for each in drawn])
                 self.partition_ = replace(self.partition_, resampled=resampled)
-        with self._stage("group policies"):
-            steps = own._steps_of_groups(suite)
-            with scratch(checkpoint, "groups") if folder is None else nullcontext(folder) as place:
-                policies = self.start_.adapt_each(self.groups_, steps, folder=place) if steps else []
-            self.policies_, self.comparison_ = policies, None
-        return self
 
     def _chosen(self) -> int:
         """Choose how many groups there are."""

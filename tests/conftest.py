@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
 
@@ -41,7 +42,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[None]:
-    """Check shapes anew in every test."""
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Check types and shapes anew in every test, but where wrong ones are given on purpose."""
     shape_checks.start_again()
-    return (yield)
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("wrong_types") is not None)
+    try:
+        return (yield)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)

@@ -11,10 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("seeds", "store", "settings", "threads", "display"), ("affinity", "tasks"), ("surrogate", "lineage"),
+    ("seeds", "store", "settings", "threads", "display", "progress"), ("affinity", "tasks"),
+    ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
-    ("plan",), ("rollout_scores",), ("grouped_tasks", "path_scores", "expectation_maximization"),
+    ("plan", "group_policies"), ("rollout_scores",),
+    ("grouped_tasks", "path_scores", "expectation_maximization"),
     ("path_objectives", "preference_drawing"), ("grouped_preferences",),
     ("grouping", "preference_grouping"), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from gradex.threads import threads_for
 #: Fewest and most environments of a task, unless a number is asked for, and steps of each for one of them.
 _COPIES, _STEPS_EACH = (8, 64), 2
 #: So many times more steps are simulated than kept, unless whole episodes are shorter.
-_DEEPER = 4
+DEEPER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +234,7 @@ def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps
 def _simulated_steps(suite: TaskSuite, steps_per_task: int, copies: int) -> int:
     """Count the steps of a task to simulate: more than are kept, but no more for it than whole episodes."""
     whole = copies * suite.horizon if suite.horizon else np.inf
-    return max(steps_per_task, int(min(_DEEPER * steps_per_task, whole)))
+    return max(steps_per_task, int(min(DEEPER * steps_per_task, whole)))
 
 
 def _simulated(

@@ -1,0 +1,247 @@
+"""Tasks in groups, each with a policy, as everything later sees them: what the policies earn."""
+
+import time
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from gradex.affinity import Partition
+from gradex.comparison import Comparison, compare
+from gradex.display import card, folded, table
+from gradex.learners.transitions import DEEPER
+from gradex.lineage import check_same_tasks
+from gradex.meta_policy import MetaPolicy
+from gradex.reassignment import Reassignment, reassign
+from gradex.settings import Estimator, as_kind
+from gradex.store import scratch
+from gradex.tasks import TaskSuite
+
+#: Tasks of a table that is shown at once.
+_SHOWN = 20
+
+
+class GroupPolicies(Estimator):
+    """Groups of tasks with their policies, wherever they come from.
+
+    Attributes
+    ----------
+    suite_ : TaskSuite
+    meta_ : MetaPolicy
+    partition_ : Partition
+    policies_ : list of MetaPolicy
+        One per group, trained on from the meta-policy; none with `group_steps=0`.
+    comparison_ : Comparison or None
+        Of the last `evaluate(compare=True)`.
+    seconds_ : dict of str to float
+        Wall-clock time by stage.
+    """
+
+    suite_: TaskSuite
+    meta_: MetaPolicy
+    partition_: Partition
+    policies_: list[MetaPolicy]
+    comparison_: Comparison | None
+    seconds_: dict[str, float]
+
+    meta_steps: int | None
+    group_steps: int | None
+    steps_per_task: int
+    snapshots: int
+    seed: int
+
+    @property
+    def groups_(self) -> tuple[tuple[int, ...], ...]:
+        """Task indices of each group."""
+        return self._fitted().groups
+
+    @property
+    def labels_(self) -> Int[np.ndarray, " n"]:
+        """Group of each task."""
+        return self._fitted().labels
+
+    def _fitted(self) -> Partition:
+        return self.partition_
+
+    @overload
+    def evaluate(self, episodes: int = 32, compare: Literal[False] = False) -> pd.DataFrame: ...
+
+    @overload
+    def evaluate(
+        self, episodes: int = 32, *, compare: Literal[True], folder: str | Path | None = None
+    ) -> Comparison: ...
+
+    def evaluate(
+        self, episodes: int = 32, compare: bool = False, folder: str | Path | None = None
+    ) -> pd.DataFrame | Comparison:
+        """Run each group's policy, and the meta-policy, for whole episodes.
+
+        The meta-policy has trained less. A fair comparison is one with `compare=True`: one policy per group,
+        one for all, one per task and one per random group, all trained on from the policy that groups began
+        with, for the same environment steps. That takes about three times as long as the groups' policies
+        took, which serve where they are there.
+
+        Parameters
+        ----------
+        episodes : int
+            Per policy and task.
+        compare : bool
+            Train the other arms, and compare.
+        folder : path, optional
+            Of a comparison: where trainings that are cut off leave what they go on from.
+
+        Returns
+        -------
+        pandas.DataFrame or Comparison
+            Columns policy ("meta" or "group"), group, task, return_mean, return_stderr, success,
+            episode_length; or the `Comparison`, which `comparison_` keeps.
+
+        Raises
+        ------
+        ValueError
+            If there is to be a comparison with `group_steps=0`.
+        """
+        if compare:
+            return self._compare(episodes, folder)
+        groups, labels = self.groups_, self.labels_
+        tables = [self.meta_.evaluate(episodes).assign(policy="meta", group=labels)]
+        for number, (group, policy) in enumerate(zip(groups, self.policies_, strict=False)):
+            tables.append(policy.evaluate(episodes, subset=group).assign(policy="group", group=number))
+        table = pd.concat(tables, ignore_index=True)
+        return table[["policy", "group", *table.columns.drop(["policy", "group"])]]
+
+    def _compare(self, episodes: int, folder: str | Path | None) -> Comparison:
+        groups, own = self.groups_, self._plain()
+        steps = own._steps_of_groups(self.suite_)
+        if steps == 0:
+            raise ValueError("group_steps=0 trains no policies to compare: give at least 1")
+        with self._stage("comparison"):
+            given = groups, steps, episodes, own.seed, self.policies_, folder
+            self.comparison_ = compare(self._start, *given)
+        return self.comparison_
+
+    def repair(self, episodes: int = 32) -> Reassignment:
+        """Verify the groups: run each group's policy in every task, and move tasks that earn more elsewhere.
+
+        Moves are chosen on one set of episodes, and kept only if another set confirms them, see
+        `gradex.reassignment.reassign`. Nothing is changed here: the groups stay those that were fitted, and
+        the result has the new ones. Policies stay as they are, too; to train them on, call
+        `policy.adapt(group, steps)` for each policy and its group.
+
+        Parameters
+        ----------
+        episodes : int
+            Per policy and task, in each of both sets.
+
+        Returns
+        -------
+        Reassignment
+            Its `groups[c]` are the tasks of `policies_[c]`.
+
+        Raises
+        ------
+        ValueError
+            If no policies were trained, with `group_steps=0`.
+        """
+        policies = self._trained()
+        with self._stage("repair"):
+            return reassign(policies, self.labels_.tolist(), episodes, self._plain().seed)
+
+    def report(self) -> dict[str, Any]:
+        """Sum up the run in plain JSON types.
+
+        `stability` is the mean adjusted mutual information of the groups with those of the draws, and
+        `verdict` says what that means; both are None with `bootstrap=0`. `comparison` is `Comparison.summary`
+        of the last one, None without.
+        """
+        partition, suite = self._fitted(), self.suite_
+        return {
+            "suite": suite.family,
+            "tasks": [task.name for task in suite.tasks],
+            "labels": partition.labels.tolist(),
+            "groups": [list(group) for group in partition.groups],
+            "k": partition.k,
+            "objective": partition.objective,
+            "upper_bound": partition.upper_bound,
+            "gap": partition.gap,
+            "stability": partition.stability,
+            "verdict": self.verdict_,
+            "planted_nmi": None if suite.labels is None else partition.agreement(suite.labels).nmi,
+            "comparison": None if self.comparison_ is None else self.comparison_.summary(),
+            "seconds": dict(self.seconds_),
+        }
+
+    def _card(self) -> str:
+        partition, suite = self._fitted(), self.suite_
+        facts = {
+            "suite": suite.family, "tasks": len(suite), "groups": partition.k, "verdict": self.verdict_,
+            "seconds": sum(self.seconds_.values()),
+        }  # fmt: skip
+        rows = {"group": self.labels_, "task": [task.name for task in suite.tasks]}
+        tasks = pd.DataFrame(rows).sort_values("group", kind="stable")
+        parts = [folded("tasks by group", table(tasks), shown=len(suite) <= _SHOWN)]
+        if self.comparison_ is not None:
+            parts.append(folded("comparison", self.comparison_._repr_html_()))
+        return card(type(self).__name__, facts, *parts)
+
+    @property
+    @abstractmethod
+    def verdict_(self) -> str | None:
+        """What may be relied on, in a sentence."""
+
+    def _trained(self) -> list[MetaPolicy]:
+        """Give the groups' policies, or say how to get any."""
+        self._fitted()
+        if not self.policies_:
+            raise ValueError("group_steps=0 trains no policies to run: give at least 1")
+        return self.policies_
+
+    @property
+    def _start(self) -> MetaPolicy:
+        """The policy that groups train on from."""
+        return self.meta_
+
+    def _steps_of_groups(self, suite: TaskSuite) -> int:
+        """Give the environment steps for the policies of all groups together."""
+        return suite.recommended.group_steps if self.group_steps is None else self.group_steps
+
+    @abstractmethod
+    def _untrained(self, suite: TaskSuite) -> MetaPolicy:
+        """Give the meta-policy that is to be trained."""
+
+    def _train_meta(self, suite: TaskSuite, meta: MetaPolicy | None, checkpoint: str | Path | None) -> None:
+        """Take the meta-policy that is given, the one that is kept, or train one."""
+        if meta is not None:
+            check_same_tasks(as_kind("meta", meta, MetaPolicy).suite, suite)
+        self.suite_, own = suite, self._plain()
+        with self._stage("meta-policy"):
+            untrained = own._untrained(suite)
+            self.meta_ = meta or untrained.fit_or_load(own.meta_steps, checkpoint, own.snapshots)
+
+    def _train_groups(self, checkpoint: str | Path | None, folder: str | Path | None) -> None:
+        """Train a policy for each group."""
+        steps = self._plain()._steps_of_groups(self.suite_)
+        self.policies_, self.comparison_ = [], None
+        with self._stage("group policies"):
+            with scratch(checkpoint, "groups") if folder is None else nullcontext(folder) as place:
+                if steps:
+                    self.policies_ = self._start.adapt_each(self.groups_, steps, folder=place)
+
+    def _stages(self, suite: TaskSuite) -> dict[str, float]:
+        """Give the environment steps of each stage of `fit`."""
+        meta = suite.recommended.meta_steps if self.meta_steps is None else self.meta_steps
+        estimate = DEEPER * self.steps_per_task * len(suite)
+        groups = self._steps_of_groups(suite)
+        return {"meta-policy": meta, "estimate": estimate, "groups": 0, "group policies": groups}
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Note how long something takes."""
+        start = time.perf_counter()
+        yield
+        self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start

@@ -1,0 +1,42 @@
+"""Where a run is, and roughly how long the rest of it will take."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import accumulate
+
+from tqdm.auto import tqdm
+
+_FORM = "{desc}: {percentage:.0f}% done in {elapsed}, about {remaining} to go"
+
+
+@contextmanager
+def stages(steps: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
+    """Show which stage of several a run is in.
+
+    Parameters
+    ----------
+    steps : mapping of str to float
+        The stages in their order, with the environment steps of each. They stand for its time, which makes
+        what is left a rough guess; it is shown from the second stage on.
+
+    Yields
+    ------
+    callable
+        To be called with the name of the stage that begins.
+
+    Examples
+    --------
+    >>> from gradex.progress import stages
+    >>> with stages({"training": 3000, "evaluation": 1000}) as begin:
+    ...     begin("training")
+    ...     begin("evaluation")
+    """
+    names, starts = list(steps), dict(zip(steps, accumulate([0, *steps.values()]), strict=False))
+    # Without smoothing, time to go follows from all the steps so far, not from those of the last stage.
+    with tqdm(total=sum(steps.values()), bar_format=_FORM, smoothing=0, leave=False) as bar:
+
+        def begin(name: str) -> None:
+            bar.update(starts[name] - bar.n)
+            bar.set_description_str(f"stage {names.index(name) + 1} of {len(names)}, {name}")
+
+        yield begin

@@ -1,0 +1,55 @@
+"""Which stage a run is in, and how long the rest will take."""
+
+import io
+import re
+from contextlib import redirect_stderr
+
+import pytest
+from tqdm.std import tqdm
+
+from gradex import progress
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a terminal would get to see."""
+    told = io.StringIO()
+
+    class Bar(tqdm):
+        def __init__(self, **options: object) -> None:
+            super().__init__(**options, file=told, disable=False, ascii=True, mininterval=0)
+
+    monkeypatch.setattr(progress, "tqdm", Bar)
+    return told
+
+
+def test_a_stage_is_named_and_numbered_and_weighs_its_steps(shown: io.StringIO) -> None:
+    with progress.stages({"training": 300, "estimate": 100, "groups": 0, "policies": 600}) as begin:
+        for name, share in (("training", 0), ("estimate", 30), ("groups", 40), ("policies", 40)):
+            shown.seek(0)
+            shown.truncate()
+            begin(name)
+            last = shown.getvalue().split("\r")[-1]
+            number = ["training", "estimate", "groups", "policies"].index(name) + 1
+            assert re.match(rf"stage {number} of 4, {name}: {share}% done in 00:00, about .* to go", last)
+
+
+def test_what_was_done_tells_what_is_left(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0] * 3 + [60.0] * 10)
+    monkeypatch.setattr("tqdm.std.time", lambda: next(now))
+    with progress.stages({"training": 200, "policies": 400}) as begin:
+        begin("training")
+        begin("policies")
+        assert (
+            shown.getvalue()
+            .split("\r")[-1]
+            .startswith("stage 2 of 2, policies: 33% done in 01:00, about 02:00")
+        )
+
+
+def test_nothing_else_is_written() -> None:
+    told = io.StringIO()
+    with redirect_stderr(told), progress.stages({"training": 1, "policies": 1}) as begin:
+        begin("training")
+        begin("policies")
+    assert told.getvalue() == ""  # bars are turned off here
