@@ -56,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gradex {version('gradex')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    suites = commands.add_parser("suites", help="list the suites of tasks and their options")
+    suites = commands.add_parser("suites", help="list the suites of tasks, or tell what options one takes")
+    suites.add_argument("suite", metavar="SUITE", nargs="?", help="its name, as cartpole")
     suites.set_defaults(run=_suites)
 
     group = commands.add_parser("group", help="group the tasks of a suite and train one policy per group")
@@ -106,12 +107,8 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         help="pairwise (default) or mean, by scores of subsets; of suites mo-…, whose tasks are preferences, "
         "kernel (default there) or transfer, which need no subsets",
     )
-    add(
-        "--network",
-        choices=_NETWORKS,
-        default="mlp",
-        help="of all policies; all but mlp (the default) see the task",
-    )
+    seen = "of all policies; all but mlp (the default) see the task"
+    add("--network", choices=_NETWORKS, default="mlp", help=seen)
     add("--learner", choices=_LEARNERS, default="ppo")
     add("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
     add(
@@ -149,8 +146,11 @@ def _count(text: str) -> int | str:
 def _suites(options: argparse.Namespace) -> None:
     from gradex.tasks import TaskSuite
 
+    if options.suite is not None:
+        return print(TaskSuite.description(options.suite))
     for name in TaskSuite.names():
         print(f"{name:14s}{TaskSuite.summary(name)}")
+    print("gradex suites SUITE tells which values each option takes")
 
 
 def _suite_of(options: argparse.Namespace) -> "TaskSuite":

@@ -96,9 +96,29 @@ def test_a_critic_that_explains_nothing_is_told(
 
 def test_suites_are_listed_with_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["suites"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    *lines, hint = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(TaskSuite.names())
     assert all("Options: n=" in line for line in lines)
+    assert hint == "gradex suites SUITE tells which values each option takes"
+
+
+def test_a_suite_tells_which_values_each_of_its_options_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (*TaskSuite.names(), "mo-deep-sea-treasure"):
+        assert main(["suites", name]) == 0
+        told = capsys.readouterr().out
+        assert "\nDefaults: n=" in told and ">>>" not in told
+        described = told.partition("Options\n-------\n")[2].partition("\n\n")[0]
+        names = {
+            name
+            for line in described.splitlines()
+            if line[:1].isalpha()
+            for name in line.split(" : ")[0].split(", ")
+        }
+        assert names == {
+            option.split("=")[0] for option in told.rpartition("Defaults: ")[2].split(", ") if "=" in option
+        }
+    assert main(["suites", "carpole"]) == 2
+    assert "did you mean 'cartpole'?" in capsys.readouterr().err
 
 
 def test_the_folder_holds_the_results(whole: Path) -> None:

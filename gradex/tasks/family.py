@@ -262,6 +262,17 @@ class Family(ABC):
         return f"{about} Options: {options}"
 
     @classmethod
+    def description(cls) -> str:
+        """Say what the family is, what each option takes and what it is by default."""
+        defaults = ", ".join(f"{name}={each.default!r}" for name, each in cls.options.items())
+        own, *bases = [inspect.cleandoc(each.__doc__ or "") for each in cls.__mro__]
+        if "\nOptions\n" not in own:  # they are those of the family that it is a kind of
+            others = (doc.partition("\nOptions\n") for doc in bases)
+            own += "".join(next((["\n", *parts[1:]] for parts in others if parts[1]), ()))
+        about = own.partition("\nExamples\n")[0].rstrip()
+        return f"{about}\n\nDefaults: {defaults}"
+
+    @classmethod
     def read(cls, options: Mapping[str, Any]) -> dict[str, Any]:
         """Read the options that somebody gave, and the defaults of all others.
 

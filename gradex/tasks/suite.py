@@ -84,8 +84,7 @@ class TaskSuite:
             raise ValueError("a suite has no tasks: give at least one")
         if not isinstance(family, Family):
             raise TypeError(f"family is {family!r}: give a Family, or use TaskSuite.make with its name")
-        self.tasks = tuple(tasks)
-        self._family = family
+        self.tasks, self._family = tuple(tasks), family
 
     # ------------------------------------------------------------------ construction
     @staticmethod
@@ -105,6 +104,11 @@ class TaskSuite:
         return family_named(name).summary()
 
     @staticmethod
+    def description(name: str) -> str:
+        """Say what the family of this name is, and which values each option takes."""
+        return family_named(name).description()
+
+    @staticmethod
     def make(name: str, **options: Any) -> "TaskSuite":
         """Build a suite by the name of its family.
 
@@ -114,8 +118,7 @@ class TaskSuite:
             One of `TaskSuite.names()`, or `mo-` and an environment with a vector of rewards, of MO-Gymnasium
             or one that you have registered with Gymnasium, as in `mo-lunar-lander`.
         **options
-            `n`, at most 100,000, `seed` and whatever else the family takes, see `TaskSuite.summary(name)`;
-            NumPy's numbers are as good as Python's.
+            `n`, at most 100,000, `seed` and whatever else `TaskSuite.description(name)` tells.
 
         Raises
         ------
