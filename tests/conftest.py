@@ -43,7 +43,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Check types and shapes anew in every test, but where wrong ones are given on purpose."""
+    """Check types and shapes anew in every test, but for those that give wrong ones on purpose."""
     shape_checks.start_again()
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("wrong_types") is not None)

@@ -43,6 +43,7 @@ def failures(example: doctest.DocTest) -> str:
     return "".join(said)
 
 
+@pytest.mark.wrong_types  # an example may show what is needed in place of all that a protocol asks for
 @pytest.mark.parametrize(
     "example", EXAMPLES, ids=lambda each: f"{Path(each.filename).relative_to(ROOT)}-{each.name}"
 )

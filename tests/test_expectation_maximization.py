@@ -137,6 +137,7 @@ def test_settings_that_cannot_be_are_refused(meta: MetaPolicy, settings: dict[st
         EMClustering(**settings).fit(meta, 1_000)
 
 
+@pytest.mark.wrong_types
 def test_no_steps_and_no_meta_policy_are_refused(meta: MetaPolicy) -> None:
     with pytest.raises(ValueError, match="steps=0 is too small: give at least 1"):
         EMClustering().fit(meta, 0)

@@ -97,6 +97,7 @@ def test_as_long_as_recommended_is_the_default(monkeypatch: pytest.MonkeyPatch) 
             assert steps <= caught.value.args[0] < steps + 4 * 1024
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -224,6 +224,7 @@ def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
     save_file(tensors, path, metadata=header)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

@@ -191,6 +191,7 @@ def test_the_difference_is_the_mean_over_all_tasks_in_their_scale() -> None:
     assert found.difference == pytest.approx((gains.mean(), *interval))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("labels", "words"),
     [

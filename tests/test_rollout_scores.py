@@ -179,6 +179,7 @@ def test_settings_that_cannot_be_are_refused_before_training(settings: dict[str,
         small(**settings).check(TaskSuite.make("navigation", n=6))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [

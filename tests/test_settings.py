@@ -58,6 +58,7 @@ def read_only(values: dict) -> MappingProxyType:
 
 
 # ---------------------------------------------------------------------- numbers of other kinds
+@pytest.mark.wrong_types
 def test_numpy_numbers_are_saved_and_read_back(suite: TaskSuite, tmp_path: Path) -> None:
     learner = PPO(
         steps=np.int32(32), copies=np.int8(2), minibatches=np.uint8(4), learning_rate=np.float32(0.5) / 256
@@ -78,6 +79,7 @@ def test_numpy_numbers_are_saved_and_read_back(suite: TaskSuite, tmp_path: Path)
     assert len(policy.evaluate(np.int64(2), seed=np.int8(1))) == 4
 
 
+@pytest.mark.wrong_types
 def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite) -> None:
     few = {"projection_dim": np.int16(10), "steps_per_task": np.int8(100), "bootstrap": 0.0}
     run = PolicyGradEx(k=np.int64(2), subset_size=np.int8(2), group_steps=np.int64(0), seed=np.int8(1), **few)
@@ -100,6 +102,7 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
     assert len({found.bound for found in measured}) == 1
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("use", "message"),
     [

@@ -86,6 +86,7 @@ def test_many_tasks_cost_no_copies() -> None:
     assert np.nanmean(scores.per_task) > np.nanmean(mixed.per_task) + 0.05
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -103,6 +104,7 @@ def test_refuses_samples_that_cannot_be(make: Callable[[], Samples], message: st
         make().blocks()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("features", "message"),
     [

@@ -507,6 +507,7 @@ def test_says_so_when_it_is_not_fitted(meta: MetaPolicy) -> None:
             use()
 
 
+@pytest.mark.wrong_types
 def test_refuses_what_is_no_model_that_is_fitted(meta: MetaPolicy, transitions: Transitions) -> None:
     surrogate = SurrogateEstimator()
     with pytest.raises(NotFittedError, match="MetaPolicy"):

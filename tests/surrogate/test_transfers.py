@@ -170,6 +170,7 @@ def test_transfers_keep_their_diagonal_and_groups_do_not_mind_the_transpose() ->
     )
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("wrong", [np.zeros((2, 3)), np.zeros(4)])
 def test_refuses_transfers_that_are_no_square(wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match="is not square; give one row and column per task"):

@@ -67,6 +67,7 @@ class Pushed(Drift):
 SHARED = Drift()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("environments", "groups", "message"),
     [
@@ -177,6 +178,7 @@ def test_ids_name_their_tasks() -> None:
     assert TaskSuite.from_gymnasium({"MountainCar-v0": "MountainCar-v0"}).config == suite.config
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("value", [0, 1.01, -0.5, float("nan"), "0.9", True])
 def test_what_is_no_discount_is_named(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^discount( is |=)\S+.*: give (a .*number|more than 0|at most 1)$"):

@@ -22,6 +22,7 @@ def test_names_are_known() -> None:
     assert "custom" not in TaskSuite.names()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.filterwarnings("ignore:EnvPool's .* not quite Meta-World's")
 @pytest.mark.parametrize("name", TaskSuite.names())
 def test_what_is_declared_of_options(name: str) -> None:
@@ -35,6 +36,7 @@ def test_what_is_declared_of_options(name: str) -> None:
         assert f"{option}={known.default!r}" in TaskSuite.summary(name)
 
 
+@pytest.mark.wrong_types
 def test_a_suite_is_made_of_tasks_and_a_family() -> None:
     tasks, family = CartPole.create(n=2, seed=0, reversed="none", half_length=(0.5, 1.0))
     suite = TaskSuite(tasks, family)
@@ -45,6 +47,7 @@ def test_a_suite_is_made_of_tasks_and_a_family() -> None:
         TaskSuite(tasks, "cartpole")  # type: ignore[arg-type]
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -123,6 +126,7 @@ def test_bad_options_are_named(name: Any, options: dict, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("use", "error", "message"),
     [
@@ -225,6 +229,7 @@ def test_a_mask_keeps_tasks(mask: Any) -> None:
     assert suite[mask].tasks == (suite.tasks[1], suite.tasks[3])
 
 
+@pytest.mark.wrong_types
 def test_numbers_of_numpy_are_as_good_as_pythons() -> None:
     plain = TaskSuite.make("navigation", n=4, seed=3, groups=2, radius=2.0, horizon=9)
     suite = TaskSuite.make(
