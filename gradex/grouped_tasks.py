@@ -1,7 +1,7 @@
 """Tasks in groups that were found by estimates of their interactions, and how far to rely on them."""
 
 from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping
-from gradex.affinity.partition import listed
+from gradex.affinity.found_groups import CONFLICT_LEVEL, verdict
 from gradex.group_policies import GroupPolicies
 from gradex.plan import Plan, make_plan
 from gradex.rollout_scores import RolloutScore
@@ -9,9 +9,6 @@ from gradex.surrogate import Interactions, Score, SurrogateEstimator
 
 #: Stages of an estimate whose time grows with the transitions.
 _STAGES = ("transitions", "gradients", "subset scores", "uncertainty")
-#: Groups are split where a conflict within is a matter of chance with no more than this probability, and
-#: gradients are told from noise likewise.
-CONFLICT_LEVEL = 0.05
 
 
 class GroupedTasks(GroupPolicies):
@@ -40,24 +37,10 @@ class GroupedTasks(GroupPolicies):
         speaks against one policy for all. It is another matter where nothing is known of the tasks, or of
         some: where their gradients are no more than noise, as in a task of which all steps pay alike.
         """
-        names = [task.name for task in self.suite_.tasks]
-        conflict = self.conflicts_[0] <= CONFLICT_LEVEL
-        if conflict and (found := self.partition_.verdict_naming(names)) is None:
-            return None
-        p_values = self.interactions_.noise_p_values(seed=self._plain().seed)
-        unknown = [name for name, p_value in zip(names, p_values, strict=True) if p_value > CONFLICT_LEVEL]
-        silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
-        if conflict:
-            return f"{found}; {silent}" if unknown else found
-        given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
-        if unknown and self.interactions_.noise_p_value(seed=self._plain().seed) > CONFLICT_LEVEL:
-            return (
-                "no groups: nothing is known of these tasks, as their gradients are no more than noise; give "
-                f"more steps_per_task, which also see later steps of an episode{given}"
-            )
-        if unknown:
-            return f"no groups: no tasks are in conflict that counts, but {silent}{given}"
-        return f"no groups: one policy for all, as no tasks are in conflict that counts{given}"
+        return verdict(
+            self._fitted(), self.interactions_, self.conflicts_, self._plain().seed,
+            remedy="give more steps_per_task, which also see later steps of an episode",
+        )  # fmt: skip
 
     def plan(self, power: float = 0.9) -> Plan:
         """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.

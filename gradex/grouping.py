@@ -1,7 +1,5 @@
 """PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
 
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +7,21 @@ import numpy as np
 
 from gradex.affinity import (
     Affinity,
-    AffinityGraph,
-    CorrelationGrouping,
     PairwiseAffinity,
-    fewest_groups,
+    find_groups,
     named_affinity,
     pair_coverage,
     sample_subsets,
 )
-from gradex.grouped_tasks import CONFLICT_LEVEL, GroupedTasks
+from gradex.grouped_tasks import GroupedTasks
 from gradex.learners import Learner
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
 from gradex.progress import stages
 from gradex.rollout_scores import ROLLOUT, RolloutScore
 from gradex.settings import as_kind, finite_or_none
-from gradex.surrogate import Interactions, Score, SubsetScores, SurrogateEstimator
+from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
-
-#: Draws of the affinities for each draw of the episodes, as other subsets are drawn with them: these are
-#: cheap, so that episodes are all that limits how well the spread is known.
-_DRAWS_OF_SUBSETS = 5
 
 
 class PolicyGradEx(GroupedTasks):
@@ -245,32 +237,18 @@ class PolicyGradEx(GroupedTasks):
             found = score_along(path, chosen, *estimate, self._stage, rollouts=RolloutScore.named(own.score))
             self.surrogates_, self.scores_ = found.surrogates, found.scores
             begin("groups")
-            self._cluster(found.interactions)
+            names = [task.name for task in suite.tasks]
+            given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage
+            groups = find_groups(found.scores, found.interactions, *given)
+            self.partition_, self.bootstrap_, self.conflicts_ = (
+                groups.partition,
+                groups.bootstrap,
+                groups.conflicts,
+            )
+            self.graph_, self.interactions_ = groups.graph, groups.interactions
             begin("group policies")
             self._train_groups(checkpoint, folder)
         return self
-
-    def _cluster(self, interactions: Interactions) -> None:
-        """Find the groups, and how stable they are."""
-        own, names = self._plain(), [task.name for task in self.suite_.tasks]
-        with self._stage("clustering"):
-            self.interactions_ = AffinityGraph.from_interactions(interactions, names)
-            self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, names)
-            method, most = CorrelationGrouping(), None if own.k == "auto" else 1
-            group = partial(self.interactions_.partition, method=method)
-            tested = interactions, group, CONFLICT_LEVEL
-            fewest, self.conflicts_ = fewest_groups(*tested, seed=own.seed, most=most)
-            self.partition_ = fewest if own.k == "auto" else self.graph_.partition(k=own.k)
-        with self._stage("uncertainty"):
-            self.bootstrap_ = None
-            if own.bootstrap:
-                count = _DRAWS_OF_SUBSETS * own.bootstrap
-                self.bootstrap_ = self.graph_.bootstrap(count, own.seed)
-                resampled = self.bootstrap_.groups(self.partition_.k)
-                if own.k == "auto":
-                    again = self.interactions_.bootstrap(count, own.seed)
-                    resampled = again.groups(self.partition_.k, method)
-                self.partition_ = replace(self.partition_, resampled=resampled)
 
     def _estimator(self) -> SurrogateEstimator:
         if self.literal:

@@ -8,6 +8,7 @@ from gradex.affinity.certificate import certified_upper_bound
 from gradex.affinity.conflict import ConflictTest, fewest_groups
 from gradex.affinity.correlation import CorrelationGrouping, correlated_labels
 from gradex.affinity.factors import AffinityFactors
+from gradex.affinity.found_groups import FoundGroups, find_groups
 from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.group_count import GroupCountPath
 from gradex.affinity.groupings import (
@@ -33,6 +34,7 @@ __all__ = [
     "ConflictTest",
     "CorrelationGrouping",
     "ExhaustiveGrouping",
+    "FoundGroups",
     "GroupCountPath",
     "Grouping",
     "InteractionsLike",
@@ -48,6 +50,7 @@ __all__ = [
     "certified_upper_bound",
     "correlated_labels",
     "fewest_groups",
+    "find_groups",
     "local_search",
     "named_affinity",
     "pair_coverage",

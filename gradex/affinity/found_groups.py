@@ -1,0 +1,153 @@
+"""Groups from scores of subsets and interactions of pairs, and how far these groups can be relied on."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from gradex.affinity.affinity import Affinity, InteractionsLike, SubsetScoresLike
+from gradex.affinity.bootstrap import Bootstrap
+from gradex.affinity.conflict import fewest_groups
+from gradex.affinity.correlation import CorrelationGrouping
+from gradex.affinity.graph import AffinityGraph
+from gradex.affinity.partition import Partition, listed
+
+#: Groups are split where a conflict within is a matter of chance with no more than this probability, and
+#: gradients are told from noise likewise.
+CONFLICT_LEVEL = 0.05
+#: Draws of the affinities for each draw of the episodes, as other subsets are drawn with them: these are
+#: cheap, so that episodes are all that limits how well the spread is known.
+_DRAWS_OF_SUBSETS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class FoundGroups:
+    """Groups with the estimates that they were found by.
+
+    Attributes
+    ----------
+    partition : Partition
+    graph : AffinityGraph
+        Of the affinities, by scores of subsets.
+    interactions : AffinityGraph
+        Of the interactions of pairs.
+    conflicts : list of float
+        How likely a conflict within groups is a matter of chance, for one group of all, for two, and so on,
+        as far as was asked; see `fewest_groups`.
+    bootstrap : Bootstrap or None
+        Draws of the affinities, if there were to be any.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import find_groups
+    >>> from gradex.surrogate import Interactions, SubsetScores
+    >>> rng = np.random.default_rng(0)
+    >>> directions = [(2, 0), (2, 0), (-2, 0), (-2, 0)]
+    >>> interactions = Interactions(tuple(rng.normal(each, 1, (30, 2)) for each in directions), common=False)
+    >>> pairs, apart = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)], np.nan
+    >>> gains = np.array([4.0, 0.0, 0.0, 0.0, 0.0, 4.0])
+    >>> scores = SubsetScores(tuple(pairs), np.full((6, 4), apart), gains)
+    >>> found = find_groups(scores, interactions, "abcd", k="auto", affinity="mean")
+    >>> found.partition.groups
+    ((0, 1), (2, 3))
+    """
+
+    partition: Partition
+    graph: AffinityGraph
+    interactions: AffinityGraph
+    conflicts: list[float]
+    bootstrap: Bootstrap | None
+
+
+def find_groups(
+    scores: SubsetScoresLike,
+    interactions: InteractionsLike,
+    names: Sequence[str],
+    k: int | str = "auto",
+    affinity: str | Affinity = "pairwise",
+    draws: int = 0,
+    seed: int = 0,
+    stage: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+) -> FoundGroups:
+    """Cluster tasks (PolicyGradEx, Algorithm 2), and tell how stable the groups are.
+
+    Parameters
+    ----------
+    scores : SubsetScoresLike
+    interactions : InteractionsLike
+    names : sequence of str
+        Of the tasks.
+    k : int or "auto"
+        Number of groups, of the affinities by scores. "auto": the fewest without a conflict that counts,
+        maybe one, by correlation clustering of the interactions.
+    affinity : str or Affinity
+        How scores become affinities of pairs.
+    draws, seed : int
+        Draws of the episodes that `scores` has.
+    stage : callable
+        Gives a context for each stage by its name, for whoever takes the time.
+    """
+    by_sign, settled = CorrelationGrouping(), k != "auto"
+    with stage("clustering"):
+        pairs = AffinityGraph.from_interactions(interactions, names)
+        graph = AffinityGraph.from_scores(scores, affinity, names)
+        group = partial(pairs.partition, method=by_sign)
+        most = 1 if settled else None
+        partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
+        partition = graph.partition(k=k) if settled else partition
+    with stage("uncertainty"):
+        bootstrap = graph.bootstrap(_DRAWS_OF_SUBSETS * draws, seed) if draws else None
+        if bootstrap is not None:
+            if settled:
+                resampled = bootstrap.groups(partition.k)
+            else:
+                resampled = pairs.bootstrap(len(bootstrap), seed).groups(partition.k, by_sign)
+            partition = replace(partition, resampled=resampled)
+    return FoundGroups(partition, graph, pairs, conflicts, bootstrap)
+
+
+def verdict(
+    partition: Partition,
+    interactions: AffinityGraph,
+    conflicts: Sequence[float],
+    seed: int = 0,
+    *,
+    things: str = "tasks",
+    one_for_all: str = "one policy for all",
+    remedy: str,
+) -> str | None:
+    """Say what may be relied on, in a sentence; None where it takes draws and there are none.
+
+    There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
+    `CONFLICT_LEVEL`, or too slight a one, see `fewest_groups`. Nothing of weight then speaks against one
+    policy for all. It is another matter where nothing is known of the tasks, or of some: where their
+    gradients are no more than noise, as in a task of which all steps pay alike.
+
+    Parameters
+    ----------
+    partition, interactions, conflicts
+        See `FoundGroups`.
+    seed : int
+    things, one_for_all, remedy : str
+        What is grouped, what there is without groups, and what to do where nothing is known.
+    """
+    names = interactions.names
+    conflict = conflicts[0] <= CONFLICT_LEVEL
+    if conflict and (found := partition.verdict_naming(names)) is None:
+        return None
+    p_values = interactions.noise_p_values(seed=seed)
+    unknown = [name for name, p_value in zip(names, p_values, strict=True) if p_value > CONFLICT_LEVEL]
+    silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
+    if conflict:
+        return f"{found}; {silent}" if unknown else found
+    given = f"; do not rely on these {partition.k}" if partition.k > 1 else ""
+    if unknown and interactions.noise_p_value(seed=seed) > CONFLICT_LEVEL:
+        return (
+            f"no groups: nothing is known of these {things}, as their gradients are no more than noise; "
+            f"{remedy}{given}"
+        )
+    if unknown:
+        return f"no groups: no {things} are in conflict that counts, but {silent}{given}"
+    return f"no groups: {one_for_all}, as no {things} are in conflict that counts{given}"
