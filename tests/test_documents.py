@@ -14,7 +14,8 @@ from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.md"))
-DOCUMENTS = ("README.md", "figures/README.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES)
+ASSIGNMENTS = "notebooks/assignments/README.md"
+DOCUMENTS = ("README.md", "figures/README.md", "CONTRIBUTING.md", "CHANGELOG.md", ASSIGNMENTS, *PAGES)
 
 
 def prose(text: str) -> str:

@@ -1,7 +1,5 @@
 """Every notebook runs from top to bottom at smoke scale, without errors or warnings."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -10,18 +8,9 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from tests.notebooks.kernels import AFRESH
+
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-#: What the smoke scale is told; processes take longer to start than trainings there.
-SMALL = {"GRADEX_SCALE": "smoke", "OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
-#: Puts a kernel back to where it started, but for modules that are loaded: that takes five seconds.
-AFRESH = """import sys
-import matplotlib.pyplot
-import pandas
-matplotlib.pyplot.close("all")
-matplotlib.rcdefaults()
-pandas.reset_option("display.float_format")
-sys.path[:] = [folder for folder in sys.path if folder != ".."]
-%reset -f"""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -35,15 +24,6 @@ def on_stderr(notebook: NotebookNode) -> list[str]:
 
 def test_there_are_notebooks() -> None:
     assert NOTEBOOKS
-
-
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[KernelManager]:
-    """Start a kernel that runs notebook after notebook."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(NOTEBOOKS[0].parent), env=os.environ | SMALL)
-    yield manager
-    manager.shutdown_kernel(now=True)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
