@@ -13,7 +13,11 @@ import gradex
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.md"))
+#: What only the site has: its start, and pages that include files of other folders.
+OF_THE_SITE = {"index.md", "results.md", "extending.md", "changes.md", "assignments.md"}
+PAGES = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.md") if path.name not in OF_THE_SITE
+)
 ASSIGNMENTS = "notebooks/assignments/README.md"
 DOCUMENTS = ("README.md", "figures/README.md", "CONTRIBUTING.md", "CHANGELOG.md", ASSIGNMENTS, *PAGES)
 
