@@ -28,7 +28,7 @@ project_copyright = "the authors of gradex"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "numpydoc", "sphinx-mathjax-offline"]
 # Sources of assignments hold their solutions; a page includes what is for everybody.
 SOURCES = "assignments/source"
-exclude_patterns = ["assignments/*", "**.ipynb_checkpoints"]
+exclude_patterns = ["assignments", "**.ipynb_checkpoints"]
 
 nb_execution_mode = "off"
 nb_merge_streams = True
