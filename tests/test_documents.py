@@ -1,5 +1,6 @@
 """What is written for readers: links lead somewhere, examples run, sizes stay what a newcomer reads."""
 
+import json
 import re
 import tomllib
 from functools import partial
@@ -13,7 +14,11 @@ import gradex
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.md"))
+#: What only the site has: its start, and pages that include files of other folders.
+OF_THE_SITE = {"index.md", "results.md", "extending.md", "changes.md", "assignments.md"}
+PAGES = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.md") if path.name not in OF_THE_SITE
+)
 ASSIGNMENTS = "notebooks/assignments/README.md"
 DOCUMENTS = ("README.md", "figures/README.md", "CONTRIBUTING.md", "CHANGELOG.md", ASSIGNMENTS, *PAGES)
 
@@ -67,6 +72,16 @@ def test_all_figures_and_notebooks_are_linked() -> None:
     listed = links((ROOT / "README.md").read_text())
     assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= set(listed)
     assert set(PAGES) <= set(listed)
+
+
+def test_the_map_lists_every_notebook() -> None:
+    """By its file, with what it needs; each notebook says the same at its head."""
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    text = notebooks[0].read_text()
+    assert {path.name for path in notebooks[1:]} <= set(links(text))
+    for path in notebooks:
+        head = json.loads(path.read_text())["cells"][0]["source"]
+        assert {"needs", "takes", "take along"} <= {row.split("|")[1].strip() for row in head if "|" in row}
 
 
 def test_the_readme_is_short_and_ends_its_second_command_as_ci_runs_it() -> None:

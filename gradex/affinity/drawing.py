@@ -70,17 +70,22 @@ def _bar_beside(ax: Axes, bottom: float, label: str) -> dict[str, Any]:
 
 
 def draw_network(
-    affinities: pd.DataFrame, labels: Int[np.ndarray, " n"] | None = None, ax: Axes | None = None
+    affinities: pd.DataFrame,
+    labels: Int[np.ndarray, " n"] | None = None,
+    ax: Axes | None = None,
+    threshold: float | None = None,
 ) -> Axes:
-    """Draw the strongest affinities above their centre as a network, wider and darker where stronger."""
+    """Draw the strongest affinities above their centre as a network, wider and darker where stronger.
+
+    With a threshold draw those that reach it, wherever their centre is.
+    """
     n = len(affinities)
     if ax is None:
         _, ax = plt.subplots(figsize=(6.0, 5.5), layout="constrained")
     centre, reach = _colour_range(affinities.to_numpy())
     strength = np.triu(np.clip((affinities.to_numpy() - centre) / reach, 0.0, 1.0), 1)
-    # Two edges per task tell the structure; all of them would hide it.
-    weakest = np.sort(strength, axis=None)[-2 * n]
-    edges = np.argwhere((strength > 0) & (strength >= weakest))
+    least = weakest_edge(affinities) if threshold is None else threshold
+    edges = np.argwhere(np.triu(affinities.to_numpy() >= least, 1))
     weights = strength[tuple(edges.T)]
     graph = nx.Graph(edges.tolist())
 
@@ -176,6 +181,16 @@ def draw_path(path: GroupCountPath, ax: Axes | None = None) -> Axes:
     ax.legend(frameon=False)
     sns.despine(ax=ax)
     return ax
+
+
+def weakest_edge(affinities: pd.DataFrame) -> float:
+    """Give the least affinity that a network shows by default; no edge is above infinity.
+
+    Those above their centre are shown, and of these two per task: they tell the structure, all would hide it.
+    """
+    values = affinities.to_numpy()[np.triu_indices(len(affinities), 1)]
+    above = np.sort(values[values > _colour_range(affinities.to_numpy())[0]])
+    return float(above[-2 * len(affinities) :].min(initial=np.inf))
 
 
 def _colour_range(matrix: Float[np.ndarray, "n n"]) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from gradex.affinity.bootstrap import Bootstrap, Evidence
 from gradex.affinity.certificate import check_group_count
 from gradex.affinity.conflict import ConflictTest, conflict_test
 from gradex.affinity.drawing import draw_path
+from gradex.affinity.explorer import Explorer, named_graphs
 from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_counts, stability_path
 from gradex.affinity.groupings import Grouping, SemidefiniteGrouping
 from gradex.affinity.kernel_kmeans import KernelKMeans
@@ -306,6 +307,10 @@ class AffinityGraph(AffinityMatrix):
     def plot_path(self, ax: Axes | None = None, path: GroupCountPath | None = None) -> Axes:
         """Draw the criterion for the number of groups, by default of `path`, with the number chosen."""
         return draw_path(self.path() if path is None else path, ax)
+
+    def explore(self) -> Explorer:
+        """Show heatmap and network with sliders, in Jupyter; needs the extra ``[notebooks]``."""
+        return Explorer(named_graphs(self, self._evidence))
 
     @property
     def stderr(self) -> Float[np.ndarray, "n n"]:
