@@ -1,7 +1,6 @@
 """Groups of preferences by what the best policies of their mean weights are worth, exactly."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,8 @@ _TASKS = {"smoke": 12, "laptop": 200, "paper": 1000}
 _META_STEPS = {"smoke": 2_000, "laptop": 100_000, "paper": 400_000}
 #: Of an estimate, for each objective.
 TRANSITIONS = {"smoke": 256, "laptop": 8192, "paper": 8192}
-#: Starts of the search for the best groups, and its moves of all preferences.
+#: Random starts of the search for the best groups, beside those of all methods, and its moves of all
+#: preferences.
 _STARTS, _MOVES = 10, 20
 #: Below this much to gain over one policy, a share of it is noise.
 _NOTHING = 1e-6
@@ -120,11 +120,11 @@ def _groupings(
     seed: int,
 ) -> Iterator[tuple[str, Labels]]:
     """Give the groups of each method."""
-    for method, each in affinities.items():
-        yield method, KernelKMeans(seed).partition(each, k).labels
-    yield WEIGHTS, by_weights(weights, k, seed)
-    yield RANDOM, generator_for(seed, "random groups").permutation(np.arange(len(weights)) % k)
-    yield BEST, _best(weights, problem, k, seed)
+    found = {method: KernelKMeans(seed).partition(each, k).labels for method, each in affinities.items()}
+    found[WEIGHTS] = by_weights(weights, k, seed)
+    found[RANDOM] = generator_for(seed, "random groups").permutation(np.arange(len(weights)) % k)
+    yield from found.items()
+    yield BEST, _best(weights, problem, k, seed, [*found.values()])
 
 
 def by_weights(weights: Float[np.ndarray, "n K"], k: int, seed: int) -> Labels:
@@ -133,14 +133,19 @@ def by_weights(weights: Float[np.ndarray, "n K"], k: int, seed: int) -> Labels:
     return KMeans(k, n_init=10, random_state=start).fit(weights).labels_
 
 
-def _best(weights: Float[np.ndarray, "n K"], problem: TabularProblem, k: int, seed: int) -> Labels:
-    """Search for the best groups by Lloyd's algorithm with the exact policies, from several starts."""
+def _best(
+    weights: Float[np.ndarray, "n K"],
+    problem: TabularProblem,
+    k: int,
+    seed: int,
+    known: Sequence[Labels] = (),
+) -> Labels:
+    """Search for the best groups by Lloyd's algorithm with the exact policies, from known and random ones."""
     rng = generator_for(seed, "best groups")
-    starts: list[Callable[[], Labels]] = [partial(by_weights, weights, k, seed)]
-    starts += [lambda: rng.permutation(np.arange(len(weights)) % k)] * (_STARTS - 1)
-    best, most = starts[0](), -np.inf
-    for start in starts:
-        labels = start()
+    drawn = [rng.permutation(np.arange(len(weights)) % k) for _ in range(_STARTS)]
+    best, most = drawn[0], -np.inf
+    for start in (*known, *drawn):
+        labels = start
         for _ in range(_MOVES):
             values = problem.values(_means(weights, labels))
             utility = float((weights * values[labels]).sum(axis=1).mean())
