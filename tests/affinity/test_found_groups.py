@@ -1,0 +1,109 @@
+"""From scores and interactions to groups and to what may be said of them."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from gradex.affinity import FoundGroups, find_groups
+from gradex.affinity.found_groups import verdict
+from gradex.surrogate import Interactions, SubsetScores
+
+PAIRS = tuple(combinations(range(6), 2))
+NAMES = tuple("abcdef")
+
+
+def interactions(directions: list[float], spread: float = 1.0, clusters: int = 40) -> Interactions:
+    """Tasks pull along one axis, each cluster of episodes with noise in five dimensions."""
+    rng = np.random.default_rng(0)
+    pulls = np.zeros((6, 5))
+    pulls[:, 0] = directions
+    return Interactions(tuple(rng.normal(pull, spread, (clusters, 5)) for pull in pulls), common=False)
+
+
+def scores(labels: list[int], draws: int = 0) -> SubsetScores:
+    """Pairs gain where their labels are equal."""
+    rng = np.random.default_rng(1)
+    gain = np.array([2.0 * (labels[i] == labels[j]) - 1 for i, j in PAIRS])
+    per_task = np.full((len(PAIRS), 6), np.nan)
+    for row, (i, j) in enumerate(PAIRS):
+        per_task[row, [i, j]] = gain[row] + rng.normal(0, 0.05, 2)
+    drawn = per_task + rng.normal(0, 0.05, (draws, *per_task.shape))
+    return SubsetScores(PAIRS, per_task, np.nanmean(per_task, axis=1), drawn)
+
+
+def said(found: FoundGroups) -> str | None:
+    return verdict(found.partition, found.interactions, found.conflicts, remedy="ask more")
+
+
+def test_signs_of_interactions_tell_how_many_groups_there_are_and_which() -> None:
+    found = find_groups(scores([0] * 6), interactions([1, 1, 1, -1, -1, -1]), NAMES)
+    assert found.partition.groups == ((0, 1, 2), (3, 4, 5))
+    assert found.conflicts[0] <= 0.05 < found.conflicts[1]
+    assert found.bootstrap is None and said(found) is None
+
+
+def test_a_number_that_is_asked_for_is_one_of_groups_by_scores() -> None:
+    found = find_groups(scores([0, 1, 2, 0, 1, 2]), interactions([1, 1, 1, -1, -1, -1]), NAMES, k=3)
+    assert found.partition.groups == ((0, 3), (1, 4), (2, 5))
+    assert len(found.conflicts) == 1  # of all tasks together: no more was asked
+
+
+def test_draws_tell_how_stable_the_groups_are() -> None:
+    found = find_groups(
+        scores([0, 0, 0, 1, 1, 1], draws=4), interactions([1, 1, 1, -1, -1, -1]), NAMES, draws=4
+    )
+    assert found.bootstrap is not None
+    assert found.partition.resampled is not None and len(found.partition.resampled) == len(found.bootstrap)
+    assert said(found) == f"stable: the same groups in 100% of {len(found.bootstrap)} resamplings"
+
+
+def test_stages_are_told_in_their_order() -> None:
+    entered: list[str] = []
+
+    class Stage:
+        def __init__(self, name: str) -> None:
+            entered.append(name)
+
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    find_groups(scores([0] * 6), interactions([1] * 6), NAMES, stage=Stage)
+    assert entered == ["clustering", "uncertainty"]
+
+
+def test_without_conflict_there_are_no_groups() -> None:
+    found = find_groups(scores([0] * 6), interactions([1] * 6), NAMES)
+    assert found.partition.k == 1
+    assert said(found) == "no groups: one policy for all, as no tasks are in conflict that counts"
+    asked = find_groups(scores([0, 0, 0, 1, 1, 1]), interactions([1] * 6), NAMES, k=2)
+    assert str(said(asked)).endswith("in conflict that counts; do not rely on these 2")
+
+
+def test_noise_is_nothing_that_is_known() -> None:
+    found = find_groups(scores([0] * 6), interactions([0] * 6), NAMES)
+    assert said(found) == (
+        "no groups: nothing is known of these tasks, as their gradients are no more than noise; ask more"
+    )
+
+
+@pytest.mark.parametrize("others", [[1, 1, 1, 1, 1], [1, 1, 1, -1, -1]])
+def test_a_task_of_which_nothing_is_known_is_named(others: list[float]) -> None:
+    given = interactions([*others, 0])
+    found = find_groups(scores([0, 0, 0, 1, 1, 1], draws=2), given, NAMES, draws=2)
+    told = str(said(found))
+    assert "nothing is known of f, as their gradients are no more than noise" in told
+    assert told.startswith("no groups: no tasks are in conflict") == (min(others) > 0)
+
+
+def test_words_are_those_of_what_is_grouped() -> None:
+    found = find_groups(scores([0] * 6), interactions([1] * 6), NAMES)
+    words = {"things": "objectives", "one_for_all": "one adapter for all", "remedy": "label more pairs"}
+    told = verdict(found.partition, found.interactions, found.conflicts, **words)
+    assert told == "no groups: one adapter for all, as no objectives are in conflict that counts"
+    silent = find_groups(scores([0] * 6), interactions([0] * 6), NAMES)
+    told = verdict(silent.partition, silent.interactions, silent.conflicts, **words)
+    assert told is not None and told.endswith("no more than noise; label more pairs")
