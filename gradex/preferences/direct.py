@@ -209,6 +209,27 @@ class DirectPreferences:
         with _evaluating(self.module):
             return torch.cat([self._tuned(piece, steps, batch, learning_rate, seed) for piece in pieces])
 
+    def tune_groups(
+        self,
+        groups: Sequence[Sequence[int]],
+        steps: int,
+        batch: int = 32,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+    ) -> Float[Tensor, "groups p"]:
+        """Train each group for its share of the steps, by how many of all objectives it has; see `tune`.
+
+        So all ways to group the objectives cost the same. With 0 steps it is the start.
+        """
+        found = torch.from_numpy(self.model.parameters).repeat(len(groups), 1)
+        for size in sorted({len(group) for group in groups}):
+            rows = [row for row, group in enumerate(groups) if len(group) == size]
+            share = round(whole("steps", steps, 0) * size / self.pairs.n)
+            if share:
+                own = self.tune([groups[row] for row in rows], share, batch, learning_rate, seed)
+                found[rows] = own.to(found)
+        return found
+
     # ------------------------------------------------------------------ pieces
     def _log_odds(self, module: nn.Module, batch: tuple[Answers, Answers]) -> Float[Tensor, " N"]:
         """Give β D(θ); both answers go through the model together."""

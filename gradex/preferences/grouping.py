@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from gradex.affinity import (
     Affinity,
@@ -231,29 +229,14 @@ class DPOGrouping(GroupAdapters):
                     resampled = again.groups(self.partition_.k, method)
                 self.partition_ = replace(self.partition_, resampled=resampled)
         with self._stage("adapters"):
-            self.parameters_ = own._tuned(self.preferences_, self.groups_)
+            amounts = own.steps, own.batch, own.learning_rate, own.seed
+            self.parameters_ = self.preferences_.tune_groups(self.groups_, *amounts)
         return self
 
     def _estimator(self, preferences: DirectPreferences) -> SurrogateEstimator:
         few = len(preferences.model.parameters) <= self.projection_dim
         projection = "none" if few else self.projection
         return SurrogateEstimator(self.projection_dim, projection, folds=self.folds, seed=self.seed)
-
-    def _tuned(
-        self, preferences: DirectPreferences, groups: Sequence[Sequence[int]]
-    ) -> Float[Tensor, "groups p"]:
-        """Train each group for its share of the steps; groups of one size together."""
-        start = torch.from_numpy(preferences.model.parameters)
-        found = start.repeat(len(groups), 1)
-        n = preferences.pairs.n
-        for size in sorted({len(group) for group in groups}):
-            rows = [row for row, group in enumerate(groups) if len(group) == size]
-            steps = round(self.steps * size / n)
-            if steps:
-                own = [groups[row] for row in rows]
-                amounts = steps, self.batch, self.learning_rate, self.seed
-                found[rows] = preferences.tune(own, *amounts).to(found)
-        return found
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
