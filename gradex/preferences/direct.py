@@ -10,6 +10,7 @@ Eq. (3) of PolicyGradEx, then is no model of the loss but the loss itself, linea
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,13 +92,10 @@ class DirectPreferences:
     ----------
     model : ModuleGradients
         Whose number for a pair is β D(θ).
-    reference : float Tensor [N]
-        β D(θ_ref).
-
     Raises
     ------
     ValueError
-        If β is not positive, or a log-probability is not finite.
+        If β is not positive.
 
     Examples
     --------
@@ -129,9 +127,12 @@ class DirectPreferences:
         batch = (pairs.first, pairs.second)
         self.model = ModuleGradients(module, self._log_odds, batch, parameters, memory)
         self._together: int | None = None
-        start = self._log_odds_of(module)
-        self.reference = start if reference is None else self._log_odds_of(reference)
-        self._offsets = start - self.reference
+        self._other = reference
+
+    @cached_property
+    def reference(self) -> Float[Tensor, " N"]:
+        """Give β D(θ_ref), worked out when it is first asked for."""
+        return self._log_odds_of(self.module if self._other is None else self._other)
 
     @property
     def module(self) -> nn.Module:
@@ -140,13 +141,15 @@ class DirectPreferences:
 
     def samples(self) -> Samples:
         """Give the pairs as the surrogate needs them, with the margins at the start as offsets."""
-        moved = bool(self._offsets.any())
-        return self.pairs.samples(self._offsets.double().numpy() if moved else None)
+        if self._other is None:
+            return self.pairs.samples()
+        offsets = self._log_odds_of(self.module) - self.reference
+        return self.pairs.samples(offsets.double().numpy())
 
     def margins(self, parameters: Float[Tensor, "stack p"]) -> Float[Tensor, "stack N"]:
         """Give z = β [D(θ) - D(θ_ref)] of every pair, for each row of parameters."""
         rows = torch.arange(len(self.pairs)).split(self._chunk())
-        with _evaluating(self.module), threads_for(self._tokens(len(rows[0]))):
+        with evaluating(self.module), threads_for(self._tokens(len(rows[0]))):
             found = [self.model.log_prob(parameters, self.pairs, each.numpy()) for each in rows]
         return torch.cat(found, dim=1).cpu() - self.reference
 
@@ -206,7 +209,7 @@ class DirectPreferences:
         side_by_side = max(1, self._chunk() // batch)
         pieces = [subsets[i : i + side_by_side] for i in range(0, len(subsets), side_by_side)]
         seed = child(as_seed(seed), "direct preference optimisation")
-        with _evaluating(self.module):
+        with evaluating(self.module):
             return torch.cat([self._tuned(piece, steps, batch, learning_rate, seed) for piece in pieces])
 
     def tune_groups(
@@ -241,7 +244,7 @@ class DirectPreferences:
         """Give β D of every pair at a module as it is."""
         device = next(module.parameters()).device
         rows = torch.arange(len(self.pairs)).split(self._chunk())
-        with _evaluating(module), torch.no_grad(), threads_for(self._tokens(len(rows[0]))):
+        with evaluating(module), torch.no_grad(), threads_for(self._tokens(len(rows[0]))):
             found = [self._log_odds(module, self._batch(each, device)).cpu() for each in rows]
         odds = torch.cat(found)
         wrong = int((~torch.isfinite(odds)).sum())
@@ -259,7 +262,7 @@ class DirectPreferences:
 
     def _chunk(self) -> int:
         if self._together is None:
-            with _evaluating(self.module):
+            with evaluating(self.module):
                 self._together = min(self.model.together(), len(self.pairs))
         return self._together
 
@@ -331,7 +334,7 @@ class _Draws:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Switch a module to evaluation mode, and each of its parts back to what it was."""
     before = {part: part.training for part in module.modules()}
     module.eval()

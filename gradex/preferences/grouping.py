@@ -19,7 +19,13 @@ from gradex.affinity import (
     sample_subsets,
 )
 from gradex.preferences.adapters import CONFLICT_LEVEL, GroupAdapters
-from gradex.preferences.direct import MEMORY, DirectPreferences, LogProb, answer_log_prob
+from gradex.preferences.direct import (
+    MEMORY,
+    DirectPreferences,
+    LogProb,
+    answer_log_prob,
+    evaluating,
+)
 from gradex.preferences.pairs import PreferencePairs
 from gradex.settings import as_kind, whole
 from gradex.surrogate import SubsetScores, SurrogateEstimator
@@ -200,13 +206,11 @@ class DPOGrouping(GroupAdapters):
         """
         self.seconds_ = {}
         chosen, own = self.check(pairs), self._plain()
-        with self._stage("log-probabilities"):
-            given = module, pairs, own.beta, reference, parameters, log_prob, own.memory
-            self.preferences_ = DirectPreferences(*given)
-        with self._stage("gradients"):
-            self.surrogate_ = own._estimator(self.preferences_).fit(
-                self.preferences_.model, self.preferences_.samples()
-            )
+        given = module, pairs, own.beta, reference, parameters, log_prob, own.memory
+        self.preferences_ = DirectPreferences(*given)
+        with self._stage("gradients"), evaluating(module):
+            known = self.preferences_.model, self.preferences_.samples()
+            self.surrogate_ = own._estimator(self.preferences_).fit(*known)
         with self._stage("subset scores"):
             self.scores_ = self.surrogate_.scores(chosen, draws=own.bootstrap, seed=own.seed)
         with self._stage("clustering"):
