@@ -16,7 +16,16 @@ import pytest
 pytestmark = pytest.mark.shapes_unchecked
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("", ".affinity", ".generalization", ".learners", ".policies", ".surrogate", ".tasks")
+PACKAGES = (
+    "",
+    ".affinity",
+    ".generalization",
+    ".learners",
+    ".policies",
+    ".preferences",
+    ".surrogate",
+    ".tasks",
+)
 
 
 def examples(path: Path) -> Iterator[doctest.DocTest]:

@@ -116,7 +116,7 @@ def _draw_found(ax: Axes, case: str, rows: pd.DataFrame) -> None:
         low, high = confidence_interval(values)
         ax.plot([max(low, 0), min(high, 1)], [place] * 2, color=color, linewidth=1.5, zorder=2)
         ax.plot(values.mean(), place, "o", color=color, markersize=5, zorder=3)
-    ax.set(title=case, xlabel="NMI with the plan", xlim=(0.15, 1.04), yticks=range(len(methods)))
+    ax.set(title=case, xlabel="NMI with the plan", xlim=(-0.04, 1.04), yticks=range(len(methods)))
     ax.set_yticklabels(methods)
     plain(ax)
 

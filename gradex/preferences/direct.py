@@ -8,8 +8,7 @@ Eq. (3) of PolicyGradEx, then is no model of the loss but the loss itself, linea
     log(1 + exp(-y (z₀ + g·δ))),    g = β ∇D.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,49 +19,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm.auto import trange
 
+from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import Answers, PreferencePairs
 from gradex.seeds import Streams, child
 from gradex.settings import as_seed, check_subset, whole
 from gradex.surrogate import ModuleGradients, Samples
 from gradex.threads import threads_for
-
-#: Gives the log-probability of each answer, [N].
-LogProb = Callable[[Any, Answers], Tensor]
-
-#: Bytes that a computation under way may take.
-MEMORY = 2**28
-
-
-def answer_log_prob(module: nn.Module, answers: Answers) -> Float[Tensor, " N"]:
-    """Give log π(answer | prompt) of any causal language model: the sum over the answer's tokens.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        `module(tokens)` gives the logits [N, T, V] of the next token, or has them as `logits`, as models of
-        transformers do.
-    answers : Answers
-
-    Examples
-    --------
-    >>> import torch
-    >>> from gradex.preferences import Answers, answer_log_prob
-    >>> model = torch.nn.Sequential(torch.nn.Embedding(4, 2), torch.nn.Linear(2, 4))
-    >>> for parameter in model.parameters():
-    ...     _ = torch.nn.init.zeros_(parameter)
-    >>> answers = Answers.of_tokens(prompts=[[1], [1, 2]], answers=[[3, 3], [0]])
-    >>> answer_log_prob(model, answers) / torch.tensor(4.0).log()
-    tensor([-2., -1.], grad_fn=<DivBackward0>)
-    """
-    # The fused kernels of attention cannot be batched over samples.
-    with sdpa_kernel(SDPBackend.MATH):
-        given = module(answers.tokens)
-    logits = (given if isinstance(given, Tensor) else given.logits)[:, :-1]
-    chosen = logits.gather(-1, answers.tokens[:, 1:, None])[..., 0] - logits.logsumexp(-1)
-    return (chosen * answers.counted[:, 1:]).sum(dim=-1)
 
 
 class DirectPreferences:
@@ -91,7 +55,8 @@ class DirectPreferences:
     Attributes
     ----------
     model : ModuleGradients
-        Whose number for a pair is β D(θ).
+        Whose number for a pair is β D(θ). Its gradients are taken as the module is: see `evaluating`.
+
     Raises
     ------
     ValueError
@@ -331,15 +296,3 @@ class _Draws:
                 rows[number, own] = known[(place[number, own] * len(known)).astype(np.int64)]
                 labels[number, own] = self._labels[objective, rows[number, own]]
         return torch.from_numpy(rows), torch.from_numpy(labels)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch a module to evaluation mode, and each of its parts back to what it was."""
-    before = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in before.items():
-            part.training = training

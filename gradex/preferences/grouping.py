@@ -19,13 +19,8 @@ from gradex.affinity import (
     sample_subsets,
 )
 from gradex.preferences.adapters import CONFLICT_LEVEL, GroupAdapters
-from gradex.preferences.direct import (
-    MEMORY,
-    DirectPreferences,
-    LogProb,
-    answer_log_prob,
-    evaluating,
-)
+from gradex.preferences.direct import DirectPreferences
+from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import PreferencePairs
 from gradex.settings import as_kind, whole
 from gradex.surrogate import SubsetScores, SurrogateEstimator
