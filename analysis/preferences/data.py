@@ -11,7 +11,7 @@ from gradex.preferences import PreferencePairs
 from gradex.seeds import child, generator_for
 
 #: Steps of training of the model that speaks, by scale.
-SPEAKING = {"smoke": 40, "laptop": 400, "paper": 400}
+SPEAKING = {"smoke": 10, "laptop": 400, "paper": 400}
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,14 @@ from gradex.surrogate import SubsetScores
 TOGETHER, ALONE = "one for all", "one per objective"
 RULES = ("long", "short", "vowels", "polite", "blunt", "numbers", "colours", "varied", "repetitive")
 K = 3
+#: How many of the rules there are.
+COUNTS = {"smoke": 5, "laptop": 9, "paper": 9}
 #: Shares of an objective's pairs that all others label as well.
 SHARES = {"smoke": (0.5,), "laptop": (0.0, 0.5, 1.0), "paper": (0.0, 0.25, 0.5, 0.75, 1.0)}
 #: Pairs of an objective to train on, and pairs held out.
 _PAIRS = {"smoke": (40, 40), "laptop": (400, 600), "paper": (400, 1200)}
 #: Steps of all adapters of a way together; of real training for each objective of a subset.
-_STEPS = {"smoke": (9, 2), "laptop": (450, 30), "paper": (1800, 60)}
+_STEPS = {"smoke": (5, 1), "laptop": (450, 30), "paper": (1800, 60)}
 _REPLICATES = {"smoke": 2, "laptop": 2, "paper": 6}
 _NOISE, _RATE, _BATCH, _TRUTH_BATCH = 0.2, 2e-3, 32, 16
 _RANDOM_DRAWS = 100
@@ -78,12 +80,13 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
 
 
 def _labelled(seed: int, scale: str, each: int, shared: float, noise: float, purpose: str) -> PreferencePairs:
-    known = who_labels(len(RULES), each, shared)
+    names = RULES[: COUNTS[scale]]
+    known = who_labels(len(names), each, shared)
     drawn = draw(seed, scale, known.shape[1], purpose)
     rules = scaled(drawn.differences)
-    labels = np.sign(np.stack([rules[name] for name in RULES]))
+    labels = np.sign(np.stack([rules[name] for name in names]))
     labels = flipped(labels, noise, generator_for(seed, f"noise of {purpose}"))
-    return drawn.labelled(labels, RULES, known)
+    return drawn.labelled(labels, names, known)
 
 
 def _ways(grouping: DPOGrouping, pairs: PreferencePairs, seed: int) -> dict[str, Int[np.ndarray, " n"]]:
@@ -135,7 +138,7 @@ class _Truth:
         self._labels = whole.partition(k=K).labels
         one, other = (half.partition(k=K).labels for half in halves)
         self._halves = normalized_mutual_info_score(one, other)
-        random = [by_chance(len(RULES), K, seed, 1 + draw) for draw in range(_RANDOM_DRAWS)]
+        random = [by_chance(len(self._labels), K, seed, 1 + draw) for draw in range(_RANDOM_DRAWS)]
         self._chance = np.mean([normalized_mutual_info_score(self._labels, each) for each in random])
 
     def agreement(self, labels: Int[np.ndarray, " n"]) -> dict[str, float]:
@@ -150,7 +153,7 @@ class _Truth:
 
 
 def _truth(seed: int, scale: str, judge: DirectPreferences) -> _Truth:
-    n = len(RULES)
+    n = judge.pairs.n
     alone, together = [(objective,) for objective in range(n)], list(combinations(range(n), 2))
     replicates = []
     for number in range(_REPLICATES[scale]):
