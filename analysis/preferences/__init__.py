@@ -32,7 +32,7 @@ _COLORS = {
     ALONE: "C4",
 }
 #: What is drawn by the share of pairs in common.
-_BY_SHARE = {"accuracy": "held-out accuracy", "loss": "held-out loss", "rank": "agreement with truth"}
+_BY_SHARE = {"accuracy": "held-out accuracy", "loss": "held-out loss", "rank": "rank correlation with truth"}
 _METRICS = {"planted": ("nmi", "ami"), "trained": ("accuracy", "loss", "rank", "rank_ceiling", "nmi")}
 
 
@@ -137,7 +137,8 @@ def _draw_by_share(ax: Axes, rows: pd.DataFrame, metric: str, label: str) -> Non
         ax.axhspan(*confidence_interval(ceiling.to_numpy()), color="0.9", zorder=0)
         ax.axhline(ceiling.mean(), color="0.4", linestyle="--", linewidth=1)
         ax.axhline(0, color="0.4", linestyle=":", linewidth=1)
-        ax.annotate("noise ceiling", (0.02, ceiling.mean()), xycoords=("axes fraction", "data"), va="bottom")
+        ax.set_ylim(-0.06, 1.14)
+        ax.annotate("noise ceiling", (0.02, 1.02), xycoords=("axes fraction", "data"), va="bottom")
     ax.set(xlabel="share of pairs in common", ylabel=label, xticks=sorted(rows.shared.unique()))
     plain(ax)
 

@@ -20,14 +20,12 @@ from analysis.preferences.data import SPEAKING, draw, flipped, scaled, who_label
 from analysis.preferences.language import speaker
 from analysis.preferences.rivals import (
     AUTO,
-    COSINE,
     GRADEX,
     LABELS,
     RANDOM,
     by_chance,
     by_itself,
     by_labels,
-    cosines,
 )
 from analysis.trained import full_length, pair_interactions, rank_correlation
 from gradex import AffinityGraph
@@ -103,8 +101,7 @@ def _ways(grouping: DPOGrouping, pairs: PreferencePairs, seed: int) -> dict[str,
 
 def _affinities(grouping: DPOGrouping, pairs: PreferencePairs) -> Mapping[str, Float[np.ndarray, " pairs"]]:
     """Give what each way goes by, where it has a number for every two objectives."""
-    cosine = AffinityGraph(cosines(grouping.surrogate_))
-    found = {GRADEX: pair_interactions(grouping.graph_), COSINE: pair_interactions(cosine)}
+    found = {GRADEX: pair_interactions(grouping.graph_)}
     common = ~np.isnan(pairs.labels)
     if ((common.astype(int) @ common.T) > 0).all():
         labels = np.nan_to_num(pairs.labels)

@@ -95,7 +95,7 @@ class Answers(NamedTuple):
         return Answers(*(torch.nn.functional.pad(each, missing) for each in self))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PreferencePairs:
     """N pairs of answers, each labelled by one objective or more.
 
@@ -230,6 +230,9 @@ class PreferencePairs:
 
     def __len__(self) -> int:
         return self.labels.shape[1]
+
+    def __repr__(self) -> str:
+        return f"PreferencePairs({len(self):,} pairs, labelled by {', '.join(self.names)})"
 
     @property
     def n(self) -> int:

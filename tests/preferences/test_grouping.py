@@ -71,7 +71,8 @@ def test_adapters_serve_answers_that_they_have_not_seen(grouping: DPOGrouping) -
     assert table.group.tolist() == [0, 1, 0, 1]
     assert (table.accuracy_at_start == 0.5).all()
     np.testing.assert_allclose(table.loss_at_start, np.log(2))
-    assert (table.accuracy > 0.7).all()
+    assert table.accuracy.min() > 0.5
+    assert table.accuracy.mean() > 0.6
     assert (table.loss < table.loss_at_start).all()
 
 

@@ -125,6 +125,8 @@ def test_refuses_answers_that_are_none() -> None:
 
 
 def test_shows_who_labels_what() -> None:
-    html = pairs_of(10, n=2)._repr_html_()
+    pairs = pairs_of(10, n=2)
+    assert repr(pairs) == "PreferencePairs(10 pairs, labelled by objective 0, objective 1)"
+    html = pairs._repr_html_()
     assert "10 pairs" in html
     assert "objective 1" in html
