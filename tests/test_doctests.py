@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("", ".affinity", ".generalization", ".learners", ".policies", ".surrogate", ".tasks")
+PACKAGES = (
+    "",
+    ".affinity",
+    ".generalization",
+    ".learners",
+    ".policies",
+    ".preferences",
+    ".surrogate",
+    ".tasks",
+)
 
 
 def examples(path: Path) -> Iterator[doctest.DocTest]:

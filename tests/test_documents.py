@@ -2,12 +2,15 @@
 
 import json
 import re
+import sys
 import tomllib
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib
 import pytest
+import torch
 import yaml
 
 import gradex
@@ -116,6 +119,21 @@ def test_the_example_of_a_model_finds_both_kinds_of_tasks(capsys: pytest.Capture
     [block] = examples("notebooks/own_model.md")
     exec(block, {"__name__": "page"})
     assert capsys.readouterr().out == "((0, 1, 2), (3, 4, 5))\n"
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_the_example_of_a_language_model_groups_its_objectives(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Not needed here, and a release for another build of torch fails when it is imported.
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    if find_spec("peft") is None:
+        pytest.skip('pip install "gradex[language]"')
+    [block] = examples("notebooks/own_language_model.md")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        exec(block, {"__name__": "page"})
+    assert capsys.readouterr().out == "((0, 1), (2, 3))\n"
 
 
 def test_saved_policies_are_read_as_the_page_of_the_command_says(

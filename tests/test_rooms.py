@@ -15,7 +15,7 @@ FLOORS = [
     ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
-    ("plan", "group_policies"), ("rollout_scores",),
+    ("plan", "group_policies"), ("preferences",), ("rollout_scores",),
     ("grouped_tasks", "path_scores", "expectation_maximization"),
     ("path_objectives", "preference_drawing"), ("grouped_preferences",),
     ("grouping", "preference_grouping"), ("run_folder", "user_code"), ("cli",), ("__init__",),
@@ -27,6 +27,9 @@ APART, JOINED = "affinity", "plan"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
 GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "display"}
+
+#: Language models in, adapters out: it stands on gradients and groups, and on nothing of policies.
+LANGUAGE, BASE = "preferences", PLAIN | {"affinity", "surrogate"}
 
 #: What a release of torch may take away without a word, and what tells processors apart.
 UNSTABLE = ("torch._", "torch.ops", "torch.cpu.get_capabilities")
@@ -66,6 +69,8 @@ def may_import(name: str) -> set[str]:
         return {"seeds", "threads", "display"}
     if name == GROUND:
         return PLAIN
+    if name == LANGUAGE:
+        return BASE
     above = {other for rooms in FLOORS[: floor(name)] for other in rooms}
     return above if floor(name) >= floor(JOINED) else above - {APART}
 
@@ -133,7 +138,7 @@ def test_a_room_imports_from_the_rooms_above_it(path: Path) -> None:
     assert not {name for name in names if name.split(".")[0] in ("analysis", "tests")}
     if room(path) == APART:
         assert not {name for name in names if name.split(".")[0] in ("torch", "gymnasium")}
-    if room(path) == GROUND:
+    if room(path) in (GROUND, LANGUAGE):
         assert "gymnasium" not in {name.split(".")[0] for name in names}
 
 

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
 from gradex.surrogate.gradients import Dense, FactoredGradients
 
-#: Bytes that gradients under way may take, and how many copies of them differentiation keeps at once.
-_MEMORY, _COPIES = 256 * 2**20, 4
+#: Bytes that gradients under way may take, and how many copies of them differentiation keeps at once; of what
+#: layers keep for it, there is one copy, and the gradient of it.
+_MEMORY, _COPIES, _KEPT = 256 * 2**20, 4, 2
 
 
 @runtime_checkable
@@ -100,7 +102,8 @@ class ModuleGradients:
         Names of the parameters that would be trained on, as `module.named_parameters()` has them, for
         instance those of an adapter; by default all that require a gradient.
     memory : int
-        Bytes that gradients under way may take, about.
+        Bytes that gradients under way may take, about, with what layers keep for them; one sample at a time
+        is the least.
 
     Raises
     ------
@@ -172,8 +175,7 @@ class ModuleGradients:
             return functional_call(self._scored, fixed | parameters, (alone,)).sum()
 
         differentiate = vmap(grad(log_prob), in_dims=(None, 0))
-        length = max(1, self.memory // (_COPIES * dtype.itemsize * len(theta)))
-        for chosen in torch.from_numpy(rows).split(length):
+        for chosen in torch.from_numpy(rows).split(self.together(dtype)):
             found = differentiate(self._named(theta, dtype), self._chosen(chosen, dtype))
             yield FactoredGradients(
                 [
@@ -181,6 +183,30 @@ class ModuleGradients:
                     for name, shape in zip(self.names, self.layout, strict=True)
                 ]
             )
+
+    def together(self, dtype: torch.dtype = torch.float32) -> int:
+        """Tell how many samples are differentiated together, so that they fit into the memory.
+
+        What layers keep of a sample is measured on the first one.
+        """
+        named = self._named(torch.from_numpy(self.parameters), dtype)
+        fixed, kept = self._fixed(dtype), {}
+        own = {tensor.untyped_storage().data_ptr() for tensor in (*named.values(), *fixed.values())}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        learned = {name: each.detach().requires_grad_() for name, each in named.items()}
+        first = self._chosen(torch.zeros(1, dtype=torch.int64), dtype)
+        with torch.enable_grad(), saved_tensors_hooks(note, lambda tensor: tensor):
+            # The result is held, as memory that is let go would be counted twice.
+            _result = functional_call(self._scored, fixed | learned, (first,))
+        sizes = sum(prod(shape) for shape in self._shapes)
+        each = _COPIES * dtype.itemsize * sizes + _KEPT * sum(kept.values())
+        return max(1, self.memory // each)
 
     def log_prob(
         self, parameters: Float[Tensor, "stack p"], samples: Any, rows: Int[np.ndarray, " k"]

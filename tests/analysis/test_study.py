@@ -127,7 +127,16 @@ def test_a_share_has_wilsons_interval(count: int, total: int) -> None:
 
 
 #: Rendered in tests of their own.
-APART = {"advantages", "downstream", "limits", "many_objectives", "metaworld", "navigation", "speed"}
+APART = {
+    "advantages",
+    "downstream",
+    "limits",
+    "many_objectives",
+    "metaworld",
+    "navigation",
+    "preferences",
+    "speed",
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(study.names()) - APART))

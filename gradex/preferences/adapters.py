@@ -1,0 +1,154 @@
+"""Objectives in groups, each with an adapter: how far groups can be relied on, and what adapters reach."""
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gradex.affinity import AffinityGraph, Partition
+from gradex.affinity.partition import listed
+from gradex.display import card, folded, picture, table
+from gradex.preferences.direct import DirectPreferences
+from gradex.preferences.pairs import PreferencePairs
+from gradex.settings import Estimator
+
+#: Groups are split where a conflict within is a matter of chance with no more than this probability, and
+#: gradients are told from noise likewise.
+CONFLICT_LEVEL = 0.05
+#: Objectives whose interactions a notebook draws.
+_SHOWN = 20
+
+
+class GroupAdapters(Estimator):
+    """Groups of objectives that were found by estimates of their interactions, with parameters for each."""
+
+    preferences_: DirectPreferences
+    interactions_: AffinityGraph
+    conflicts_: list[float]
+    partition_: Partition
+    parameters_: Float[Tensor, "groups p"]
+    seconds_: dict[str, float]
+
+    seed: int
+
+    @property
+    def groups_(self) -> tuple[tuple[int, ...], ...]:
+        """Objectives of each group."""
+        return self.partition_.groups
+
+    @property
+    def labels_(self) -> Int[np.ndarray, " n"]:
+        """Group of each objective."""
+        return self.partition_.labels
+
+    @property
+    def verdict_(self) -> str | None:
+        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
+
+        There are "no groups" where all objectives together hold no conflict that counts: nothing of weight
+        then speaks against one adapter for all. It is another matter where nothing is known of objectives, as
+        their gradients are no more than noise.
+        """
+        names, seed = self.preferences_.pairs.names, self._plain().seed
+        p_values = self.interactions_.noise_p_values(seed=seed)
+        unknown = [name for name, p_value in zip(names, p_values, strict=True) if p_value > CONFLICT_LEVEL]
+        silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
+        if self.conflicts_[0] <= CONFLICT_LEVEL:
+            found = self.partition_.verdict_naming(names)
+            return f"{found}; {silent}" if found is not None and unknown else found
+        given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
+        if unknown and self.interactions_.noise_p_value(seed=seed) > CONFLICT_LEVEL:
+            return (
+                "no groups: nothing is known of these objectives, as their gradients are no more than noise; "
+                f"label more pairs{given}"
+            )
+        if unknown:
+            return f"no groups: no objectives are in conflict that counts, but {silent}{given}"
+        return f"no groups: one adapter for all, as no objectives are in conflict that counts{given}"
+
+    def adapter(self, group: int) -> dict[str, Tensor]:
+        """Give the parameters of a group by their names, as `module.load_state_dict(…, strict=False)` has it.
+
+        Raises
+        ------
+        ValueError
+            If there is no such group.
+        """
+        groups = len(self.groups_)
+        if not 0 <= group < groups:
+            raise ValueError(f"there is no group {group}: choose 0 to {groups - 1}")
+        model = self.preferences_.model
+        own = [model.module.get_parameter(name) for name in model.names]
+        pieces = self.parameters_[group].split([each.numel() for each in own])
+        return {
+            name: piece.reshape(each.shape).to(each.device, each.dtype, copy=True)
+            for name, each, piece in zip(model.names, own, pieces, strict=True)
+        }
+
+    def module(self, group: int) -> nn.Module:
+        """Give a copy of the language model with the parameters of a group."""
+        tuned = deepcopy(self.preferences_.module)
+        tuned.load_state_dict(self.adapter(group), strict=False)
+        return tuned
+
+    def evaluate(
+        self, pairs: PreferencePairs | None = None, reference: nn.Module | None = None
+    ) -> pd.DataFrame:
+        """Tell how well each objective does with the adapter of its group, and did at the start.
+
+        Parameters
+        ----------
+        pairs : PreferencePairs, optional
+            Of the same objectives, better ones that no adapter was trained on; by default those of the fit.
+        reference : torch.nn.Module, optional
+            For other pairs, where one was given to `fit`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns objective, group, loss, accuracy (how often the preferred answer has the larger margin),
+            loss_at_start, accuracy_at_start.
+
+        Raises
+        ------
+        ValueError
+            If the pairs have other objectives.
+        """
+        own = self.preferences_
+        if pairs is not None:
+            if pairs.names != own.pairs.names:
+                raise ValueError(f"pairs of {list(pairs.names)} are given for {list(own.pairs.names)}")
+            own = DirectPreferences(
+                own.module, pairs, own.beta, reference, own.model.names, own.log_prob, own.model.memory
+            )
+        start = torch.from_numpy(own.model.parameters)[None].to(self.parameters_)
+        found = own.evaluate(torch.cat([start, self.parameters_])).set_index(["row", "objective"])
+        rows: list[dict[str, Any]] = []
+        for objective, (name, group) in enumerate(zip(own.pairs.names, self.labels_, strict=True)):
+            after, before = found.loc[(group + 1, objective)], found.loc[(0, objective)]
+            told = {"objective": name, "group": int(group), **after}
+            rows.append(told | {f"{key}_at_start": value for key, value in before.items()})
+        return pd.DataFrame(rows)
+
+    def _card(self) -> str:
+        names = self.preferences_.pairs.names
+        groups = {
+            "group": range(len(self.groups_)),
+            "objectives": [", ".join(names[each] for each in group) for group in self.groups_],
+        }
+        facts = {
+            "objectives": len(names),
+            "pairs": len(self.preferences_.pairs),
+            "parameters that are trained": self.parameters_.shape[1],
+            "verdict": self.verdict_,
+            "seconds": sum(self.seconds_.values()),
+        }
+        parts = [table(pd.DataFrame(groups))]
+        if len(names) <= _SHOWN:
+            drawn = picture(self.interactions_.plot, "interactions of the objectives", (4.6, 4))
+            parts.append(folded("interactions", drawn))
+        return card(f"DPOGrouping: {len(self.groups_)} groups", facts, *parts)

@@ -1,0 +1,298 @@
+"""Direct preference optimisation of some parameters of a language model (Rafailov et al. 2023, NeurIPS).
+
+An objective that prefers answer y₁ to y₂ asks for a margin z = β [D(θ) - D(θ_ref)] that is positive, with
+D(θ) = log π_θ(y₁ | x) - log π_θ(y₂ | x), and pays log(1 + exp(-z)) of loss. For the surrogate a pair is a
+sample with the advantage 1 or -1, gβ∇D its features, and the margin at the start its offset z₀; its loss,
+Eq. (3) of PolicyGradEx, then is no model of the loss but the loss itself, linearised:
+
+    log(1 + exp(-y (z₀ + g·δ))),    g = β ∇D.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from tqdm.auto import trange
+
+from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
+from gradex.preferences.pairs import Answers, PreferencePairs
+from gradex.seeds import Streams, child
+from gradex.settings import as_seed, check_subset, whole
+from gradex.surrogate import ModuleGradients, Samples
+from gradex.threads import threads_for
+
+
+class DirectPreferences:
+    """Pairs of answers as a language model sees them, whose parameters, or those of an adapter, may change.
+
+    Everything happens in evaluation mode, without dropout.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A causal language model at its start θ*.
+    pairs : PreferencePairs
+    beta : float
+        β, how strongly the reference holds.
+    reference : torch.nn.Module, optional
+        θ_ref where that is not the start itself.
+    parameters : sequence of str, optional
+        Names of the parameters that are trained, as `module.named_parameters()` has them; by default all that
+        require a gradient, which are those of the adapter where peft has added one.
+    log_prob : callable
+        `log_prob(module, answers)` gives the log-probability of each answer [N].
+    memory : int
+        Bytes that differentiation may take at a time, about; the model itself and what is kept of each pair
+        come on top.
+
+    Attributes
+    ----------
+    model : ModuleGradients
+        Whose number for a pair is β D(θ). Its gradients are taken as the module is: see `evaluating`.
+
+    Raises
+    ------
+    ValueError
+        If β is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from gradex.preferences import DirectPreferences, PreferencePairs
+    >>> model = torch.nn.Sequential(torch.nn.Embedding(4, 2), torch.nn.Linear(2, 4))
+    >>> labels = np.array([[1.0, 1.0], [1.0, -1.0]])
+    >>> pairs = PreferencePairs.of_tokens([[0], [0]], [[1], [2]], [[2], [3]], labels)
+    >>> preferences = DirectPreferences(model, pairs, parameters=["1.bias"])
+    >>> tuned = preferences.tune([(0,), (1,)], steps=50, learning_rate=0.1)
+    >>> tuned.shape, preferences.evaluate(tuned).accuracy.tolist()
+    (torch.Size([2, 4]), [1.0, 0.5, 0.5, 1.0])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        pairs: PreferencePairs,
+        beta: float = 0.1,
+        reference: nn.Module | None = None,
+        parameters: Sequence[str] | None = None,
+        log_prob: LogProb = answer_log_prob,
+        memory: int = MEMORY,
+    ) -> None:
+        if not 0 < beta < np.inf:
+            raise ValueError(f"beta is {beta}: give a positive number")
+        self.pairs, self.beta, self.log_prob = pairs, beta, log_prob
+        batch = (pairs.first, pairs.second)
+        self.model = ModuleGradients(module, self._log_odds, batch, parameters, memory)
+        self._together: int | None = None
+        self._other = reference
+
+    @cached_property
+    def reference(self) -> Float[Tensor, " N"]:
+        """Give β D(θ_ref), worked out when it is first asked for."""
+        return self._log_odds_of(self.module if self._other is None else self._other)
+
+    @property
+    def module(self) -> nn.Module:
+        """The language model."""
+        return self.model.module
+
+    def samples(self) -> Samples:
+        """Give the pairs as the surrogate needs them, with the margins at the start as offsets."""
+        if self._other is None:
+            return self.pairs.samples()
+        offsets = self._log_odds_of(self.module) - self.reference
+        return self.pairs.samples(offsets.double().numpy())
+
+    def margins(self, parameters: Float[Tensor, "stack p"]) -> Float[Tensor, "stack N"]:
+        """Give z = β [D(θ) - D(θ_ref)] of every pair, for each row of parameters."""
+        rows = torch.arange(len(self.pairs)).split(self._chunk())
+        with evaluating(self.module), threads_for(self._tokens(len(rows[0]))):
+            found = [self.model.log_prob(parameters, self.pairs, each.numpy()) for each in rows]
+        return torch.cat(found, dim=1).cpu() - self.reference
+
+    def evaluate(self, parameters: Float[Tensor, "stack p"]) -> pd.DataFrame:
+        """Tell the loss and how often the preferred answer has the larger margin, which counts half if equal.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns row (of the parameters), objective (its number), loss, accuracy; over the pairs that the
+            objective has labelled.
+        """
+        rows = []
+        for row, margins in enumerate(self.margins(parameters).double().numpy()):
+            for objective, labels in enumerate(self.pairs.labels):
+                signed = (labels * margins)[~np.isnan(labels)]
+                accuracy = float(((signed > 0) + 0.5 * (signed == 0)).mean())
+                loss = float(np.logaddexp(0, -signed).mean())
+                rows.append({"row": row, "objective": objective, "loss": loss, "accuracy": accuracy})
+        return pd.DataFrame(rows)
+
+    def tune(
+        self,
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        batch: int = 32,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+    ) -> Float[Tensor, "m p"]:
+        """Train the parameters for each subset of objectives, from the start, all as one stack by Adam.
+
+        A step sees as many pairs for each subset: for every one an objective of the subset is drawn, then one
+        of the pairs that it has labelled.
+
+        Parameters
+        ----------
+        subsets : m sequences of int
+        steps : int
+            For each subset.
+        batch : int
+            Pairs of a step.
+        learning_rate : float
+        seed : int
+            Equal subsets see equal pairs, in any company.
+
+        Returns
+        -------
+        Tensor [m, p]
+        """
+        steps, batch = whole("steps", steps, 1), whole("batch", batch, 1)
+        if not 0 < learning_rate < np.inf:
+            raise ValueError(f"learning_rate is {learning_rate}: give a positive number")
+        if len(subsets) == 0:
+            raise ValueError("no subset was given: give at least one sequence of objectives")
+        for subset in subsets:
+            check_subset(subset, self.pairs.n)
+        side_by_side = max(1, self._chunk() // batch)
+        pieces = [subsets[i : i + side_by_side] for i in range(0, len(subsets), side_by_side)]
+        seed = child(as_seed(seed), "direct preference optimisation")
+        with evaluating(self.module):
+            return torch.cat([self._tuned(piece, steps, batch, learning_rate, seed) for piece in pieces])
+
+    def tune_groups(
+        self,
+        groups: Sequence[Sequence[int]],
+        steps: int,
+        batch: int = 32,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+    ) -> Float[Tensor, "groups p"]:
+        """Train each group for its share of the steps, by how many of all objectives it has; see `tune`.
+
+        So all ways to group the objectives cost the same. With 0 steps it is the start.
+        """
+        found = torch.from_numpy(self.model.parameters).repeat(len(groups), 1)
+        for size in sorted({len(group) for group in groups}):
+            rows = [row for row, group in enumerate(groups) if len(group) == size]
+            share = round(whole("steps", steps, 0) * size / self.pairs.n)
+            if share:
+                own = self.tune([groups[row] for row in rows], share, batch, learning_rate, seed)
+                found[rows] = own.to(found)
+        return found
+
+    # ------------------------------------------------------------------ pieces
+    def _log_odds(self, module: nn.Module, batch: tuple[Answers, Answers]) -> Float[Tensor, " N"]:
+        """Give β D(θ); both answers go through the model together."""
+        both = Answers(*(torch.cat(leaves) for leaves in zip(*batch, strict=True)))
+        first, second = self.log_prob(module, both).chunk(2)
+        return self.beta * (first - second)
+
+    def _log_odds_of(self, module: nn.Module) -> Float[Tensor, " N"]:
+        """Give β D of every pair at a module as it is."""
+        device = next(module.parameters()).device
+        rows = torch.arange(len(self.pairs)).split(self._chunk())
+        with evaluating(module), torch.no_grad(), threads_for(self._tokens(len(rows[0]))):
+            found = [self._log_odds(module, self._batch(each, device)).cpu() for each in rows]
+        odds = torch.cat(found)
+        wrong = int((~torch.isfinite(odds)).sum())
+        if wrong:
+            raise ValueError(f"{wrong} pairs have log-probabilities that are not finite: check the model")
+        return odds
+
+    def _batch(self, rows: Int[Tensor, "*stack k"], device: torch.device) -> tuple[Answers, Answers]:
+        """Give first and second answers of some pairs, where the module is."""
+        first, second = (
+            Answers(*(leaf[rows].to(device) for leaf in answers))
+            for answers in (self.pairs.first, self.pairs.second)
+        )
+        return first, second
+
+    def _chunk(self) -> int:
+        if self._together is None:
+            with evaluating(self.module):
+                self._together = min(self.model.together(), len(self.pairs))
+        return self._together
+
+    def _tokens(self, pairs: int) -> int:
+        return 2 * pairs * self.pairs.first.tokens.shape[1]
+
+    def _tuned(
+        self, subsets: Sequence[Sequence[int]], steps: int, batch: int, learning_rate: float, seed: int
+    ) -> Float[Tensor, "m p"]:
+        module, names = self.module, self.model.names
+        start = [module.get_parameter(name).detach() for name in names]
+        stack = [each.expand(len(subsets), *each.shape).clone().requires_grad_() for each in start]
+        optimizer, device = torch.optim.Adam(stack, lr=learning_rate), start[0].device
+        draws = _Draws(self.pairs.labels, subsets, seed)
+        scored = _LogOdds(module, self._log_odds)
+
+        def odds(parameters: dict[str, Tensor], pairs: tuple[Answers, Answers]) -> Tensor:
+            return functional_call(scored, parameters, (pairs,))
+
+        together = max(1, min(batch, self._chunk() // len(subsets)))
+        with threads_for(self._tokens(len(subsets) * together)), torch.enable_grad():
+            for _ in trange(steps, desc="preferences", delay=2, leave=False):
+                rows, labels = draws.batch(batch)
+                optimizer.zero_grad()
+                for part in torch.arange(batch).split(together):
+                    places, signs = rows[:, part], labels[:, part].to(device)
+                    named = dict(zip((f"module.{name}" for name in names), stack, strict=True))
+                    margins = vmap(odds)(named, self._batch(places, device)) - self.reference[places].to(
+                        device
+                    )
+                    (F.softplus(-signs * margins).sum() / batch).backward()
+                optimizer.step()
+        return torch.cat([each.detach().flatten(1) for each in stack], dim=1).cpu()
+
+
+class _LogOdds(nn.Module):
+    """β D(θ) as a module's own output, so that its parameters can be exchanged for a call."""
+
+    def __init__(self, module: nn.Module, odds: Callable[[nn.Module, Any], Tensor]) -> None:
+        super().__init__()
+        self.module, self._odds = module, odds
+
+    def forward(self, pairs: tuple[Answers, Answers]) -> Tensor:
+        return self._odds(self.module, pairs)
+
+
+class _Draws:
+    """Draws objectives of each subset, and pairs that they have labelled, by a stream for each subset."""
+
+    def __init__(self, labels: Float[np.ndarray, "n N"], subsets: Sequence[Sequence[int]], seed: int) -> None:
+        self._labels = labels
+        self._known = [np.flatnonzero(~np.isnan(own)) for own in labels]
+        self._subsets = [np.array(subset, dtype=np.int64) for subset in subsets]
+        self._streams = Streams([seed] * len(subsets))
+
+    def batch(self, size: int) -> tuple[Int[Tensor, "m size"], Float[Tensor, "m size"]]:
+        """Give places of pairs, and their labels."""
+        which, place = np.moveaxis(self._streams.uniforms(2, size), 1, 0)
+        rows = np.empty(which.shape, dtype=np.int64)
+        labels = np.empty(which.shape, dtype=np.float32)
+        for number, subset in enumerate(self._subsets):
+            objectives = subset[(which[number] * len(subset)).astype(np.int64)]
+            for objective in np.unique(objectives):
+                own = objectives == objective
+                known = self._known[objective]
+                rows[number, own] = known[(place[number, own] * len(known)).astype(np.int64)]
+                labels[number, own] = self._labels[objective, rows[number, own]]
+        return torch.from_numpy(rows), torch.from_numpy(labels)

@@ -1,0 +1,162 @@
+"""Log-probabilities, gradients, margins and training, against one pair after the other in float64."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+
+from gradex.preferences import Answers, DirectPreferences, PreferencePairs, answer_log_prob
+from gradex.surrogate import SurrogateEstimator
+from tests.oracles import preferences as oracle
+from tests.preferences.models import ADAPTER, Speaker, answers, pairs_of
+
+BETA = 0.3
+
+
+@pytest.fixture
+def module() -> Speaker:
+    return Speaker().double()
+
+
+def test_log_probabilities_are_sums_over_the_answers_tokens(module: Speaker) -> None:
+    prompts, first, _ = answers(12)
+    expected = [oracle.log_prob(module.eval(), *each).item() for each in zip(prompts, first, strict=True)]
+    found = answer_log_prob(module, Answers.of_tokens(prompts, first, length=10))
+    np.testing.assert_allclose(found.detach(), expected, rtol=1e-12)
+
+
+def test_gradients_and_offsets_are_those_of_each_pair(module: Speaker) -> None:
+    """In training mode, with dropout, nothing changes: all is done in evaluation mode."""
+    other, pairs = Speaker(seed=1).double(), pairs_of(9)
+    preferences = DirectPreferences(module.train(), pairs, BETA, other, ADAPTER)
+    assert module.dropout.training
+    module.eval()
+    other.eval()
+    texts = answers(9)
+    expected = BETA * oracle.gradients(module, ADAPTER, *texts)
+    batches = preferences.model.gradients(pairs, np.arange(9), torch.float64)
+    np.testing.assert_allclose(torch.cat([each.dense() for each in batches]), expected, rtol=1e-9, atol=1e-12)
+    each = list(zip(*texts, strict=True))
+    start, reference = (
+        np.array([BETA * oracle.log_odds(model, *pair).item() for pair in each]) for model in (module, other)
+    )
+    samples = preferences.samples()
+    np.testing.assert_allclose(samples.offsets, start - reference, rtol=1e-9)
+    theta = torch.from_numpy(preferences.model.parameters)[None]
+    np.testing.assert_allclose(preferences.margins(theta)[0], start - reference, rtol=1e-9)
+    assert DirectPreferences(module, pairs, BETA, None, ADAPTER).samples().offsets is None
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_loss_of_a_subset_is_dpo_of_the_linearised_model(
+    module: Speaker, missing: float, moved: bool
+) -> None:
+    """Its minimum, found by a general method, is the surrogate's; and so are the losses of its objectives."""
+    pairs, ridge, subset = pairs_of(30, missing=missing), 0.02, (0, 1, 3)
+    module.eval()
+    reference = Speaker(seed=1).double() if moved else None
+    preferences = DirectPreferences(module, pairs, BETA, reference, ADAPTER)
+    estimator = SurrogateEstimator(projection="none", regularization=ridge, folds=1, dtype="float64")
+    surrogate = estimator.fit(preferences.model, preferences.samples())
+    features = BETA * oracle.gradients(module, ADAPTER, *answers(30))
+    theta = torch.from_numpy(preferences.model.parameters)[None]
+    start = preferences.margins(theta)[0].numpy()
+    own, known = torch.from_numpy(np.nan_to_num(pairs.labels)), torch.from_numpy(~np.isnan(pairs.labels))
+
+    def objective(step: torch.Tensor) -> torch.Tensor:
+        margins = torch.from_numpy(start) + torch.from_numpy(features) @ step
+        each = -torch.nn.functional.logsigmoid(own * margins) * known
+        means = each.sum(dim=1) / known.sum(dim=1)
+        return means[list(subset)].mean() + ridge / 2 * step @ step
+
+    step = oracle.minimise(objective, features.shape[1])
+    np.testing.assert_allclose(surrogate.solve([subset], 1e-9).theta[0], step, atol=1e-5)
+    scores = surrogate.scores([subset], 1e-9)
+    expected = oracle.linearised_loss(pairs.labels, start, features, step, subset)
+    assert scores.score[0] == pytest.approx(-expected, rel=1e-5)
+
+
+def test_evaluation_is_dpo_with_the_module_as_it_was_trained(module: Speaker) -> None:
+    pairs = pairs_of(10, missing=0.3)
+    preferences = DirectPreferences(module, pairs, BETA, None, ADAPTER)
+    tuned = preferences.tune([(0,), (1, 3)], steps=5, batch=4, learning_rate=0.05)
+    table = preferences.evaluate(tuned)
+    assert len(table) == 2 * pairs.n
+    moved = preferences.model.with_parameters(tuned[1].numpy()).module.eval()
+    each = list(zip(*answers(10), strict=True))
+    before, after = (
+        np.array([BETA * oracle.log_odds(model, *pair).item() for pair in each])
+        for model in (module.eval(), moved)
+    )
+    for objective, rows in table[table.row == 1].set_index("objective").iterrows():
+        labels = pairs.labels[objective]
+        assert rows.loss == pytest.approx(oracle.loss(after - before, labels), rel=1e-9)
+        right = (labels * (after - before) > 0)[~np.isnan(labels)]
+        assert rows.accuracy == pytest.approx(right.mean())
+
+
+def test_a_stack_trains_as_each_of_its_members_does(module: Speaker) -> None:
+    pairs = pairs_of(20)
+    preferences = DirectPreferences(module, pairs, BETA, None, ADAPTER)
+    amounts = {"steps": 4, "batch": 6, "learning_rate": 0.05, "seed": 3}
+    together = preferences.tune([(0, 2), (1,), (0, 2)], **amounts)
+    assert torch.equal(together[0], together[2])
+    torch.testing.assert_close(preferences.tune([(1,)], **amounts)[0], together[1])
+    small = DirectPreferences(module, pairs, BETA, None, ADAPTER, memory=1)  # a pair at a time
+    assert small.model.together() == 1
+    torch.testing.assert_close(small.tune([(0, 2), (1,)], **amounts), together[:2])
+    assert not torch.equal(preferences.tune([(1,)], **amounts | {"seed": 4})[0], together[1])
+
+
+def test_a_step_of_training_is_one_of_adam_on_the_dpo_loss(module: Speaker) -> None:
+    """The first step goes by the learning rate against the sign of the gradient; labels all agree here."""
+    prompts, first, second = answers(1)
+    pairs = PreferencePairs.of_tokens(prompts, first, second, np.ones((1, 1)))
+    preferences = DirectPreferences(module, pairs, BETA, None, ADAPTER)
+    tuned = preferences.tune([(0,)], steps=1, batch=2, learning_rate=0.01)[0].numpy()
+    slope = oracle.gradients(module.eval(), ADAPTER, prompts, first, second)[0]
+    np.testing.assert_allclose(tuned - preferences.model.parameters, 0.01 * np.sign(slope), atol=1e-5)
+
+
+def test_groups_share_the_steps_by_their_objectives(module: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    preferences = DirectPreferences(module, pairs_of(10), BETA, None, ADAPTER)
+    asked = []
+
+    def tune(subsets, steps, *amounts):
+        asked.append((subsets, steps))
+        return torch.zeros(len(subsets), len(preferences.model.parameters))
+
+    monkeypatch.setattr(preferences, "tune", tune)
+    preferences.tune_groups([(0, 1), (2,), (3,)], steps=100)
+    assert asked == [([(2,), (3,)], 25), ([(0, 1)], 50)]
+    start = preferences.tune_groups([(0, 1, 2, 3)], steps=0)
+    np.testing.assert_array_equal(start[0], preferences.model.parameters)
+
+
+def test_memory_counts_what_layers_keep(module: Speaker) -> None:
+    """Longer answers leave room for fewer pairs, though the parameters are as many."""
+    single = deepcopy(module).float()
+    prompts, first, second = answers(40)
+    short = DirectPreferences(single, pairs_of(40), memory=2**17)
+    longer = PreferencePairs.of_tokens(prompts, [each * 8 for each in first], second, pairs_of(40).labels)
+    long = DirectPreferences(single, longer, memory=2**17)
+    assert 1 <= long.model.together() < short.model.together() / 2
+
+
+def test_refuses_what_will_not_do(module: Speaker) -> None:
+    pairs = pairs_of(5)
+    with pytest.raises(ValueError, match="beta is 0"):
+        DirectPreferences(module, pairs, beta=0)
+    preferences = DirectPreferences(module, pairs, BETA, None, ADAPTER)
+    with pytest.raises(ValueError, match=r"\[4\] is not a subset of 4 tasks"):
+        preferences.tune([[4]], steps=1)
+    with pytest.raises(ValueError, match="learning_rate is 0"):
+        preferences.tune([[0]], steps=1, learning_rate=0)
+    with pytest.raises(ValueError, match="no subset was given"):
+        preferences.tune([], steps=1)
+    with torch.no_grad():
+        module.last.bias[0] = torch.nan
+    with pytest.raises(ValueError, match="5 pairs have log-probabilities that are not finite"):
+        _ = DirectPreferences(module, pairs).reference
