@@ -98,12 +98,11 @@ def find_groups(
         partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
         partition = graph.partition(k=k) if settled else partition
     with stage("uncertainty"):
-        bootstrap = graph.bootstrap(_DRAWS_OF_SUBSETS * draws, seed) if draws else None
-        if bootstrap is not None:
-            if settled:
-                resampled = bootstrap.groups(partition.k)
-            else:
-                resampled = pairs.bootstrap(len(bootstrap), seed).groups(partition.k, by_sign)
+        bootstrap, count = None, _DRAWS_OF_SUBSETS * draws
+        if count:
+            bootstrap = graph.bootstrap(count, seed)
+            again = bootstrap if settled else pairs.bootstrap(count, seed)
+            resampled = again.groups(partition.k, None if settled else by_sign)
             partition = replace(partition, resampled=resampled)
     return FoundGroups(partition, graph, pairs, conflicts, bootstrap)
 

@@ -10,15 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gradex.affinity import AffinityGraph, Partition
-from gradex.affinity.partition import listed
+from gradex.affinity.found_groups import verdict
 from gradex.display import card, folded, picture, table
 from gradex.preferences.direct import DirectPreferences
 from gradex.preferences.pairs import PreferencePairs
 from gradex.settings import Estimator
 
-#: Groups are split where a conflict within is a matter of chance with no more than this probability, and
-#: gradients are told from noise likewise.
-CONFLICT_LEVEL = 0.05
 #: Objectives whose interactions a notebook draws.
 _SHOWN = 20
 
@@ -53,22 +50,10 @@ class GroupAdapters(Estimator):
         then speaks against one adapter for all. It is another matter where nothing is known of objectives, as
         their gradients are no more than noise.
         """
-        names, seed = self.preferences_.pairs.names, self._plain().seed
-        p_values = self.interactions_.noise_p_values(seed=seed)
-        unknown = [name for name, p_value in zip(names, p_values, strict=True) if p_value > CONFLICT_LEVEL]
-        silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
-        if self.conflicts_[0] <= CONFLICT_LEVEL:
-            found = self.partition_.verdict_naming(names)
-            return f"{found}; {silent}" if found is not None and unknown else found
-        given = f"; do not rely on these {self.partition_.k}" if self.partition_.k > 1 else ""
-        if unknown and self.interactions_.noise_p_value(seed=seed) > CONFLICT_LEVEL:
-            return (
-                "no groups: nothing is known of these objectives, as their gradients are no more than noise; "
-                f"label more pairs{given}"
-            )
-        if unknown:
-            return f"no groups: no objectives are in conflict that counts, but {silent}{given}"
-        return f"no groups: one adapter for all, as no objectives are in conflict that counts{given}"
+        return verdict(
+            self.partition_, self.interactions_, self.conflicts_, self._plain().seed,
+            things="objectives", one_for_all="one adapter for all", remedy="label more pairs",
+        )  # fmt: skip
 
     def adapter(self, group: int) -> dict[str, Tensor]:
         """Give the parameters of a group by their names, as `module.load_state_dict(…, strict=False)` has it.

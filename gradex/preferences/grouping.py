@@ -3,8 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 
 from torch import nn
 
@@ -12,21 +10,17 @@ from gradex.affinity import (
     Affinity,
     AffinityGraph,
     Bootstrap,
-    CorrelationGrouping,
     PairwiseAffinity,
-    fewest_groups,
+    find_groups,
     named_affinity,
     sample_subsets,
 )
-from gradex.preferences.adapters import CONFLICT_LEVEL, GroupAdapters
+from gradex.preferences.adapters import GroupAdapters
 from gradex.preferences.direct import DirectPreferences
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import PreferencePairs
 from gradex.settings import as_kind, whole
 from gradex.surrogate import SubsetScores, SurrogateEstimator
-
-#: Draws of subsets for each draw of the pairs: these are cheap.
-_DRAWS_OF_SUBSETS = 5
 
 
 class DPOGrouping(GroupAdapters):
@@ -208,25 +202,11 @@ class DPOGrouping(GroupAdapters):
             self.surrogate_ = own._estimator(self.preferences_).fit(*known)
         with self._stage("subset scores"):
             self.scores_ = self.surrogate_.scores(chosen, draws=own.bootstrap, seed=own.seed)
-        with self._stage("clustering"):
-            found = self.surrogate_.interactions()
-            self.interactions_ = AffinityGraph.from_interactions(found, pairs.names)
-            self.graph_ = AffinityGraph.from_scores(self.scores_, own.affinity, pairs.names)
-            method, most = CorrelationGrouping(), None if own.k == "auto" else 1
-            group = partial(self.interactions_.partition, method=method)
-            tested = found, group, CONFLICT_LEVEL
-            fewest, self.conflicts_ = fewest_groups(*tested, seed=own.seed, most=most)
-            self.partition_ = fewest if own.k == "auto" else self.graph_.partition(k=own.k)
-        with self._stage("uncertainty"):
-            self.bootstrap_ = None
-            if own.bootstrap:
-                count = _DRAWS_OF_SUBSETS * own.bootstrap
-                self.bootstrap_ = self.graph_.bootstrap(count, own.seed)
-                resampled = self.bootstrap_.groups(self.partition_.k)
-                if own.k == "auto":
-                    again = self.interactions_.bootstrap(count, own.seed)
-                    resampled = again.groups(self.partition_.k, method)
-                self.partition_ = replace(self.partition_, resampled=resampled)
+        settings = pairs.names, own.k, own.affinity, own.bootstrap, own.seed, self._stage
+        found = find_groups(self.scores_, self.surrogate_.interactions(), *settings)
+        self.partition_, self.conflicts_ = found.partition, found.conflicts
+        self.graph_, self.interactions_ = found.graph, found.interactions
+        self.bootstrap_ = found.bootstrap
         with self._stage("adapters"):
             amounts = own.steps, own.batch, own.learning_rate, own.seed
             self.parameters_ = self.preferences_.tune_groups(self.groups_, *amounts)

@@ -95,6 +95,7 @@ def test_an_episode_of_two_objectives_makes_samples_of_all() -> None:
     assert split.samples().tasks is None
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
@@ -105,7 +106,6 @@ def test_an_episode_of_two_objectives_makes_samples_of_all() -> None:
         (np.array([[1, NAN, 1]]), "pair 1 has no label"),
     ],
 )
-@pytest.mark.shapes_unchecked
 def test_refuses_labels_that_are_none(labels: np.ndarray, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         PreferencePairs.of_tokens([[1]] * 3, [[2]] * 3, [[3]] * 3, labels)
