@@ -76,6 +76,8 @@ def adapted(size: Size, seed: int) -> SmallTransformer:
         for name, parameter in module.named_parameters():
             if parameter.ndim > 1 and not name.endswith("up"):
                 parameter.normal_(0, parameter.shape[-1] ** -0.5, generator=numbers)
+            elif name.endswith("bias"):
+                parameter.zero_()
     return module
 
 

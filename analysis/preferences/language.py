@@ -173,6 +173,8 @@ def speaker(seed: int, steps: int, texts: int = 4000) -> SmallTransformer:
             if parameter.ndim > 1:
                 spread = 0.1 if name in ("embedding.weight", "places") else 0.15
                 parameter.normal_(0, spread, generator=numbers)
+            elif name.endswith("bias"):  # torch draws some of them from its own generator
+                parameter.zero_()
     texts = min(texts, 64 * steps)
     prompts, written_answers = written(texts, generator_for(seed, "texts"))
     answers = Answers.of_tokens(prompts, written_answers, LENGTH)

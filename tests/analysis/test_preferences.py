@@ -43,6 +43,19 @@ def test_the_model_does_not_see_what_comes_later() -> None:
     torch.testing.assert_close(module(first)[0, :-1], module(other)[0, :-1])
 
 
+def test_the_same_seed_makes_the_same_model_and_answers() -> None:
+    found = []
+    for _ in range(2):
+        with torch.random.fork_rng():
+            torch.manual_seed(len(found))  # which plays no part
+            language.speaker.cache_clear()
+            module = language.speaker(0, 2)
+        found.append((list(module.state_dict().values()), language.sampled(module, [[2], [3]], seed=0)))
+    (one, answers), (other, again) = found
+    assert all(torch.equal(*each) for each in zip(one, other, strict=True))
+    assert answers == again
+
+
 def test_pairs_are_in_common_or_own() -> None:
     known = data.who_labels(3, each=10, shared=0.4)
     assert known.sum(axis=1).tolist() == [10, 10, 10]
