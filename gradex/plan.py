@@ -171,7 +171,8 @@ class Plan:
                 *lines,
                 f"{most:,.0f} transitions per task are not enough for these groups, {self._wanted}",
             ]
-        low, high = (f"{np.ceil(end):,.0f}" if np.isfinite(end) else "no known number" for end in self.interval)
+        ends = np.ceil(self.interval)
+        low, high = (f"{end:,.0f}" if np.isfinite(end) else "no known number" for end in ends)
         lines.append(
             f"groups can be trusted from {self.transitions:,} transitions per task on, {self._wanted} "
             f"(80 % of such pilots would say {low} to {high})"
