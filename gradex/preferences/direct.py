@@ -68,6 +68,9 @@ class DirectPreferences:
     >>> import torch
     >>> from gradex.preferences import DirectPreferences, PreferencePairs
     >>> model = torch.nn.Sequential(torch.nn.Embedding(4, 2), torch.nn.Linear(2, 4))
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> for parameter in model.parameters():
+    ...     _ = torch.nn.init.normal_(parameter, generator=generator)
     >>> labels = np.array([[1.0, 1.0], [1.0, -1.0]])
     >>> pairs = PreferencePairs.of_tokens([[0], [0]], [[1], [2]], [[2], [3]], labels)
     >>> preferences = DirectPreferences(model, pairs, parameters=["1.bias"])

@@ -90,6 +90,9 @@ class DPOGrouping(GroupAdapters):
     >>> labels = noise * longer * np.array([[1], [1], [-1], [-1]])
     >>> pairs = PreferencePairs.of_tokens([[0]] * 200, first, second, labels)
     >>> model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5))
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> for parameter in model.parameters():
+    ...     _ = torch.nn.init.normal_(parameter, generator=generator)
     >>> grouping = DPOGrouping(steps=100, bootstrap=5, learning_rate=0.05).fit(model, pairs)
     >>> grouping.groups_
     ((0, 1), (2, 3))
