@@ -20,7 +20,16 @@ PAGES = sorted(
     for folder in (NOTEBOOKS, NOTEBOOKS / "reference")
     for page in folder.glob(kind)
 )
-ROOMS = ("affinity", "comparison", "generalization", "learners", "policies", "surrogate", "tasks")
+ROOMS = (
+    "affinity",
+    "comparison",
+    "generalization",
+    "learners",
+    "policies",
+    "preferences",
+    "surrogate",
+    "tasks",
+)
 #: Attributes by which a page has something loaded; links that a reader may follow are none of them.
 LOADED = {
     "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "object": "data",
