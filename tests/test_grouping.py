@@ -498,10 +498,10 @@ def test_where_all_steps_pay_alike_nothing_is_known() -> None:
         "no groups: nothing is known of these tasks, as their gradients are no more"
     )
     strong = np.random.default_rng(0).standard_normal((4, 20, 3)) + 5.0
-    run.interactions_ = AffinityGraph.from_interactions(Interactions(tuple(strong), common=False))
+    run.interactions_ = AffinityGraph.from_interactions(Interactions(tuple(strong), common=False), [*makers])
     assert run.verdict_ == "no groups: one policy for all, as no tasks are in conflict that counts"
     strong[1] -= strong[1].mean(axis=0)
-    run.interactions_ = AffinityGraph.from_interactions(Interactions(tuple(strong), common=False))
+    run.interactions_ = AffinityGraph.from_interactions(Interactions(tuple(strong), common=False), [*makers])
     assert run.verdict_ == (
         "no groups: no tasks are in conflict that counts, but nothing is known of 1, as their gradients are "
         "no more than noise"

@@ -88,6 +88,18 @@ def find_groups(
         Draws of the episodes that `scores` has.
     stage : callable
         Gives a context for each stage by its name, for whoever takes the time.
+
+    Examples
+    --------
+    Two tasks that pull one way, as far as interactions tell, are no two groups:
+
+    >>> import numpy as np
+    >>> from gradex.affinity import find_groups
+    >>> from gradex.surrogate import Interactions, SubsetScores
+    >>> pulls = np.random.default_rng(0).normal((2, 0), 1, (2, 30, 2))
+    >>> scores = SubsetScores(((0, 1),), np.ones((1, 2)), np.ones(1))
+    >>> find_groups(scores, Interactions(tuple(pulls), common=False), "ab", affinity="mean").partition.k
+    1
     """
     by_sign, settled = CorrelationGrouping(), k != "auto"
     with stage("clustering"):

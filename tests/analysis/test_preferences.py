@@ -71,7 +71,7 @@ def test_labels_are_turned_around_as_often_as_they_should() -> None:
 
 def test_rivals_find_objectives_that_like_the_same_words() -> None:
     rng = np.random.default_rng(0)
-    first, second = ([[*rng.integers(2, 8, size=4), 1] for _ in range(300)] for _ in range(2))
+    first, second = ([[*rng.integers(2, 8, size=4).tolist(), 1] for _ in range(300)] for _ in range(2))
     likes = np.array([[3, 0], [3, 0], [0, 3], [0, 3]])
 
     def score(answers):
