@@ -14,7 +14,7 @@ from jaxtyping import Int
 from gradex.affinity import Partition
 from gradex.comparison import Comparison, compare
 from gradex.display import card, folded, table
-from gradex.learners.transitions import DEEPER
+from gradex.learners.transitions import DEEPER, SHARING_TASKS
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.reassignment import Reassignment, reassign
@@ -232,12 +232,19 @@ class GroupPolicies(Estimator):
                 if steps:
                     self.policies_ = self._start.adapt_each(self.groups_, steps, folder=place)
 
-    def _stages(self, suite: TaskSuite) -> dict[str, float]:
-        """Give the environment steps of each stage of `fit`."""
-        meta = suite.recommended.meta_steps if self.meta_steps is None else self.meta_steps
-        estimate = DEEPER * self.steps_per_task * len(suite)
-        groups = self._steps_of_groups(suite)
-        return {"meta-policy": meta, "estimate": estimate, "groups": 0, "group policies": groups}
+    def _stages(
+        self, suite: TaskSuite, meta: MetaPolicy | None, checkpoint: str | Path | None
+    ) -> dict[str, float]:
+        """Give the environment steps of each stage of `fit`: none of a meta-policy that is there already."""
+        there = meta is not None or (checkpoint is not None and Path(checkpoint).exists())
+        steps = suite.recommended.meta_steps if self.meta_steps is None else self.meta_steps
+        sets = min(len(suite), SHARING_TASKS) if suite.shared_dynamics else len(suite)
+        return {
+            "meta-policy": 0 if there else steps,
+            "estimate": DEEPER * self.steps_per_task * sets,
+            "groups": 0,
+            "group policies": self._steps_of_groups(suite),
+        }
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

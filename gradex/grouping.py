@@ -228,7 +228,7 @@ class PolicyGradEx(GroupedTasks):
             chosen = self.check(suite)
         self.coverage_ = pair_coverage(chosen, len(suite))
         own = self._plain()
-        with stages(own._stages(suite)) as begin:
+        with stages(own._stages(suite, meta, checkpoint)) as begin:
             begin("meta-policy")
             self._train_meta(suite, meta, checkpoint)
             begin("estimate")

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from tqdm.auto import tqdm
 
 from gradex.learners import can_share
+from gradex.learners.transitions import SHARING_TASKS
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
 from gradex.surrogate import Interactions, SubsetScores, SurrogateEstimator
@@ -16,8 +17,6 @@ from gradex.trained_policy import TrainedPolicy
 
 #: Draws of a snapshot's own scores at least: they are combined with those of others.
 _FEWEST_DRAWS = 4
-#: Where steps serve all tasks there are as many as this number of tasks would have of their own, at most.
-_SHARING_TASKS = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def count_steps(snapshot: TrainedPolicy, steps_per_task: int) -> int:
     Of the latter there are as many as n tasks would have of their own, or eight if n is more.
     """
     shared = can_share(snapshot.agent_, snapshot.suite)
-    return steps_per_task * min(len(snapshot.suite), _SHARING_TASKS) if shared else steps_per_task
+    return steps_per_task * min(len(snapshot.suite), SHARING_TASKS) if shared else steps_per_task
 
 
 def score_along(

@@ -176,7 +176,7 @@ class PreferenceGrouping(GroupedPreferences):
         self.seconds_ = {}
         self.check(suite)
         own = self._plain()
-        with stages(own._stages(suite)) as begin:
+        with stages(own._stages(suite, meta, checkpoint)) as begin:
             begin("meta-policy")
             self._train_meta(suite, meta, checkpoint)
             begin("estimate")

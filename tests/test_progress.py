@@ -3,11 +3,12 @@
 import io
 import re
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import pytest
 from tqdm.std import tqdm
 
-from gradex import progress
+from gradex import MetaPolicy, PolicyGradEx, PreferenceGrouping, TaskSuite, progress
 
 
 @pytest.fixture
@@ -53,3 +54,18 @@ def test_nothing_else_is_written() -> None:
         begin("training")
         begin("policies")
     assert told.getvalue() == ""  # bars are turned off here
+
+
+def test_stages_of_a_grouping_weigh_what_is_still_to_be_done(tmp_path: Path) -> None:
+    suite = TaskSuite.make("cartpole", n=3)
+    settings = {"meta_steps": 5_000, "steps_per_task": 100, "group_steps": 7_000}
+    grouping = PolicyGradEx(**settings)
+    whole = {"meta-policy": 5_000, "estimate": 4 * 300, "groups": 0, "group policies": 7_000}
+    kept = tmp_path / "meta.safetensors"
+    assert grouping._stages(suite, None, None) == grouping._stages(suite, None, kept) == whole
+    kept.touch()
+    there = whole | {"meta-policy": 0}
+    assert grouping._stages(suite, None, kept) == there
+    assert grouping._stages(suite, MetaPolicy(suite), None) == there
+    many = TaskSuite.make("mo-deep-sea-treasure", n=500)  # steps of a few serve all
+    assert PreferenceGrouping(**settings)._stages(many, None, None)["estimate"] == 4 * 8 * 100

@@ -21,6 +21,8 @@ from gradex.threads import threads_for
 _COPIES, _STEPS_EACH = (8, 64), 2
 #: So many times more steps are simulated than kept, unless whole episodes are shorter.
 DEEPER = 4
+#: Where steps serve all tasks there are as many as this number of tasks would have of their own, at most.
+SHARING_TASKS = 8
 
 
 @dataclass(frozen=True, kw_only=True)

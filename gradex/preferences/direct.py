@@ -130,14 +130,13 @@ class DirectPreferences:
             Columns row (of the parameters), objective (its number), loss, accuracy; over the pairs that the
             objective has labelled.
         """
-        rows = []
-        for row, margins in enumerate(self.margins(parameters).double().numpy()):
-            for objective, labels in enumerate(self.pairs.labels):
-                signed = (labels * margins)[~np.isnan(labels)]
-                accuracy = float(((signed > 0) + 0.5 * (signed == 0)).mean())
-                loss = float(np.logaddexp(0, -signed).mean())
-                rows.append({"row": row, "objective": objective, "loss": loss, "accuracy": accuracy})
-        return pd.DataFrame(rows)
+        known = ~np.isnan(self.pairs.labels)
+        signed = np.where(known, self.pairs.labels * self.margins(parameters).double().numpy()[:, None], 0.0)
+        right, loss = (signed > 0) + 0.5 * (signed == 0), np.logaddexp(0, -signed)
+        told = {"loss": (loss * known).sum(axis=-1), "accuracy": (right * known).sum(axis=-1)}
+        row, objective = np.indices(signed.shape[:2]).reshape(2, -1)
+        means = {name: (each / known.sum(axis=-1)).ravel() for name, each in told.items()}
+        return pd.DataFrame({"row": row, "objective": objective, **means})
 
     def tune(
         self,
@@ -281,21 +280,28 @@ class _Draws:
     """Draws objectives of each subset, and pairs that they have labelled, by a stream for each subset."""
 
     def __init__(self, labels: Float[np.ndarray, "n N"], subsets: Sequence[Sequence[int]], seed: int) -> None:
+        known = ~np.isnan(labels)
         self._labels = labels
-        self._known = [np.flatnonzero(~np.isnan(own)) for own in labels]
-        self._subsets = [np.array(subset, dtype=np.int64) for subset in subsets]
+        self._known = _Ragged(np.nonzero(known)[1], known.sum(axis=1))
+        self._subsets = _Ragged(np.concatenate(subsets), np.array([*map(len, subsets)]))
         self._streams = Streams([seed] * len(subsets))
 
     def batch(self, size: int) -> tuple[Int[Tensor, "m size"], Float[Tensor, "m size"]]:
         """Give places of pairs, and their labels."""
         which, place = np.moveaxis(self._streams.uniforms(2, size), 1, 0)
-        rows = np.empty(which.shape, dtype=np.int64)
-        labels = np.empty(which.shape, dtype=np.float32)
-        for number, subset in enumerate(self._subsets):
-            objectives = subset[(which[number] * len(subset)).astype(np.int64)]
-            for objective in np.unique(objectives):
-                own = objectives == objective
-                known = self._known[objective]
-                rows[number, own] = known[(place[number, own] * len(known)).astype(np.int64)]
-                labels[number, own] = self._labels[objective, rows[number, own]]
+        objectives = self._subsets.at(np.arange(len(which))[:, None], which)
+        rows = self._known.at(objectives, place)
+        labels = self._labels[objectives, rows].astype(np.float32)
         return torch.from_numpy(rows), torch.from_numpy(labels)
+
+
+class _Ragged:
+    """Lists of different lengths, one behind the other."""
+
+    def __init__(self, values: Int[np.ndarray, " all"], lengths: Int[np.ndarray, " lists"]) -> None:
+        self._values, self._lengths = values, lengths
+        self._starts = np.cumsum(lengths) - lengths
+
+    def at(self, lists: Int[np.ndarray, "*#m"], shares: Float[np.ndarray, "*#m"]) -> Int[np.ndarray, "*m"]:
+        """Give of each list the entry that lies this share of the way, from 0 to 1, along it."""
+        return self._values[self._starts[lists] + (shares * self._lengths[lists]).astype(np.int64)]

@@ -265,11 +265,10 @@ class Family(ABC):
     def description(cls) -> str:
         """Say what the family is, what each option takes and what it is by default."""
         defaults = ", ".join(f"{name}={each.default!r}" for name, each in cls.options.items())
-        own, *bases = [inspect.cleandoc(each.__doc__ or "") for each in cls.__mro__]
-        if "\nOptions\n" not in own:  # they are those of the family that it is a kind of
-            others = (doc.partition("\nOptions\n") for doc in bases)
-            own += "".join(next((["\n", *parts[1:]] for parts in others if parts[1]), ()))
-        about = own.partition("\nExamples\n")[0].rstrip()
+        docs = [inspect.cleandoc(each.__doc__ or "").partition("\nExamples\n")[0] for each in cls.__mro__]
+        about = docs[0].rstrip()
+        if "\nOptions\n" not in about:  # they are those of the family that it is a kind of
+            about += "".join(next(doc for doc in docs if "\nOptions\n" in doc).partition("\n\nOptions\n")[1:])
         return f"{about}\n\nDefaults: {defaults}"
 
     @classmethod
