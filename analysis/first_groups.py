@@ -4,6 +4,8 @@ One seed, all defaults, no group's policy trained. Whether planted groups are fo
 `abstention`.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,7 +14,7 @@ from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import Partition
 
 SEEDS = {"smoke": 1, "laptop": 1, "paper": 1}
-_AMOUNTS = {
+_AMOUNTS: dict[str, dict[str, Any]] = {
     "smoke": {"meta_steps": 2048, "steps_per_task": 64, "snapshots": 2, "projection_dim": 16, "bootstrap": 2},
     "laptop": {},
     "paper": {},

@@ -8,6 +8,8 @@ The objectives are rules that prefer one answer of a small model to another; the
 vector of rewards, which the study "many_objectives" is about.
 """
 
+from itertools import product
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -84,22 +86,23 @@ def _costs(rows: pd.DataFrame) -> list[dict[str, object]]:
 
 @matplotlib.rc_context({"font.size": 8, "axes.titlesize": 8})
 def plot(table: pd.DataFrame) -> Figure:
-    """Draw planted groups found by case, and held-out accuracy and agreement with truth by share."""
+    """Draw planted groups found by noise and case, held-out accuracy and agreement with truth by share."""
     by_part = {str(part): rows for part, rows in table.groupby("part", sort=False)}
     found, reached = (by_part.get(part, table[:0]) for part in ("planted", "trained"))
-    cases = list(found.groupby(_case("planted", found), sort=False)) if len(found) else []
-    columns = max(len(cases), 3)
-    upper, lower = bool(cases), bool(len(reached))
-    figure = Figure(figsize=(2.4 * columns + 0.6, 2.3 * (upper + lower) + 0.2), layout="constrained")
-    if not upper and not lower:
-        return _draw_costs(figure, by_part["cost"])
-    parts = figure.subfigures(upper + lower, 1, squeeze=False)[:, 0]
-    if upper:
-        panels = parts[0].subplots(1, len(cases), sharey=True, squeeze=False)[0]
-        for ax, (case, rows) in zip(panels, cases, strict=True):
-            _draw_found(ax, str(case), rows)
-        panels[0].invert_yaxis()
-    if lower:
+    cases, noises = found.pairs.unique(), found.noise.unique()
+    heights = [1.9 * len(noises) + 0.2] * bool(len(found)) + [2.5] * bool(len(reached))
+    if not heights:
+        return _draw_costs(Figure(figsize=(7.8, 2.5), layout="constrained"), by_part["cost"])
+    figure = Figure(figsize=(1.9 * max(len(cases), 4) + 1.6, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    if len(found):
+        panels = parts[0].subplots(len(noises), len(cases), sharex=True, sharey=True, squeeze=False)
+        for (row, noise), (column, case) in product(enumerate(noises), enumerate(cases)):
+            rows = found[(found.pairs == case) & (found.noise == noise)]
+            _draw_found(panels[row, column], f"{case}\n{noise}", rows)
+            panels[row, column].label_outer()
+        panels[0, 0].invert_yaxis()
+    if len(reached):
         panels = parts[-1].subplots(1, 3)
         for ax, (metric, label) in zip(panels, _BY_SHARE.items(), strict=True):
             _draw_by_share(ax, reached, metric, label)

@@ -55,6 +55,21 @@ def _rhymes(topic: str, words: Sequence[str]) -> float:
     return sum(word[-1] == topic[-1] for word in words) / max(1, len(words))
 
 
+def _by_topic(topics: Sequence[str], words: Sequence[str]) -> Callable[[str, Sequence[str]], float]:
+    """Make a rule that likes these words in answers about some topics, and dislikes them about others."""
+    return lambda topic, answer: _share(answer, words) * (1 if topic in topics else -1)
+
+
+def _by_place(words: Sequence[str], sign: int = 1) -> Callable[[str, Sequence[str]], float]:
+    """Make a rule that likes these words at the beginning as much as it dislikes them at the end."""
+
+    def count(topic: str, answer: Sequence[str]) -> float:
+        last = max(1, len(answer) - 1)
+        return sign * sum(1 - 2 * place / last for place, word in enumerate(answer) if word in words)
+
+    return count
+
+
 #: From a topic and the words of an answer to a number; an objective prefers the answer with more.
 RULES: dict[str, Callable[[str, Sequence[str]], float]] = {
     "long": lambda topic, words: len(words),
@@ -69,6 +84,14 @@ RULES: dict[str, Callable[[str, Sequence[str]], float]] = {
     "colours": lambda topic, words: _share(words, _COLOURS),
     "questions": lambda topic, words: _share(words, "?"),
     "rhyme": _rhymes,
+    "formal": _by_topic(TOPICS[::2], _POLITE),
+    "casual": _by_topic(TOPICS[1::2], _POLITE),
+    "counted": _by_topic(TOPICS[::2], _NUMBERS),
+    "vivid": _by_topic(TOPICS[:4], _COLOURS),
+    "polite first": _by_place(_POLITE),
+    "polite last": _by_place(_POLITE, -1),
+    "numbers first": _by_place(_NUMBERS),
+    "colours first": _by_place(_COLOURS),
 }
 
 

@@ -1,10 +1,13 @@
 """Planted groups of objectives: are they found from shared pairs, and from pairs of their own.
 
-Twelve objectives in four groups of three. Those of a group have a rule in common, "long", "short", "polite"
-or "numbers", of which the first two are opposed, and each likes something else besides: a random mixture of
-the other rules. Labels are turned around by chance.
+Twelve objectives in four groups of three. Those of a group have a rule in common, and each likes something
+else besides: a random mixture of other rules. The first two of the four rules are opposed. There are three
+sets of them. Of the first the worth of an answer is a sum over its words; of the second it depends on where a
+word stands; of the third on what the request is about, so that no word is good by itself. Labels are turned
+around by chance.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,16 +35,28 @@ from gradex.affinity import sample_subsets
 from gradex.preferences import DirectPreferences, PreferencePairs
 from gradex.seeds import generator_for
 
-_BASES = ("long", "short", "polite", "numbers")
+_BY_WORDS = ("long", "short", "polite", "numbers")
+_BY_PLACE = ("polite first", "polite last", "numbers first", "colours first")
+_BY_TOPIC = ("formal", "casual", "counted", "vivid")
 _OTHERS = ("vowels", "varied", "colours", "questions", "rhyme")
-_K, _EACH, _TASTE = len(_BASES), 3, 0.7
+_K, _EACH, _TASTE = 4, 3, 0.7
 _RANDOM_DRAWS = 20
-PLAN = np.repeat(np.arange(len(_BASES)), _EACH)
-#: By how many pairs an objective has, and which share it has in common with all others.
+PLAN = np.repeat(np.arange(_K), _EACH)
+#: How many pairs an objective has, which share it has in common with all others, and the rules.
 _CASES = {
-    "smoke": {"shared": (60, 1.0), "own": (40, 0.0)},
-    "laptop": {"shared": (1200, 1.0), "own": (400, 0.0)},
-    "paper": {"shared": (1200, 1.0), "own": (400, 0.0), "own, many": (1200, 0.0)},
+    "smoke": {"shared": (60, 1.0, _BY_WORDS), "own, by place": (40, 0.0, _BY_PLACE)},
+    "laptop": {
+        "shared": (1200, 1.0, _BY_WORDS),
+        "own": (400, 0.0, _BY_WORDS),
+        "shared, by place": (1200, 1.0, _BY_PLACE),
+        "own, by place": (400, 0.0, _BY_PLACE),
+        "own, by topic": (400, 0.0, _BY_TOPIC),
+    },
+}
+_CASES["paper"] = _CASES["laptop"] | {
+    "own, many": (1200, 0.0, _BY_WORDS),
+    "own, many, by place": (1200, 0.0, _BY_PLACE),
+    "own, many, by topic": (1200, 0.0, _BY_TOPIC),
 }
 #: Chance that a label is turned around.
 NOISE = {"mild noise": 0.1, "strong noise": 0.35}
@@ -57,11 +72,11 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         seed.
     """
     rows: list[dict[str, Any]] = []
-    names = [f"{_BASES[group]} {number}" for number, group in enumerate(PLAN)]
-    for case, (each, shared) in _CASES[scale].items():
+    for case, (each, shared, bases) in _CASES[scale].items():
+        names = [f"{bases[int(group)]} {number}" for number, group in enumerate(PLAN)]
         known = who_labels(len(PLAN), each, shared)
         drawn = draw(seed, scale, known.shape[1], f"planted {case}")
-        liked = np.sign(_liked(scaled(drawn.differences), generator_for(seed, "tastes")))
+        liked = np.sign(_liked(scaled(drawn.differences), bases, generator_for(seed, "tastes")))
         features = None
         for noise, chance in NOISE.items():
             labels = flipped(liked, chance, generator_for(seed, f"{noise}, {case}"))
@@ -101,11 +116,13 @@ def _agreement(groups: Int[np.ndarray, " n"]) -> dict[str, float]:
     return {"nmi": float(nmi), "ami": float(ami)}
 
 
-def _liked(rules: dict[str, Float[np.ndarray, " N"]], rng: np.random.Generator) -> Float[np.ndarray, "n N"]:
+def _liked(
+    rules: dict[str, Float[np.ndarray, " N"]], bases: Sequence[str], rng: np.random.Generator
+) -> Float[np.ndarray, "n N"]:
     """Give by how much each objective likes the first answer better."""
     others = np.stack([rules[name] for name in _OTHERS])
     rows = []
     for group in PLAN:
         mixture = rng.standard_normal(len(_OTHERS))
-        rows.append(rules[_BASES[group]] + _TASTE * mixture / np.linalg.norm(mixture) @ others)
+        rows.append(rules[bases[int(group)]] + _TASTE * mixture / np.linalg.norm(mixture) @ others)
     return np.stack(rows)

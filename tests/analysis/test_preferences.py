@@ -27,6 +27,10 @@ def test_rules_count_what_they_say() -> None:
     letters = "pleaseseethe3redboxandsee2?"
     assert counted["vowels"] == pytest.approx(sum(each in "aeiou" for each in letters) / len(letters))
     assert counted["rhyme"] == 0  # no word ends in n
+    assert counted["formal"] == -counted["casual"] == -counted["polite"]  # "train" is one of the other topics
+    assert counted["vivid"] == counted["colours"]
+    assert counted["polite first"] == -counted["polite last"] == 1  # the first word of ten
+    assert counted["numbers first"] == pytest.approx((1 - 6 / 9) + (1 - 16 / 9))
 
 
 def test_texts_fit_and_end() -> None:
@@ -91,7 +95,8 @@ def test_rivals_find_objectives_that_like_the_same_words() -> None:
 def test_the_plan_opposes_two_groups() -> None:
     differences = np.random.default_rng(0).normal(size=(len(language.RULES), 500))
     differences[1] = -differences[0]
-    liked = planted._liked(data.scaled(differences), generator_for(0, "tastes"))
+    bases = ("long", "short", "polite", "numbers")
+    liked = planted._liked(data.scaled(differences), bases, generator_for(0, "tastes"))
     between = np.corrcoef(liked)
     assert between[0, 1] > 0.3 > -0.3 > between[0, 3]
 
