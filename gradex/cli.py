@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--power", type=float, default=0.9, help="wanted chance of the same groups (default 0.9)"
     )
-    plan.set_defaults(run=_plan, group_steps=0)
+    plan.set_defaults(run=_plan, group_steps=0, recursive=False)
     return parser
 
 
@@ -91,6 +91,8 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         "from task names to functions that make Gymnasium environments",
     )
     add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
+    twice = "with --k auto look for groups within groups, too, which takes as long again (default)"
+    add("--recursive", action=argparse.BooleanOptionalAction, default=True, help=twice)
     add("--seed", type=int, default=0)
     add("--out", type=Path, metavar="DIR", help="folder for the results (default: in runs, by settings)")
     add("--force", action="store_true", help="make a run anew that the folder holds already")
@@ -107,8 +109,12 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         help="pairwise (default) or mean, by scores of subsets; of suites mo-…, whose tasks are preferences, "
         "kernel (default there) or transfer, which need no subsets",
     )
-    seen = "of all policies; all but mlp (the default) see the task"
-    add("--network", choices=_NETWORKS, default="mlp", help=seen)
+    add(
+        "--network",
+        choices=_NETWORKS,
+        default="mlp",
+        help="of all policies; all but mlp (default) see the task",
+    )
     add("--learner", choices=_LEARNERS, default="ppo")
     add("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
     add(
@@ -181,6 +187,7 @@ def _by_subsets(options: argparse.Namespace, suite: "TaskSuite") -> "PolicyGradE
         _SUBSET_SIZE if options.subset_size is None else options.subset_size,
         options.affinity or _AFFINITIES[0],
         network=options.network,
+        recursive=options.recursive,
         **_amounts(options),
     )
     grouping.check(suite)

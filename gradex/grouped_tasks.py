@@ -1,12 +1,25 @@
 """Tasks in groups that were found by estimates of their interactions, and how far to rely on them."""
 
-from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping
+from pathlib import Path
+from zlib import crc32
+
+from sklearn.base import clone
+from tqdm.auto import tqdm
+
+from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping, Partition, nested
 from gradex.affinity.found_groups import CONFLICT_LEVEL, verdict
 from gradex.group_policies import GroupPolicies
+from gradex.meta_policy import MetaPolicy
 from gradex.plan import Plan, make_plan
 from gradex.rollout_scores import RolloutScore
+from gradex.seeds import child
 from gradex.surrogate import Interactions, Score, SurrogateEstimator
+from gradex.tasks import TaskSuite
 
+#: A stage of `fit`.
+WITHIN = "groups within groups"
+#: Tasks that a file's name tells; more of them are told by a number.
+_NAMED = 10
 #: Stages of an estimate whose time grows with the transitions.
 _STAGES = ("transitions", "gradients", "subset scores", "uncertainty")
 
@@ -20,8 +33,12 @@ class GroupedTasks(GroupPolicies):
     bootstrap_: Bootstrap | None
     conflicts_: list[float]
 
+    first_partition_: Partition
+    parts_: "tuple[GroupedTasks | None, ...]"
+
     k: int | str
     score: str | Score | RolloutScore
+    recursive: bool
 
     @property
     def surrogate_(self) -> SurrogateEstimator:
@@ -45,6 +62,9 @@ class GroupedTasks(GroupPolicies):
     def plan(self, power: float = 0.9) -> Plan:
         """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.
 
+        These are the groups of all tasks together; those within a group have a plan of their own,
+        `parts_[group].plan()`.
+
         Parameters
         ----------
         power : float
@@ -61,7 +81,8 @@ class GroupedTasks(GroupPolicies):
             If the power is not between 0 and 1, `bootstrap` is 0, or scores are by rollout: what these err by
             is their episodes, not the transitions.
         """
-        partition, bootstrap, own = self._fitted(), self.bootstrap_, self._plain()
+        self._fitted()
+        partition, bootstrap, own = self.first_partition_, self.bootstrap_, self._plain()
         if RolloutScore.named(own.score):
             raise ValueError(
                 "score='rollout' errs by its episodes, not by transitions: plan with score='loss'"
@@ -76,3 +97,52 @@ class GroupedTasks(GroupPolicies):
         seconds = sum(self.seconds_[stage] for stage in _STAGES)
         given = graph, partition, bootstrap, interactions, own.steps_per_task
         return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method)
+
+    # ------------------------------------------------------------------ groups within groups
+    @property
+    def _looks_within(self) -> bool:
+        return self.recursive and self.k == "auto"
+
+    def _look_within(self, checkpoint: str | Path | None) -> "tuple[GroupedTasks | None, ...]":
+        """Run the same on every group, with a meta-policy that has met no other task."""
+        own, meta, groups = self._plain(), self.meta_, self.first_partition_.groups
+        if not own._looks_within or len(groups) == 1:
+            return ()
+        parts: list[GroupedTasks | None] = []
+        with self._stage(WITHIN):
+            for group in tqdm(groups, desc="groups", delay=2, leave=False):
+                if len(group) == 1:
+                    parts.append(None)
+                    continue
+                seed = child(own.seed, WITHIN, group[0])
+                # Neither subsets nor their scores take part in how groups are found.
+                part = clone(self).set_params(group_steps=0, seed=seed, subset_size=3, score="loss")
+                fresh = MetaPolicy(
+                    self.suite_[group], meta.network, meta.learner, seed, meta.layers, meta.width
+                )
+                place = None if checkpoint is None else _beside(Path(checkpoint), group)
+                steps = max(1, meta.steps * len(group) // len(self.suite_))
+                parts.append(part.fit(fresh.suite, fresh.fit_or_load(steps, place, own.snapshots), place))
+        return tuple(parts)
+
+    def _nested(self) -> Partition:
+        found = [None if part is None or part.partition_.k == 1 else part.partition_ for part in self.parts_]
+        if not any(found):
+            return self.first_partition_
+        return nested(self.interactions_.matrix, self.first_partition_, found)
+
+    def _stages(
+        self, suite: TaskSuite, meta: MetaPolicy | None, checkpoint: str | Path | None
+    ) -> dict[str, float]:
+        steps = super()._stages(suite, meta, checkpoint)
+        if not self._looks_within:
+            return steps
+        again = steps["estimate"] + (steps["meta-policy"] if meta is None else meta.steps)
+        last = steps.pop("group policies")
+        return {**steps, WITHIN: again, "group policies": last}
+
+
+def _beside(checkpoint: Path, group: tuple[int, ...]) -> Path:
+    """Give the file of a group's own meta-policy."""
+    name = "-".join(map(str, group)) if len(group) <= _NAMED else f"{crc32(repr(group).encode()):08x}"
+    return checkpoint.with_name(f"{checkpoint.stem}-of-{name}{checkpoint.suffix}")

@@ -13,7 +13,7 @@ from gradex.affinity import (
     pair_coverage,
     sample_subsets,
 )
-from gradex.grouped_tasks import GroupedTasks
+from gradex.grouped_tasks import WITHIN, GroupedTasks
 from gradex.learners import Learner
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
@@ -34,6 +34,10 @@ class PolicyGradEx(GroupedTasks):
         interactions, of which the sign tells help from harm (`gradex.affinity.CorrelationGrouping`), into the
         smallest number of groups without a conflict that counts (`gradex.affinity.fewest_groups`), maybe one.
         `subsets`, `affinity` and `score` then make `graph_`, but not the groups.
+    recursive : bool
+        With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
+        third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
+        as the meta-policy of all tasks, and nothing where there is one group.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
@@ -86,6 +90,11 @@ class PolicyGradEx(GroupedTasks):
         Draws of the affinities, with standard errors.
     partition_ : Partition
         With co-assignment and verdict, unless `bootstrap` is 0.
+    first_partition_ : Partition
+        The groups that all tasks together show, before any is looked at by itself.
+    parts_ : tuple of PolicyGradEx or None
+        For each of these groups what it shows by itself; None for those of one task. None at all without
+        `recursive`, or where there is one group.
     groups_ : tuple of tuples of int
         Task indices of each group.
     labels_ : int array [n]
@@ -114,7 +123,7 @@ class PolicyGradEx(GroupedTasks):
     _fitting = "fit(suite)"
     _results = (
         "suite_", "coverage_", "meta_", "surrogates_", "scores_", "interactions_", "conflicts_", "graph_",
-        "bootstrap_", "partition_", "policies_", "comparison_", "seconds_",
+        "bootstrap_", "first_partition_", "parts_", "partition_", "policies_", "comparison_", "seconds_",
     )  # fmt: skip
 
     def __init__(
@@ -136,6 +145,7 @@ class PolicyGradEx(GroupedTasks):
         learner: str | Learner = "ppo",
         literal: bool = False,
         snapshots: int = 8,
+        recursive: bool = True,
     ) -> None:
         self.k = k
         self.subsets = subsets
@@ -154,6 +164,7 @@ class PolicyGradEx(GroupedTasks):
         self.learner = learner
         self.literal = literal
         self.snapshots = snapshots
+        self.recursive = recursive
 
     def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
@@ -240,12 +251,13 @@ class PolicyGradEx(GroupedTasks):
             names = [task.name for task in suite.tasks]
             given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage
             groups = find_groups(found.scores, found.interactions, *given)
-            self.partition_, self.bootstrap_, self.conflicts_ = (
-                groups.partition,
-                groups.bootstrap,
-                groups.conflicts,
-            )
             self.graph_, self.interactions_ = groups.graph, groups.interactions
+            self.bootstrap_, self.conflicts_ = groups.bootstrap, groups.conflicts
+            self.first_partition_ = groups.partition
+            if own._looks_within:
+                begin(WITHIN)
+            self.parts_ = self._look_within(checkpoint)
+            self.partition_ = self._nested()
             begin("group policies")
             self._train_groups(checkpoint, folder)
         return self

@@ -12,7 +12,7 @@ from typing import Any
 
 import beartype
 
-FIRST_CALLS = 8
+FIRST_CALLS = 3
 
 # An int passes where a float is annotated, as type checkers have it (the tower of PEP 484).
 _check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))

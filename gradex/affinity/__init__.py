@@ -19,6 +19,7 @@ from gradex.affinity.groupings import (
     SemidefiniteGrouping,
 )
 from gradex.affinity.kernel_kmeans import KernelKMeans
+from gradex.affinity.nested import nested
 from gradex.affinity.partition import Agreement, Partition
 from gradex.affinity.relaxation import Relaxation, solve_relaxation
 from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
@@ -53,6 +54,7 @@ __all__ = [
     "find_groups",
     "local_search",
     "named_affinity",
+    "nested",
     "pair_coverage",
     "propose_groups",
     "round_relaxation",

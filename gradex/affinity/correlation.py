@@ -57,16 +57,20 @@ class CorrelationGrouping(Grouping):
         help each other: no partition can have more.
         """
         check_group_count(len(matrix), k, None)
-        labels = correlated_labels(matrix, k)
-        upper = np.triu_indices(len(matrix), 1)
-        pairs, within = matrix[upper], (labels[:, None] == labels)[upper]
-        return Partition(
-            labels,
-            objective=float(pairs[within].sum()),
-            upper_bound=float(pairs.clip(min=0).sum()),
-            chance=float(pairs.mean() * within.sum()),
-            status="correlation clustering",
-        )
+        return correlated(matrix, correlated_labels(matrix, k))
+
+
+def correlated(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> Partition:
+    """Evaluate groups by the sum of affinities within; see `CorrelationGrouping.partition`."""
+    upper = np.triu_indices(len(matrix), 1)
+    pairs, within = matrix[upper], (labels[:, None] == labels)[upper]
+    return Partition(
+        canonical_labels(labels),
+        objective=float(pairs[within].sum()),
+        upper_bound=float(pairs.clip(min=0).sum()),
+        chance=float(pairs.mean() * within.sum()),
+        status="correlation clustering",
+    )
 
 
 def correlated_labels(matrix: Float[np.ndarray, "n n"], k: int) -> Int[np.ndarray, " n"]:

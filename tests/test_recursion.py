@@ -1,0 +1,109 @@
+"""Groups within groups: each group is looked at by itself, by a meta-policy that met no other task."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite, grouping
+from gradex.affinity import FoundGroups, find_groups
+from gradex.affinity.correlation import correlated
+from gradex.grouped_tasks import WITHIN
+from gradex.learners import Learner
+
+N = 7
+
+
+@pytest.fixture(scope="module")
+def suite() -> TaskSuite:
+    return TaskSuite.make("navigation", n=N, seed=2)
+
+
+@pytest.fixture(scope="module")
+def merged(suite: TaskSuite) -> Iterator[np.ndarray]:
+    """Two of the three kinds, as if all tasks together had not told them apart."""
+    assert suite.labels is not None
+    labels = np.minimum(suite.labels, 1)
+
+    def coarse(scores: Any, interactions: Any, *rest: Any) -> FoundGroups:
+        found = find_groups(scores, interactions, *rest)
+        if len(interactions.matrix) < N:
+            return found
+        partition = correlated(interactions.matrix, labels)
+        drawn = np.tile(partition.labels, (10, 1))
+        object.__setattr__(partition, "resampled", drawn)
+        object.__setattr__(found, "partition", partition)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grouping, "find_groups", coarse)
+        yield labels
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("run") / "meta.safetensors"
+
+
+@pytest.fixture(scope="module")
+def found(suite: TaskSuite, merged: np.ndarray, checkpoint: Path) -> PolicyGradEx:
+    return small().fit(suite, checkpoint=checkpoint)
+
+
+def small(**settings: Any) -> PolicyGradEx:
+    own = {"projection_dim": 50, "steps_per_task": 1024, "meta_steps": 21_000, "bootstrap": 2, "snapshots": 4}
+    return PolicyGradEx(**{"group_steps": 0, **own, **settings})
+
+
+def test_kinds_that_pull_alike_next_to_a_third_are_told_apart(
+    suite: TaskSuite, merged: np.ndarray, found: PolicyGradEx, checkpoint: Path
+) -> None:
+    assert found.first_partition_.agreement(merged).nmi == pytest.approx(1)
+    assert found.partition_.agreement(suite.labels).nmi == pytest.approx(1)
+    assert found.partition_.resampled is not None
+    assert found.partition_.resampled.shape == (10, N)
+    assert WITHIN in found.seconds_
+    assert found.report()["k"] == 3
+    for group, part in zip(found.first_partition_.groups, found.parts_, strict=True):
+        assert part is not None
+        assert [task.name for task in part.suite_.tasks] == [suite[task].name for task in group]
+        assert part.meta_.lineage.parent is None  # it began from fresh weights
+        assert part.meta_.steps == pytest.approx(found.meta_.steps * len(group) / N, rel=0.2)
+        assert part.policies_ == []
+    kept = sorted(path.name for path in checkpoint.parent.iterdir())
+    names = ["-".join(map(str, group)) for group in found.first_partition_.groups]
+    for name in names:
+        assert f"meta-of-{name}.safetensors" in kept
+
+
+def test_a_run_that_was_cut_off_trains_nothing_twice(
+    suite: TaskSuite, found: PolicyGradEx, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "train", lambda *_, **__: pytest.fail("trained again"))
+    again = small().fit(suite, checkpoint=checkpoint)
+    assert again.groups_ == found.groups_
+    np.testing.assert_array_equal(again.partition_.resampled, found.partition_.resampled)
+
+
+def test_a_given_meta_policy_says_how_the_others_are_made(suite: TaskSuite, merged: np.ndarray) -> None:
+    meta = MetaPolicy(suite, seed=3, layers=2, width=16).fit(7_000, 2)
+    found = small().fit(suite, meta)
+    assert {(part.meta_.layers, part.meta_.width) for part in found.parts_ if part is not None} == {(2, 16)}
+    assert sum(part.meta_.steps for part in found.parts_ if part is not None) <= meta.steps
+
+
+@pytest.mark.usefixtures("merged")
+@pytest.mark.parametrize("settings", [{"recursive": False}, {"k": 2}], ids=str)
+def test_nothing_is_looked_at_again_unless_asked(suite: TaskSuite, settings: dict[str, Any]) -> None:
+    found = small(**settings).fit(suite)
+    assert found.parts_ == ()
+    assert found.partition_ is found.first_partition_
+    assert WITHIN not in found.seconds_
+
+
+def test_one_group_is_not_looked_at_again() -> None:
+    found = small(meta_steps=6_000, steps_per_task=256).fit(TaskSuite.make("cartpole", n=3, seed=0))
+    assert found.partition_.k == 1
+    assert found.parts_ == ()
