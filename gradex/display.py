@@ -12,13 +12,17 @@ from matplotlib.figure import Figure
 
 #: Rows and columns of a table that is shown whole.
 _ROWS, _COLUMNS = 20, 20
-#: Colours are those of the page; lines are grey, which is seen on light and on dark ones.
+#: Colours are those of the page; lines are grey, which is seen on light and on dark ones. Elements are named
+#: more closely than needed, as JupyterLab and the site lay out lists and tables in ways of their own.
 _STYLE = """<style>
 .gradex-card {display: inline-block; border: 1px solid #8888; border-radius: 4px; padding: 0.5em 0.8em;}
 .gradex-card h4 {margin: 0 0 0.4em 0;}
 .gradex-card dl {display: grid; grid-template-columns: max-content auto; gap: 0.1em 1em; margin: 0.2em 0;}
-.gradex-card dt {font-weight: normal; opacity: 0.7;}
-.gradex-card dd {margin: 0;}
+div.gradex-card dl dt {font-weight: normal; opacity: 0.7; float: none; width: auto;}
+div.gradex-card dl dd {margin: 0; float: none; width: auto;}
+div.gradex-card table {margin: 0.3em 0; border-collapse: collapse;}
+div.gradex-card table :is(th, td) {padding: 0.15em 0.7em; text-align: right;}
+div.gradex-card table tr > :first-child {text-align: left;}
 .gradex-card summary {cursor: pointer;}
 .gradex-card img {background: white; padding: 4px; max-width: 100%;}
 </style>"""
@@ -78,7 +82,8 @@ def picture(draw: Callable[[Axes], object], says: str, size: tuple[float, float]
     FigureCanvasAgg(figure)
     draw(figure.subplots())
     content = BytesIO()
-    figure.savefig(content, format="png", dpi=90)
+    # Names that stick out of the axes count, and white around them does not.
+    figure.savefig(content, format="png", dpi=90, bbox_inches="tight")
     data = b64encode(content.getvalue()).decode()
     return f'<img alt="{escape(says)}" src="data:image/png;base64,{data}">'
 

@@ -226,6 +226,12 @@ class Estimator(Fitted, BaseEstimator):
         """Show results to notebooks where there are any, else settings as scikit-learn does."""
         return self._card() if self._is_fitted() else super()._repr_html_()
 
+    def _repr_mimebundle_(self, **settings: Any) -> dict[str, str]:
+        """Show the same to Jupyter, which asks here first, and would get what scikit-learn has here."""
+        if not self._is_fitted():
+            return super()._repr_mimebundle_(**settings)
+        return {"text/plain": repr(self), "text/html": self._card()}
+
     def _card(self) -> str:
         """Give results as HTML, see `gradex.display`."""
         return super()._repr_html_()

@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 from gradex import (
     AffinityGraph,
@@ -45,8 +46,13 @@ class Page(HTMLParser):
             self.text.append(data.strip())
 
 
+def html(thing: object) -> str:
+    """Give what a Jupyter kernel sends; it asks an object in more than one way."""
+    return DisplayFormatter().format(thing)[0]["text/html"]
+
+
 def shown(thing: object) -> Page:
-    return Page(thing._repr_html_())
+    return Page(html(thing))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +98,7 @@ def test_a_result_shows_verdict_and_groups(result: PolicyGradEx) -> None:
 
 def test_what_is_not_fitted_shows_its_settings() -> None:
     for estimator in (PolicyGradEx(k=3), SurrogateEstimator(), GroundTruth()):
-        assert "sk-" in estimator._repr_html_()
+        assert "sk-" in html(estimator)
 
 
 def test_estimates_show_how_much_they_know(result: PolicyGradEx) -> None:

@@ -54,9 +54,9 @@ class View:
 
     def said(self) -> str:
         """Sum up the groups, and how good they are proved to be."""
-        k, gap = len(self.partition.groups), self.partition.gap
+        groups, edges, gap = len(self.partition.groups), self.edges, self.partition.gap
         proved = f"; no partition is better by more than {gap:.1%}" if np.isfinite(gap) else ""
-        return f"{k} {'group' if k == 1 else 'groups'}{proved}. {self.edges} edges in the network."
+        return f"{_counted(groups, 'group')}{proved}. {_counted(edges, 'edge')} in the network."
 
     def heatmap(self, ax: Axes) -> Axes:
         return draw_heatmap(self.affinities, self.partition.labels, ax)
@@ -125,11 +125,12 @@ class Explorer:
         self._graphs = {name: cache(make) for name, make in graphs.items()}
         first = next(iter(graphs))
         n = len(self._graphs[first]())
-        wide = {"style": {"description_width": "6em"}, "continuous_update": False}
-        self.affinity = ipywidgets.Dropdown(options=[*graphs], description="affinity", style=wide["style"])
+        wide = {"style": {"description_width": "6em"}, "layout": {"width": "30em", "max_width": "100%"}}
+        slider = wide | {"continuous_update": False}
+        self.affinity = ipywidgets.Dropdown(options=[*graphs], description="affinity", **wide)
         self.affinity.layout.display = "none" if len(graphs) == 1 else None
-        self.k = ipywidgets.IntSlider(min(2, n), 1, min(n, _MOST_GROUPS), description="groups k", **wide)
-        self.threshold = ipywidgets.FloatSlider(description="threshold", readout_format=".3g", **wide)
+        self.k = ipywidgets.IntSlider(min(2, n), 1, min(n, _MOST_GROUPS), description="groups k", **slider)
+        self.threshold = ipywidgets.FloatSlider(description="threshold", readout_format=".3g", **slider)
         self._said, self._heatmap, self._network = (ipywidgets.HTML() for _ in range(3))
         flow = ipywidgets.Layout(display="flex", flex_flow="row wrap")  # below each other where it is narrow
         pictures = ipywidgets.Box([self._heatmap, self._network], layout=flow)
@@ -147,10 +148,12 @@ class Explorer:
         """Let the threshold go from the lowest to the highest affinity; begin as `plot_network` does."""
         affinities = self._graph().to_frame()
         low, high = float(_pairs(affinities).min()), float(_pairs(affinities).max())
-        self.threshold.min, self.threshold.max = -np.inf, np.inf  # or the new bounds could cross the old ones
-        self.threshold.min, self.threshold.max = low, high
-        self.threshold.step = (high - low) / 100 or 1.0
-        self.threshold.value = min(weakest_edge(affinities), high)
+        # All at once: new bounds could cross the old ones, and a browser that is told of bounds alone moves
+        # the threshold between them and says so, after the new threshold was set.
+        with self.threshold.hold_sync(), self.threshold.hold_trait_notifications():
+            self.threshold.min, self.threshold.max = low, high
+            self.threshold.step = (high - low) / 100 or 1.0
+            self.threshold.value = min(weakest_edge(affinities), high)
 
     def _other_affinity(self, change: Any) -> None:
         self.threshold.unobserve(self._moved, "value")
@@ -162,8 +165,9 @@ class Explorer:
         self.view_ = shown = view(self._graph(), self.k.value, self.threshold.value)
         self._said.value = escape(shown.said())
         grouped = f"by group, {len(shown.partition.groups)} in all"
-        n = len(shown.affinities)
-        size = (3.2 + 0.14 * min(n, 30), 2.8 + 0.14 * min(n, 30))
+        n, longest = len(shown.affinities), max(map(len, map(str, shown.affinities.index)))
+        room = 0.14 * min(n, 30) + 0.06 * min(longest, 25)  # inches
+        size = (3.0 + room, 2.6 + room)
         self._heatmap.value = picture(shown.heatmap, f"affinities as a heatmap, {grouped}", size)
         self._network.value = picture(shown.network, f"affinities as a network, {grouped}", size)
 
@@ -173,3 +177,7 @@ class Explorer:
 
 def _pairs(affinities: pd.DataFrame) -> np.ndarray:
     return affinities.to_numpy()[np.triu_indices(len(affinities), 1)]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -63,6 +63,8 @@ def test_the_threshold_says_which_pairs_are_edges() -> None:
     assert explorer.view_.edges == 2
     assert said(explorer).endswith("2 edges in the network.")
     assert pictures(explorer)[0] == heatmap and pictures(explorer)[1] != network
+    explorer.threshold.value = explorer.threshold.max
+    assert said(explorer).endswith(" 1 edge in the network.")
 
 
 def test_at_most_two_edges_a_task_are_shown_at_first() -> None:
@@ -73,10 +75,17 @@ def test_at_most_two_edges_a_task_are_shown_at_first() -> None:
     assert explorer.threshold.value == pairs[-24]
 
 
-def test_another_affinity_is_estimated_from_the_same_scores() -> None:
+def test_another_affinity_is_estimated_from_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     explorer = scored("pairwise").explore()
     assert explorer.affinity.options == ("PairwiseAffinity, as estimated", "mean, Eq. (5)")
+    explorer.threshold.value = explorer.threshold.max
+    bounds: list[float] = []
+    explorer.threshold.observe(lambda change: bounds.append(change.new), ["min", "max"])
+    sent: list[set[str]] = []
+    monkeypatch.setattr(explorer.threshold, "send_state", lambda key: sent.append(set(key)))
     explorer.affinity.value = "mean, Eq. (5)"
+    assert len(bounds) == 2 and np.isfinite(bounds).all()  # Jupyter has no message that says infinity
+    assert sent == [{"min", "max", "step", "value"}]
     subsets = list(combinations(range(6), 3))
     score = [float(len({task % 2 for task in s}) == 1) + 0.1 * s.count(0) for s in subsets]
     expected = MeanAffinity().matrix(subsets, np.array(score), n=6)

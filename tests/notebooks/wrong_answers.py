@@ -63,4 +63,20 @@ WRONG = [
     Wrong("maml", "outer_gradient", " / len(losses)", "", 5),
     # Uphill.
     Wrong("maml", "meta_train", "theta - outer_rate", "theta + outer_rate", 4),
+    # All transitions taken for independent.
+    Wrong("coverage", "episode_means", "sums / np.bincount(episode)[:, None]", "gradients", 4),
+    # On the diagonal each episode meets itself.
+    Wrong("coverage", "interactions", "(E**2 * U[i, i] - np.sum(own**2)) / (E * (E - 1))", "U[i, i]", 4),
+    # The spread of one episode and not of their mean.
+    Wrong(
+        "coverage",
+        "standard_error",
+        "rows.var(ddof=1) / E + columns.var(ddof=1) / F - twice",
+        "rows.var(ddof=1) + columns.var(ddof=1)",
+        4,
+    ),
+    # Noise times noise counted twice.
+    Wrong("coverage", "standard_error", " - twice", "", 5),
+    # The first share that is high enough, whatever comes then.
+    Wrong("coverage", "trusted", "min(shares[start:])", "shares[start]", 6),
 ]
