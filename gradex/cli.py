@@ -109,12 +109,7 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         help="pairwise (default) or mean, by scores of subsets; of suites mo-…, whose tasks are preferences, "
         "kernel (default there) or transfer, which need no subsets",
     )
-    add(
-        "--network",
-        choices=_NETWORKS,
-        default="mlp",
-        help="of all policies; all but mlp (default) see the task",
-    )
+    add("--network", choices=_NETWORKS, default="mlp", help="all but mlp (default) see the task")
     add("--learner", choices=_LEARNERS, default="ppo")
     add("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
     add(

@@ -1,0 +1,175 @@
+"""Environments as users write them, in kinds: a policy for one kind is a bad one for the next.
+
+None of them was used to choose anything in gradex.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from jaxtyping import Float
+
+Step = tuple[Any, float, bool, bool, dict[str, Any]]
+Start = tuple[Any, dict[str, Any]]
+Factory = Callable[[], gymnasium.Env]
+#: What a step pays is multiplied by these in turn, as users do not think of a unit.
+UNITS = (1.0, 20.0, 0.05)
+
+
+class Bandit(gymnasium.Env):
+    """Episodes of one step: which of four arms, given three numbers; what it pays is noisy."""
+
+    observation_space = Box(-5, 5, (3,), np.float32)
+    action_space = Discrete(4)
+
+    def __init__(self, worth: Float[np.ndarray, "arms numbers"]) -> None:
+        self.worth = worth
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Draw the three numbers."""
+        super().reset(seed=seed)
+        self.seen = self.np_random.normal(size=3).clip(-5, 5).astype(np.float32)
+        return self.seen.copy(), {}
+
+    def step(self, action: Any) -> Step:
+        """Pay for the arm."""
+        pays = float(self.worth[int(action)] @ self.seen + self.np_random.normal())
+        return self.seen.copy(), pays, True, False, {}
+
+
+class Grid(gymnasium.Env):
+    """Seven by seven fields, seen one-hot, with a goal at the edge; one step in ten goes astray."""
+
+    side, limit = 7, 30
+    observation_space = Box(0, 1, (side**2,), np.float32)
+    action_space = Discrete(4)
+    _moves = ((0, 1), (0, -1), (1, 0), (-1, 0))
+
+    def __init__(self, goal: tuple[int, int]) -> None:
+        self.goal = goal
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start on one of the nine fields in the middle."""
+        super().reset(seed=seed)
+        self.place, self.steps = self.np_random.integers(2, 5, 2), 0
+        return self._seen(), {}
+
+    def step(self, action: Any) -> Step:
+        """Go to a neighbour, if there is one."""
+        chosen = int(self.np_random.integers(4)) if self.np_random.random() < 0.1 else int(action)
+        self.place = (self.place + self._moves[chosen]).clip(0, self.side - 1)
+        self.steps += 1
+        there = tuple(self.place.tolist()) == self.goal
+        return self._seen(), 1.0 if there else -0.01, there, self.steps >= self.limit, {}
+
+    def _seen(self) -> Float[np.ndarray, " fields"]:
+        seen = np.zeros(self.side**2, dtype=np.float32)
+        seen[self.place[0] * self.side + self.place[1]] = 1
+        return seen
+
+
+class Reach(gymnasium.Env):
+    """A heavy point in the plane is paid for being near a goal that it does not see."""
+
+    observation_space = Box(-np.inf, np.inf, (4,), np.float64)
+    action_space = Box(-1, 1, (2,), np.float32)
+
+    def __init__(self, goal: tuple[float, float]) -> None:
+        self.goal = np.array(goal)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start near the origin, at rest."""
+        super().reset(seed=seed)
+        self.place, self.speed, self.steps = self.np_random.normal(0, 0.1, 2), np.zeros(2), 0
+        return np.concatenate([self.place, self.speed]), {}
+
+    def step(self, action: Any) -> Step:
+        """Push."""
+        self.speed = 0.9 * self.speed + 0.1 * np.clip(action, -1, 1)
+        self.place, self.steps = self.place + 0.1 * self.speed, self.steps + 1
+        seen, distance = np.concatenate([self.place, self.speed]), np.linalg.norm(self.place - self.goal)
+        return seen, -float(distance), False, self.steps >= 100, {}
+
+
+class PendulumFor(gymnasium.Wrapper):
+    """A pendulum that is to stand ("up"), to hang still ("down") or to turn fast ("spin")."""
+
+    def __init__(self, environment: gymnasium.Env, aim: str) -> None:
+        super().__init__(environment)
+        self.aim = aim
+
+    def step(self, action: Any) -> Step:
+        """Pay for the aim; "up" is what Gymnasium pays for."""
+        seen, pays, ended, cut, told = self.env.step(action)
+        cosine, sine, speed = map(float, seen)
+        if self.aim == "down":
+            pays = -(np.arctan2(-sine, -cosine) ** 2) - 0.1 * speed**2
+        elif self.aim == "spin":
+            pays = abs(speed) - 4
+        return seen, float(pays), ended, cut, told
+
+
+class Mirrored(gymnasium.ActionWrapper):
+    """An environment with two actions that have changed places."""
+
+    def action(self, action: Any) -> Any:
+        """Give the other one."""
+        return 1 - action
+
+
+def paid_in(unit: float, environment: gymnasium.Env) -> gymnasium.Env:
+    """Pay in another unit."""
+    return gymnasium.wrappers.TransformReward(environment, lambda pays: float(pays) * unit)
+
+
+def bandits(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make bandits whose arms are worth about the same within a kind."""
+    worth = rng.normal(size=(max(kinds) + 1, 4, 3))
+    own = [worth[kind] + 0.3 * rng.normal(size=(4, 3)) for kind in kinds]
+    return [partial(Bandit, each) for each in own]
+
+
+def grids(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make grids with goals around one corner or the one across."""
+    near, last = [(0, 0), (0, 1), (1, 0), (0, 2)], Grid.side - 1
+    goals = near, [(last - x, last - y) for x, y in near]
+    own = [goals[kind][kinds[:task].count(kind)] for task, kind in enumerate(kinds)]
+    return [partial(Grid, each) for each in own]
+
+
+def reaches(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make goals in three directions, 120 degrees apart, 17 degrees to either side, paid in several units."""
+    angles = 2 * np.pi * np.array(kinds) / 3 + rng.uniform(-0.3, 0.3, len(kinds))
+    goals = [(float(np.cos(angle)), float(np.sin(angle))) for angle in angles]
+
+    def make(goal: tuple[float, float], unit: float) -> gymnasium.Env:
+        return paid_in(unit, Reach(goal))
+
+    return [partial(make, goal, UNITS[task % 3]) for task, goal in enumerate(goals)]
+
+
+def pendulums(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make pendulums of some gravity that are to stand, to hang or to spin."""
+
+    def make(aim: str, gravity: float) -> gymnasium.Env:
+        return PendulumFor(gymnasium.make("Pendulum-v1", g=gravity), aim)
+
+    own = [(("up", "down", "spin")[kind], float(rng.uniform(8, 12))) for kind in kinds]
+    return [partial(make, *each) for each in own]
+
+
+def poles(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make cart-poles of some length whose actions have changed places or not, paid in several units."""
+
+    def make(kind: int, length: float, unit: float) -> gymnasium.Env:
+        environment = gymnasium.make("CartPole-v1")
+        plain: Any = environment.unwrapped
+        plain.length, plain.polemass_length = length, plain.masspole * length
+        paid = paid_in(unit, environment)
+        return Mirrored(paid) if kind else paid
+
+    own = [(kind, float(rng.uniform(0.3, 0.9)), UNITS[task % 3]) for task, kind in enumerate(kinds)]
+    return [partial(make, *each) for each in own]
