@@ -17,7 +17,7 @@ from gradex.affinity import KMeansGrouping, RandomGrouping
 from gradex.expectation_maximization import EMClustering
 from gradex.tasks import parameter_matrix
 
-SEEDS = {"smoke": 2, "laptop": 10, "paper": 20}
+SEEDS = {"smoke": 1, "laptop": 10, "paper": 20}
 #: Suite, its options, and its number of planted groups.
 _SUITES: dict[str, tuple[dict[str, Any], int]] = {
     "navigation": ({"n": 12}, 3),

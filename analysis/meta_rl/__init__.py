@@ -70,7 +70,7 @@ def compute(seed: int, scale: str, part: str) -> pd.DataFrame:
     meta = amount.multi_task(suite, "mlp", amount.width, seed)
     amounts: dict[str, Any] = {"steps_per_task": amount.transitions, "snapshots": amount.snapshots}
     amounts |= {"projection_dim": amount.projection_dim, "group_steps": 0}
-    run = PolicyGradEx(bootstrap=0, seed=seed, **amounts).fit(suite, meta)
+    run = PolicyGradEx(bootstrap=0, recursive=False, seed=seed, **amounts).fit(suite, meta)
     chosen = representatives(run, design.three, amount.draws, amount.draws_of_groups, seed)
     trained = [Trained("multi-task PPO", "none", len(suite), [meta.agent_])]
     trained += meta_train(suite, chosen, amount, seed)

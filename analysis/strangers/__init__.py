@@ -26,7 +26,14 @@ from gradex.seeds import generator_for
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
 _AMOUNTS: dict[str, dict[str, Any]] = {
-    "smoke": {"meta_steps": 1000, "steps_per_task": 32, "snapshots": 2, "projection_dim": 10, "subsets": 20},
+    "smoke": {
+        "meta_steps": 1000,
+        "steps_per_task": 32,
+        "snapshots": 2,
+        "projection_dim": 10,
+        "subsets": 20,
+        "bootstrap": 2,
+    },
     "laptop": {},
     "paper": {},
 }

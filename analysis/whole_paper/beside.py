@@ -263,7 +263,7 @@ def _seeds(found: Found) -> str:
 
 
 def _best(number: float | None, highest: float | None) -> str:
-    text = "–" if number is None else f"{number:.1f}"
+    text = "–" if number is None else _minus(f"{number:.1f}")
     return f"**{text}**" if number is not None and number == highest else text
 
 

@@ -1,0 +1,95 @@
+"""The environments of the study of strangers differ as it says, and answers are counted."""
+
+import gymnasium
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import strangers
+from analysis.strangers import environments
+
+
+def test_a_bandit_pays_what_its_arms_are_worth() -> None:
+    worth = np.arange(12.0).reshape(4, 3)
+    bandit = environments.Bandit(worth)
+    errors = []
+    for seed in range(400):
+        seen, _ = bandit.reset(seed=seed)
+        _, pays, ended, *_ = bandit.step(seed % 4)
+        assert ended
+        errors.append(pays - worth[seed % 4] @ seen)
+    assert abs(np.mean(errors)) < 4 / 20
+    assert np.std(errors) == pytest.approx(1, abs=0.15)
+
+
+def test_a_grid_ends_at_its_goal() -> None:
+    grid = environments.Grid((6, 6))
+    grid.reset(seed=0)
+    for step in range(200):
+        seen, pays, ended, cut, _ = grid.step((2, 0)[step % 2])  # down, right
+        assert seen.sum() == 1
+        assert pays == (1.0 if ended else -0.01)
+        if ended or cut:
+            break
+    assert ended
+    assert seen.argmax() == 48
+
+
+@pytest.mark.parametrize(("aim", "angle", "speed"), [("up", 0, 0), ("down", np.pi, 0), ("spin", 1, 8)])
+def test_each_pendulum_pays_most_for_its_own_aim(aim: str, angle: float, speed: float) -> None:
+    paid = {}
+    for other in ("up", "down", "spin"):
+        pendulum = environments.PendulumFor(gymnasium.make("Pendulum-v1"), other)
+        pendulum.reset(seed=0)
+        pendulum.unwrapped.state = np.array([angle, speed], dtype=float)
+        paid[other] = pendulum.step(np.zeros(1, dtype=np.float32))[1]
+    assert max(paid, key=paid.__getitem__) == aim
+
+
+def test_the_other_kind_of_cart_pole_has_its_actions_exchanged() -> None:
+    first, *_, last = environments.poles([0, 0, 0, 1], np.random.default_rng(0))
+    plain, mirrored = first(), last()
+    for environment in (plain, mirrored):
+        environment.reset(seed=0)
+        environment.unwrapped.length = 0.5
+        environment.unwrapped.state = np.zeros(4)
+    one, other = plain.step(1), mirrored.step(0)
+    assert one[0][1] == pytest.approx(other[0][1], rel=0.02)  # both go to the right
+    assert (one[1], environments.poles([0, 0, 0], np.random.default_rng(0))[1]().reset()[1]) == (1.0, {})
+
+
+def test_units_and_kinds_take_turns() -> None:
+    for part in strangers.PARTS:
+        case = strangers._CASES[part]
+        suite = case.suite(0)
+        assert suite.labels is not None
+        assert sorted(np.bincount(suite.labels).tolist()) == sorted(case.kinds)
+        again = case.suite(0).labels
+        assert again is not None
+        assert again.tolist() == suite.labels.tolist()
+    goals = environments.reaches([0, 1, 2], np.random.default_rng(0))
+    paid = []
+    for make in goals:
+        environment = make()
+        environment.reset(seed=0)
+        paid.append(environment.step(np.zeros(2, dtype=np.float32))[1])
+    assert paid[0] < -0.5 > paid[1] / 20 > -1.5
+    assert -0.1 < paid[2] < 0
+
+
+def test_summary_counts_right_answers() -> None:
+    rows = [
+        {
+            "suite": "a",
+            "kinds": 2,
+            "seed": seed,
+            "method": "PolicyGradEx",
+            "k": k,
+            "nmi": nmi,
+            "right": nmi == 1,
+        }
+        for seed, (k, nmi) in enumerate([(2, 1.0), (1, 0.0), (2, 1.0)])
+    ]
+    [told] = strangers.summary(pd.DataFrame(rows)).to_dict("records")
+    assert (told["right"], told["seeds"], told["k_found"]) == (2, 3, "1 (1), 2 (2)")
+    assert told["low"] < 2 / 3 < told["high"]
