@@ -54,7 +54,7 @@ def test_the_other_kind_of_cart_pole_has_its_actions_exchanged() -> None:
         environment.unwrapped.length = 0.5
         environment.unwrapped.state = np.zeros(4)
     one, other = plain.step(1), mirrored.step(0)
-    assert one[0][1] == pytest.approx(other[0][1], rel=0.02)  # both go to the right
+    assert one[0][1] == pytest.approx(other[0][1], rel=0.1)  # both go to the right
     assert (one[1], environments.poles([0, 0, 0], np.random.default_rng(0))[1]().reset()[1]) == (1.0, {})
 
 
