@@ -5,7 +5,7 @@ amount of training. On two of the suites there is one kind only, so that the rig
 
 "One look" is the same run before it looks at each group again (`recursive`). Gradient cosine reads the same
 run and is told the number of kinds. No setting was chosen on these suites on seeds below 100; that groups are
-looked at again was found to be needed, and tried, on three of them on seeds 100 and 101.
+looked at again was tried on two of them on seeds 100 and 101.
 """
 
 from collections.abc import Callable
