@@ -137,9 +137,9 @@ class GroupedTasks(GroupPolicies):
         steps = super()._stages(suite, meta, checkpoint)
         if not self._looks_within:
             return steps
-        again = steps["estimate"] + (steps["meta-policy"] if meta is None else meta.steps)
+        again = suite.recommended.meta_steps if self.meta_steps is None else self.meta_steps
         last = steps.pop("group policies")
-        return {**steps, WITHIN: again, "group policies": last}
+        return {**steps, WITHIN: again + steps["estimate"], "group policies": last}
 
 
 def _beside(checkpoint: Path, group: tuple[int, ...]) -> Path:

@@ -9,6 +9,7 @@ import pytest
 from tqdm.std import tqdm
 
 from gradex import MetaPolicy, PolicyGradEx, PreferenceGrouping, TaskSuite, progress
+from gradex.grouped_tasks import WITHIN
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_nothing_else_is_written() -> None:
 def test_stages_of_a_grouping_weigh_what_is_still_to_be_done(tmp_path: Path) -> None:
     suite = TaskSuite.make("cartpole", n=3)
     settings = {"meta_steps": 5_000, "steps_per_task": 100, "group_steps": 7_000}
-    grouping = PolicyGradEx(**settings)
+    grouping = PolicyGradEx(**settings, recursive=False)
     whole = {"meta-policy": 5_000, "estimate": 4 * 300, "groups": 0, "group policies": 7_000}
     kept = tmp_path / "meta.safetensors"
     assert grouping._stages(suite, None, None) == grouping._stages(suite, None, kept) == whole
@@ -67,5 +68,10 @@ def test_stages_of_a_grouping_weigh_what_is_still_to_be_done(tmp_path: Path) -> 
     there = whole | {"meta-policy": 0}
     assert grouping._stages(suite, None, kept) == there
     assert grouping._stages(suite, MetaPolicy(suite), None) == there
+    twice = PolicyGradEx(**settings)._stages(
+        suite, None, kept
+    )  # groups' own meta-policies may be there, or not
+    assert list(twice) == ["meta-policy", "estimate", "groups", WITHIN, "group policies"]
+    assert twice == there | {WITHIN: 5_000 + 4 * 300}
     many = TaskSuite.make("mo-deep-sea-treasure", n=500)  # steps of a few serve all
     assert PreferenceGrouping(**settings)._stages(many, None, None)["estimate"] == 4 * 8 * 100
