@@ -68,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         help="environment steps for the groups' policies, and for each other way to share policies that they "
         "are compared with, 0 for none (default: by family)",
     )
+    twice = "with --k auto look for groups within groups, too, which takes as long again (default)"
+    group.add_argument("--recursive", action=argparse.BooleanOptionalAction, default=True, help=twice)
     group.set_defaults(run=_group)
 
     plan = commands.add_parser(
@@ -91,8 +93,6 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         "from task names to functions that make Gymnasium environments",
     )
     add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
-    twice = "with --k auto look for groups within groups, too, which takes as long again (default)"
-    add("--recursive", action=argparse.BooleanOptionalAction, default=True, help=twice)
     add("--seed", type=int, default=0)
     add("--out", type=Path, metavar="DIR", help="folder for the results (default: in runs, by settings)")
     add("--force", action="store_true", help="make a run anew that the folder holds already")

@@ -127,7 +127,7 @@ class GroupedTasks(GroupPolicies):
 
     def _nested(self) -> Partition:
         found = [None if part is None or part.partition_.k == 1 else part.partition_ for part in self.parts_]
-        if not any(found):
+        if all(part is None for part in found):
             return self.first_partition_
         return nested(self.interactions_.matrix, self.first_partition_, found)
 

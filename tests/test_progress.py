@@ -68,9 +68,7 @@ def test_stages_of_a_grouping_weigh_what_is_still_to_be_done(tmp_path: Path) -> 
     there = whole | {"meta-policy": 0}
     assert grouping._stages(suite, None, kept) == there
     assert grouping._stages(suite, MetaPolicy(suite), None) == there
-    twice = PolicyGradEx(**settings)._stages(
-        suite, None, kept
-    )  # groups' own meta-policies may be there, or not
+    twice = PolicyGradEx(**settings)._stages(suite, None, kept)
     assert list(twice) == ["meta-policy", "estimate", "groups", WITHIN, "group policies"]
     assert twice == there | {WITHIN: 5_000 + 4 * 300}
     many = TaskSuite.make("mo-deep-sea-treasure", n=500)  # steps of a few serve all

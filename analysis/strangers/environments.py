@@ -1,7 +1,4 @@
-"""Environments as users write them, in kinds: a policy for one kind is a bad one for the next.
-
-None of them was used to choose anything in gradex.
-"""
+"""Environments as users write them, in kinds: a policy for one kind is a bad one for the next."""
 
 from collections.abc import Callable
 from functools import partial
