@@ -5,8 +5,8 @@ amount of training. On two of the suites there is one kind only, so that the rig
 
 "One look" is the same run before it looks at each group again (`recursive`). Gradient cosine reads the same
 run and is told the number of kinds. No amount was chosen on these suites. But that each group is looked at
-again was made for "reach" and "pendulum": that their kinds come out as two was seen on seeds 200 and 201 of an
-earlier version, and the second look was tried on 100 and 101.
+again was made for "reach" and "pendulum": that their kinds come out as two was seen on seeds 200 and 201 of
+an earlier version, and the second look was tried on 100 and 101.
 """
 
 from collections.abc import Callable
