@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
+from analysis.along import interactions_along
 from analysis.study import plain
 from analysis.trained import learner
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
@@ -122,8 +123,8 @@ class _Source:
             count = count_steps(snapshot, size // len(self.path))
             transitions = snapshot.transitions(count, seed=child(snapshot.seed, "collection", 1 + number))
             estimator = SurrogateEstimator(self.amounts.dimension, "khatri-rao", seed=self.seed)
-            parts.append(estimator.fit(snapshot, transitions).interactions())
-        return Interactions.joined(parts)
+            parts.append(estimator.fit(snapshot, transitions))
+        return interactions_along(parts)
 
 
 def needed(estimates: pd.DataFrame) -> float:

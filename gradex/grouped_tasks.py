@@ -10,6 +10,7 @@ from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping, Parti
 from gradex.affinity.found_groups import CONFLICT_LEVEL, verdict
 from gradex.group_policies import GroupPolicies
 from gradex.meta_policy import MetaPolicy
+from gradex.path_scores import stakes
 from gradex.plan import Plan, make_plan
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
@@ -89,7 +90,8 @@ class GroupedTasks(GroupPolicies):
             )
         if bootstrap is None:
             raise ValueError("bootstrap=0 leaves unknown how far affinities err: give at least 2 draws")
-        interactions = Interactions.joined([surrogate.interactions() for surrogate in self.surrogates_])
+        each = [surrogate.interactions() for surrogate in self.surrogates_]
+        interactions = Interactions.joined(each, stakes(self.surrogates_))
         graph, method = self.graph_, None
         if own.k == "auto":
             graph, method = self.interactions_, CorrelationGrouping()

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
@@ -28,11 +30,11 @@ class PathScores:
     surrogates : tuple of SurrogateEstimator
         One for each snapshot.
     scores : SubsetScores
-        Mean over the snapshots.
+        Mean over the snapshots, which count by what is at stake there, see `stakes`.
     interactions : Interactions
-        Sum over the snapshots.
+        Sum over the snapshots, which count likewise.
     each : tuple of Interactions
-        Those of every snapshot.
+        Those of every snapshot, as they are.
 
     Examples
     --------
@@ -59,6 +61,39 @@ def count_steps(snapshot: TrainedPolicy, steps_per_task: int) -> int:
     return steps_per_task * min(len(snapshot.suite), SHARING_TASKS) if shared else steps_per_task
 
 
+def stakes(surrogates: Sequence[SurrogateEstimator]) -> list[Float[np.ndarray, " n"]]:
+    """Tell how much is at stake for each task at each snapshot, relative to its mean over the snapshots.
+
+    This is the standard deviation of its advantages before they were brought to one size: a step of a given
+    Kullback-Leibler divergence gains the more return the larger it is. Advantages of one size are what a fit
+    needs, but make each snapshot count alike. Late in a training most of the return is earned and what is
+    left is small. Tasks that differ by degrees pull apart just there, after they had pulled one way for as
+    long as it mattered.
+
+    Parameters
+    ----------
+    surrogates : sequence of SurrogateEstimator
+        Fitted at the snapshots of one training, to transitions. Of other samples nothing is known, so that
+        all count alike.
+
+    Examples
+    --------
+    >>> from gradex import MetaPolicy, SurrogateEstimator, TaskSuite
+    >>> from gradex.path_scores import stakes
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(steps=6_000, snapshots=2)
+    >>> fitted = [SurrogateEstimator(20).fit(each, each.transitions(256)) for each in meta.path_]
+    >>> [len(each) for each in stakes(fitted)]
+    [3, 3]
+    >>> bool(abs(sum(stakes(fitted)) / 2 - 1).max() < 1e-9)
+    True
+    """
+    n = surrogates[0].samples_.n
+    known = [getattr(surrogate.samples_, "deviations", None) for surrogate in surrogates]
+    sizes = np.array([np.ones(n) if own is None else own for own in known], dtype=np.float64)
+    mean = sizes.mean(axis=0)
+    return list(np.divide(sizes, mean, out=np.ones_like(sizes), where=mean > 0))
+
+
 def score_along(
     path: Sequence[TrainedPolicy],
     subsets: Sequence[Sequence[int]],
@@ -74,7 +109,8 @@ def score_along(
 
     One moment of a training may be too early or too late: a policy that has sided with some tasks cannot tell
     what the others want, and the gradients of tasks that are solved are noise. A snapshot at which no action
-    is better than another in any task, as happens where nothing is random any more, is left out.
+    is better than another in any task, as happens where nothing is random any more, is left out. Others count
+    by what is at stake there, see `stakes`; but all alike where scores are by rollout.
 
     Parameters
     ----------
@@ -119,5 +155,9 @@ def score_along(
         with stage("uncertainty"):
             drawn = surrogates[-1].score_draws(subsets, own_draws, seed)
             scores[-1] = replace(scores[-1], draws=drawn)
-    mean = SubsetScores.mean(scores, draws, seed) if len(scores) > 1 else scores[0]
-    return PathScores(tuple(surrogates), mean, Interactions.joined(interactions), tuple(interactions))
+    weights = stakes(surrogates)
+    by_loss = weights if rollouts is None else None
+    mean = SubsetScores.mean(scores, draws, seed, by_loss) if len(scores) > 1 else scores[0]
+    return PathScores(
+        tuple(surrogates), mean, Interactions.joined(interactions, weights), tuple(interactions)
+    )

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from gradex import MetaPolicy, SurrogateEstimator, TaskSuite
-from gradex.path_scores import score_along
-from gradex.surrogate import SubsetScores
+from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
+from gradex.learners import Transitions
+from gradex.path_scores import score_along, stakes
+from gradex.surrogate import Interactions, SubsetScores
 
 SUBSETS = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)]
 
@@ -13,15 +14,23 @@ def meta() -> MetaPolicy:
     return MetaPolicy(TaskSuite.make("cartpole", n=3), layers=2, width=8).fit(steps=20_000, snapshots=3)
 
 
-def test_snapshots_count_alike_and_share_the_transitions(meta: MetaPolicy) -> None:
+def test_snapshots_count_by_what_is_at_stake_and_share_the_transitions(meta: MetaPolicy) -> None:
     estimator = SurrogateEstimator(16, seed=1)
     found = score_along(meta.path_, SUBSETS, estimator, steps_per_task=900)
     assert [len(each.samples_) for each in found.surrogates] == [900, 900, 900]
     apart = [SurrogateEstimator(16, seed=1).fit(one, one.transitions(300)) for one in meta.path_]
-    scores = np.mean([each.scores(SUBSETS).per_task for each in apart], axis=0)
+    deviations = np.array([each.samples_.deviations for each in apart])
+    weights = deviations / deviations.mean(axis=0)
+    assert np.ptp(weights, axis=0).min() > 0.1
+    scores = np.mean(
+        [own * each.scores(SUBSETS).per_task for own, each in zip(weights, apart, strict=True)], axis=0
+    )
     np.testing.assert_allclose(found.scores.per_task, scores, rtol=1e-6)
     np.testing.assert_allclose(found.scores.score, np.nanmean(scores, axis=1), rtol=1e-6)
-    interactions = sum(each.interactions().matrix for each in apart)
+    interactions = sum(
+        np.sqrt(np.outer(own, own)) * each.interactions().matrix
+        for own, each in zip(weights, apart, strict=True)
+    )
     np.testing.assert_allclose(found.interactions.matrix, interactions, rtol=1e-6, atol=1e-12)
     assert found.scores.draws.shape == (0, 6, 3)
     assert not hasattr(estimator, "features")
@@ -48,3 +57,35 @@ def test_the_mean_spreads_like_independent_parts() -> None:
     mean = SubsetScores.mean(parts, draws=400)
     assert np.mean(mean.draws.std(axis=0) ** 2) == pytest.approx(1 / 8, rel=0.1)
     np.testing.assert_allclose(mean.per_task, np.mean([part.per_task for part in parts], axis=0))
+    weights = [np.array([own, 2 - own]) for own in (1.5, 0.5) * 4]
+    mean = SubsetScores.mean(parts, draws=400, weights=weights)
+    by_weight = [weight * part.per_task for weight, part in zip(weights, parts, strict=True)]
+    np.testing.assert_allclose(mean.per_task, np.mean(by_weight, axis=0))
+    assert np.mean(mean.draws.std(axis=0) ** 2) == pytest.approx((1.5**2 + 0.5**2) / 2 / 8, rel=0.1)
+
+
+def test_stakes_are_relative_to_each_tasks_own_mean() -> None:
+    def surrogate(deviations: list[float] | None) -> SurrogateEstimator:
+        rng, deviated = np.random.default_rng(0), deviations and np.array(deviations)
+        own = {"observations": rng.normal(size=(40, 1)), "actions": np.zeros(40, int), "deviations": deviated}
+        tasks = np.arange(40) % 2
+        transitions = Transitions(advantages=rng.normal(size=40), tasks=tasks, episodes=np.arange(40), **own)
+        return SurrogateEstimator(4).fit_features(rng.normal(size=(40, 3)), transitions)
+
+    found = stakes([surrogate([1.0, 300.0]), surrogate([3.0, 100.0])])
+    np.testing.assert_allclose(found, [[0.5, 1.5], [1.5, 0.5]])
+    # A task that never pays has no mean to be relative to, and others no part in that.
+    found = stakes([surrogate([0.0, 300.0]), surrogate([0.0, 100.0])])
+    np.testing.assert_allclose(found, [[1.0, 1.5], [1.0, 0.5]])
+    np.testing.assert_array_equal(stakes([surrogate(None)] * 3), np.ones((3, 2)))
+
+
+def test_tasks_that_pull_apart_where_nothing_is_at_stake_are_no_conflict() -> None:
+    rng = np.random.default_rng(1)
+    early = Interactions(tuple(rng.normal((1.0, 0.0), 1.0, (2, 40, 2))), common=False)
+    late = Interactions((rng.normal((0, 3), 1, (40, 2)), rng.normal((0, -3), 1, (40, 2))), common=False)
+    alike = AffinityGraph.from_interactions(Interactions.joined([early, late]))
+    assert alike.conflict().p_value < 0.05
+    assert alike.conflict().strength > 0.5
+    weighted = Interactions.joined([early, late], [np.array([1.9, 1.9]), np.array([0.1, 0.1])])
+    assert AffinityGraph.from_interactions(weighted).conflict().strength < 0

@@ -8,6 +8,7 @@ import pytest
 import gradex.plan as planning
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import Bootstrap, propose_groups
+from gradex.path_scores import stakes
 from gradex.plan import Plan, make_plan
 from gradex.surrogate import Interactions
 
@@ -172,7 +173,8 @@ def test_few_draws_make_a_rough_plan(grouping: PolicyGradEx, draws: int) -> None
 
 
 def gradients_of(grouping: PolicyGradEx) -> Interactions:
-    return Interactions.joined([surrogate.interactions() for surrogate in grouping.surrogates_])
+    each = [surrogate.interactions() for surrogate in grouping.surrogates_]
+    return Interactions.joined(each, stakes(grouping.surrogates_))
 
 
 def replace_bootstrap(grouping: PolicyGradEx) -> PolicyGradEx:

@@ -89,10 +89,19 @@ class Interactions:
             )
 
     @staticmethod
-    def joined(parts: Sequence["Interactions"]) -> "Interactions":
+    def joined(
+        parts: Sequence["Interactions"], weights: Sequence[Float[np.ndarray, " n"]] | None = None
+    ) -> "Interactions":
         """Add up the interactions of the same tasks at several models.
 
         Cluster c of one and cluster c of another may depend on each other.
+
+        Parameters
+        ----------
+        parts : sequence of Interactions
+        weights : sequence of arrays [n], optional
+            How much each part counts for each task, from 0 on; that of a pair is the geometric mean of both
+            tasks' weights. 1 by default.
 
         Raises
         ------
@@ -103,8 +112,9 @@ class Interactions:
         sizes = [[len(each) for each in part.vectors] for part in parts]
         if any(own != sizes[0] for own in sizes) or any(part.common != first.common for part in parts):
             raise ValueError("interactions from other numbers of episodes cannot be added: take equally many")
+        weights = [np.ones(len(first))] * len(parts) if weights is None else weights
         # Inner products of concatenated vectors are sums of inner products.
-        vectors = zip(*(part.vectors for part in parts), strict=True)
+        vectors = zip(*map(_scaled, parts, weights), strict=True)
         return Interactions(tuple(np.concatenate(own, axis=1) for own in vectors), first.common)
 
     def pooled(self, groups: Sequence[Sequence[int]]) -> "Interactions":
@@ -232,6 +242,10 @@ class Interactions:
         apart = (total**2 - overlaps) / (pairs * others)
         least = max(squares / pairs - apart, 0.0) / (times * pairs)
         return max((total / pairs) ** 2 - apart, least)
+
+
+def _scaled(part: Interactions, weights: Float[np.ndarray, " n"]) -> list[Float[np.ndarray, "_ d"]]:
+    return [np.sqrt(weight) * own for weight, own in zip(weights, part.vectors, strict=True)]
 
 
 def first_order_interactions(

@@ -84,6 +84,20 @@ def test_along_a_path_interactions_add_up() -> None:
         Interactions.joined([parts[0], drawn(rng, common=True, clusters=8)])
 
 
+@COMMON
+def test_weights_of_a_pair_are_the_geometric_mean_of_both_tasks(common: bool) -> None:
+    rng = np.random.default_rng(5)
+    parts = [drawn(rng, common) for _ in range(3)]
+    weights = [rng.uniform(0.1, 3.0, size=len(parts[0])) for _ in parts]
+    joined = Interactions.joined(parts, weights)
+    expected = sum(
+        np.sqrt(np.outer(weight, weight)) * part.matrix for weight, part in zip(weights, parts, strict=True)
+    )
+    np.testing.assert_allclose(joined.matrix, expected, rtol=1e-10, atol=1e-12)
+    alone = Interactions.joined(parts[:1], [np.full(len(parts[0]), 4.0)])
+    np.testing.assert_allclose(alone.stderr, 4 * parts[0].stderr, rtol=1e-10)
+
+
 def samples(rng: np.random.Generator, **changes: np.ndarray) -> tuple[np.ndarray, Samples]:
     count = 90
     arrays = {
