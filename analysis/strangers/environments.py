@@ -91,6 +91,31 @@ class Reach(gymnasium.Env):
         return seen, -float(distance), False, self.steps >= 100, {}
 
 
+class Sledge(gymnasium.Env):
+    """A sledge on a line is paid for a speed that it does not see; wind pushes it about."""
+
+    observation_space = Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, aim: float) -> None:
+        self.aim = aim
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start nearly at rest."""
+        super().reset(seed=seed)
+        self.speed, self.push = self.np_random.normal(0, 0.1, 2)
+        self.steps = 0
+        return np.array([self.speed, self.push]), {}
+
+    def step(self, action: Any) -> Step:
+        """Change the push, which changes the speed."""
+        wanted = float(np.clip(action, -1, 1)[0])
+        self.push = 0.8 * self.push + 0.2 * wanted + 0.02 * self.np_random.normal()
+        self.speed, self.steps = 0.9 * self.speed + 0.3 * self.push, self.steps + 1
+        pays = -abs(self.speed - self.aim) - 0.05 * wanted**2
+        return np.array([self.speed, self.push]), float(pays), False, self.steps >= 100, {}
+
+
 class PendulumFor(gymnasium.Wrapper):
     """A pendulum that is to stand ("up"), to hang still ("down") or to turn fast ("spin")."""
 
@@ -146,6 +171,20 @@ def reaches(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
         return paid_in(unit, Reach(goal))
 
     return [partial(make, goal, UNITS[task % 3]) for task, goal in enumerate(goals)]
+
+
+def distances(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make goals in two opposite directions, some four times as far as others."""
+    angles = np.pi * np.array(kinds) + rng.uniform(-0.15, 0.15, len(kinds))
+    far = rng.uniform(0.4, 1.6, len(kinds))
+    goals = far[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return [partial(Reach, (float(x), float(y))) for x, y in goals]
+
+
+def sledges(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make sledges that are to go to the right or to the left, some five times as fast as others."""
+    signs = 2 * np.array(kinds) - 1
+    return [partial(Sledge, float(aim)) for aim in signs * rng.uniform(0.5, 2.5, len(kinds))]
 
 
 def pendulums(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
