@@ -3,11 +3,13 @@
 from pathlib import Path
 from zlib import crc32
 
+import numpy as np
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
 from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping, Partition, nested
 from gradex.affinity.found_groups import CONFLICT_LEVEL, verdict
+from gradex.affinity.partition import listed
 from gradex.group_policies import GroupPolicies
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import stakes
@@ -21,6 +23,8 @@ from gradex.tasks import TaskSuite
 WITHIN = "groups within groups"
 #: Tasks that a file's name tells; more of them are told by a number.
 _NAMED = 10
+#: Share of a training that is its beginning, and its end.
+_TENTH = 0.1
 #: Stages of an estimate whose time grows with the transitions.
 _STAGES = ("transitions", "gradients", "subset scores", "uncertainty")
 
@@ -53,12 +57,37 @@ class GroupedTasks(GroupPolicies):
         There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
         `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`. Nothing of weight then
         speaks against one policy for all. It is another matter where nothing is known of the tasks, or of
-        some: where their gradients are no more than noise, as in a task of which all steps pay alike.
+        some: where their gradients are no more than noise, as in a task of which all steps pay alike. Tasks
+        that training has left behind are named, whatever the groups are; see `left_behind_`.
         """
-        return verdict(
+        told = verdict(
             self._fitted(), self.interactions_, self.conflicts_, self._plain().seed,
             remedy="give more steps_per_task, which also see later steps of an episode",
         )  # fmt: skip
+        behind = listed([self.suite_[task].name for task in self.left_behind_])
+        if not told or not behind:
+            return told
+        return (
+            f"{told}; the policy for all learned nothing in {behind}, and nothing that it does there pays "
+            "more than anything else by now: try these by themselves"
+        )
+
+    @property
+    def left_behind_(self) -> list[int]:
+        """Tasks in which the meta-policy earns no more than at first, and now is paid alike whatever it does.
+
+        It may have sided with the other tasks before it met enough reward in these. What it says of them
+        comes from early snapshots alone, if from any. None, if that is so of all tasks.
+        """
+        deviations = getattr(self.surrogate_.samples_, "deviations", None)
+        if deviations is None or not any(deviations):
+            return []
+        history = self.meta_.history_
+        share = history.steps / history.steps.max()
+        first = history[share <= _TENTH].groupby("task").return_mean.mean()
+        last = history[share > 1 - _TENTH].groupby("task").return_mean.mean()
+        silent = np.flatnonzero(np.asarray(deviations) == 0).tolist()
+        return [task for task in silent if last.get(task, np.nan) <= first.get(task, np.nan)]
 
     def plan(self, power: float = 0.9) -> Plan:
         """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.

@@ -96,6 +96,8 @@ class PolicyGradEx(GroupedTasks):
     parts_ : tuple of PolicyGradEx or None
         For each of these groups what it shows by itself; None for those of one task. None at all without
         `recursive`, or where there is one group.
+    left_behind_ : list of int
+        Tasks in which the meta-policy has learned nothing, and is paid alike now whatever it does.
     groups_ : tuple of tuples of int
         Task indices of each group.
     labels_ : int array [n]

@@ -16,7 +16,7 @@ from gradex import MetaPolicy, PolicyGradEx, TaskSuite
 from gradex.affinity import AffinityGraph, PairwiseAffinity
 from gradex.learners import PPO, SAC, Learner, ppo
 from gradex.surrogate import Interactions, SubsetScores
-from tests.environments import scripted, scripted_suite
+from tests.environments import Fork, scripted, scripted_suite
 
 N = 6
 
@@ -507,3 +507,34 @@ def test_where_all_steps_pay_alike_nothing_is_known() -> None:
         "no more than noise"
     )
     np.testing.assert_array_equal(run.interactions_.noise_p_values() > 0.05, [False, True, False, False])
+
+
+class AllOrNothing(Fork):
+    """Pays 1 at the end if each of three steps took the wanted action."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__(reward_space=None)
+        self.wanted = wanted
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self.right = 0.0
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        seen, paid, ended, *rest = super().step(action)
+        self.right += paid[self.wanted]
+        return seen, float(self.right == 3), ended, *rest
+
+
+def test_tasks_that_training_left_behind_are_named() -> None:
+    """Three tasks pay for the first action, one for the second, which nobody takes any more in the end."""
+    wanted = {"a": 0, "b": 0, "c": 0, "odd": 1}
+    suite = TaskSuite.from_gymnasium({name: partial(AllOrNothing, action) for name, action in wanted.items()})
+    run = PolicyGradEx(
+        subset_size=2, meta_steps=40_000, steps_per_task=256, snapshots=4, bootstrap=2, group_steps=0
+    ).fit(suite)
+    assert run.left_behind_ == [3]
+    assert run.verdict_ is not None
+    assert "; the policy for all learned nothing in odd, and nothing that it does there pays" in run.verdict_
+    run.meta_.history_ = run.meta_.history_.assign(return_mean=run.meta_.history_.steps)
+    assert run.left_behind_ == []  # it earned more and more

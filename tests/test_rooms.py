@@ -16,7 +16,7 @@ FLOORS = [
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
     ("plan", "group_policies"), ("preferences",), ("rollout_scores",),
-    ("grouped_tasks", "path_scores", "expectation_maximization"),
+    ("path_scores", "expectation_maximization"), ("grouped_tasks",),
     ("path_objectives", "preference_drawing"), ("grouped_preferences",),
     ("grouping", "preference_grouping"), ("run_folder", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
