@@ -14,7 +14,7 @@ from gradex.learners import can_share
 from gradex.learners.transitions import SHARING_TASKS
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
-from gradex.surrogate import Interactions, SubsetScores, SurrogateEstimator
+from gradex.surrogate import Interactions, Samples, SubsetScores, SurrogateEstimator
 from gradex.trained_policy import TrainedPolicy
 
 #: Draws of a snapshot's own scores at least: they are combined with those of others.
@@ -62,13 +62,13 @@ def count_steps(snapshot: TrainedPolicy, steps_per_task: int) -> int:
 
 
 def stakes(surrogates: Sequence[SurrogateEstimator]) -> list[Float[np.ndarray, " n"]]:
-    """Tell how much is at stake for each task at each snapshot, relative to its mean over the snapshots.
+    """Tell how much return is at stake for each task at each snapshot, relative to the mean over snapshots.
 
-    This is the standard deviation of its advantages before they were brought to one size: a step of a given
-    Kullback-Leibler divergence gains the more return the larger it is. Advantages of one size are what a fit
-    needs, but make each snapshot count alike. Late in a training most of the return is earned and what is
-    left is small. Tasks that differ by degrees pull apart just there, after they had pulled one way for as
-    long as it mattered.
+    A step of a given Kullback-Leibler divergence gains return in proportion to the standard deviation of a
+    task's advantages, before these were brought to one size, and to how many steps an episode has. Advantages
+    of one size are what a fit needs, but by them each snapshot would count alike. Late in a training most of
+    the return is earned, and little is left. Tasks that differ by degrees pull apart just there, after they
+    had pulled one way for as long as it mattered.
 
     Parameters
     ----------
@@ -87,11 +87,14 @@ def stakes(surrogates: Sequence[SurrogateEstimator]) -> list[Float[np.ndarray, "
     >>> bool(abs(sum(stakes(fitted)) / 2 - 1).max() < 1e-9)
     True
     """
-    n = surrogates[0].samples_.n
-    known = [getattr(surrogate.samples_, "deviations", None) for surrogate in surrogates]
-    sizes = np.array([np.ones(n) if own is None else own for own in known], dtype=np.float64)
+    sizes = np.array([_return_at_stake(surrogate.samples_) for surrogate in surrogates])
     mean = sizes.mean(axis=0)
     return list(np.divide(sizes, mean, out=np.ones_like(sizes), where=mean > 0))
+
+
+def _return_at_stake(samples: Samples) -> Float[np.ndarray, " n"]:
+    known = [getattr(samples, name, None) for name in ("deviations", "lengths")]
+    return np.prod([np.ones(samples.n) if own is None else own for own in known], axis=0)
 
 
 def score_along(

@@ -19,8 +19,8 @@ def test_snapshots_count_by_what_is_at_stake_and_share_the_transitions(meta: Met
     found = score_along(meta.path_, SUBSETS, estimator, steps_per_task=900)
     assert [len(each.samples_) for each in found.surrogates] == [900, 900, 900]
     apart = [SurrogateEstimator(16, seed=1).fit(one, one.transitions(300)) for one in meta.path_]
-    deviations = np.array([each.samples_.deviations for each in apart])
-    weights = deviations / deviations.mean(axis=0)
+    at_stake = np.array([each.samples_.deviations * each.samples_.lengths for each in apart])
+    weights = at_stake / at_stake.mean(axis=0)
     assert np.ptp(weights, axis=0).min() > 0.1
     scores = np.mean(
         [own * each.scores(SUBSETS).per_task for own, each in zip(weights, apart, strict=True)], axis=0
@@ -65,9 +65,10 @@ def test_the_mean_spreads_like_independent_parts() -> None:
 
 
 def test_stakes_are_relative_to_each_tasks_own_mean() -> None:
-    def surrogate(deviations: list[float] | None) -> SurrogateEstimator:
+    def surrogate(deviations: list[float] | None, lengths: list[float] | None = None) -> SurrogateEstimator:
         rng, deviated = np.random.default_rng(0), deviations and np.array(deviations)
         own = {"observations": rng.normal(size=(40, 1)), "actions": np.zeros(40, int), "deviations": deviated}
+        own["lengths"] = lengths and np.array(lengths)
         tasks = np.arange(40) % 2
         transitions = Transitions(advantages=rng.normal(size=40), tasks=tasks, episodes=np.arange(40), **own)
         return SurrogateEstimator(4).fit_features(rng.normal(size=(40, 3)), transitions)
@@ -78,6 +79,9 @@ def test_stakes_are_relative_to_each_tasks_own_mean() -> None:
     found = stakes([surrogate([0.0, 300.0]), surrogate([0.0, 100.0])])
     np.testing.assert_allclose(found, [[1.0, 1.5], [1.0, 0.5]])
     np.testing.assert_array_equal(stakes([surrogate(None)] * 3), np.ones((3, 2)))
+    # What a step gains is gained on every step of an episode.
+    found = stakes([surrogate([8.0, 1.0], [20.0, 50.0]), surrogate([0.4, 1.0], [400.0, 50.0])])
+    np.testing.assert_allclose(found, [[1.0, 1.0], [1.0, 1.0]])
 
 
 def test_tasks_that_pull_apart_where_nothing_is_at_stake_are_no_conflict() -> None:

@@ -45,6 +45,9 @@ class Transitions(Samples):
         Which copy of the environments a step was taken in: those of different tasks begin alike.
     deviations : float array [n], optional
         Standard deviation of each task's advantages before they were normalised, in units of its reward.
+    lengths : float array [n], optional
+        Mean number of steps of an episode of each task, at most the horizon. Where none of the simulated
+        episodes ended, as many steps as were seen of each.
     chances : float array [N], optional
         How likely each step was kept, 1 where all that are simulated are as likely: what its advantages are
         divided by.
@@ -66,9 +69,10 @@ class Transitions(Samples):
     episodes: Int[np.ndarray, " N"]
     clusters: Int[np.ndarray, " N"] | None = None
     deviations: Float[np.ndarray, " n"] | None = None
+    lengths: Float[np.ndarray, " n"] | None = None
     chances: Float[np.ndarray, " N"] | None = None
 
-    _BY_TASK = ("advantages", "deviations")
+    _BY_TASK = ("advantages", "deviations", "lengths")
 
 
 def can_share(agent: ActorCritic, suite: TaskSuite) -> bool:
@@ -166,6 +170,7 @@ def collect_transitions(
             "episodes",
             "clusters",
             "deviations",
+            "lengths",
             "chances",
         )
     }
@@ -220,8 +225,18 @@ def _of_tasks(
         episodes=episodes[kept],
         clusters=kept[2],
         deviations=np.concatenate([found.deviations for found, *_ in pieces]),
+        lengths=np.repeat(_lengths(rollout, suite.horizon), len(each) if shared else 1),
         chances=np.concatenate([found.chances for found, *_ in pieces]),
     )
+
+
+def _lengths(rollout: Rollout, horizon: int | None) -> Float[np.ndarray, " tasks"]:
+    """Estimate how long episodes are, of which most may not have ended: steps by ends (a constant hazard)."""
+    steps, ends = rollout.real.sum(axis=(0, 2)), rollout.ended.sum(axis=(0, 2))
+    seen = steps / rollout.real.shape[2]
+    longest = seen if horizon is None else np.full(len(steps), float(horizon))
+    found = np.divide(steps, ends, out=longest.astype(np.float64), where=ends > 0)
+    return found if horizon is None else np.minimum(found, horizon)
 
 
 def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps tasks environments"]:

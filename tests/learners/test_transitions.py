@@ -103,6 +103,20 @@ def test_four_times_as_deep_as_is_kept_unless_whole_episodes_are_shorter(
     assert transitions.observations[:, 2].min() < 1 - 0.7 * min(20, horizon) / horizon
 
 
+def test_it_tells_how_long_episodes_are(fresh: Fresh) -> None:
+    suite = scripted_suite(short=scripted([1.0] * 3), long=scripted([1.0] * 8), longer=scripted([1.0] * 500))
+    found = collect(fresh(suite, [0]), suite, 48, 4)
+    assert found.lengths is not None
+    np.testing.assert_allclose(found.lengths[:2], [3.0, 8.0])
+    # No episode of 500 ended; the other tasks reset so often that 63 steps of it pass meanwhile.
+    assert found.lengths[2] == 63
+    shared = TaskSuite.make("navigation", n=3, horizon=7)
+    found = collect(fresh(shared, [0]), shared, 70, 4, sharing="auto")
+    assert found.lengths is not None and found.lengths.shape == (3,)
+    assert (found.lengths <= 7).all()
+    assert (found.lengths == found.lengths[0]).all()
+
+
 def test_steps_late_in_an_episode_are_kept(fresh: Fresh) -> None:
     """Each environment keeps 32 steps, of episodes of 60."""
     suite = TaskSuite.make("navigation", n=2, groups=2, horizon=60)
