@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import clone
 
 from gradex import AffinityGraph, SurrogateEstimator
-from gradex.path_scores import count_steps, stakes
+from gradex.path_scores import count_steps
 from gradex.surrogate import Interactions, SubsetScores
 from gradex.trained_policy import TrainedPolicy
 
@@ -46,13 +46,13 @@ def refit(
 
 
 def scores_along(surrogates: Sequence[SurrogateEstimator], subsets: Sequence[Sequence[int]]) -> SubsetScores:
-    """Score subsets: the mean over the snapshots, by what is at stake there."""
-    return SubsetScores.mean([each.scores(subsets) for each in surrogates], weights=stakes(surrogates))
+    """Score subsets: the mean over the snapshots."""
+    return SubsetScores.mean([each.scores(subsets) for each in surrogates])
 
 
 def interactions_along(surrogates: Sequence[SurrogateEstimator]) -> Interactions:
-    """Give first-order interactions: the sum over the snapshots, by what is at stake there."""
-    return Interactions.joined([each.interactions() for each in surrogates], stakes(surrogates))
+    """Give first-order interactions: the sum over the snapshots."""
+    return Interactions.joined([each.interactions() for each in surrogates])
 
 
 def similarity_along(surrogates: Sequence[SurrogateEstimator]) -> AffinityGraph:
@@ -60,8 +60,6 @@ def similarity_along(surrogates: Sequence[SurrogateEstimator]) -> AffinityGraph:
 
     So inner products add up over the snapshots, as the scores do: the rival sees what the estimate sees.
     """
-    gradients = [
-        np.sqrt(weights)[:, None] * each.task_gradients()
-        for each, weights in zip(surrogates, stakes(surrogates), strict=True)
-    ]
-    return AffinityGraph.from_gradients(np.concatenate(gradients, axis=1))
+    return AffinityGraph.from_gradients(
+        np.concatenate([each.task_gradients() for each in surrogates], axis=1)
+    )

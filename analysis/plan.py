@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
-from analysis.along import interactions_along
 from analysis.study import plain
 from analysis.trained import learner
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
 from gradex.affinity import Bootstrap, CorrelationGrouping, Partition, fewest_groups
-from gradex.path_scores import count_steps
+from gradex.path_scores import count_steps, stakes
 from gradex.plan import Plan, make_plan
 from gradex.seeds import child
 from gradex.surrogate import Interactions
@@ -124,7 +123,8 @@ class _Source:
             transitions = snapshot.transitions(count, seed=child(snapshot.seed, "collection", 1 + number))
             estimator = SurrogateEstimator(self.amounts.dimension, "khatri-rao", seed=self.seed)
             parts.append(estimator.fit(snapshot, transitions))
-        return interactions_along(parts)
+        each = [surrogate.interactions() for surrogate in parts]
+        return Interactions.joined(each, stakes(parts))
 
 
 def needed(estimates: pd.DataFrame) -> float:

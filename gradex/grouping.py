@@ -57,10 +57,10 @@ class PolicyGradEx(GroupedTasks):
     steps_per_task : int
         Transitions per task for the surrogate, of all snapshots together; see `gradex.path_scores`.
     snapshots : int
-        Moments of meta-training at which subsets are scored. Their mean is what counts, weighted by how much
-        return is at stake at each moment, see `gradex.path_scores.stakes`. A policy that has trained for long
-        may have sided with some tasks, and be unable to tell what others want. With 1, or `literal`, only the
-        meta-policy itself counts.
+        Moments of meta-training at which subsets are scored; their mean is what counts. A policy that has
+        trained for long may have sided with some tasks, and be unable to tell what others want. Interactions
+        count by how much return is at stake at each moment, see `gradex.path_scores.stakes`. With 1, or
+        `literal`, only the meta-policy itself counts.
     meta_steps, group_steps : int, optional
         Environment steps in total for the meta-policy and for all groups' policies together; by default what
         is recommended for the suite's family. With `group_steps=0` no group policies are trained.
@@ -80,9 +80,10 @@ class PolicyGradEx(GroupedTasks):
     surrogates_ : tuple of SurrogateEstimator
         One for each snapshot of the meta-policy; `surrogate_` is the last, that of the meta-policy itself.
     scores_ : SubsetScores
-        Mean over the snapshots, by what is at stake there.
+        Mean over the snapshots.
     interactions_ : AffinityGraph
-        First-order interactions, the sum over the snapshots likewise, with exact standard errors.
+        First-order interactions, the sum over the snapshots by what is at stake there, with exact standard
+        errors.
     conflicts_ : list of float
         For each number of groups that "auto" tries, from 1 on, how likely it is by chance that one of them
         holds a conflict, see `gradex.affinity.fewest_groups`; for a given k of one group alone.

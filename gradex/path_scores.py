@@ -30,9 +30,9 @@ class PathScores:
     surrogates : tuple of SurrogateEstimator
         One for each snapshot.
     scores : SubsetScores
-        Mean over the snapshots, which count by what is at stake there, see `stakes`.
+        Mean over the snapshots.
     interactions : Interactions
-        Sum over the snapshots, which count likewise.
+        Sum over the snapshots, which count by what is at stake there, see `stakes`.
     each : tuple of Interactions
         Those of every snapshot, as they are.
 
@@ -112,8 +112,9 @@ def score_along(
 
     One moment of a training may be too early or too late: a policy that has sided with some tasks cannot tell
     what the others want, and the gradients of tasks that are solved are noise. A snapshot at which no action
-    is better than another in any task, as happens where nothing is random any more, is left out. Others count
-    by what is at stake there, see `stakes`; but all alike where scores are by rollout.
+    is better than another in any task, as happens where nothing is random any more, is left out. To scores
+    the others count alike: these are compared with each other, task by task. Of interactions the sign counts,
+    so that their sum is one of gains in return, see `stakes`.
 
     Parameters
     ----------
@@ -158,9 +159,6 @@ def score_along(
         with stage("uncertainty"):
             drawn = surrogates[-1].score_draws(subsets, own_draws, seed)
             scores[-1] = replace(scores[-1], draws=drawn)
-    weights = stakes(surrogates)
-    by_loss = weights if rollouts is None else None
-    mean = SubsetScores.mean(scores, draws, seed, by_loss) if len(scores) > 1 else scores[0]
-    return PathScores(
-        tuple(surrogates), mean, Interactions.joined(interactions, weights), tuple(interactions)
-    )
+    mean = SubsetScores.mean(scores, draws, seed) if len(scores) > 1 else scores[0]
+    total = Interactions.joined(interactions, stakes(surrogates))
+    return PathScores(tuple(surrogates), mean, total, tuple(interactions))

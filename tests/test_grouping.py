@@ -181,8 +181,8 @@ def test_the_report_is_plain_json_and_complete(suite: TaskSuite, fitted: PolicyG
 def test_draws_can_be_few_or_none_and_change_no_score(
     suite: TaskSuite, fitted: PolicyGradEx, k: int | str
 ) -> None:
-    without = small(k=k, bootstrap=0).fit(suite, meta=fitted.meta_)
-    few = small(k=k, subsets=12, bootstrap=2).fit(suite, meta=fitted.meta_)
+    without = small(k=k, bootstrap=0, recursive=False).fit(suite, meta=fitted.meta_)
+    few = small(k=k, subsets=12, bootstrap=2, recursive=False).fit(suite, meta=fitted.meta_)
     assert without.bootstrap_ is None
     np.testing.assert_array_equal(without.scores_.score, fitted.scores_.score)
     assert (without.report()["stability"], without.report()["verdict"]) == (None, None)

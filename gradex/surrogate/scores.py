@@ -181,12 +181,7 @@ class SubsetScores:
         return card("SubsetScores", facts, folded("subsets, best first", table(told), shown=len(told) <= 20))
 
     @staticmethod
-    def mean(
-        parts: Sequence["SubsetScores"],
-        draws: int = 0,
-        seed: int = 0,
-        weights: Sequence[Float[np.ndarray, " n"]] | None = None,
-    ) -> "SubsetScores":
+    def mean(parts: Sequence["SubsetScores"], draws: int = 0, seed: int = 0) -> "SubsetScores":
         """Average scores of the same subsets, such as those at several moments of a training.
 
         Parameters
@@ -197,17 +192,14 @@ class SubsetScores:
             How many draws the mean has. Any combination of the parts' own counts as one, as if these were
             independent; so that a few of them are enough. They are spread around the mean, wider by
             √(b / (b - 1)), with b the number of a part's own, as their mean takes part of their spread away.
-        weights : sequence of arrays [n], optional
-            How much each part counts for each task, 1 on average over the parts; 1 by default.
         """
-        weights = [np.ones(parts[0].per_task.shape[1])] * len(parts) if weights is None else weights
-        per_task = np.mean([own * part.per_task for own, part in zip(weights, parts, strict=True)], axis=0)
+        per_task = np.mean([part.per_task for part in parts], axis=0)
         combined = np.zeros((draws, *per_task.shape))
         rng = generator_for(seed, "combinations of draws")
-        for part, weight in zip(parts, weights, strict=True) if draws else ():
+        for part in parts if draws else ():
             own = len(part.draws)
             chosen = rng.permutation(np.arange(draws) % own)
-            apart = weight * (part.draws - part.draws.mean(axis=0))
+            apart = part.draws - part.draws.mean(axis=0)
             combined += np.sqrt(own / (own - 1)) * apart[chosen] / len(parts)
         score = np.nanmean(per_task, axis=1)
         return SubsetScores(parts[0].subsets, per_task, score, per_task + combined)
