@@ -21,7 +21,7 @@ from analysis.study import plain
 from analysis.trained import learner
 from gradex import AffinityGraph, MetaPolicy, SurrogateEstimator, TaskSuite
 from gradex.affinity import Bootstrap, CorrelationGrouping, Partition, fewest_groups
-from gradex.path_scores import count_steps, stakes
+from gradex.path_scores import count_steps
 from gradex.plan import Plan, make_plan
 from gradex.seeds import child
 from gradex.surrogate import Interactions
@@ -122,9 +122,8 @@ class _Source:
             count = count_steps(snapshot, size // len(self.path))
             transitions = snapshot.transitions(count, seed=child(snapshot.seed, "collection", 1 + number))
             estimator = SurrogateEstimator(self.amounts.dimension, "khatri-rao", seed=self.seed)
-            parts.append(estimator.fit(snapshot, transitions))
-        each = [surrogate.interactions() for surrogate in parts]
-        return Interactions.joined(each, stakes(parts))
+            parts.append(estimator.fit(snapshot, transitions).interactions())
+        return Interactions.joined(parts)
 
 
 def needed(estimates: pd.DataFrame) -> float:

@@ -19,6 +19,8 @@ from gradex.seeds import child
 from gradex.surrogate import Interactions, Score, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
+#: How snapshots count to interactions.
+WEIGHTINGS = EQUAL, BY_RETURN = "equal", "return"
 #: A stage of `fit`.
 WITHIN = "groups within groups"
 #: Tasks that a file's name tells; more of them are told by a number.
@@ -44,6 +46,7 @@ class GroupedTasks(GroupPolicies):
     k: int | str
     score: str | Score | RolloutScore
     recursive: bool
+    weighting: str
 
     @property
     def surrogate_(self) -> SurrogateEstimator:
@@ -120,7 +123,8 @@ class GroupedTasks(GroupPolicies):
         if bootstrap is None:
             raise ValueError("bootstrap=0 leaves unknown how far affinities err: give at least 2 draws")
         each = [surrogate.interactions() for surrogate in self.surrogates_]
-        interactions = Interactions.joined(each, stakes(self.surrogates_))
+        weights = None if own.weighting == EQUAL else stakes(self.surrogates_)
+        interactions = Interactions.joined(each, weights)
         graph, method = self.graph_, None
         if own.k == "auto":
             graph, method = self.interactions_, CorrelationGrouping()
@@ -148,6 +152,7 @@ class GroupedTasks(GroupPolicies):
                 seed = child(own.seed, WITHIN, group[0])
                 # Neither subsets nor their scores take part in how groups are found.
                 part = clone(self).set_params(group_steps=0, seed=seed, subset_size=3, score="loss")
+                part.set_params(weighting=BY_RETURN)  # by degrees tasks of one kind are at odds, too, at last
                 fresh = MetaPolicy(
                     self.suite_[group], meta.network, meta.learner, seed, meta.layers, meta.width
                 )

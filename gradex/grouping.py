@@ -13,7 +13,7 @@ from gradex.affinity import (
     pair_coverage,
     sample_subsets,
 )
-from gradex.grouped_tasks import WITHIN, GroupedTasks
+from gradex.grouped_tasks import EQUAL, WEIGHTINGS, WITHIN, GroupedTasks
 from gradex.learners import Learner
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
@@ -37,7 +37,12 @@ class PolicyGradEx(GroupedTasks):
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
-        as the meta-policy of all tasks, and nothing where there is one group.
+        as the meta-policy of all tasks, and nothing where there is one group. There `weighting` is "return".
+    weighting : {"equal", "return"}
+        How snapshots count to the interactions: alike, or by how much return is at stake there, see
+        `gradex.path_scores.stakes`. Next to tasks that want something else a conflict lasts for as long as
+        training does. Among tasks of one kind, which differ by degrees, it begins when nearly all is learned:
+        "return" then sees none.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
@@ -58,8 +63,7 @@ class PolicyGradEx(GroupedTasks):
         Transitions per task for the surrogate, of all snapshots together; see `gradex.path_scores`.
     snapshots : int
         Moments of meta-training at which subsets are scored; their mean is what counts. A policy that has
-        trained for long may have sided with some tasks, and be unable to tell what others want. Interactions
-        count by how much return is at stake at each moment, see `gradex.path_scores.stakes`. With 1, or
+        trained for long may have sided with some tasks, and be unable to tell what others want. With 1, or
         `literal`, only the meta-policy itself counts.
     meta_steps, group_steps : int, optional
         Environment steps in total for the meta-policy and for all groups' policies together; by default what
@@ -82,8 +86,7 @@ class PolicyGradEx(GroupedTasks):
     scores_ : SubsetScores
         Mean over the snapshots.
     interactions_ : AffinityGraph
-        First-order interactions, the sum over the snapshots by what is at stake there, with exact standard
-        errors.
+        First-order interactions, the sum over the snapshots, with exact standard errors.
     conflicts_ : list of float
         For each number of groups that "auto" tries, from 1 on, how likely it is by chance that one of them
         holds a conflict, see `gradex.affinity.fewest_groups`; for a given k of one group alone.
@@ -150,6 +153,7 @@ class PolicyGradEx(GroupedTasks):
         literal: bool = False,
         snapshots: int = 8,
         recursive: bool = True,
+        weighting: str = EQUAL,
     ) -> None:
         self.k = k
         self.subsets = subsets
@@ -169,6 +173,7 @@ class PolicyGradEx(GroupedTasks):
         self.literal = literal
         self.snapshots = snapshots
         self.recursive = recursive
+        self.weighting = weighting
 
     def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
@@ -182,6 +187,8 @@ class PolicyGradEx(GroupedTasks):
         own, n = self._plain(), len(as_kind("suite", suite, TaskSuite))
         if own.k != "auto" and not (isinstance(own.k, int) and 1 <= own.k <= n):
             raise ValueError(f"k is {own.k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
+        if own.weighting not in WEIGHTINGS:
+            raise ValueError(f"unknown weighting {own.weighting!r}: choose one of {list(WEIGHTINGS)}")
         if own.snapshots < 1:
             raise ValueError(f"snapshots={own.snapshots} is too few: give at least 1")
         if own.steps_per_task < 2 * own.snapshots:
@@ -254,7 +261,8 @@ class PolicyGradEx(GroupedTasks):
             begin("groups")
             names = [task.name for task in suite.tasks]
             given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage
-            groups = find_groups(found.scores, found.interactions, *given)
+            interactions = found.interactions if own.weighting == EQUAL else found.by_return
+            groups = find_groups(found.scores, interactions, *given)
             self.graph_, self.interactions_ = groups.graph, groups.interactions
             self.bootstrap_, self.conflicts_ = groups.bootstrap, groups.conflicts
             self.first_partition_ = groups.partition

@@ -32,9 +32,9 @@ class PathScores:
     scores : SubsetScores
         Mean over the snapshots.
     interactions : Interactions
-        Sum over the snapshots, which count by what is at stake there, see `stakes`.
+        Sum over the snapshots.
     each : tuple of Interactions
-        Those of every snapshot, as they are.
+        Those of every snapshot.
 
     Examples
     --------
@@ -50,6 +50,11 @@ class PathScores:
     scores: SubsetScores
     interactions: Interactions
     each: tuple[Interactions, ...]
+
+    @property
+    def by_return(self) -> Interactions:
+        """Sum of the interactions in which snapshots count by how much return is at stake, see `stakes`."""
+        return Interactions.joined(self.each, stakes(self.surrogates))
 
 
 def count_steps(snapshot: TrainedPolicy, steps_per_task: int) -> int:
@@ -112,9 +117,7 @@ def score_along(
 
     One moment of a training may be too early or too late: a policy that has sided with some tasks cannot tell
     what the others want, and the gradients of tasks that are solved are noise. A snapshot at which no action
-    is better than another in any task, as happens where nothing is random any more, is left out. To scores
-    the others count alike: these are compared with each other, task by task. Of interactions the sign counts,
-    so that their sum is one of gains in return, see `stakes`.
+    is better than another in any task, as happens where nothing is random any more, is left out.
 
     Parameters
     ----------
@@ -160,5 +163,4 @@ def score_along(
             drawn = surrogates[-1].score_draws(subsets, own_draws, seed)
             scores[-1] = replace(scores[-1], draws=drawn)
     mean = SubsetScores.mean(scores, draws, seed) if len(scores) > 1 else scores[0]
-    total = Interactions.joined(interactions, stakes(surrogates))
-    return PathScores(tuple(surrogates), mean, total, tuple(interactions))
+    return PathScores(tuple(surrogates), mean, Interactions.joined(interactions), tuple(interactions))

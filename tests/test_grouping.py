@@ -375,6 +375,7 @@ def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> Non
         ({"subsets": 3}, "count=3 subsets of size 3 cannot cover all 15 pairs of 6 tasks"),
         ({"subset_size": 6}, "subset_size is all 6 tasks, which tells no pair"),
         ({"affinity": "transfer"}, "affinity='transfer' is unknown; did you mean"),
+        ({"weighting": "late"}, "unknown weighting 'late': choose one of"),
         ({"projection": "gausian"}, "unknown projection 'gausian': choose one of"),
         ({"network": "lstm"}, "unknown network 'lstm': choose 'mlp', 'one_hot_mlp'"),
         ({"learner": "a2c"}, "unknown learner 'a2c': choose 'maml', 'ppo', 'sac'"),

@@ -14,7 +14,7 @@ def meta() -> MetaPolicy:
     return MetaPolicy(TaskSuite.make("cartpole", n=3), layers=2, width=8).fit(steps=20_000, snapshots=3)
 
 
-def test_snapshots_count_to_interactions_by_what_is_at_stake_and_share_the_transitions(
+def test_snapshots_count_alike_and_share_the_transitions(
     meta: MetaPolicy,
 ) -> None:
     estimator = SurrogateEstimator(16, seed=1)
@@ -24,14 +24,13 @@ def test_snapshots_count_to_interactions_by_what_is_at_stake_and_share_the_trans
     scores = np.mean([each.scores(SUBSETS).per_task for each in apart], axis=0)
     np.testing.assert_allclose(found.scores.per_task, scores, rtol=1e-6)
     np.testing.assert_allclose(found.scores.score, np.nanmean(scores, axis=1), rtol=1e-6)
-    at_stake = np.array([each.samples_.deviations * each.samples_.lengths for each in apart])
+    each = [one.interactions().matrix for one in apart]
+    np.testing.assert_allclose(found.interactions.matrix, sum(each), rtol=1e-6, atol=1e-12)
+    at_stake = np.array([one.samples_.deviations * one.samples_.lengths for one in apart])
     weights = at_stake / at_stake.mean(axis=0)
     assert np.ptp(weights, axis=0).min() > 0.1
-    interactions = sum(
-        np.sqrt(np.outer(own, own)) * each.interactions().matrix
-        for own, each in zip(weights, apart, strict=True)
-    )
-    np.testing.assert_allclose(found.interactions.matrix, interactions, rtol=1e-6, atol=1e-12)
+    weighted = sum(np.sqrt(np.outer(own, own)) * matrix for own, matrix in zip(weights, each, strict=True))
+    np.testing.assert_allclose(found.by_return.matrix, weighted, rtol=1e-6, atol=1e-12)
     assert found.scores.draws.shape == (0, 6, 3)
     assert not hasattr(estimator, "features")
 

@@ -8,7 +8,6 @@ import pytest
 import gradex.plan as planning
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
 from gradex.affinity import Bootstrap, propose_groups
-from gradex.path_scores import stakes
 from gradex.plan import Plan, make_plan
 from gradex.surrogate import Interactions
 
@@ -152,6 +151,12 @@ def test_the_same_run_has_the_same_plan(grouping: PolicyGradEx) -> None:
     assert first.to_dict() == second.to_dict()
 
 
+def test_a_plan_weighs_snapshots_as_the_run_did(grouping: PolicyGradEx) -> None:
+    other = PolicyGradEx(weighting="return")
+    vars(other).update({**vars(grouping), "weighting": "return"})
+    assert other.plan().to_dict() != grouping.plan().to_dict()
+
+
 def test_one_group_and_no_draws_have_no_plan(grouping: PolicyGradEx) -> None:
     graph = grouping.graph_
     one = graph.partition(k=1)
@@ -173,8 +178,7 @@ def test_few_draws_make_a_rough_plan(grouping: PolicyGradEx, draws: int) -> None
 
 
 def gradients_of(grouping: PolicyGradEx) -> Interactions:
-    each = [surrogate.interactions() for surrogate in grouping.surrogates_]
-    return Interactions.joined(each, stakes(grouping.surrogates_))
+    return Interactions.joined([surrogate.interactions() for surrogate in grouping.surrogates_])
 
 
 def replace_bootstrap(grouping: PolicyGradEx) -> PolicyGradEx:

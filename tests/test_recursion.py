@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradex import MetaPolicy, PolicyGradEx, TaskSuite, grouping
+from gradex import MetaPolicy, PolicyGradEx, SurrogateEstimator, TaskSuite, grouping, path_scores
 from gradex.affinity import FoundGroups, find_groups
 from gradex.affinity.correlation import correlated
 from gradex.grouped_tasks import WITHIN
 from gradex.learners import Learner
+from gradex.surrogate import Interactions
 
 N = 7
 
@@ -72,6 +73,7 @@ def test_kinds_that_pull_alike_next_to_a_third_are_told_apart(
         assert part.meta_.lineage.parent is None  # it began from fresh weights
         assert part.meta_.steps == pytest.approx(found.meta_.steps * len(group) / N, rel=0.2)
         assert part.policies_ == []
+        assert (found.weighting, part.weighting) == ("equal", "return")
     kept = sorted(path.name for path in checkpoint.parent.iterdir())
     names = ["-".join(map(str, group)) for group in found.first_partition_.groups]
     for name in names:
@@ -107,3 +109,19 @@ def test_one_group_is_not_looked_at_again() -> None:
     found = small(meta_steps=6_000, steps_per_task=256).fit(TaskSuite.make("cartpole", n=3, seed=0))
     assert found.partition_.k == 1
     assert found.parts_ == ()
+
+
+def test_what_differs_by_degrees_is_left_whole(suite: TaskSuite) -> None:
+    """Snapshots count by the return at stake: late conflicts, when nearly all is learned, are none."""
+    degrees = suite[:2]
+    early = (np.tile([1.0, 0.0], (40, 1)), np.tile([1.0, 0.0], (40, 1)))
+    late = (np.tile([0.0, 2.0], (40, 1)), np.tile([0.0, -2.0], (40, 1)))
+    found = {}
+    for weighting in ("equal", "return"):
+        run = small(weighting=weighting, meta_steps=4_000, steps_per_task=64, snapshots=2, subset_size=2)
+        with pytest.MonkeyPatch.context() as patch:
+            each = iter(Interactions(own, common=False) for own in (early, late))
+            patch.setattr(SurrogateEstimator, "interactions", lambda self: next(each))
+            patch.setattr(path_scores, "stakes", lambda surrogates: [np.full(2, 1.9), np.full(2, 0.1)])
+            found[weighting] = run.fit(degrees).partition_.k
+    assert found == {"equal": 2, "return": 1}

@@ -6,8 +6,8 @@ amount of training. On two of the suites there is one kind only, so that the rig
 "One look" is the same run before it looks at each group again (`recursive`). Gradient cosine reads the same
 run and is told the number of kinds. No amount was chosen on these suites, but two features were made for
 some of them, on seeds of 100 and more. That each group is looked at again is for "reach" and "pendulum", of
-which three kinds came out as two. That snapshots count by what is at stake there, see `gradex.path_scores`,
-is for "distance" and "speed": tasks differ by degrees within a kind, and the second look took them apart.
+which three kinds came out as two. That snapshots then count by the return at stake, `weighting="return"`, is
+for "distance" and "speed": tasks differ by degrees within a kind, and the second look took them apart.
 """
 
 from collections.abc import Callable
