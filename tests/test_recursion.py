@@ -111,17 +111,15 @@ def test_one_group_is_not_looked_at_again() -> None:
     assert found.parts_ == ()
 
 
-def test_what_differs_by_degrees_is_left_whole(suite: TaskSuite) -> None:
+@pytest.mark.parametrize(("weighting", "groups"), [("equal", 2), ("return", 1)])
+def test_what_differs_by_degrees_is_left_whole(
+    suite: TaskSuite, monkeypatch: pytest.MonkeyPatch, weighting: str, groups: int
+) -> None:
     """Snapshots count by the return at stake: late conflicts, when nearly all is learned, are none."""
-    degrees = suite[:2]
     early = (np.tile([1.0, 0.0], (40, 1)), np.tile([1.0, 0.0], (40, 1)))
     late = (np.tile([0.0, 2.0], (40, 1)), np.tile([0.0, -2.0], (40, 1)))
-    found = {}
-    for weighting in ("equal", "return"):
-        run = small(weighting=weighting, meta_steps=4_000, steps_per_task=64, snapshots=2, subset_size=2)
-        with pytest.MonkeyPatch.context() as patch:
-            each = iter(Interactions(own, common=False) for own in (early, late))
-            patch.setattr(SurrogateEstimator, "interactions", lambda self: next(each))
-            patch.setattr(path_scores, "stakes", lambda surrogates: [np.full(2, 1.9), np.full(2, 0.1)])
-            found[weighting] = run.fit(degrees).partition_.k
-    assert found == {"equal": 2, "return": 1}
+    each = iter(Interactions(own, common=False) for own in (early, late))
+    monkeypatch.setattr(SurrogateEstimator, "interactions", lambda self: next(each))
+    monkeypatch.setattr(path_scores, "stakes", lambda surrogates: [np.full(2, 1.9), np.full(2, 0.1)])
+    run = small(weighting=weighting, meta_steps=4_000, steps_per_task=64, snapshots=2, subset_size=2)
+    assert run.fit(suite[:2]).partition_.k == groups
