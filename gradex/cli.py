@@ -6,13 +6,12 @@ What takes seconds to import is imported by the command that needs it, so that h
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from gradex.affinity import Agreement
     from gradex.grouping import PolicyGradEx
     from gradex.preference_grouping import PreferenceGrouping
     from gradex.tasks import TaskSuite
@@ -26,8 +25,6 @@ _LEARNERS = ("ppo", "maml", "sac")
 _SUBSETS, _SUBSET_SIZE = 200, 3
 #: Episodes per policy and task for the returns that are printed.
 _EPISODES = 32
-#: Tasks that are named in a line; of more their number is told.
-_NAMED = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -224,6 +221,7 @@ def _folder_of(options: argparse.Namespace, kind: str) -> Path:
 def _group(options: argparse.Namespace) -> None:
     from gradex.grouped_preferences import MOST_COMPARED
     from gradex.run_folder import open_run, said_before, write_results
+    from gradex.run_text import run_text
     from gradex.store import scratch
     from gradex.user_code import running
 
@@ -241,7 +239,7 @@ def _group(options: argparse.Namespace) -> None:
                 grouping.evaluate(_EPISODES, compare=True, folder=folder)
         returns = evaluation.groupby("policy").return_mean.mean().to_dict()
         report = {**grouping.report(), "returns": returns}
-        said = _text(report, None if suite.labels is None else grouping.partition_.agreement(suite.labels))
+        said = run_text(report, None if suite.labels is None else grouping.partition_.agreement(suite.labels))
         if grouping.comparison_ is not None:
             said += f"\n{grouping.comparison_}"
         write_results(path, grouping, report, evaluation, said)
@@ -272,58 +270,6 @@ def _plan(options: argparse.Namespace) -> None:
 
 def _show(options: argparse.Namespace, said: str, path: Path) -> None:
     print(said if options.json else f"{said}\nwritten to {path}")
-
-
-def _text(report: dict[str, Any], agreement: "Agreement | None") -> str:
-    names, k = report["tasks"], report["k"]
-    lines = [f"{len(names)} {report['suite']} tasks in {k} group{'s' if k > 1 else ''}"]
-    for number, group in enumerate(report["groups"]):
-        members = ", ".join(names[task] for task in group)
-        if "mean_weights" in report:
-            mean = zip(report["objectives"], report["mean_weights"][number], strict=True)
-            weights = ", ".join(f"{name} {weight:.2f}" for name, weight in mean)
-            members = f"{len(group)} preferences, on average {weights}"
-        lines.append(f"  group {number}: {members}")
-    if report["verdict"] is not None:
-        lines.append(report["verdict"])
-    lines += list(_estimate(report))
-    lines.append(
-        f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "
-        f"(gap {report['gap']:.2%})"
-    )
-    if agreement is not None:
-        lines.append(f"agreement with the planted groups: NMI {agreement.nmi:.2f}, AMI {agreement.ami:.2f}")
-    lines += list(_unlearned(report))
-    lines.append(f"mean return over the tasks: meta-policy {report['returns']['meta']:.4g}")
-    seconds = (f"{stage} {each:.1f}" for stage, each in report["seconds"].items())
-    return "\n".join([*lines, "seconds: " + ", ".join(seconds)])
-
-
-def _estimate(report: dict[str, Any]) -> Iterator[str]:
-    """Say what the estimate is worth."""
-    if "covered" in report:
-        if (covered := report["covered"]) is not None:
-            yield f"covered, to first order: {covered:.0%} of what one policy for each preference gains"
-        return
-    yield (
-        f"first-order error at 1 % distance: {report['first_order_error']:.1e} of the output, "
-        f"{report['first_order_error_of_change']:.1e} of the change"
-    )
-    coverage = report["coverage"]
-    pairs = f"every pair in {coverage['fewest']} to {coverage['most']} of them"
-    yield f"coverage: {coverage['subsets']} subsets, {pairs}"
-
-
-def _unlearned(report: dict[str, Any]) -> Iterator[str]:
-    """Warn of tasks in which the meta-policy has learned little."""
-    shares = report.get("explained_variance", {}).items()
-    unknown = [name for name, share in shares if share is not None and share < 0]
-    if unknown:
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-        yield (
-            f"the critic explains nothing of how returns vary in {', '.join(unknown[:_NAMED])}{more}: the "
-            "meta-policy has learned little there, or its returns hardly vary any more"
-        )
 
 
 if __name__ == "__main__":
