@@ -26,7 +26,7 @@ _SUBSETS, _SUBSET_SIZE = 200, 3
 #: As README has it.
 _MINUTES = (
     "With all defaults it takes about 2 minutes for cartpole and highway, 3 for navigation, 6 for "
-    "halfcheetah, 7 for lunarlander and mo-lunar-lander, 10 for ant-goal, and more than an hour for mt10. "
+    "halfcheetah, 7 for lunarlander and mo-lunar-lander, 10 for ant-goal. mt10 takes far longer. "
     "Time grows with --meta-steps, --group-steps and --steps-per-task."
 )
 #: Episodes per policy and task for the returns that are printed.

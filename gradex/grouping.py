@@ -41,8 +41,8 @@ class PolicyGradEx(GroupedTasks):
     weighting : {"equal", "return"}
         How snapshots count to the interactions: alike, or by how much return is at stake there, see
         `gradex.path_scores.stakes`. Next to tasks that want something else a conflict lasts for as long as
-        training does. Among tasks of one kind, which differ by degrees, it begins when nearly all is learned:
-        "return" then sees none.
+        training does. Among tasks of one kind, which differ by degrees, it begins when nearly all is learned,
+        and "return" counts it for little.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and

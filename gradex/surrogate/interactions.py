@@ -112,9 +112,9 @@ class Interactions:
         sizes = [[len(each) for each in part.vectors] for part in parts]
         if any(own != sizes[0] for own in sizes) or any(part.common != first.common for part in parts):
             raise ValueError("interactions from other numbers of episodes cannot be added: take equally many")
-        weights = [np.ones(len(first))] * len(parts) if weights is None else weights
+        each = [part.vectors for part in parts] if weights is None else map(_scaled, parts, weights)
         # Inner products of concatenated vectors are sums of inner products.
-        vectors = zip(*map(_scaled, parts, weights), strict=True)
+        vectors = zip(*each, strict=True)
         return Interactions(tuple(np.concatenate(own, axis=1) for own in vectors), first.common)
 
     def pooled(self, groups: Sequence[Sequence[int]]) -> "Interactions":
@@ -244,8 +244,8 @@ class Interactions:
         return max((total / pairs) ** 2 - apart, least)
 
 
-def _scaled(part: Interactions, weights: Float[np.ndarray, " n"]) -> list[Float[np.ndarray, "_ d"]]:
-    return [np.sqrt(weight) * own for weight, own in zip(weights, part.vectors, strict=True)]
+def _scaled(part: Interactions, weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "_ d"], ...]:
+    return tuple(np.sqrt(weight) * own for weight, own in zip(weights, part.vectors, strict=True))
 
 
 def first_order_interactions(
