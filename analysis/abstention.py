@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from analysis.study import plain, wilson_interval
 from analysis.trained import amounts
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
-from gradex.affinity import CorrelationGrouping, Partition
+from gradex.affinity import Bootstrap, CorrelationGrouping, Partition
 from gradex.surrogate import SurrogateEstimator
 
 
@@ -97,7 +97,7 @@ def _answers(name: str, case: _Case, seed: int, scale: str) -> pd.DataFrame:
     suite = TaskSuite.make(case.family, seed=seed, **case.options)
     steps = _SMOKE_STEPS if scale == "smoke" else case.meta_steps
     run = PolicyGradEx(meta_steps=steps, group_steps=0, seed=seed, **_SETTINGS[scale]).fit(suite)
-    found = {_METHODS[0]: run.partition_, _METHODS[1]: _stable(run)}
+    found = {_METHODS[0]: run.partition_, _METHODS[1]: _stable(run.graph_, run.graph_.bootstrap())}
     planted = np.zeros(len(suite), dtype=int)
     if name in _PLANTED:
         assert suite.labels is not None  # for the type checker
@@ -128,10 +128,8 @@ def _answers(name: str, case: _Case, seed: int, scale: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _stable(run: PolicyGradEx) -> Partition:
+def _stable(graph: AffinityGraph, bootstrap: Bootstrap) -> Partition:
     """Give the most stable number of groups if they are stable, else one group."""
-    graph, bootstrap = run.graph_, run.bootstrap_
-    assert bootstrap is not None  # for the type checker
     partition = graph.partition(k="auto", bootstrap=bootstrap)
     assert partition.verdict is not None  # for the type checker
     return partition if partition.verdict.startswith("stable") else graph.partition(k=1)

@@ -39,6 +39,7 @@ class GroupedTasks(GroupPolicies):
     interactions_: AffinityGraph
     bootstrap_: Bootstrap | None
     conflicts_: list[float]
+    unrelated_: float | None
 
     first_partition_: Partition
     parts_: "tuple[GroupedTasks | None, ...]"
@@ -47,6 +48,7 @@ class GroupedTasks(GroupPolicies):
     score: str | Score | RolloutScore
     recursive: bool
     weighting: str
+    common_share: float
 
     @property
     def surrogate_(self) -> SurrogateEstimator:
@@ -58,13 +60,14 @@ class GroupedTasks(GroupPolicies):
         """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
 
         There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
-        `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`. Nothing of weight then
-        speaks against one policy for all. It is another matter where nothing is known of the tasks, or of
+        `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`; nor parts that have little
+        in common, see `common_share`. Nothing of weight then speaks against one policy for all. It is another
+        matter where nothing is known of the tasks, or of
         some: where their gradients are no more than noise, as in a task of which all steps pay alike. Tasks
         that training has left behind are named, whatever the groups are; see `left_behind_`.
         """
         told = verdict(
-            self._fitted(), self.interactions_, self.conflicts_, self._plain().seed,
+            self._fitted(), self.interactions_, self.conflicts_, self._plain().seed, self.unrelated_,
             remedy="give more steps_per_task, which also see later steps of an episode",
         )  # fmt: skip
         behind = listed([self.suite_[task].name for task in self.left_behind_])
@@ -125,13 +128,13 @@ class GroupedTasks(GroupPolicies):
         each = [surrogate.interactions() for surrogate in self.surrogates_]
         weights = None if own.weighting == EQUAL else stakes(self.surrogates_)
         interactions = Interactions.joined(each, weights)
-        graph, method = self.graph_, None
+        graph, method, share = self.graph_, None, 0.0
         if own.k == "auto":
-            graph, method = self.interactions_, CorrelationGrouping()
-            bootstrap = graph.bootstrap(len(bootstrap), own.seed)
+            share = own.common_share if self.unrelated_ is not None and partition.k > 1 else 0.0
+            graph, method = self.interactions_, CorrelationGrouping(share)
         seconds = sum(self.seconds_[stage] for stage in _STAGES)
         given = graph, partition, bootstrap, interactions, own.steps_per_task
-        return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method)
+        return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method, share)
 
     # ------------------------------------------------------------------ groups within groups
     @property
@@ -152,7 +155,9 @@ class GroupedTasks(GroupPolicies):
                 seed = child(own.seed, WITHIN, group[0])
                 # Neither subsets nor their scores take part in how groups are found.
                 part = clone(self).set_params(group_steps=0, seed=seed, subset_size=3, score="loss")
-                part.set_params(weighting=BY_RETURN)  # by degrees tasks of one kind are at odds, too, at last
+                # Tasks of one kind differ by degrees, too: late in a training they are at odds, and the most
+                # different ones have little in common.
+                part.set_params(weighting=BY_RETURN, common_share=0.0)
                 fresh = MetaPolicy(
                     self.suite_[group], meta.network, meta.learner, seed, meta.layers, meta.width
                 )

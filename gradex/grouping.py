@@ -13,6 +13,7 @@ from gradex.affinity import (
     pair_coverage,
     sample_subsets,
 )
+from gradex.affinity.unrelated import COMMON_SHARE
 from gradex.grouped_tasks import EQUAL, WEIGHTINGS, WITHIN, GroupedTasks
 from gradex.learners import Learner
 from gradex.meta_policy import MetaPolicy
@@ -34,10 +35,16 @@ class PolicyGradEx(GroupedTasks):
         interactions, of which the sign tells help from harm (`gradex.affinity.CorrelationGrouping`), into the
         smallest number of groups without a conflict that counts (`gradex.affinity.fewest_groups`), maybe one.
         `subsets`, `affinity` and `score` then make `graph_`, but not the groups.
+    common_share : float
+        With k="auto" and no conflict, tasks make two groups, too, if these have less than this share of their
+        steps in common, see `gradex.affinity.unrelated_test`: a policy that has to learn two things which
+        have nothing to do with each other may learn neither well. With 0 only a conflict makes groups, which
+        is right where the policy sees which task it is in.
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
-        as the meta-policy of all tasks, and nothing where there is one group. There `weighting` is "return".
+        as the meta-policy of all tasks, and nothing where there is one group. There `weighting` is "return",
+        and `common_share` 0.
     weighting : {"equal", "return"}
         How snapshots count to the interactions: alike, or by how much return is at stake there, see
         `gradex.path_scores.stakes`. Next to tasks that want something else a conflict lasts for as long as
@@ -90,9 +97,12 @@ class PolicyGradEx(GroupedTasks):
     conflicts_ : list of float
         For each number of groups that "auto" tries, from 1 on, how likely it is by chance that one of them
         holds a conflict, see `gradex.affinity.fewest_groups`; for a given k of one group alone.
+    unrelated_ : float or None
+        How likely it is by chance that two parts have so little in common; None where there is a conflict, k
+        is given, or `common_share` is 0.
     graph_ : AffinityGraph
     bootstrap_ : Bootstrap or None
-        Draws of the affinities, with standard errors.
+        Draws of what was clustered, with standard errors: the affinities, or the interactions if k="auto".
     partition_ : Partition
         With co-assignment and verdict, unless `bootstrap` is 0.
     first_partition_ : Partition
@@ -129,8 +139,9 @@ class PolicyGradEx(GroupedTasks):
 
     _fitting = "fit(suite)"
     _results = (
-        "suite_", "coverage_", "meta_", "surrogates_", "scores_", "interactions_", "conflicts_", "graph_",
-        "bootstrap_", "first_partition_", "parts_", "partition_", "policies_", "comparison_", "seconds_",
+        "suite_", "coverage_", "meta_", "surrogates_", "scores_", "interactions_", "conflicts_",
+        "unrelated_", "graph_", "bootstrap_", "first_partition_", "parts_", "partition_", "policies_",
+        "comparison_", "seconds_",
     )  # fmt: skip
 
     def __init__(
@@ -154,6 +165,7 @@ class PolicyGradEx(GroupedTasks):
         snapshots: int = 8,
         recursive: bool = True,
         weighting: str = EQUAL,
+        common_share: float = COMMON_SHARE,
     ) -> None:
         self.k = k
         self.subsets = subsets
@@ -174,6 +186,7 @@ class PolicyGradEx(GroupedTasks):
         self.snapshots = snapshots
         self.recursive = recursive
         self.weighting = weighting
+        self.common_share = common_share
 
     def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
@@ -189,6 +202,8 @@ class PolicyGradEx(GroupedTasks):
             raise ValueError(f"k is {own.k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
         if own.weighting not in WEIGHTINGS:
             raise ValueError(f"unknown weighting {own.weighting!r}: choose one of {list(WEIGHTINGS)}")
+        if not 0 <= own.common_share < 1:
+            raise ValueError(f"common_share={own.common_share} is no share: give at least 0, and less than 1")
         if own.snapshots < 1:
             raise ValueError(f"snapshots={own.snapshots} is too few: give at least 1")
         if own.steps_per_task < 2 * own.snapshots:
@@ -258,13 +273,17 @@ class PolicyGradEx(GroupedTasks):
             estimate = (own._estimator(), own.steps_per_task, own.bootstrap, own.seed)
             found = score_along(path, chosen, *estimate, self._stage, rollouts=RolloutScore.named(own.score))
             self.surrogates_, self.scores_ = found.surrogates, found.scores
+            if own.k != "auto":  # else groups come from interactions, and nobody may ask for these draws
+                with self._stage("uncertainty"):
+                    _ = self.scores_.draws
             begin("groups")
             names = [task.name for task in suite.tasks]
-            given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage
+            given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage, own.common_share
             interactions = found.interactions if own.weighting == EQUAL else found.by_return
             groups = find_groups(found.scores, interactions, *given)
             self.graph_, self.interactions_ = groups.graph, groups.interactions
             self.bootstrap_, self.conflicts_ = groups.bootstrap, groups.conflicts
+            self.unrelated_ = groups.unrelated
             self.first_partition_ = groups.partition
             if own._looks_within:
                 begin(WITHIN)

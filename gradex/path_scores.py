@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,8 @@ def score_along(
     steps_per_task : int
         Transitions per task, of all snapshots together; see `count_steps`.
     draws, seed : int
-        Also give so many scores with the episodes drawn again, see `SubsetScores.mean`.
+        The scores can give so many draws, with the episodes drawn again, see `SubsetScores.mean`. Those by
+        the surrogate are made when they are read.
     stage : callable
         Gives a context for each stage by its name, for whoever takes the time.
     replicate : int
@@ -158,9 +160,8 @@ def score_along(
                 scores.append(rollouts.scores(surrogates[-1], snapshot, subsets, own_draws, chance))
             continue
         with stage("subset scores"):
-            scores.append(surrogates[-1].scores(subsets))
-        with stage("uncertainty"):
-            drawn = surrogates[-1].score_draws(subsets, own_draws, seed)
-            scores[-1] = replace(scores[-1], draws=drawn)
+            own_scores = surrogates[-1].scores(subsets)
+        drawn = partial(surrogates[-1].score_draws, subsets, own_draws, seed) if draws else None
+        scores.append(replace(own_scores, drawn=drawn))
     mean = SubsetScores.mean(scores, draws, seed) if len(scores) > 1 else scores[0]
     return PathScores(tuple(surrogates), mean, Interactions.joined(interactions), tuple(interactions))

@@ -20,7 +20,15 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from scipy.stats import norm
 
-from gradex.affinity import AffinityGraph, Bootstrap, Grouping, Partition
+from gradex.affinity import (
+    AffinityGraph,
+    Bootstrap,
+    ConflictTest,
+    Grouping,
+    Partition,
+    UnrelatedTest,
+    unrelated_test,
+)
 from gradex.affinity.power import SIZES, GroupPower, truth_behind
 from gradex.affinity.significance import check_share
 from gradex.seeds import generator_for
@@ -202,6 +210,7 @@ def make_plan(
     seconds: float = np.nan,
     seed: int = 0,
     method: Grouping | None = None,
+    common_share: float = 0.0,
 ) -> Plan:
     """Tell from one estimate how large one has to be.
 
@@ -222,6 +231,8 @@ def make_plan(
     seed : int
     method : Grouping, optional
         How the groups were found, if not by `SemidefiniteGrouping`.
+    common_share : float
+        If above 0, what is to be found is that groups have less than this share in common, not a conflict.
 
     Raises
     ------
@@ -230,7 +241,7 @@ def make_plan(
     """
     check_share("power", power)
     check_share("level", level)
-    test = AffinityGraph.from_interactions(interactions).conflict(_NOISE, seed)
+    test, found_apart, scale_apart = _apart(interactions, common_share, seed)
     parts = interactions.pooled([np.flatnonzero(test.labels == part).tolist() for part in (0, 1)])
     critical, stderr = float(np.quantile(test.null, level)), float(parts.stderr[0, 1])
     needed, interval, curve = np.nan, (np.nan, np.nan), pd.DataFrame()
@@ -241,9 +252,9 @@ def make_plan(
         # Noise, and the critical value with it, falls faster than the error of the mean.
         others = max(1, min(_OTHERS, len(errors) - 2))  # the draws that are left stand for their errors
         spread = norm.ppf((np.arange(others) + 0.5) / others)
-        between = test.between + stderr * generator_for(seed, "other pilots").permutation([*spread])
+        between = found_apart + stderr * generator_for(seed, "other pilots").permutation([*spread])
         conflict, *conflicts = norm.cdf(
-            (critical / SIZES - np.array([test.between, *between])[:, None]) * np.sqrt(SIZES) / stderr
+            (critical / SIZES - np.array([found_apart, *between])[:, None]) * np.sqrt(SIZES) / stderr
         )
         labels = partition.labels
         truth = truth_behind(graph.matrix, errors, labels)
@@ -255,7 +266,7 @@ def make_plan(
         low, high = chance.needed_by_others(power)
         interval = min(pilot * low, needed), max(pilot * high, needed)
     scale = _noise_scale(interactions, graph.names, pilot)
-    weakest = (norm.ppf(power) * stderr - critical) / test.scale if test.scale > 0 else np.inf
+    weakest = (norm.ppf(power) * stderr - critical) / scale_apart if scale_apart > 0 else np.inf
     return Plan(
         power,
         pilot,
@@ -268,6 +279,17 @@ def make_plan(
         weakest,
         scale,
     )
+
+
+def _apart(
+    interactions: Interactions, common_share: float, seed: int
+) -> tuple[ConflictTest | UnrelatedTest, float, float]:
+    """Test what makes groups; also give what is tested, below 0 where tasks are apart, and its scale."""
+    if common_share > 0:
+        unrelated = unrelated_test(interactions, common_share, _NOISE, seed)
+        return unrelated, unrelated.excess, unrelated.within
+    conflict = AffinityGraph.from_interactions(interactions).conflict(_NOISE, seed)
+    return conflict, conflict.between, conflict.scale
 
 
 def _noise_scale(interactions: Interactions, names: tuple[str, ...], pilot: int) -> pd.DataFrame:

@@ -100,13 +100,20 @@ def _write_preferences(path: Path, grouping: PreferenceGrouping) -> None:
 
 
 def _write_affinities(path: Path, grouping: PolicyGradEx) -> None:
-    affinities = grouping.graph_.to_frame()
-    write_table(path / "affinity.csv", affinities, index=True)
+    affinities, interactions = grouping.graph_.to_frame(), grouping.interactions_
+    tables = {
+        "affinity": affinities,
+        "interaction": interactions.to_frame(),
+        "interaction_stderr": pd.DataFrame(interactions.stderr, affinities.index, affinities.columns),
+    }
     if grouping.bootstrap_ is not None:
-        stderr, together = grouping.bootstrap_.stderr, grouping.partition_.co_assignment
-        for name, matrix in (("affinity_stderr", stderr), ("co_assignment", together)):
-            table = pd.DataFrame(matrix, affinities.index, affinities.columns)
-            write_table(path / f"{name}.csv", table, index=True)
+        together = grouping.partition_.co_assignment
+        tables["co_assignment"] = pd.DataFrame(together, affinities.index, affinities.columns)
+        if grouping.k != "auto":  # else interactions are what was clustered, and drawn
+            stderr = grouping.bootstrap_.stderr
+            tables["affinity_stderr"] = pd.DataFrame(stderr, affinities.index, affinities.columns)
+    for name, table in tables.items():
+        write_table(path / f"{name}.csv", table, index=True)
     with written_whole(path / "affinity.png") as temporary:
         # Long names of tasks reach beyond what the layout sets aside for them.
         draw(grouping.graph_, grouping.partition_).savefig(temporary, dpi=150, bbox_inches="tight")

@@ -23,14 +23,13 @@ ESTIMATE = [*FEW, "--group-steps", "0"]
 FILES = {
     "config.json",
     "meta.safetensors",
-    "affinity.csv",
-    "affinity.png",
     "evaluation.csv",
     "learning_curves.csv",
     "groups.json",
     "report.txt",
 }
-UNCERTAINTY = {"affinity_stderr.csv", "co_assignment.csv"}
+#: With draws of the episodes.
+MATRICES = {"affinity.csv", "interaction.csv", "interaction_stderr.csv", "co_assignment.csv"}
 ROOT = Path(__file__).parents[1]
 
 #: Tasks of a user, in a file of theirs.
@@ -125,16 +124,19 @@ def test_the_folder_holds_the_results(whole: Path) -> None:
     report = json.loads((whole / "groups.json").read_text())
     policies = {f"group-{number}.safetensors" for number in range(3)}
     policies |= {f"meta-of-{'-'.join(map(str, group))}.safetensors" for group in report["groups"]}
-    assert {file.name for file in whole.iterdir()} == FILES | UNCERTAINTY | policies | {"comparison.csv"}
+    assert {file.name for file in whole.iterdir()} == FILES | MATRICES | policies | {
+        "affinity.png",
+        "comparison.csv",
+    }
     assert len(report["tasks"]) == len(report["labels"]) == 6
     for number, group in enumerate(report["groups"]):
         policy = MetaPolicy.load(whole / f"group-{number}.safetensors")
         assert set(policy.history_.task) == set(group)
-    tables = {name: pd.read_csv(whole / name, index_col=0) for name in {"affinity.csv"} | UNCERTAINTY}
+    tables = {name: pd.read_csv(whole / name, index_col=0) for name in MATRICES}
     for table in tables.values():
         assert list(table.index) == list(table.columns) == report["tasks"]
     assert (np.diag(tables["co_assignment.csv"]) == 1).all()
-    assert (tables["affinity_stderr.csv"] >= 0).all(axis=None)
+    assert (tables["interaction_stderr.csv"] > 0).all(axis=None)
     evaluation = pd.read_csv(whole / "evaluation.csv").groupby("policy").return_mean.mean()
     assert report["returns"] == pytest.approx(evaluation.to_dict())
     curves = pd.read_csv(whole / "learning_curves.csv").groupby("policy").task.unique()
@@ -205,7 +207,7 @@ def test_tasks_of_your_own_without_draws(capsys: pytest.CaptureFixture[str]) -> 
     assert report["verdict"] is None or report["verdict"].startswith("no groups: ")
     folder = Path("runs/mine-kauto-seed0")
     assert (folder / "groups.json").is_file()
-    assert not any((folder / name).exists() for name in UNCERTAINTY)
+    assert not any((folder / name).exists() for name in ("co_assignment.csv", "affinity_stderr.csv"))
 
 
 @pytest.fixture
@@ -276,7 +278,7 @@ def test_preferences_are_grouped_by_their_objectives(capsys: pytest.CaptureFixtu
         "group-0.safetensors",
         "group-1.safetensors",
     }
-    assert {file.name for file in Path("out").iterdir()} == FILES - {"affinity.csv", "affinity.png"} | names
+    assert {file.name for file in Path("out").iterdir()} == FILES | names
     table = pd.read_csv("out/preferences.csv")
     assert table.group.tolist() == report["labels"]
     np.testing.assert_allclose(table[table.group == 0][["treasure", "time"]].mean(), mean, rtol=1e-5)

@@ -184,10 +184,15 @@ def test_draws_can_be_few_or_none_and_change_no_score(
     without = small(k=k, bootstrap=0, recursive=False).fit(suite, meta=fitted.meta_)
     few = small(k=k, subsets=12, bootstrap=2, recursive=False).fit(suite, meta=fitted.meta_)
     assert without.bootstrap_ is None
+    assert ("uncertainty" in few.seconds_) and callable(few.scores_.drawn)
+    assert ("draws" in vars(few.scores_)) == (k == 3)  # nobody has asked for what groups do not come from
     np.testing.assert_array_equal(without.scores_.score, fitted.scores_.score)
     assert (without.report()["stability"], without.report()["verdict"]) == (None, None)
-    assert len(few.bootstrap_) == 10  # other subsets in each
+    assert len(few.bootstrap_) == 10  # other subsets in each, or other episodes
     assert few.partition_.resampled.shape == (10, N)
+    clustered = few.graph_ if k == 3 else few.interactions_
+    np.testing.assert_array_equal(few.bootstrap_.matrices, clustered.bootstrap(10).matrices)
+    assert few.scores_.draws.shape == (2, 12 + N, N)
 
 
 def test_a_suite_without_planted_groups_and_a_run_without_group_policies() -> None:
@@ -375,6 +380,7 @@ def test_two_checkpoints_share_a_folder(suite: TaskSuite, tmp_path: Path) -> Non
         ({"subsets": 3}, "count=3 subsets of size 3 cannot cover all 15 pairs of 6 tasks"),
         ({"subset_size": 6}, "subset_size is all 6 tasks, which tells no pair"),
         ({"affinity": "transfer"}, "affinity='transfer' is unknown; did you mean"),
+        ({"common_share": 1.0}, "common_share=1.0 is no share: give at least 0, and less than 1"),
         ({"weighting": "late"}, "unknown weighting 'late': choose one of"),
         ({"projection": "gausian"}, "unknown projection 'gausian': choose one of"),
         ({"network": "lstm"}, "unknown network 'lstm': choose 'mlp', 'one_hot_mlp'"),

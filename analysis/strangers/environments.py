@@ -1,5 +1,6 @@
 """Environments as users write them, in kinds: a policy for one kind is a bad one for the next."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -134,6 +135,46 @@ class PendulumFor(gymnasium.Wrapper):
         return seen, float(pays), ended, cut, told
 
 
+class Corridor(gymnasium.Env):
+    """A corridor with a key at one end and a door at the other; one step in ten goes astray.
+
+    It pays 1, once, for reaching the door with the key. Both ends look alike: which has the key is not seen.
+    """
+
+    observation_space = Box(-1, 1, (3,), np.float32)
+    action_space = Discrete(3)
+    limit = 60
+
+    def __init__(self, key: int, length: int) -> None:
+        self.key, self.length = key, length
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start in the middle, or next to it."""
+        super().reset(seed=seed)
+        self.place, self.has_key, self.steps = int(self.np_random.integers(-1, 2)), False, 0
+        return self._seen(), {}
+
+    def step(self, action: Any) -> Step:
+        """Go left, stay, or go right."""
+        astray = self.np_random.random() < 0.1
+        move = int(self.np_random.integers(-1, 2)) if astray else int(action) - 1
+        self.place, self.steps = int(np.clip(self.place + move, -self.length, self.length)), self.steps + 1
+        self.has_key = self.has_key or self.place == self.key * self.length
+        done = self.has_key and self.place == -self.key * self.length
+        return self._seen(), float(done), done, self.steps >= self.limit, {}
+
+    def _seen(self) -> Float[np.ndarray, " 3"]:
+        return np.array([self.place / self.length, self.has_key, self.steps / self.limit], np.float32)
+
+
+class Swapped(gymnasium.ActionWrapper):
+    """A lunar lander whose engines on the left and on the right have changed places."""
+
+    def action(self, action: Any) -> Any:
+        """Fire the other one."""
+        return {1: 3, 3: 1}.get(int(action), int(action))
+
+
 class Mirrored(gymnasium.ActionWrapper):
     """An environment with two actions that have changed places."""
 
@@ -209,3 +250,20 @@ def poles(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
 
     own = [(kind, float(rng.uniform(0.3, 0.9)), UNITS[task % 3]) for task, kind in enumerate(kinds)]
     return [partial(make, *each) for each in own]
+
+
+def corridors(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make corridors of some length with the key on the left or on the right."""
+    return [partial(Corridor, 2 * kind - 1, int(rng.integers(3, 6))) for kind in kinds]
+
+
+def landers(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make lunar landers of some gravity whose engines have changed places or not."""
+
+    def make(kind: int, gravity: float) -> gymnasium.Env:
+        with warnings.catch_warnings():  # of SWIG, which crash Box2D where warnings are errors
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            environment = gymnasium.make("LunarLander-v3", gravity=gravity)
+        return Swapped(environment) if kind else environment
+
+    return [partial(make, kind, float(rng.uniform(-11, -6))) for kind in kinds]

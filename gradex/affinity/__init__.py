@@ -24,6 +24,7 @@ from gradex.affinity.partition import Agreement, Partition
 from gradex.affinity.relaxation import Relaxation, solve_relaxation
 from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
 from gradex.affinity.subsets import pair_coverage, sample_subsets
+from gradex.affinity.unrelated import UnrelatedTest, unrelated_test
 
 __all__ = [
     "Affinity",
@@ -48,6 +49,7 @@ __all__ = [
     "Relaxation",
     "SemidefiniteGrouping",
     "SubsetScoresLike",
+    "UnrelatedTest",
     "certified_upper_bound",
     "correlated_labels",
     "fewest_groups",
@@ -60,4 +62,5 @@ __all__ = [
     "round_relaxation",
     "sample_subsets",
     "solve_relaxation",
+    "unrelated_test",
 ]

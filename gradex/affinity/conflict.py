@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from gradex.affinity.affinity import InteractionsLike
 from gradex.affinity.partition import Partition, canonical_labels
@@ -74,7 +74,15 @@ def _most_apart(
     matrices: Float[np.ndarray, "many n n"],
 ) -> tuple[Int[np.ndarray, "many n"], Float[np.ndarray, " many"]]:
     """Part the tasks of each matrix so that the mean interaction between both parts is low; return both."""
-    many, n = matrices.shape[:2]
+    parts = two_parts(matrices)
+    between = mean_between(matrices, parts, ~parts)
+    best, rows = between.argmin(axis=0), np.arange(len(matrices))
+    return parts[best, rows].astype(np.int64), between[best, rows]
+
+
+def two_parts(matrices: Float[np.ndarray, "many n n"]) -> Bool[np.ndarray, "ways many n"]:
+    """Part the tasks of each matrix in two ways: by the spectrum, and the oddest task from all others."""
+    n = matrices.shape[1]
     others = matrices * (1 - np.eye(n))  # how far a task gets alone is no conflict
     centred = others - others.mean(axis=1, keepdims=True)
     centred -= centred.mean(axis=2, keepdims=True)
@@ -82,11 +90,19 @@ def _most_apart(
     reach = np.abs(centred).sum(axis=2).max(axis=1)
     spectral = np.linalg.eigh(centred - (1 + 2 * reach[:, None, None]) / n)[1][..., -1] > 0
     odd = others.sum(axis=2).argmin(axis=1)
-    candidates = np.stack([spectral, np.arange(n) == odd[:, None]])
-    apart = candidates[..., :, None] != candidates[..., None, :]
-    between = (others * apart).sum(axis=(2, 3)) / apart.sum(axis=(2, 3))
-    best, rows = between.argmin(axis=0), np.arange(many)
-    return candidates[best, rows].astype(np.int64), between[best, rows]
+    return np.stack([spectral, np.arange(n) == odd[:, None]])
+
+
+def mean_between(
+    matrices: Float[np.ndarray, "many n n"],
+    first: Bool[np.ndarray, "ways many n"],
+    second: Bool[np.ndarray, "ways many n"],
+) -> Float[np.ndarray, "ways many"]:
+    """Average over the pairs of a task of the one part and another task of the other; 0 if there is none."""
+    others = matrices * (1 - np.eye(matrices.shape[1]))
+    totals = np.einsum("wmi,mij,wmj->wm", first, others, second, optimize=True)
+    pairs = first.sum(axis=2) * second.sum(axis=2) - (first & second).sum(axis=2)
+    return np.divide(totals, pairs, out=np.zeros_like(totals), where=pairs > 0)
 
 
 def fewest_groups(

@@ -12,6 +12,7 @@ from gradex.affinity.conflict import fewest_groups
 from gradex.affinity.correlation import CorrelationGrouping
 from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.partition import Partition, listed
+from gradex.affinity.unrelated import unrelated_test
 
 #: Groups are split where a conflict within is a matter of chance with no more than this probability, and
 #: gradients are told from noise likewise.
@@ -35,8 +36,11 @@ class FoundGroups:
     conflicts : list of float
         How likely a conflict within groups is a matter of chance, for one group of all, for two, and so on,
         as far as was asked; see `fewest_groups`.
+    unrelated : float or None
+        How likely it is a matter of chance that two parts have so little in common, see `unrelated_test`;
+        None where that was not asked, as there is a conflict or the number of groups was given.
     bootstrap : Bootstrap or None
-        Draws of the affinities, if there were to be any.
+        Draws of what was clustered, the affinities or the interactions, if there were to be any.
 
     Examples
     --------
@@ -58,6 +62,7 @@ class FoundGroups:
     graph: AffinityGraph
     interactions: AffinityGraph
     conflicts: list[float]
+    unrelated: float | None
     bootstrap: Bootstrap | None
 
 
@@ -70,6 +75,7 @@ def find_groups(
     draws: int = 0,
     seed: int = 0,
     stage: Callable[[str], AbstractContextManager[Any]] = nullcontext,
+    common_share: float = 0.0,
 ) -> FoundGroups:
     """Cluster tasks (PolicyGradEx, Algorithm 2), and tell how stable the groups are.
 
@@ -81,13 +87,16 @@ def find_groups(
         Of the tasks.
     k : int or "auto"
         Number of groups, of the affinities by scores. "auto": the fewest without a conflict that counts,
-        maybe one, by correlation clustering of the interactions.
+        maybe one, by correlation clustering of the interactions; see also `common_share`.
     affinity : str or Affinity
         How scores become affinities of pairs.
     draws, seed : int
         Draws of the episodes that `scores` has.
     stage : callable
         Gives a context for each stage by its name, for whoever takes the time.
+    common_share : float
+        With k="auto" tasks without a conflict make two groups, too, if these have less than this share of
+        their steps in common, see `unrelated_test`.
 
     Examples
     --------
@@ -101,22 +110,26 @@ def find_groups(
     >>> find_groups(scores, Interactions(tuple(pulls), common=False), "ab", affinity="mean").partition.k
     1
     """
-    by_sign, settled = CorrelationGrouping(), k != "auto"
+    by_sign, settled, unrelated = CorrelationGrouping(), k != "auto", None
     with stage("clustering"):
         pairs = AffinityGraph.from_interactions(interactions, names)
         graph = AffinityGraph.from_scores(scores, affinity, names)
         group = partial(pairs.partition, method=by_sign)
         most = 1 if settled else None
         partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
+        if not settled and partition.k == 1 and common_share > 0:
+            unrelated = unrelated_test(interactions, common_share, seed=seed).p_value
+            if unrelated <= CONFLICT_LEVEL:
+                by_sign = CorrelationGrouping(common_share)
+                partition = pairs.partition(2, method=by_sign)
         partition = graph.partition(k=k) if settled else partition
     with stage("uncertainty"):
         bootstrap, count = None, _DRAWS_OF_SUBSETS * draws
         if count:
-            bootstrap = graph.bootstrap(count, seed)
-            again = bootstrap if settled else pairs.bootstrap(count, seed)
-            resampled = again.groups(partition.k, None if settled else by_sign)
+            bootstrap = (graph if settled else pairs).bootstrap(count, seed)
+            resampled = bootstrap.groups(partition.k, None if settled else by_sign)
             partition = replace(partition, resampled=resampled)
-    return FoundGroups(partition, graph, pairs, conflicts, bootstrap)
+    return FoundGroups(partition, graph, pairs, conflicts, unrelated, bootstrap)
 
 
 def verdict(
@@ -124,6 +137,7 @@ def verdict(
     interactions: AffinityGraph,
     conflicts: Sequence[float],
     seed: int = 0,
+    unrelated: float | None = None,
     *,
     things: str = "tasks",
     one_for_all: str = "one policy for all",
@@ -132,27 +146,31 @@ def verdict(
     """Say what may be relied on, in a sentence; None where it takes draws and there are none.
 
     There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
-    `CONFLICT_LEVEL`, or too slight a one, see `fewest_groups`. Nothing of weight then speaks against one
-    policy for all. It is another matter where nothing is known of the tasks, or of some: where their
-    gradients are no more than noise, as in a task of which all steps pay alike.
+    `CONFLICT_LEVEL`, or too slight a one, see `fewest_groups`; nor parts that have little in common. Nothing
+    of weight then speaks against one policy for all. It is another matter where nothing is known of the
+    tasks, or of some: where their gradients are no more than noise, as in a task of which all steps pay
+    alike.
 
     Parameters
     ----------
-    partition, interactions, conflicts
+    partition, interactions, conflicts, unrelated
         See `FoundGroups`.
     seed : int
     things, one_for_all, remedy : str
         What is grouped, what there is without groups, and what to do where nothing is known.
     """
     names = interactions.names
-    conflict = conflicts[0] <= CONFLICT_LEVEL
-    if conflict and (found := partition.verdict_naming(names)) is None:
+    little = unrelated is not None and unrelated <= CONFLICT_LEVEL and partition.k > 1
+    apart = conflicts[0] <= CONFLICT_LEVEL or little
+    found = partition.verdict_naming(names)
+    if apart and found is None:
         return None
     p_values = interactions.noise_p_values(seed=seed)
     unknown = [name for name, p_value in zip(names, p_values, strict=True) if p_value > CONFLICT_LEVEL]
     silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
-    if conflict:
-        return f"{found}; {silent}" if unknown else found
+    if apart and found is not None:
+        strangers = f"two parts of the {things} are not in conflict, but have little in common"
+        return "; ".join([found, *[strangers] * little, *[silent] * bool(unknown)])
     given = f"; do not rely on these {partition.k}" if partition.k > 1 else ""
     if unknown and interactions.noise_p_value(seed=seed) > CONFLICT_LEVEL:
         return (

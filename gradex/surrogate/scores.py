@@ -1,8 +1,9 @@
 """What a fitted surrogate says about a subset of tasks: f̂(S) (PolicyGradEx, Algorithm 1, step 6)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from math import inf
 from typing import final
 
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from gradex.display import card, folded, table
 from gradex.seeds import generator_for
@@ -149,8 +151,8 @@ class SubsetScores:
         Score of task i under the surrogate fitted to subset S; nan where i is not in S.
     score : array [m]
         f̂(S), the mean over the members.
-    draws : array [draws, m, n]
-        `per_task` from data that were drawn again; none unless asked for.
+    drawn : array [draws, m, n] or function, optional
+        `per_task` from data that were drawn again, or what makes these: it is called if `draws` is read.
 
     Examples
     --------
@@ -168,16 +170,19 @@ class SubsetScores:
     subsets: tuple[tuple[int, ...], ...]
     per_task: Float[np.ndarray, "m n"]
     score: Float[np.ndarray, " m"]
-    draws: Float[np.ndarray, "draws m n"] = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    drawn: Float[np.ndarray, "draws m n"] | Callable[[], Float[np.ndarray, "draws m n"]] | None = None
 
-    def __post_init__(self) -> None:
-        if not len(self.draws):
-            object.__setattr__(self, "draws", np.zeros((0, *self.per_task.shape)))
+    @cached_property
+    def draws(self) -> Float[np.ndarray, "draws m n"]:
+        """`per_task` from data that were drawn again; none unless asked for. Reading it may take a while."""
+        drawn = self.drawn() if callable(self.drawn) else self.drawn
+        return np.zeros((0, *self.per_task.shape)) if drawn is None else drawn
 
     def _repr_html_(self) -> str:
         names = [", ".join(map(str, subset)) for subset in self.subsets]
         told = pd.DataFrame({"subset": names, "score": self.score}).sort_values("score", ascending=False)
-        facts = {"subsets": len(self.subsets), "tasks": self.per_task.shape[1], "draws": len(self.draws)}
+        facts = {"subsets": len(self.subsets), "tasks": self.per_task.shape[1]}
+        facts["draws"] = "made when read" if callable(self.drawn) else len(self.draws)
         return card("SubsetScores", facts, folded("subsets, best first", table(told), shown=len(told) <= 20))
 
     @staticmethod
@@ -194,21 +199,14 @@ class SubsetScores:
             √(b / (b - 1)), with b the number of a part's own, as their mean takes part of their spread away.
         """
         per_task = np.mean([part.per_task for part in parts], axis=0)
-        combined = np.zeros((draws, *per_task.shape))
-        rng = generator_for(seed, "combinations of draws")
-        for part in parts if draws else ():
-            own = len(part.draws)
-            chosen = rng.permutation(np.arange(draws) % own)
-            apart = part.draws - part.draws.mean(axis=0)
-            combined += np.sqrt(own / (own - 1)) * apart[chosen] / len(parts)
-        score = np.nanmean(per_task, axis=1)
-        return SubsetScores(parts[0].subsets, per_task, score, per_task + combined)
+        drawn = partial(_combinations, parts, draws, seed) if draws else None
+        return SubsetScores(parts[0].subsets, per_task, np.nanmean(per_task, axis=1), drawn)
 
     def together(self) -> "SubsetScores":
         """Give the scores of two tasks or more alone: tasks by themselves are none of Eq. (5)'s subsets."""
         rows = [row for row, subset in enumerate(self.subsets) if len(subset) > 1]
         subsets = tuple(self.subsets[row] for row in rows)
-        return SubsetScores(subsets, self.per_task[rows], self.score[rows], self.draws[:, rows])
+        return SubsetScores(subsets, self.per_task[rows], self.score[rows], partial(_of_rows, self, rows))
 
     def to_frame(self) -> pd.DataFrame:
         """Give a tidy table, one row per subset and member: subset (its number), task, task_score, score."""
@@ -221,6 +219,23 @@ class SubsetScores:
                 "score": self.score[subset],
             }
         )
+
+
+def _combinations(parts: Sequence[SubsetScores], draws: int, seed: int) -> Float[np.ndarray, "draws m n"]:
+    """Combine draws of parts, see `SubsetScores.mean`."""
+    per_task = np.mean([part.per_task for part in parts], axis=0)
+    combined = np.zeros((draws, *per_task.shape))
+    rng = generator_for(seed, "combinations of draws")
+    for part in tqdm(parts, desc="drawing episodes again", delay=2, leave=False):
+        own = len(part.draws)
+        chosen = rng.permutation(np.arange(draws) % own)
+        apart = part.draws - part.draws.mean(axis=0)
+        combined += np.sqrt(own / (own - 1)) * apart[chosen] / len(parts)
+    return per_task + combined
+
+
+def _of_rows(scores: SubsetScores, rows: list[int]) -> Float[np.ndarray, "draws m n"]:
+    return scores.draws[:, rows]
 
 
 def score_subsets(

@@ -151,7 +151,7 @@ class SubsetFits(Fitted):
             Also score this often with the episodes drawn again, see `score_draws`.
         """
         scores = self._score(self._members(subsets), tolerance)
-        return replace(scores, draws=self.score_draws(subsets, draws, seed)) if draws else scores
+        return replace(scores, drawn=self.score_draws(subsets, draws, seed)) if draws else scores
 
     def score_draws(
         self, subsets: Subsets, draws: int, seed: int = 0, tolerance: float = DRAW_TOLERANCE

@@ -33,7 +33,8 @@ def scores(labels: list[int], draws: int = 0) -> SubsetScores:
 
 
 def said(found: FoundGroups) -> str | None:
-    return verdict(found.partition, found.interactions, found.conflicts, remedy="ask more")
+    known = found.partition, found.interactions, found.conflicts, 0, found.unrelated
+    return verdict(*known, remedy="ask more")
 
 
 def test_signs_of_interactions_tell_how_many_groups_there_are_and_which() -> None:
@@ -80,6 +81,29 @@ def test_without_conflict_there_are_no_groups() -> None:
     assert said(found) == "no groups: one policy for all, as no tasks are in conflict that counts"
     asked = find_groups(scores([0, 0, 0, 1, 1, 1]), interactions([1] * 6), NAMES, k=2)
     assert str(said(asked)).endswith("in conflict that counts; do not rely on these 2")
+
+
+def test_strangers_make_groups_where_that_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    aims = np.array([[2.0, 0.1, 0], [0.1, 2.0, 0]]).repeat(3, axis=0)
+    aside = Interactions(tuple(rng.normal(aim, 1, (60, 3)) for aim in aims), common=False)
+    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.2)
+    assert found.partition.groups == ((0, 1, 2), (3, 4, 5))
+    assert found.unrelated is not None and found.unrelated <= 0.05 < found.conflicts[0]
+    assert str(said(found)).startswith("stable: the same groups in ")
+    assert str(said(found)).endswith(
+        "; two parts of the tasks are not in conflict, but have little in common"
+    )
+    for settings in ({}, {"k": 1, "common_share": 0.2}):
+        whole = find_groups(scores([0] * 6), aside, NAMES, **settings)
+        assert (whole.partition.k, whole.unrelated) == (1, None)
+
+
+def test_a_conflict_is_all_that_has_to_be_asked() -> None:
+    clash = interactions([1, 1, 1, -1, -1, -1])
+    assert find_groups(scores([0] * 6), clash, NAMES, common_share=0.2).unrelated is None
+    one_kind = find_groups(scores([0] * 6), interactions([1] * 6), NAMES, common_share=0.2)
+    assert one_kind.unrelated == 1 and one_kind.partition.k == 1
 
 
 def test_noise_is_nothing_that_is_known() -> None:

@@ -1,7 +1,5 @@
 """What the study of abstention counts."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +7,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from analysis.abstention import _METHODS, _stable, gradient_cosine, summary
 from gradex import AffinityGraph, Samples, SurrogateEstimator
+from gradex.affinity import Bootstrap
 
 
 def test_cosines_are_averaged_over_snapshots() -> None:
@@ -23,19 +22,12 @@ def test_cosines_are_averaged_over_snapshots() -> None:
     np.testing.assert_allclose(gradient_cosine(surrogates).matrix, (one + other) / 2)
 
 
-def run(draws: int, noise: float) -> SimpleNamespace:
-    """Two groups of three tasks in an affinity, and draws of it."""
-    rng, labels = np.random.default_rng(2), np.arange(6) % 2
-    graph = AffinityGraph((labels[:, None] == labels) + 0.0)
-    errors = rng.normal(size=(draws, 6, 6)) * noise
-    drawn = graph.matrix + errors + errors.transpose(0, 2, 1)
-    found = np.array([AffinityGraph(each).partition(k=2).labels for each in drawn])
-    return SimpleNamespace(graph_=graph, bootstrap_=SimpleNamespace(matrices=drawn, groups=lambda *_: found))
-
-
 @pytest.mark.parametrize(("noise", "k"), [(0.01, 2), (5.0, 1)])
 def test_what_is_not_stable_is_one_group(noise: float, k: int) -> None:
-    assert _stable(run(10, noise)).k == k
+    rng, labels = np.random.default_rng(2), np.arange(6) % 2
+    graph = AffinityGraph((labels[:, None] == labels) + 0.0)
+    errors = rng.normal(size=(10, 6, 6)) * noise
+    assert _stable(graph, Bootstrap(graph.matrix + errors + errors.transpose(0, 2, 1))).k == k
 
 
 def test_summary_counts_right_answers_and_abstentions() -> None:

@@ -58,6 +58,29 @@ def test_the_other_kind_of_cart_pole_has_its_actions_exchanged() -> None:
     assert (one[1], environments.poles([0, 0, 0], np.random.default_rng(0))[1]().reset()[1]) == (1.0, {})
 
 
+@pytest.mark.parametrize("key", [-1, 1])
+def test_a_door_opens_with_the_key_alone(key: int) -> None:
+    corridor = environments.Corridor(key, length=3)
+    for first, opens in ((key, True), (-key, False)):
+        corridor.reset(seed=0)
+        ended = False
+        for step in range(corridor.limit):
+            _, pays, ended, cut, _ = corridor.step(1 + (first if step < 20 else -first))
+            assert pays == float(ended) and cut == (step + 1 == corridor.limit)
+            if ended:
+                break
+        assert ended == opens
+
+
+def test_the_other_kind_of_lander_has_its_engines_swapped() -> None:
+    plain, swapped = (make() for make in environments.landers([0, 1], np.random.default_rng(0)))
+    for environment in (plain, swapped):
+        environment.unwrapped.gravity = -10.0
+        environment.reset(seed=3)
+    turned = [environment.step(action)[0][5] for environment, action in ((plain, 1), (swapped, 3))]
+    assert turned[0] == pytest.approx(turned[1], rel=0.1) and turned[0] != 0
+
+
 def test_units_and_kinds_take_turns() -> None:
     for part in strangers.PARTS:
         case = strangers._CASES[part]
