@@ -19,7 +19,7 @@ from gradex.surrogate import Interactions, Samples, SubsetScores, SurrogateEstim
 from gradex.trained_policy import TrainedPolicy
 
 #: Draws of a snapshot's own scores at least: they are combined with those of others.
-_FEWEST_DRAWS = 4
+_FEWEST_DRAWS = 3
 
 
 @dataclass(frozen=True)
