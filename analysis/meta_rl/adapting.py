@@ -148,8 +148,8 @@ def adapt_seeing(
 ) -> Iterator[pd.DataFrame]:
     """Adapt networks that see the task, each target in place of the source task that did best in it.
 
-    For that every source task is tried in one episode of the target: of ten source tasks as many episodes as
-    two updates take, and they come on top.
+    For that every source task is tried in one episode of the target. These episodes are paid for: those of
+    ten source tasks take the place of the first two updates of five episodes each.
     """
     once = replace(amount.adaptation, trajectories=1)
     seeds = _seeds(range(len(targets)), seed, "which source")
@@ -161,7 +161,9 @@ def adapt_seeing(
         ]
         own = _seen_as(agent, np.argmax(earned, axis=0).tolist())
         cells = [(Trained(method, "none", n, [own]), 0, target) for target in range(len(targets))]
-        yield _adapted(cells, targets, amount, seed, amount.updates, amount.at)
+        each = amount.adaptation.trajectories
+        tried = [np.mean(earned[first : first + each], axis=0) for first in range(0, n, each)]
+        yield _adapted(cells, targets, amount, seed, amount.updates, amount.at, tried)
 
 
 def _seen_as(agent: ActorCritic, sources: Sequence[int]) -> ActorCritic:
@@ -187,12 +189,18 @@ def _adapted(
     seed: int,
     updates: int,
     at: Sequence[int],
+    before: Sequence[Float[np.ndarray, " rows"]] = (),
 ) -> pd.DataFrame:
-    """Adapt a row for each method, draw and target; tell returns at these updates and the mean of all."""
+    """Adapt a row for each method, draw and target; tell returns at these updates and the mean of all.
+
+    What was earned `before` the first update took the place of as many.
+    """
     rows = ActorCritic.joined([one.policies[draw] for one, draw, _ in cells])
     met = [target for *_, target in cells]
     seeds = _seeds(met, seed, "adaptation")
-    returns: Float[np.ndarray, "times rows"] = amount.adaptation.returns(rows, targets, met, seeds, updates)
+    left = max(0, updates - len(before))
+    adapted: Float[np.ndarray, "times rows"] = amount.adaptation.returns(rows, targets, met, seeds, left)
+    returns = np.concatenate([*(own[None] for own in before), adapted])[: updates + 1]
     known = [(one.method, one.rule, one.k, draw, target) for one, draw, target in cells]
     table = pd.DataFrame(known, columns=["method", "rule", "k", "draw", "target"])
     for step in at:

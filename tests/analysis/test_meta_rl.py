@@ -126,6 +126,24 @@ def test_equal_sets_give_equal_policies_and_methods_meet_equal_starts() -> None:
     np.testing.assert_allclose(ours[:, 3], ours[:, :3].mean(axis=1))
 
 
+def test_episodes_before_the_first_update_take_the_place_of_updates() -> None:
+    design = DESIGNS["rare"]
+    suite, targets, amount = (
+        design.sources(100, "smoke"),
+        design.targets(100, "smoke"),
+        design.amount("smoke"),
+    )
+    fresh = amount.learner.initial(suite, [100], amount.layers, amount.width)
+    cells = [(Trained("a", "none", 2, [fresh]), 0, target) for target in range(len(targets))]
+    paid = [np.full(len(targets), 7.0)]
+    plain, later = (
+        adapting._adapted(cells, targets, amount, 100, 2, (0, 1, 2), before) for before in ((), paid)
+    )
+    assert (later.after_0 == 7).all()
+    np.testing.assert_allclose(later[["after_1", "after_2"]], plain[["after_0", "after_1"]], rtol=1e-6)
+    np.testing.assert_allclose(later.area, later[["after_0", "after_1", "after_2"]].mean(axis=1))
+
+
 def test_rare_kind_has_targets_half_and_half_that_all_seeds_share() -> None:
     design = DESIGNS["rare"]
     suite, targets = design.sources(0, "laptop"), design.targets(0, "laptop")
