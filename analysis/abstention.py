@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from sklearn.metrics.pairwise import cosine_similarity
 
 from analysis.study import plain, wilson_interval
 from analysis.trained import amounts
@@ -136,9 +137,8 @@ def _stable(graph: AffinityGraph, bootstrap: Bootstrap) -> Partition:
 
 
 def gradient_cosine(surrogates: Sequence[SurrogateEstimator]) -> AffinityGraph:
-    """Average the cosine similarity of the tasks' gradients over snapshots."""
-    cosines = [AffinityGraph.from_gradients(each.task_gradients()).matrix for each in surrogates]
-    return AffinityGraph(np.mean(cosines, axis=0))
+    """Average the cosine similarity of the tasks' gradients over snapshots; that of no gradient is 0."""
+    return AffinityGraph(np.mean([cosine_similarity(each.task_gradients()) for each in surrogates], axis=0))
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

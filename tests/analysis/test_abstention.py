@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics.pairwise import cosine_similarity
 
 from analysis.abstention import _METHODS, _stable, gradient_cosine, summary
 from gradex import AffinityGraph, Samples, SurrogateEstimator
@@ -18,8 +17,11 @@ def test_cosines_are_averaged_over_snapshots() -> None:
         )
         for scale in (1.0, 100.0)
     ]
-    one, other = (cosine_similarity(each.task_gradients()) for each in surrogates)
+    one, other = (AffinityGraph.from_gradients(each.task_gradients()).matrix for each in surrogates)
     np.testing.assert_allclose(gradient_cosine(surrogates).matrix, (one + other) / 2)
+    nothing = np.where(tasks == 0, 0.0, rng.normal(size=90))
+    silent = SurrogateEstimator(folds=1).fit_features(rng.normal(size=(90, 4)), Samples(nothing, tasks))
+    assert (gradient_cosine([silent]).matrix[0, 1:] == 0).all()
 
 
 @pytest.mark.parametrize(("noise", "k"), [(0.01, 2), (5.0, 1)])
