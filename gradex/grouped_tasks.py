@@ -130,11 +130,15 @@ class GroupedTasks(GroupPolicies):
         interactions = Interactions.joined(each, weights)
         graph, method, share = self.graph_, None, 0.0
         if own.k == "auto":
-            share = own.common_share if self.unrelated_ is not None and partition.k > 1 else 0.0
+            share = self._common_share() if self.unrelated_ is not None and partition.k > 1 else 0.0
             graph, method = self.interactions_, CorrelationGrouping(share)
         seconds = sum(self.seconds_[stage] for stage in _STAGES)
         given = graph, partition, bootstrap, interactions, own.steps_per_task
         return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method, share)
+
+    def _common_share(self) -> float:
+        """Give what tasks are to have in common: nothing where the policy can tell them apart."""
+        return 0.0 if self.meta_.agent_.policy.network.sees_task else self._plain().common_share
 
     # ------------------------------------------------------------------ groups within groups
     @property

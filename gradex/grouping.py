@@ -38,8 +38,8 @@ class PolicyGradEx(GroupedTasks):
     common_share : float
         With k="auto" and no conflict, tasks make two groups, too, if these have less than this share of their
         steps in common, see `gradex.affinity.unrelated_test`: a policy that has to learn two things which
-        have nothing to do with each other may learn neither well. With 0 only a conflict makes groups, which
-        is right where the policy sees which task it is in.
+        have nothing to do with each other may learn neither well. With 0 only a conflict makes groups, and
+        so it is where the policy sees which task it is in.
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
@@ -98,8 +98,8 @@ class PolicyGradEx(GroupedTasks):
         For each number of groups that "auto" tries, from 1 on, how likely it is by chance that one of them
         holds a conflict, see `gradex.affinity.fewest_groups`; for a given k of one group alone.
     unrelated_ : float or None
-        How likely it is by chance that two parts have so little in common; None where there is a conflict, k
-        is given, or `common_share` is 0.
+        How likely it is by chance that two parts have so little in common; None where that is not asked, as
+        there is a conflict, k is given, or `common_share` is 0.
     graph_ : AffinityGraph
     bootstrap_ : Bootstrap or None
         Draws of what was clustered, with standard errors: the affinities, or the interactions if k="auto".
@@ -278,7 +278,7 @@ class PolicyGradEx(GroupedTasks):
                     _ = self.scores_.draws
             begin("groups")
             names = [task.name for task in suite.tasks]
-            given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage, own.common_share
+            given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage, self._common_share()
             interactions = found.interactions if own.weighting == EQUAL else found.by_return
             groups = find_groups(found.scores, interactions, *given)
             self.graph_, self.interactions_ = groups.graph, groups.interactions

@@ -195,6 +195,14 @@ def test_draws_can_be_few_or_none_and_change_no_score(
     assert few.scores_.draws.shape == (2, 12 + N, N)
 
 
+@pytest.mark.parametrize(("network", "asked"), [("mlp", True), ("multi_head", False)])
+def test_a_policy_that_sees_the_task_can_learn_what_has_nothing_in_common(network: str, asked: bool) -> None:
+    suite = TaskSuite.make("cartpole", n=4)
+    run = small(k="auto", network=network, meta_steps=4_000, bootstrap=0, recursive=False).fit(suite)
+    assert run.conflicts_[0] > 0.05
+    assert (run.unrelated_ is not None) == asked
+
+
 def test_a_suite_without_planted_groups_and_a_run_without_group_policies() -> None:
     suite = TaskSuite.make("cartpole", n=4)
     grouping = small(k=2, subset_size=2, meta_steps=2_000, steps_per_task=256).fit(suite)
