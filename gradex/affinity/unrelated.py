@@ -20,7 +20,7 @@ from gradex.affinity.conflict import mean_between, two_parts
 from gradex.affinity.partition import canonical_labels
 
 #: What tasks have in common at least. On suites of one kind, whose tasks differ by degrees, two parts have a
-#: share of 0.4 and more; of two kinds that neither help nor harm each other it is within 0.05 of 0.
+#: share of 0.27 and more; of two kinds that neither help nor harm each other it is about 0.
 COMMON_SHARE = 0.2
 
 
