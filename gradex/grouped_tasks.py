@@ -1,6 +1,7 @@
 """Tasks in groups that were found by estimates of their interactions, and how far to rely on them."""
 
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -135,6 +136,20 @@ class GroupedTasks(GroupPolicies):
         seconds = sum(self.seconds_[stage] for stage in _STAGES)
         given = graph, partition, bootstrap, interactions, own.steps_per_task
         return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method, share)
+
+    def report(self) -> dict[str, Any]:
+        """Sum up what `GroupPolicies` does, and how groups were found.
+
+        `first_groups` are those that all tasks together show, before any is looked at by itself. `conflict`
+        and `unrelated` are how likely it is by chance that tasks are at odds, or have so little in common,
+        see `conflicts_` and `unrelated_`.
+        """
+        return {
+            **super().report(),
+            "first_groups": [list(group) for group in self.first_partition_.groups],
+            "conflict": self.conflicts_[0],
+            "unrelated": self.unrelated_,
+        }
 
     def _common_share(self) -> float:
         """Give what tasks are to have in common: nothing where the policy can tell them apart."""

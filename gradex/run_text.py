@@ -30,6 +30,10 @@ def run_text(report: dict[str, Any], agreement: Agreement | None) -> str:
         lines.append(f"  group {number}: {members}")
     if report["verdict"] is not None:
         lines.append(report["verdict"])
+    if (first := report.get("first_groups", report["groups"])) != report["groups"]:
+        lines.append(
+            f"all tasks together showed {len(first)} groups; by themselves some of them fall into more"
+        )
     lines += list(_estimate(report))
     lines.append(
         f"clustering: objective {report['objective']:.4g}, no partition above {report['upper_bound']:.4g} "

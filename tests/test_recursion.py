@@ -12,6 +12,7 @@ from gradex.affinity import FoundGroups, find_groups
 from gradex.affinity.correlation import correlated
 from gradex.grouped_tasks import WITHIN
 from gradex.learners import Learner
+from gradex.run_text import run_text
 from gradex.surrogate import Interactions
 
 N = 7
@@ -66,7 +67,11 @@ def test_kinds_that_pull_alike_next_to_a_third_are_told_apart(
     assert found.partition_.resampled is not None
     assert found.partition_.resampled.shape == (10, N)
     assert WITHIN in found.seconds_
-    assert found.report()["k"] == 3
+    report = found.report()
+    assert (report["k"], len(report["first_groups"])) == (3, 2)
+    assert report["conflict"] <= 0.05 and report["unrelated"] is None
+    said = run_text({**report, "returns": {"meta": 0.0}}, None)
+    assert "\nall tasks together showed 2 groups; by themselves some of them fall into more\n" in said
     for group, part in zip(found.first_partition_.groups, found.parts_, strict=True):
         assert part is not None
         assert [task.name for task in part.suite_.tasks] == [suite[task].name for task in group]
@@ -103,6 +108,9 @@ def test_nothing_is_looked_at_again_unless_asked(suite: TaskSuite, settings: dic
     found = small(**settings).fit(suite)
     assert found.parts_ == ()
     assert found.partition_ is found.first_partition_
+    report = found.report()
+    assert report["first_groups"] == report["groups"]
+    assert "all tasks together" not in run_text({**report, "returns": {"meta": 0.0}}, None)
     assert WITHIN not in found.seconds_
 
 
