@@ -19,7 +19,9 @@ def main() -> int:
         help=f"one of {', '.join(names())}; or all, which runs them side by side, goes on where one fails, "
         "and writes the paper's numbers beside ours into README.md",
     )
-    parser.add_argument("part", metavar="PART", nargs="?", help="only this part of a study in parts (speed)")
+    parser.add_argument(
+        "part", metavar="PART", nargs="?", help="only this part of a study that has parts, such as speed"
+    )
     parser.add_argument("--scale", choices=SCALES, default="smoke")
     parser.add_argument("--seeds", type=int, help="number of seeds (default: the study's own)")
     parser.add_argument("--resume", action="store_true", help="go on after the seeds that are finished")
