@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
@@ -67,6 +69,7 @@ class DPOGrouping(GroupAdapters):
         holds a conflict; for a given k of one group alone.
     graph_ : AffinityGraph
     bootstrap_ : Bootstrap or None
+        Draws of what was clustered, the affinities, or the interactions if k="auto".
     partition_ : Partition
     groups_ : tuple of tuples of int
         Objectives of each group.
@@ -204,7 +207,9 @@ class DPOGrouping(GroupAdapters):
             known = self.preferences_.model, self.preferences_.samples()
             self.surrogate_ = own._estimator(self.preferences_).fit(*known)
         with self._stage("subset scores"):
-            self.scores_ = self.surrogate_.scores(chosen, draws=own.bootstrap, seed=own.seed)
+            scores = self.surrogate_.scores(chosen)
+        drawn = partial(self.surrogate_.score_draws, chosen, own.bootstrap, own.seed)
+        self.scores_ = replace(scores, drawn=drawn if own.bootstrap else None)  # read if k is given
         settings = pairs.names, own.k, own.affinity, own.bootstrap, own.seed, self._stage
         found = find_groups(self.scores_, self.surrogate_.interactions(), *settings)
         self.partition_, self.conflicts_ = found.partition, found.conflicts
