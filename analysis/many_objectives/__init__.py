@@ -1,11 +1,12 @@
 """Many preferences over vectors of rewards: what k policies cover, and whose groups cover the most.
 
-Three parts. "exact" judges groups alone: in small environments the best policy of every preference is known
-by value iteration, and groups have the best policies for their mean weights. "trained" has policies of PPO,
-all ways for equal environment steps. "planted" asks whether planted groups of weights are found.
+Four parts. "exact" judges groups alone: in small environments the best policy of every preference is known
+by value iteration, and groups have the best policies for their mean weights; so does "reservoir", on a grid.
+"trained" has policies of PPO, all ways for equal environment steps. "planted" asks whether planted groups of
+weights are found.
 
 In two variants of deep-sea treasure weights tell little of utilities: with four objectives that never pay,
-and with the treasure counted as three objectives.
+and with the treasure counted as three objectives. In the reservoir they do so by themselves.
 """
 
 import matplotlib
@@ -14,12 +15,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.many_objectives import exact, planted, trained
+from analysis.many_objectives import exact, planted, reservoir, trained
 from analysis.many_objectives.exact import BEST, COSINE, KERNEL, PAIRWISE, RANDOM, TRANSFER, WEIGHTS
 from analysis.many_objectives.trained import ALONE, CONDITIONED, TOGETHER
 from analysis.study import confidence_interval, mean_with_interval, plain
 
-PARTS = {"exact": exact, "trained": trained, "planted": planted}
+PARTS = {"exact": exact, "trained": trained, "planted": planted, "reservoir": reservoir}
 SEEDS = {"smoke": 1, "laptop": 10, "paper": 20}
 PACKAGES = ("mo-gymnasium", "moocore")
 _COLORS = {
@@ -34,6 +35,7 @@ _COLORS = {
     ALONE: "C4",
     CONDITIONED: "C5",
 }
+_SHARES = ("share", "reassigned")
 _METRICS = ("utility", "best", "hypervolume", "igd_plus", "utility_loss")
 
 
@@ -52,7 +54,7 @@ def missing(parts: list[str]) -> list[str]:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Give means over seeds with 95 % intervals, and of the exact part how far kernel is ahead.
+    """Give means over seeds with 95 % intervals, and how far kernel is ahead.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         ahead_high: paired over seeds, of kernel over this method.
     """
     rows = []
-    metrics = {"exact": ("share", "reassigned"), "trained": _METRICS, "planted": ("nmi",)}
+    metrics = {"exact": _SHARES, "reservoir": _SHARES, "trained": _METRICS, "planted": ("nmi",)}
     for part, rest in table.groupby("part", sort=False):
         counted = rest.assign(k=rest.k if "k" in rest else np.nan).fillna({"k": 0})
         for (suite, k), own in counted.groupby(["suite", "k"], sort=False):
@@ -78,8 +80,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 @matplotlib.rc_context({"font.size": 8, "axes.titlesize": 8})
 def plot(table: pd.DataFrame) -> Figure:
     """Draw the share of the gap against k by suite, and the utility of trained policies by method."""
-    by_part = {str(part): rows for part, rows in table.groupby("part", sort=False)}
-    shares, trainings = (by_part.get(part, table[:0]) for part in ("exact", "trained"))
+    shares = pd.concat([table[table.part == part] for part in ("exact", "reservoir")])
+    trainings = table[table.part == "trained"]
     counts = [len(rows.suite.unique()) if len(rows) else 0 for rows in (shares, trainings)]
     columns = max(1, (counts[0] + 1) // 2, counts[1])
     upper = -(-counts[0] // columns)

@@ -1,6 +1,6 @@
 """Groups of preferences by what the best policies of their mean weights are worth, exactly."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,27 +61,34 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         for each preference), gap, p_value, seed.
     """
     register()
+    tables = [rows_of(title, _SUITES[title], tabulate, seed, scale) for title in _CHOSEN[scale]]
+    return pd.concat(tables, ignore_index=True)
+
+
+def rows_of(
+    title: str, name: str, tabulated: Callable[[TaskSuite], TabularProblem], seed: int, scale: str
+) -> pd.DataFrame:
+    """Give the rows of one suite, of which the best policies are known by its table."""
     rows = []
-    for title in _CHOSEN[scale]:
-        suite = TaskSuite.make(_SUITES[title], n=_TASKS[scale], seed=seed)
-        problem, weights = tabulate(suite), suite.weights
-        one, each = (
-            _utility(weights, problem.values(of)) for of in (weights.mean(axis=0, keepdims=True), weights)
-        )
-        amounts: dict[str, Any] = {"steps_per_task": TRANSITIONS[scale], "meta_steps": _META_STEPS[scale]}
-        grouping = PreferenceGrouping(k=2, **amounts, group_steps=0, bootstrap=0, seed=seed)
-        grouping = grouping.fit(suite)
-        affinities = affinities_of(grouping)
-        for k in _COUNTS[scale]:
-            for method, labels in _groupings(weights, affinities, problem, k, seed):
-                values = problem.values(_means(weights, labels))
-                worth = {
-                    "share": float((weights * values[labels]).sum(axis=1).mean()),
-                    "reassigned": float((weights @ values.T).max(axis=1).mean()),
-                }
-                closed = {name: (value - one) / max(each - one, _NOTHING) for name, value in worth.items()}
-                told = {"suite": title, "k": k, "method": method, **closed}
-                rows.append(told | {"gap": each - one, "p_value": grouping.p_value_, "seed": seed})
+    suite = TaskSuite.make(name, n=_TASKS[scale], seed=seed)
+    problem, weights = tabulated(suite), suite.weights
+    one, each = (
+        _utility(weights, problem.values(of)) for of in (weights.mean(axis=0, keepdims=True), weights)
+    )
+    amounts: dict[str, Any] = {"steps_per_task": TRANSITIONS[scale], "meta_steps": _META_STEPS[scale]}
+    grouping = PreferenceGrouping(k=2, **amounts, group_steps=0, bootstrap=0, seed=seed)
+    grouping = grouping.fit(suite)
+    affinities = affinities_of(grouping)
+    for k in _COUNTS[scale]:
+        for method, labels in _groupings(weights, affinities, problem, k, seed):
+            values = problem.values(_means(weights, labels))
+            worth = {
+                "share": float((weights * values[labels]).sum(axis=1).mean()),
+                "reassigned": float((weights @ values.T).max(axis=1).mean()),
+            }
+            closed = {name: (value - one) / max(each - one, _NOTHING) for name, value in worth.items()}
+            told = {"suite": title, "k": k, "method": method, **closed}
+            rows.append(told | {"gap": each - one, "p_value": grouping.p_value_, "seed": seed})
     return pd.DataFrame(rows)
 
 

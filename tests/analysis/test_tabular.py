@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("mo_gymnasium")
 
+from analysis.many_objectives import reservoir
 from analysis.tabular import tabulate
 from gradex import TaskSuite
 from gradex.tasks.vector_rewards import make
@@ -44,3 +45,20 @@ def test_chance_is_followed_both_ways() -> None:
     gold, safe = problem.values(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
     assert gold[1] == pytest.approx(1.0, abs=1e-4)  # there is a way around the enemies
     assert safe[0] == 0.0
+
+
+def test_a_reservoir_on_a_grid_is_worth_what_the_real_one_is() -> None:
+    reservoir.register()
+    suite = TaskSuite.make("mo-reservoir-v0", n=2, scale=[1.0] * 4, discount=0.95)
+    assert suite.objectives == ("flooding above", "water deficit", "power deficit", "flooding below")
+    problem = reservoir.tabulate(suite)
+    always_half = np.full((1, len(problem.following)), 10)
+    table = problem._values_of(always_half)[0, 0] / 0.95  # the first step, to a beginning, is none of theirs
+    environment = make("reservoir-v0", 1000).unwrapped
+    returns = []
+    for seed in range(200):
+        environment.reset(seed=seed)
+        paid = [environment.step(np.array([0.5], dtype=np.float32))[1] for _ in range(150)]
+        returns.append(0.95 ** np.arange(150) @ np.array(paid))
+    error = np.std(returns, axis=0) / np.sqrt(len(returns))
+    assert (abs(table - np.mean(returns, axis=0)) < 4 * error + 0.01 * abs(table)).all()
