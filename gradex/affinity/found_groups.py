@@ -17,6 +17,8 @@ from gradex.affinity.unrelated import unrelated_test
 #: Groups are split where a conflict within is a matter of chance with no more than this probability, and
 #: gradients are told from noise likewise.
 CONFLICT_LEVEL = 0.05
+#: Draws of the interactions, to see whether groups without a conflict are the same in most of them.
+_DRAWS = 100
 #: Draws of the affinities for each draw of the episodes, as other subsets are drawn with them: these are
 #: cheap, so that episodes are all that limits how well the spread is known.
 _DRAWS_OF_SUBSETS = 5
@@ -96,7 +98,7 @@ def find_groups(
         Gives a context for each stage by its name, for whoever takes the time.
     common_share : float
         With k="auto" tasks without a conflict make two groups, too, if these have less than this share of
-        their steps in common, see `unrelated_test`.
+        their steps in common, see `unrelated_test`, and are not unstable.
 
     Examples
     --------
@@ -120,8 +122,10 @@ def find_groups(
         if not settled and partition.k == 1 and common_share > 0:
             unrelated = unrelated_test(interactions, common_share, seed=seed).p_value
             if unrelated <= CONFLICT_LEVEL:
-                by_sign = CorrelationGrouping(common_share)
-                partition = pairs.partition(2, method=by_sign)
+                by_sign, drawn = CorrelationGrouping(common_share), pairs.bootstrap(_DRAWS, seed)
+                partition = pairs.partition(2, method=by_sign, bootstrap=drawn)
+                if partition.unstable:  # which tasks are strangers is noise
+                    partition = pairs.partition(1, method=by_sign)
         partition = graph.partition(k=k) if settled else partition
     with stage("uncertainty"):
         bootstrap, count = None, _DRAWS_OF_SUBSETS * draws

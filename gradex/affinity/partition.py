@@ -179,22 +179,36 @@ class Partition:
         draws, n = len(self.resampled), len(self.labels)
         if self.k in (1, n):
             return f"nothing to be sure of: there is one way to make {self.k} groups of {n} tasks"
-        moved = np.array([_moved(self.labels, drawn) for drawn in self.resampled])
-        same = float(np.mean(~moved.any(axis=1)))
+        same, share = self._movement
         if same >= STABLE:
             return f"stable: the same groups in {same:.0%} of {draws} resamplings"
-        share = moved.mean(axis=0)
-        changing = [int(task) for task in np.argsort(-share, kind="stable") if share[task] > CHANGING]
-        if self.stability < UNSTABLE or 2 * len(changing) > n:
+        if self.unstable:
             return (
                 "unstable: resampled episodes and subsets give other groups (adjusted mutual information"
                 f" {self.stability:.2f}, 1 = same groups); do not rely on this grouping"
             )
+        changing = [int(task) for task in np.argsort(-share, kind="stable") if share[task] > CHANGING]
         who = "no task changes groups often"
         if changing:
             who = listed([names[task] for task in changing])
             who += " changes groups" if len(changing) == 1 else " change groups"
         return f"partly stable: the same groups in {same:.0%} of {draws} resamplings; {who}"
+
+    @property
+    def unstable(self) -> bool:
+        """Whether draws give other groups, so that these are not to be relied on; False without draws."""
+        n = len(self.labels)
+        if self.resampled is None or self.stability is None or self.k in (1, n):
+            return False
+        same, share = self._movement
+        return same < STABLE and (self.stability < UNSTABLE or 2 * int(np.sum(share > CHANGING)) > n)
+
+    @cached_property
+    def _movement(self) -> tuple[float, Float[np.ndarray, " n"]]:
+        """Give the share of draws with these groups, and of each task those in which it changes groups."""
+        assert self.resampled is not None  # for the type checker
+        moved = np.array([_moved(self.labels, drawn) for drawn in self.resampled])
+        return float(np.mean(~moved.any(axis=1))), moved.mean(axis=0)
 
     def agreement(self, labels: Int[np.ndarray, " n"]) -> Agreement:
         """Compare with another labelling of the tasks, such as the planted one.

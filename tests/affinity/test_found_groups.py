@@ -1,11 +1,12 @@
 """From scores and interactions to groups and to what may be said of them."""
 
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gradex.affinity import FoundGroups, find_groups
+from gradex.affinity import CorrelationGrouping, FoundGroups, find_groups, found_groups
 from gradex.affinity.found_groups import verdict
 from gradex.surrogate import Interactions, SubsetScores
 
@@ -97,6 +98,18 @@ def test_strangers_make_groups_where_that_is_asked_for() -> None:
     for settings in ({}, {"k": 1, "common_share": 0.2}):
         whole = find_groups(scores([0] * 6), aside, NAMES, **settings)
         assert (whole.partition.k, whole.unrelated) == (1, None)
+
+
+def test_strangers_that_other_draws_find_elsewhere_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    aims = np.array([[1.0, 0, 0], [0, 1.0, 0]]).repeat(3, axis=0)
+    aside = Interactions(tuple(rng.normal(aim, 1.5, (12, 3)) for aim in aims), common=False)
+    monkeypatch.setattr(found_groups, "unrelated_test", lambda *_, **__: SimpleNamespace(p_value=0.01))
+    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.2)
+    pairs, by_share = found.interactions, CorrelationGrouping(common_share=0.2)
+    assert pairs.partition(2, method=by_share, bootstrap=pairs.bootstrap(100)).unstable
+    assert (found.partition.k, found.unrelated) == (1, 0.01)
+    assert str(said(found)).startswith("no groups: ")
 
 
 def test_a_conflict_is_all_that_has_to_be_asked() -> None:
