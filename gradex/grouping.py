@@ -37,9 +37,9 @@ class PolicyGradEx(GroupedTasks):
         `subsets`, `affinity` and `score` then make `graph_`, but not the groups.
     common_share : float
         With k="auto" and no conflict, tasks make two groups, too, if these have less than this share of their
-        steps in common, see `gradex.affinity.unrelated_test`, and draws agree on them: a policy that has to
-        learn two things which have nothing to do with each other may learn neither well. With 0 only a conflict makes groups, and
-        so it is where the policy sees which task it is in.
+        steps in common, see `gradex.affinity.unrelated_test`, and draws agree on them: a policy that is to
+        learn two things which have nothing to do with each other may learn neither well. With 0 only a
+        conflict makes groups, and so it is where the policy sees which task it is in.
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
