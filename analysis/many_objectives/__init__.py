@@ -12,6 +12,7 @@ and with the treasure counted as three objectives. In the reservoir they do so b
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -96,8 +97,12 @@ def plot(table: pd.DataFrame) -> Figure:
     for ax, (suite, rows) in zip(panels[-1], trainings.groupby("suite", sort=False), strict=False):
         _draw_utility(ax, str(suite), rows, first=ax is panels[-1, 0])
     if counts[0]:
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+        known: dict[str, Artist] = {}  # not every suite has every method
+        for ax in panels[:upper].flat:
+            handles, labels = ax.get_legend_handles_labels()
+            known |= dict(zip(labels, handles, strict=True))
+        told = {method: known[method] for method in _COLORS if method in known}
+        figure.legend([*told.values()], [*told], loc="outside upper center", ncols=len(told), frameon=False)
     return figure
 
 
