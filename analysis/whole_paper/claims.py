@@ -297,6 +297,14 @@ def _of_table_3(column: str, rivals: Sequence[str], words: str, reasons: Mapping
 
 
 _ON_MT10 = {NOT: "tasks there are solved in any company or in none"}
+_LEARNED = "by then every method has nearly all that can be earned"
+_ONE_GROUP = "tasks there are not in conflict: there is one group, and one task to practise on"
+_IN_TABLE_3 = {
+    MT10: _ON_MT10,
+    "CartPole": dict.fromkeys((PARTLY, NOT), _LEARNED),
+    "highway": dict.fromkeys((PARTLY, NOT), _ONE_GROUP),
+    "LunarLander": dict.fromkeys((PARTLY, NOT), _ONE_GROUP),
+}
 
 CLAIMS: tuple[Claim, ...] = (
     *map(_of_table_1, RESIDUALS),
@@ -305,10 +313,8 @@ CLAIMS: tuple[Claim, ...] = (
         claim
         for column in SHARING
         for claim in (
-            _of_table_3(column, [SOFT], "soft modularization", _ON_MT10 if column == MT10 else {}),
-            _of_table_3(
-                column, [RANDOM, SIMILAR], "both rival groupings", _ON_MT10 if column == MT10 else {}
-            ),
+            _of_table_3(column, [SOFT], "soft modularization", _IN_TABLE_3[column]),
+            _of_table_3(column, [RANDOM, SIMILAR], "both rival groupings", _IN_TABLE_3[column]),
         )
     ),
     Claim(
