@@ -33,7 +33,7 @@ SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
 _AMOUNTS: dict[str, dict[str, Any]] = {
     "smoke": {
         "meta_steps": 1000,
-        "steps_per_task": 32,
+        "steps_per_task": 256,
         "snapshots": 2,
         "projection_dim": 10,
         "subsets": 20,
