@@ -83,8 +83,8 @@ class CartPoleSimulator(CartPoleVectorEnv):
         self.state: Any = None
         self._episodes = np.zeros(len(tasks), dtype=np.int64)
 
-    def _starts(self) -> np.ndarray:
-        draws = uniforms(derive(self._seeds, self._episodes), 4)
+    def _starts(self, which: slice | np.ndarray = slice(None)) -> np.ndarray:
+        draws = uniforms(derive(self._seeds[which], self._episodes[which]), 4)
         return (self.low + (self.high - self.low) * draws).T
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
@@ -101,6 +101,6 @@ class CartPoleSimulator(CartPoleVectorEnv):
         observation, reward, terminated, truncated, info = super().step(chosen)
         if begins.any():
             self._episodes[begins] += 1
-            self.state[:, begins] = self._starts()[:, begins]
+            self.state[:, begins] = self._starts(begins)
             observation[begins] = self.state[:, begins].T
         return observation, reward, terminated, truncated, info
