@@ -2,8 +2,8 @@
 
 MO-Gymnasium's water reservoir has, beside flooding above the dam and a deficit of water, two objectives that
 are left out unless asked for: a deficit of power, and flooding below. As much water leaves in the long run as
-comes in, on average 40, which is between the 30 that flood the land below and the 50 that it needs: both
-deficits are about as large whatever is done. Nobody planted that.
+comes in, on average 40, which is between the 30 that flood the land below and the 50 that it needs: the
+deficit of water and the flooding below are about as large whatever is done. Nobody planted that.
 """
 
 from typing import Any
