@@ -70,7 +70,13 @@ class Adaptation:
         return self.rate if self.slowing is None else self.rate / (1 + step / self.slowing)
 
     def phases(
-        self, agent: ActorCritic, suite: TaskSuite, tasks: Sequence[int], seeds: Sequence[int], updates: int
+        self,
+        agent: ActorCritic,
+        suite: TaskSuite,
+        tasks: Sequence[int],
+        seeds: Sequence[int],
+        updates: int,
+        once: bool = False,
     ) -> Iterator["Phase"]:
         """Act, adapt, and act again, each row in its own task, in one simulator.
 
@@ -82,6 +88,8 @@ class Adaptation:
         tasks, seeds : sequences of int
             One per row; a row adapts to the same parameters in any company.
         updates : int
+        once : bool
+            Whether the steps alone learn from what the rows met, not somebody else later.
 
         Yields
         ------
@@ -103,12 +111,13 @@ class Adaptation:
             for step in range(updates + 1):
                 if step:
                     collector.renew(draw_seeds(streams).tolist())
-                phase = Phase(agent, collector.collect(agent, length), suite.discount, self.gae_lambda)
+                met = collector.collect(agent, length)
+                phase = Phase(agent, met, suite.discount, self.gae_lambda, once)
                 yield phase
                 if step < updates:
                     moved = policy_gradient_step(agent.policy, agent.actors, phase.batch, self.size(step))
                     agent = replace(agent, actors=moved)
-                del phase  # the next rollout is made before this one would be let go
+                del met, phase  # the next rollout is made before this one would be let go
 
     def returns(
         self,
@@ -147,7 +156,7 @@ class Adaptation:
             for start in range(0, len(tasks), together):
                 rows = slice(start, start + together)
                 own = agent if len(agent) == 1 else agent[rows]
-                met = self.phases(own, suite, tasks[rows], seeds[rows], updates)
+                met = self.phases(own, suite, tasks[rows], seeds[rows], updates, once=True)
                 # Not a comprehension: its variable would hold a phase while the next one is made.
                 pieces.append(np.stack([*map(_returns_of, met)]))
         return np.concatenate(pieces, axis=1)[told]
@@ -164,18 +173,21 @@ class Phase:
     rollout : Rollout
     discount, gae_lambda : float
         γ and λ of the advantages in `batch`.
+    once : bool
+        Whether only `agent` learns from `batch`.
     """
 
     agent: ActorCritic
     rollout: Rollout
     discount: float
     gae_lambda: float
+    once: bool = False
 
     @cached_property
     def batch(self) -> Batch:
         """What the next step learns from it."""
         advantages = baseline_advantages(self.rollout, self.discount, self.gae_lambda)
-        return Batch.of(self.agent, self.rollout, advantages)
+        return Batch.of(self.agent, self.rollout, advantages, once=self.once)
 
 
 def policy_gradient_step(
@@ -200,10 +212,20 @@ def policy_gradient_step(
     second : bool
         Whether the step can be differentiated through, its gradient too.
     """
+    if second:
+        gradient = _policy_gradient(policy, actors, batch, second)
+    else:
+        pieces = batch.few_at_a_time()
+        gradient = torch.cat([_policy_gradient(policy, actors[rows], own) for rows, own in pieces])
+    return actors + rate * gradient
+
+
+def _policy_gradient(
+    policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, second: bool = False
+) -> Float[Tensor, "rows p"]:
     start = actors if second else actors.detach().requires_grad_()
     surrogate = (batch.weights * batch.ratio(policy, start) * batch.advantages).sum()
-    (gradient,) = torch.autograd.grad(surrogate, start, create_graph=second)
-    return actors + rate * gradient
+    return torch.autograd.grad(surrogate, start, create_graph=second)[0]
 
 
 def _check_rows(agent: ActorCritic, tasks: Sequence[int]) -> None:

@@ -120,12 +120,14 @@ def _standardised(
     real: Bool[np.ndarray, "steps policies environments"],
 ) -> Float[np.ndarray, "times policies environments f"]:
     """Bring features to mean 0 and mean square 1 over each policy's real steps, or to 0 if constant there."""
-    weight = (real / real.sum(axis=(0, 2), keepdims=True))[..., None]
-    rows = features[: len(real)]
-    mean = (weight * rows).sum(axis=(0, 2), keepdims=True)
-    deviation = np.sqrt((weight * (rows - mean) ** 2).sum(axis=(0, 2), keepdims=True))
+    weight = real / real.sum(axis=(0, 2), keepdims=True)
+    mean = np.einsum("tpe,tpef->pf", weight, features[: len(real)])[:, None]
+    centred = features - mean
+    rows = centred[: len(real)]
+    deviation = np.sqrt(np.einsum("tpe,tpef,tpef->pf", weight, rows, rows))[:, None]
     varies = deviation > _CONSTANT * np.abs(mean)
-    return np.divide(features - mean, deviation, out=np.zeros_like(features), where=varies)
+    centred *= np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+    return centred
 
 
 # ---------------------------------------------------------------------- cross-fitting

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -23,8 +24,10 @@ class Batch:
 
     Attributes
     ----------
-    observations, tasks, actions, log_probs : Tensor
-        `log_probs` of the policies that acted.
+    observations, tasks, actions : Tensor
+    log_probs : Tensor or None
+        Of the policies that acted. None where they learn from it once: π over itself is 1, and has the slope
+        of log π.
     advantages : Tensor
         Of mean 0 and standard deviation 1 for each policy, or each of its tasks.
     weights : Tensor
@@ -49,7 +52,7 @@ class Batch:
     observations: Tensor
     tasks: Tensor
     actions: Tensor
-    log_probs: Tensor
+    log_probs: Tensor | None
     advantages: Tensor
     weights: Tensor
     targets: Tensor | None = None
@@ -63,6 +66,7 @@ class Batch:
         advantages: Float[np.ndarray, "steps policies environments"],
         targets: Float[np.ndarray, "steps policies environments heads"] | None = None,
         standardise: str = "policy",
+        once: bool = False,
     ) -> "Batch":
         """Say what can be learnt from a rollout of the policies of `agent`.
 
@@ -74,6 +78,8 @@ class Batch:
         targets : array [steps, policies, environments, heads], optional
         standardise : {"policy", "task"}
             Over which samples advantages are brought to mean 0 and standard deviation 1.
+        once : bool
+            Whether nobody but these policies, as they are, learns from it. Then no network is evaluated.
         """
 
         def samples(array: Tensor | np.ndarray) -> Tensor:
@@ -85,7 +91,8 @@ class Batch:
         weights = real / real.sum(dim=1, keepdim=True)
         groups = tasks if standardise == "task" else None
         standard = _standardised(samples(advantages).to(observations), weights, groups)
-        log_probs = in_pieces(partial(agent.policy.log_prob, agent.actors), observations, tasks, actions)
+        log_prob = partial(agent.policy.log_prob, agent.actors)
+        log_probs = None if once else in_pieces(log_prob, observations, tasks, actions)
         wanted = None if targets is None else samples(targets)
         return cls(observations, tasks, actions, log_probs, standard, weights, wanted)
 
@@ -95,7 +102,12 @@ class Batch:
 
     def ratio(self, policy: Policy, actors: Float[Tensor, "policies p"]) -> Float[Tensor, "policies samples"]:
         """Give π_θ(a|s) over the probability with which the actions were drawn."""
-        return (policy.log_prob(actors, self.observations, self.tasks, self.actions) - self.log_probs).exp()
+        return self.ratio_of(policy.log_prob(actors, self.observations, self.tasks, self.actions))
+
+    def ratio_of(self, log_probs: Float[Tensor, "policies samples"]) -> Float[Tensor, "policies samples"]:
+        """Give the ratio of policies whose log π_θ(a|s) is known."""
+        drawn = log_probs.detach() if self.log_probs is None else self.log_probs
+        return (log_probs - drawn).exp()
 
     def pieces(self, keys: Float[np.ndarray, "policies samples"], count: int) -> Iterator["Batch"]:
         """Deal the samples into `count` random minibatches, in the order of their keys.
@@ -113,6 +125,14 @@ class Batch:
             piece = flat._each(partial(_chosen, places=chosen))
             share = piece.weights.sum(dim=1, keepdim=True)
             yield replace(piece, weights=piece.weights / share.clamp(min=1e-12))
+
+    def few_at_a_time(self) -> Iterator[tuple[slice, "Batch"]]:
+        """Give so few policies at a time that what passes through networks stays in the cache."""
+        policies, samples = self.weights.shape
+        count = max(1, 2 * _CACHED // samples)
+        for first in range(0, policies, count):
+            rows = slice(first, first + count)
+            yield rows, self._each(itemgetter(rows))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Change every tensor."""

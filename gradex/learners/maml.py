@@ -125,7 +125,7 @@ class MAML(Learner):
         """
         count = self.inner_steps if inner_steps is None else inner_steps
         with one_thread():
-            met = list(self.adaptation().phases(agent, suite, tasks, seeds, count))
+            met = list(self.adaptation().phases(agent, suite, tasks, seeds, count, once=True))
         return met[-1].agent, [phase.rollout for phase in met]
 
     def adaptation(self, trajectories: int | None = None, slowing: float | None = None) -> Adaptation:

@@ -120,7 +120,7 @@ class PPO(Learner):
         outputs, own = agent.policy.outputs(actors, batch.observations, batch.tasks)
         values = agent.critic.forward(critics, batch.observations, batch.tasks)
         distribution = agent.policy.distribution
-        ratio = (distribution.log_prob(outputs, own, batch.actions) - batch.log_probs).exp()
+        ratio = batch.ratio_of(distribution.log_prob(outputs, own, batch.actions))
         clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
         gain = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
         error = 0.5 * (values - batch.targets).square().mean(dim=2)

@@ -16,6 +16,9 @@ from gradex.tasks.ranges import RangedFamily, read_range, read_reversed
 from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 from gradex.tasks.task import Task
 
+#: Episodes whose beginnings an environment draws at once; one by one they took a tenth of a stack's time.
+_AHEAD = 16
+
 
 @dataclass(frozen=True)
 class CartPole(RangedFamily):
@@ -83,24 +86,32 @@ class CartPoleSimulator(CartPoleVectorEnv):
         self.state: Any = None
         self._episodes = np.zeros(len(tasks), dtype=np.int64)
 
-    def _starts(self, which: slice | np.ndarray = slice(None)) -> np.ndarray:
-        draws = uniforms(derive(self._seeds[which], self._episodes[which]), 4)
-        return (self.low + (self.high - self.low) * draws).T
+    def _draw_ahead(self) -> None:
+        """Draw the states in which the coming episodes of every environment begin."""
+        self._drawn = self._episodes.copy()
+        episodes = self._drawn[:, None] + np.arange(_AHEAD)
+        draws = uniforms(derive(self._seeds.repeat(_AHEAD), episodes.ravel()), 4)
+        self._ahead = (self.low + (self.high - self.low) * draws).reshape(-1, _AHEAD, 4)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
         if seed is not None:
             self._seeds = environment_seeds(seed, self.num_envs)
         super().reset(seed=0, options=options)
         self._episodes[:] = 0
-        self.state = self._starts()
+        self._draw_ahead()
+        self.state = self._ahead[:, 0].T.copy()
         return self.state.T.astype(np.float32), {}
 
     def step(self, action: np.ndarray) -> Step:
-        begins = self.prev_done.copy()
+        begins = np.flatnonzero(self.prev_done)
         chosen = np.where(self._reversed, 1 - action, action)
         observation, reward, terminated, truncated, info = super().step(chosen)
-        if begins.any():
+        if begins.size:
             self._episodes[begins] += 1
-            self.state[:, begins] = self._starts(begins)
-            observation[begins] = self.state[:, begins].T
+            place = self._episodes[begins] - self._drawn[begins]
+            if place.max() == _AHEAD:
+                self._draw_ahead()
+                place[:] = 0  # all begin where they stand now
+            observation[begins] = starts = self._ahead[begins, place]
+            self.state[:, begins] = starts.T
         return observation, reward, terminated, truncated, info

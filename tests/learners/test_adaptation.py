@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradex.learners import MAML, ActorCritic, Adaptation, Collector, Rollout, adaptation
+from gradex.learners import MAML, ActorCritic, Adaptation, Collector, Rollout, adaptation, batch
 from gradex.tasks import TaskSuite
 from tests.tasks.families import CASES, drift
 
@@ -71,6 +71,29 @@ def test_rows_in_pieces_adapt_as_together(suite: TaskSuite, monkeypatch: pytest.
     np.testing.assert_allclose(apart, together, rtol=1e-6)
     shared = own.returns(agent[0], suite, TASKS, SEEDS, UPDATES)
     np.testing.assert_allclose(shared[:, 0], together[:, 0], rtol=1e-6)
+
+
+def test_steps_are_the_same_however_few_rows_are_differentiated_at_a_time(
+    suite: TaskSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = start(suite, [0, 1, 2, 3, 4])
+    together, _ = SETTINGS.adapt(agent, suite, TASKS, SEEDS, UPDATES)
+    made: list[int] = []
+    gradient = adaptation._policy_gradient
+    monkeypatch.setattr(adaptation, "_policy_gradient", lambda *a: made.append(len(a[1])) or gradient(*a))
+    monkeypatch.setattr(batch, "_CACHED", 3 * suite.horizon)  # samples of a row
+    apart, _ = SETTINGS.adapt(agent, suite, TASKS, SEEDS, UPDATES)
+    assert made == [2, 2, 1] * UPDATES
+    torch.testing.assert_close(apart.actors, together.actors, rtol=1e-9, atol=1e-12)
+
+
+def test_who_learns_once_needs_no_probabilities_of_those_that_acted(suite: TaskSuite) -> None:
+    agent, own = start(suite, [0, 1, 2, 3, 4]), SETTINGS.adaptation()
+    once = list(own.phases(agent, suite, TASKS, SEEDS, UPDATES, once=True))
+    kept = list(own.phases(agent, suite, TASKS, SEEDS, UPDATES))
+    assert once[0].batch.log_probs is None
+    assert kept[0].batch.log_probs is not None
+    torch.testing.assert_close(once[-1].agent.actors, kept[-1].agent.actors, rtol=1e-9, atol=1e-12)
 
 
 def test_no_rollout_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

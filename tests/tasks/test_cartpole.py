@@ -4,7 +4,9 @@ import gymnasium
 import numpy as np
 import pytest
 
-from gradex.tasks import TaskSuite
+from gradex.seeds import derive, uniforms
+from gradex.tasks import Task, TaskSuite
+from gradex.tasks.cartpole import CartPoleSimulator
 
 from .families import actions, roll
 
@@ -39,6 +41,23 @@ def test_physics_are_gymnasiums() -> None:
             if terminated:
                 break
     assert checked > 200
+
+
+def test_every_episode_of_an_environment_begins_at_a_place_of_its_own() -> None:
+    """Starts are drawn for many episodes at once, here one after the other; poles fall at different pace."""
+    tasks = [Task("short", {"half_length": 0.05}), Task("long", {"half_length": 4.0})]
+    seeds = np.array([3, 2**40])
+    simulator = CartPoleSimulator(tasks, seeds, horizon=500)
+    simulator.reset()
+    episodes = [0, 0]
+    while min(episodes) < 40:
+        ended = simulator.prev_done.copy()
+        observation = simulator.step(np.zeros(2, dtype=np.int64))[0]
+        for place in np.flatnonzero(ended):
+            episodes[place] += 1
+            draws = uniforms(derive(seeds[place : place + 1], episodes[place]), 4)[0]
+            np.testing.assert_allclose(observation[place], 0.1 * draws - 0.05, rtol=1e-5, atol=1e-9)
+    assert max(episodes) > 50
 
 
 def test_starts_have_gymnasiums_law() -> None:
