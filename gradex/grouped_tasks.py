@@ -13,7 +13,7 @@ from gradex.affinity.found_groups import CONFLICT_LEVEL, verdict
 from gradex.affinity.partition import listed
 from gradex.group_policies import GroupPolicies
 from gradex.meta_policy import MetaPolicy
-from gradex.path_scores import stakes
+from gradex.path_scores import NothingToLearnError, stakes
 from gradex.plan import Plan, make_plan
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
@@ -182,7 +182,11 @@ class GroupedTasks(GroupPolicies):
                 )
                 place = None if checkpoint is None else _beside(Path(checkpoint), group)
                 steps = max(1, meta.steps * len(group) // len(self.suite_))
-                parts.append(part.fit(fresh.suite, fresh.fit_or_load(steps, place, own.snapshots), place))
+                trained = fresh.fit_or_load(steps, place, own.snapshots)
+                try:
+                    parts.append(part.fit(fresh.suite, trained, place))
+                except NothingToLearnError:  # by itself it never comes to where these tasks pay
+                    parts.append(None)
         return tuple(parts)
 
     def _nested(self) -> Partition:

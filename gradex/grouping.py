@@ -108,8 +108,8 @@ class PolicyGradEx(GroupedTasks):
     first_partition_ : Partition
         The groups that all tasks together show, before any is looked at by itself.
     parts_ : tuple of PolicyGradEx or None
-        For each of these groups what it shows by itself; None for those of one task. None at all without
-        `recursive`, or where there is one group.
+        For each of these groups what it shows by itself; None for those of one task, and where a policy of
+        its own is never paid. None at all without `recursive`, or where there is one group.
     left_behind_ : list of int
         Tasks in which the meta-policy has learned nothing, and is paid alike now whatever it does.
     groups_ : tuple of tuples of int
@@ -258,7 +258,7 @@ class PolicyGradEx(GroupedTasks):
         ------
         TypeError, ValueError
             See `check`; or if the meta-policy, given or kept, is one for other tasks, or the kept one was
-            trained with other settings.
+            trained with other settings; or if all that the policy ever did was paid alike.
         """
         self.seconds_ = {}
         with self._stage("subsets"):

@@ -22,6 +22,10 @@ from gradex.trained_policy import TrainedPolicy
 _FEWEST_DRAWS = 3
 
 
+class NothingToLearnError(ValueError):
+    """Whatever a policy did was paid alike, all along its training."""
+
+
 @dataclass(frozen=True)
 class PathScores:
     """What the snapshots of a training say of subsets of tasks, taken together.
@@ -139,6 +143,11 @@ def score_along(
     rollouts : RolloutScore, optional
         Score by evaluation, in place of the estimator's score. It costs whole episodes at every snapshot,
         see `RolloutScore`.
+
+    Raises
+    ------
+    NothingToLearnError
+        If no action is better than another in any task, at any snapshot.
     """
     surrogates: list[SurrogateEstimator] = []
     scores, interactions = [], []
@@ -148,7 +157,7 @@ def score_along(
             count = count_steps(snapshot, steps_per_task // len(path))
             own = child(snapshot.seed, "collection", replicate)
             transitions = snapshot.transitions(count, seed=own)
-        if not transitions.advantages.any() and (surrogates or number + 1 < len(path)):
+        if not transitions.advantages.any():
             continue  # whatever the policy does here is worth the same: nothing to learn from
         with stage("gradients"):
             surrogates.append(clone(estimator).fit(snapshot, transitions))
@@ -163,5 +172,10 @@ def score_along(
             own_scores = surrogates[-1].scores(subsets)
         drawn = partial(surrogates[-1].score_draws, subsets, own_draws, seed) if draws else None
         scores.append(replace(own_scores, drawn=drawn))
+    if not surrogates:
+        raise NothingToLearnError(
+            f"whatever the policy did was paid alike, in every task and at all {len(path)} moments of its "
+            "training that were looked at: give more meta_steps, or let rewards tell of progress on the way"
+        )
     mean = SubsetScores.mean(scores, draws, seed) if len(scores) > 1 else scores[0]
     return PathScores(tuple(surrogates), mean, Interactions.joined(interactions), tuple(interactions))

@@ -1,6 +1,7 @@
 """Groups within groups: each group is looked at by itself, by a meta-policy that met no other task."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gradex.grouped_tasks import WITHIN
 from gradex.learners import Learner
 from gradex.run_text import run_text
 from gradex.surrogate import Interactions
+from tests.environments import Fork
 
 N = 7
 
@@ -112,6 +114,27 @@ def test_nothing_is_looked_at_again_unless_asked(suite: TaskSuite, settings: dic
     assert report["first_groups"] == report["groups"]
     assert "all tasks together" not in run_text({**report, "returns": {"meta": 0.0}}, None)
     assert WITHIN not in found.seconds_
+
+
+def test_a_group_that_is_never_paid_by_itself_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def halves(scores: Any, interactions: Any, *rest: Any) -> FoundGroups:
+        found = find_groups(scores, interactions, *rest)
+        if len(interactions.matrix) == 4:
+            object.__setattr__(found, "partition", correlated(interactions.matrix, np.array([0, 0, 1, 1])))
+        return found
+
+    monkeypatch.setattr(grouping, "find_groups", halves)
+    nothing = np.zeros(2)
+    pays = {"one": np.array([1.0, 0.0]), "other": np.array([0.0, 1.0]), "never": nothing, "nor this": nothing}
+    suite = TaskSuite.from_gymnasium(
+        {name: partial(Fork, reward_space=None, pays=paid.__matmul__) for name, paid in pays.items()}
+    )
+    found = small(meta_steps=4_000, steps_per_task=256).fit(suite)
+    assert found.parts_[0] is not None
+    assert found.parts_[1] is None
+    assert (2, 3) in found.groups_
+    with pytest.raises(ValueError, match="was paid alike, in every task and at all . moments"):
+        small(meta_steps=4_000, steps_per_task=256).fit(suite[2:])
 
 
 def test_one_group_is_not_looked_at_again() -> None:
