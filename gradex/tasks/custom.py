@@ -15,7 +15,7 @@ from gradex.tasks import checks
 from gradex.tasks.checks import Factory
 from gradex.tasks.family import Family, Scale, read_number
 from gradex.tasks.scale import measure
-from gradex.tasks.simulator import Reset, Seeds, SequentialSimulator
+from gradex.tasks.simulator import MOST_IN_TURN, Reset, Seeds, SequentialSimulator
 from gradex.tasks.task import Task
 
 
@@ -33,6 +33,7 @@ class Custom(Family):
     discount: float = Family.discount
 
     name = "custom"
+    most_environments = MOST_IN_TURN
 
     @classmethod
     def create(

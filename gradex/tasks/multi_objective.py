@@ -30,7 +30,7 @@ from gradex.tasks.family import (
 )
 from gradex.tasks.lunarlander import LunarLander
 from gradex.tasks.pooled_rewards import PORTS, PooledRewards
-from gradex.tasks.simulator import Seeds, SequentialSimulator
+from gradex.tasks.simulator import MOST_IN_TURN, Seeds, SequentialSimulator
 from gradex.tasks.task import Task, parameter_matrix
 
 #: Tasks where neither `n` nor weights say how many.
@@ -234,6 +234,10 @@ class MultiObjective(Family):
     @property
     def linear(self) -> bool:
         return not self.conditioned
+
+    @property
+    def most_environments(self) -> int | None:  # type: ignore[override]
+        return None if self.engine == "envpool" else MOST_IN_TURN
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -21,6 +21,9 @@ Reset = tuple[np.ndarray, dict[str, Any]]
 #: Observations, rewards, terminated, truncated and info.
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
+#: Environments of Gymnasium that are made at a time, where more can wait: those of MuJoCo take a megabyte or
+#: two each, and stepping ever more of them in turn saves nothing.
+MOST_IN_TURN = 2_000
 #: That this process may use; fewer where LOKY_MAX_CPU_COUNT says so.
 _CORES = cpu_count()
 

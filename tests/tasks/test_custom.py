@@ -172,6 +172,20 @@ def test_a_suite_of_ones_own() -> None:
     assert TaskSuite.from_gymnasium({"a": Drift}).labels is None
 
 
+def test_of_many_episodes_so_many_are_played_at_a_time_as_fit_into_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = TaskSuite.from_gymnasium({"slow": drift(0.1), "fast": drift(0.5)})
+    made, build = [], TaskSuite.build
+    monkeypatch.setattr(
+        TaskSuite, "build", lambda self, tasks, seeds: made.append(len(tasks)) or build(self, tasks, seeds)
+    )
+    policy = MetaPolicy(suite, layers=2, width=8).fit(100, snapshots=1)
+    made.clear()
+    policy.evaluate(episodes=1_100)
+    assert made == [2_000, 200]
+
+
 def test_ids_name_their_tasks() -> None:
     suite = TaskSuite.from_gymnasium(["MountainCar-v0"])
     assert [task.name for task in suite] == ["MountainCar-v0"]

@@ -26,6 +26,11 @@ def make(name: str, **options: Any) -> TaskSuite:
     return TaskSuite.make(f"mo-{name}", **{"scale": np.arange(1, count + 1), **options})
 
 
+def test_only_environments_that_are_stepped_in_turn_are_limited_in_number() -> None:
+    assert make("lunar-lander", n=2, engine="gymnasium").most_environments == 2_000
+    assert make("lunar-lander", n=2, engine="envpool").most_environments is None
+
+
 @pytest.mark.parametrize("name", FEW)
 def test_tasks_pay_the_weighed_and_scaled_vector(name: str) -> None:
     """MO-Gymnasium itself, from the same starts and by the same actions, gives the vectors."""
