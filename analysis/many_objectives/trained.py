@@ -33,7 +33,7 @@ _SUITES = {
     "deep-sea treasure": _Case("mo-deep-sea-treasure", 3, 100_000, 300_000),
     "fruit tree": _Case("mo-fruit-tree", 5, 100_000, 300_000),
     "lunar lander": _Case("mo-lunar-lander", 5, 300_000, 900_000),
-    "reacher": _Case("mo-reacher", 4, 100_000, 300_000),
+    "reacher": _Case("mo-reacher", 4, 100_000, 600_000),
 }
 _SMOKE = {"deep-sea treasure": _Case("mo-deep-sea-treasure", 2, 2_000, 2_000)}
 #: Preferences; one policy for each is trained of so few at most.
