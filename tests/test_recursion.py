@@ -1,6 +1,6 @@
 """Groups within groups: each group is looked at by itself, by a meta-policy that met no other task."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,21 @@ from tests.environments import Fork
 N = 7
 
 
+def finding(labels: np.ndarray) -> Callable[..., FoundGroups]:
+    """Find these groups, beyond doubt, wherever so many tasks are looked at."""
+
+    def find(scores: Any, interactions: Any, *rest: Any) -> FoundGroups:
+        found = find_groups(scores, interactions, *rest)
+        if len(interactions.matrix) != len(labels):
+            return found
+        partition = correlated(interactions.matrix, labels)
+        object.__setattr__(partition, "resampled", np.tile(partition.labels, (10, 1)))
+        object.__setattr__(found, "partition", partition)
+        return found
+
+    return find
+
+
 @pytest.fixture(scope="module")
 def suite() -> TaskSuite:
     return TaskSuite.make("navigation", n=N, seed=2)
@@ -31,18 +46,8 @@ def merged(suite: TaskSuite) -> Iterator[np.ndarray]:
     assert suite.labels is not None
     labels = np.minimum(suite.labels, 1)
 
-    def coarse(scores: Any, interactions: Any, *rest: Any) -> FoundGroups:
-        found = find_groups(scores, interactions, *rest)
-        if len(interactions.matrix) < N:
-            return found
-        partition = correlated(interactions.matrix, labels)
-        drawn = np.tile(partition.labels, (10, 1))
-        object.__setattr__(partition, "resampled", drawn)
-        object.__setattr__(found, "partition", partition)
-        return found
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grouping, "find_groups", coarse)
+        patch.setattr(grouping, "find_groups", finding(labels))
         yield labels
 
 
@@ -117,13 +122,7 @@ def test_nothing_is_looked_at_again_unless_asked(suite: TaskSuite, settings: dic
 
 
 def test_a_group_that_is_never_paid_by_itself_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    def halves(scores: Any, interactions: Any, *rest: Any) -> FoundGroups:
-        found = find_groups(scores, interactions, *rest)
-        if len(interactions.matrix) == 4:
-            object.__setattr__(found, "partition", correlated(interactions.matrix, np.array([0, 0, 1, 1])))
-        return found
-
-    monkeypatch.setattr(grouping, "find_groups", halves)
+    monkeypatch.setattr(grouping, "find_groups", finding(np.array([0, 0, 1, 1])))
     nothing = np.zeros(2)
     pays = {"one": np.array([1.0, 0.0]), "other": np.array([0.0, 1.0]), "never": nothing, "nor this": nothing}
     suite = TaskSuite.from_gymnasium(

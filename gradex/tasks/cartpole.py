@@ -16,7 +16,7 @@ from gradex.tasks.ranges import RangedFamily, read_range, read_reversed
 from gradex.tasks.simulator import Reset, Seeds, Step, environment_seeds
 from gradex.tasks.task import Task
 
-#: Episodes whose beginnings an environment draws at once; one by one they took a tenth of a stack's time.
+#: Episodes whose beginnings are drawn at once; step by step that took nearly a tenth of a stack's time.
 _AHEAD = 16
 
 
