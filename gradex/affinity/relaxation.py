@@ -107,11 +107,6 @@ def solve_relaxation(
         Splitting stops then anyway, with status ``"optimal_inaccurate"``; an iteration takes one
         eigendecomposition.
 
-    Returns
-    -------
-    Relaxation
-        X, its objective, the certified bound and how it was found.
-
     Raises
     ------
     ValueError

@@ -25,7 +25,7 @@ _MEETINGS = 5
 def sample_subsets(
     n: int, count: int | None, size: int, seed: int, meetings: int | None = None
 ) -> list[tuple[int, ...]]:
-    """Draw distinct subsets of ``size`` out of ``n`` tasks in which every pair of tasks meets.
+    """Draw distinct subsets, each sorted, of ``size`` out of ``n`` tasks in which every pair of tasks meets.
 
     All C(n, size) subsets in lexicographic order when there are at most ``count``; otherwise ``count``
     balanced random ones, built one after the other: each starts from the task with the most pairs that met
@@ -41,16 +41,11 @@ def sample_subsets(
     size
         Tasks in a subset, alpha in the paper.
     seed
-        Seed of the random draw; the same seed gives the same subsets.
+        Of the random draw.
     meetings
         Subsets in which every pair meets at least, with ``count=None``. By default ``size``, but at least 5:
         every task is then in about n subsets, and has as many scores as there are tasks to tell apart, from
         m = n^2 / size on.
-
-    Returns
-    -------
-    list of tuple of int
-        The subsets, each sorted.
 
     Raises
     ------
@@ -129,15 +124,8 @@ def pair_coverage(subsets: Subsets, n: int) -> Int[np.ndarray, "{n} {n}"]:
 
     Parameters
     ----------
-    subsets
-        Subsets of task indices, m of them, not necessarily of one size.
-    n
-        Number of tasks.
-
-    Returns
-    -------
-    array [n, n] of int
-        The counts.
+    subsets, n
+        Subsets of task indices, not necessarily of one size, and the number of tasks.
 
     Raises
     ------
