@@ -20,7 +20,7 @@ from gradex.display import card, table
 from gradex.learners import ActorCritic, run_episodes
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
-from gradex.settings import as_kind, as_seed, whole
+from gradex.settings import as_kind, as_seed, finite_or_none, whole
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -170,7 +170,7 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """Sum up in plain JSON types; None is what is not known."""
         arms = {
-            str(row.pop("arm")): {name: _known(value) for name, value in row.items()}
+            str(row.pop("arm")): {name: finite_or_none(value) for name, value in row.items()}
             for row in self.overall.to_dict(orient="records")
         }
         return {
@@ -181,7 +181,7 @@ class Comparison:
             "coinciding": self.coinciding,
             "scale": dict(zip(self.tasks, self.scale.tolist(), strict=True)),
             "headroom": {"arm": self.best, **self.headroom._asdict()},
-            "share": _known(self.share),
+            "share": finite_or_none(self.share),
             "recommendation": self.recommendation,
         }
 
@@ -294,8 +294,3 @@ def compare(
         steps={arm: sum(policy.steps - meta.steps for policy in own) for arm, own in trained.items()},
         policies=trained,
     )
-
-
-def _known(value: Any) -> Any:
-    """Give None for nan, which JSON does not know."""
-    return None if isinstance(value, float) and isnan(value) else value
