@@ -111,14 +111,14 @@ def unrelated_test(
     each = [_within(matrices, own) for own in (parts, ~parts)]
     within = np.sqrt(each[0] * each[1])
     excess = between - share * within
-    best, rows = excess.argmin(axis=0), np.arange(len(matrices))
-    chosen, squares = parts[best[0], 0], np.diag(matrix).clip(min=0)
+    best = excess[:, 0].argmin()
+    chosen, squares = parts[best, 0], np.diag(matrix).clip(min=0)
     cohesion = 1.0
     for pulls, part in zip(each, (chosen, ~chosen), strict=True):
         square = squares[part].mean()
-        cohesion = min(cohesion, float(pulls[best[0], 0] / square) if square > 0 else 0.0)
-    found = float(between[best[0], 0]), float(within[best[0], 0]), cohesion
-    return UnrelatedTest(canonical_labels(chosen.astype(np.int64)), *found, share, excess[best, rows][1:])
+        cohesion = min(cohesion, float(pulls[best, 0] / square) if square > 0 else 0.0)
+    found = float(between[best, 0]), float(within[best, 0]), cohesion
+    return UnrelatedTest(canonical_labels(chosen.astype(np.int64)), *found, share, excess.min(axis=0)[1:])
 
 
 def _within(
