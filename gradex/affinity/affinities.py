@@ -2,7 +2,6 @@
 
 The score of a subset is mostly the mean of how hard its tasks are. Which groups are best depends only on what
 is left, the interaction of the tasks, and on the diagonal, which acts as a reward for leaving a task alone.
-`MeanAffinity` is the paper's; `PairwiseAffinity` fits difficulties and interactions together.
 """
 
 import difflib

@@ -97,7 +97,7 @@ class Affinity(ABC):
     def matrix(
         self, subsets: Subsets, score: Num[np.ndarray, "m *n"], n: int
     ) -> Float[np.ndarray, "{n} {n}"]:
-        """Estimate the affinity between every two tasks.
+        """Estimate the affinity between every two tasks: symmetric, and higher where they do better together.
 
         Parameters
         ----------
@@ -108,11 +108,6 @@ class Affinity(ABC):
             subset, nan outside of it. Higher is better.
         n
             Number of tasks.
-
-        Returns
-        -------
-        array [n, n]
-            Symmetric; a higher entry says that the two tasks do better together.
 
         Raises
         ------
@@ -127,11 +122,6 @@ class Affinity(ABC):
 
         For estimates from other draws of the same scores: in a draw with replacement copies of a subset tell
         of each other, so that cross-validation there would trust the scores too much.
-
-        Parameters
-        ----------
-        subsets, score, n
-            As for `matrix`.
         """
         return self
 

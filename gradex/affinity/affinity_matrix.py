@@ -76,8 +76,6 @@ class AffinityMatrix:
         ----------
         gradients : array [n, d]
             Mean gradient of each task's objective at the meta-policy.
-        names
-            Name of each task.
 
         Raises
         ------
@@ -101,21 +99,14 @@ class AffinityMatrix:
 
         The affinity of tasks i and j is (T_ij + T_ji) / 2. Groups lose nothing by that: for the objective a
         matrix and its transpose are the same. The diagonal stays, what tasks gain by their own fits: it is
-        part of the utility that groups have, see `gradex.affinity.factors`. `"pairwise"` is no sum of
-        utilities, as it scales tasks to react alike and takes out what single tasks explain.
-
-        To second order, and with a Hessian that all tasks share, T_ij = U_ij - c_j with the U of
-        `from_factors`, and for a given number of groups no c_j matters: then both give the same groups. They
-        differ by what the factors leave out: each task's own curvature, steps beyond second order, and
-        samples that were held out.
+        part of the utility that groups have, see `gradex.affinity.factors`. To second order, and with a
+        Hessian that all tasks share, groups of a given number are those of `from_factors`.
 
         Parameters
         ----------
         transfers : array [n, n]
             T: row i, column j is what task i gains by the fit of task j alone, see
             `SurrogateEstimator.transfers`.
-        names
-            Name of each task.
 
         Raises
         ------
@@ -149,16 +140,8 @@ class AffinityMatrix:
         Parameters
         ----------
         factors : array [n, r]
-            Of each task, see `SurrogateEstimator.factors`. A task whose reward is a weighted sum of others'
-            has the same weighted sum of their factors.
-        names
-            Name of each task.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer than two rows, a number is not finite, or three tasks or more all have the
-            same row.
+            Of each task, as `AffinityFactors` takes them; see `SurrogateEstimator.factors`. A task whose
+            reward is a weighted sum of others' has the same weighted sum of their factors.
 
         Examples
         --------
@@ -177,10 +160,7 @@ class AffinityMatrix:
     def matrix(self) -> Float[np.ndarray, "n n"]:
         """Affinities U, read-only; of a graph from factors they are made when they are first asked for.
 
-        Raises
-        ------
-        ValueError
-            If they are those of factors and would take more than half a GB.
+        There it raises a ValueError if they would take more than half a GB.
         """
         given = self._affinities
         array = given.matrix() if isinstance(given, AffinityFactors) else given
@@ -189,34 +169,23 @@ class AffinityMatrix:
 
     @property
     def stderr(self) -> Float[np.ndarray, "n n"]:
-        """Standard error of each affinity, in its units.
-
-        Raises
-        ------
-        ValueError
-            If nothing is known of it.
-        """
+        """Standard error of each affinity, in its units; a ValueError where nothing is known of it."""
         if self._stderr is None:
             raise ValueError("a matrix by itself has no standard errors; give some as stderr")
         return self._stderr
 
     def significant(self, fdr: float = 0.1) -> Bool[np.ndarray, "n n"]:
-        """Say which pairs of tasks have an affinity that differs from 0 beyond doubt.
+        """Say which pairs of tasks have an affinity that differs from 0 beyond doubt; False on the diagonal.
 
         Parameters
         ----------
         fdr
             Share of these pairs that may be wrong, on average (Benjamini and Hochberg 1995).
-
-        Returns
-        -------
-        array [n, n] of bool
-            Symmetric, False on the diagonal.
         """
         return significant_pairs(self.matrix, self.stderr, self._freedom, fdr)
 
     def conflicts(self, level: float = 0.05) -> Bool[np.ndarray, "n n"]:
-        """Say which pairs of tasks have an affinity below 0 beyond doubt.
+        """Say which pairs of tasks have an affinity below 0 beyond doubt; False on the diagonal.
 
         For first-order interactions: a step for the one makes the other worse.
 
@@ -224,11 +193,6 @@ class AffinityMatrix:
         ----------
         level
             Chance that any pair is named wrongly (Holm 1979).
-
-        Returns
-        -------
-        array [n, n] of bool
-            Symmetric, False on the diagonal.
         """
         return conflicting_pairs(self.matrix, self.stderr, self._freedom, level)
 
@@ -250,6 +214,9 @@ class AffinityMatrix:
     ) -> Axes:
         """Draw the affinity of each pair of tasks with its interval, by Student's t: a forest plot.
 
+        Pairs go from the lowest affinity up. Of more than 40 pairs it draws those whose affinity is the most
+        standard errors away from 0.
+
         Parameters
         ----------
         ax
@@ -258,12 +225,6 @@ class AffinityMatrix:
             Its groups colour the pairs: those within one and those between two.
         level
             Chance of each interval, by itself, to hold the affinity that it is an estimate of.
-
-        Returns
-        -------
-        Axes
-            Pairs from the lowest affinity up. Of more than 40 pairs, those whose affinity is the most
-            standard errors away from 0.
 
         Raises
         ------

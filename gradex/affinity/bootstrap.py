@@ -48,20 +48,10 @@ class Bootstrap:
         return self.matrices.std(axis=0, ddof=1)
 
     def groups(self, k: int, method: Grouping | None = None) -> Int[np.ndarray, "draws n"]:
-        """Group the tasks in each draw.
+        """Group the tasks in each draw, into groups 0..k-1.
 
-        Parameters
-        ----------
-        k
-            Number of groups.
-        method
-            How to group; by default spectral clustering and local search, which find what the relaxation
-            finds, or nearly, in a fraction of its time.
-
-        Returns
-        -------
-        array [draws, n] of int
-            Group of each task, 0..k-1.
+        By default with spectral clustering and local search, which find what the relaxation finds, or nearly,
+        in a fraction of its time.
         """
         if method is None:
             return np.array([propose_groups(matrix, k) for matrix in self.matrices])

@@ -27,14 +27,13 @@ def certified_upper_bound(
 ) -> float:
     """Bound the objective of every partition by one eigendecomposition, up to rounding.
 
-    Let Z >= 0 be symmetric, W = U + Z and Q = I - e e^T / n. As X >= 0, and as X e = e lets us write X = e
-    e^T / n + X' with X' e = 0,
+    Let Z >= 0 be symmetric, W = U + Z, Q = I - e e^T / n, and w_1 >= w_2 >= ... the eigenvalues of Q W Q on
+    the complement of e. X has no negative entry and rows that sum to 1, and so, on that complement,
+    eigenvalues in [0, 1] that add up to k - 1:
 
-        <U, X>  <=  <W, X>  =  e^T W e / n + <Q W Q, X'>.
+        <U, X>  <=  <W, X>  <=  e^T W e / n + sum_{i < k} w_i.
 
-    X has no negative entry and rows that sum to 1, so its eigenvalues are at most 1: on the complement of e
-    those of X' lie in [0, 1], and they add up to k - 1. Hence <Q W Q, X'> is at most the sum of the k - 1
-    largest eigenvalues w_i of Q W Q there. With a trace penalty p in place of k each may be taken or left:
+    With a trace penalty p in place of k each may be taken or left:
 
         <U, X> - p tr X  <=  e^T W e / n - p + sum_i max(0, w_i - p).
 
@@ -49,11 +48,6 @@ def certified_upper_bound(
         As for `solve_relaxation`.
     multiplier : array [n, n]
         Z; its symmetric part is taken and negative entries are set to 0.
-
-    Returns
-    -------
-    float
-        The bound.
 
     Examples
     --------

@@ -64,20 +64,14 @@ class ConflictTest:
 
 def conflict_test(matrix: Float[np.ndarray, "n n"], null: Float[np.ndarray, "draws n n"]) -> ConflictTest:
     """Part the tasks by their interactions, and do likewise in matrices that are nothing but noise."""
-    labels, between = _most_apart(np.concatenate([matrix[None], null]))
-    lengths = np.sqrt(np.maximum(np.diag(matrix), 0.0))
-    scale = lengths[labels[0] == 0].mean() * lengths[labels[0] == 1].mean()
-    return ConflictTest(canonical_labels(labels[0]), float(between[0]), float(scale), between[1:])
-
-
-def _most_apart(
-    matrices: Float[np.ndarray, "many n n"],
-) -> tuple[Int[np.ndarray, "many n"], Float[np.ndarray, " many"]]:
-    """Part the tasks of each matrix so that the mean interaction between both parts is low; return both."""
+    matrices = np.concatenate([matrix[None], null])
     parts = two_parts(matrices)
     between = mean_between(matrices, parts, ~parts)
-    best, rows = between.argmin(axis=0), np.arange(len(matrices))
-    return parts[best, rows].astype(np.int64), between[best, rows]
+    best, lowest = parts[between[:, 0].argmin(), 0], between.min(axis=0)
+    lengths = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    scale = lengths[~best].mean() * lengths[best].mean()
+    labels = canonical_labels(best.astype(np.int64))
+    return ConflictTest(labels, float(lowest[0]), float(scale), lowest[1:])
 
 
 def two_parts(matrices: Float[np.ndarray, "many n n"]) -> Bool[np.ndarray, "ways many n"]:

@@ -88,12 +88,7 @@ def correlated(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) 
 
 
 def correlated_labels(matrix: Float[np.ndarray, "n n"], k: int) -> Int[np.ndarray, " n"]:
-    """Find the groups, at most k, with the largest sum of affinities within.
-
-    Returns
-    -------
-    array [n] of int
-        Group of each task, numbered in the order of first occurrence.
+    """Find the groups, at most k, with the largest sum of affinities within, numbered as they first occur.
 
     Examples
     --------

@@ -1,7 +1,4 @@
-"""An affinity graph under sliders, in a notebook: how groups change with their number and with the affinity.
-
-`view` computes what is shown for one position of the sliders, `Explorer` moves them.
-"""
+"""An affinity graph under sliders, in a notebook: how groups change with their number and the affinity."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -90,30 +87,13 @@ def view(graph: Graph, k: int, threshold: float) -> View:
 class Explorer:
     """Heatmap and network of a graph, with sliders for the number of groups and the threshold.
 
-    Attributes
-    ----------
-    affinity : ipywidgets.Dropdown
-        Which affinity; hidden where there is only one.
-    k, threshold : ipywidgets.IntSlider, ipywidgets.FloatSlider
-        Number of groups, and the least affinity that is an edge of the network.
-    view_ : View
-        What is shown now.
-    widget : ipywidgets.VBox
-        All of it.
-
-    Parameters
-    ----------
-    graphs : mapping of str to function
-        Affinities by name, and what makes their graph; each is made when it is first looked at. The first is
-        shown first.
-
-    Raises
-    ------
-    ImportError
-        Without ipywidgets.
+    A graph is made when it is first looked at; the first is shown first. The widgets are `affinity`, hidden
+    where there is only one, `k` and `threshold`; `widget` is all of it. Without ipywidgets it raises an
+    ImportError.
     """
 
     view_: View
+    """What is shown now."""
 
     def __init__(self, graphs: Mapping[str, Callable[[], Graph]]) -> None:
         try:

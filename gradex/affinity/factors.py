@@ -83,13 +83,7 @@ class AffinityFactors:
         return len(self) <= _MOST_TASKS
 
     def matrix(self) -> Float[np.ndarray, "n n"]:
-        """Give U itself.
-
-        Raises
-        ------
-        ValueError
-            If it would take more than half a GB.
-        """
+        """Give U itself, or raise a ValueError if it would take more than half a GB."""
         n = len(self)
         if not self.makes_a_matrix:
             raise ValueError(
@@ -114,15 +108,7 @@ class AffinityFactors:
         return self._together + float(self.spectrum()[: k - 1].sum())
 
     def evaluate(self, labels: Int[np.ndarray, " n"], status: str) -> Partition:
-        """Give any groups with their objective and the bound, as `Partition.of` does from a matrix.
-
-        Parameters
-        ----------
-        labels : array [n] of int
-            Group of each task, numbered in any way.
-        status
-            How they were found.
-        """
+        """Give any groups with their objective and the bound, as `Partition.of` does from a matrix."""
         labels, n = canonical_labels(labels), len(self)
         size = np.bincount(labels)
         members = csr_array((np.ones(n), (labels, np.arange(n))), (len(size), n))

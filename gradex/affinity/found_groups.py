@@ -28,22 +28,6 @@ _DRAWS_OF_SUBSETS = 5
 class FoundGroups:
     """Groups with the estimates that they were found by.
 
-    Attributes
-    ----------
-    partition : Partition
-    graph : AffinityGraph
-        Of the affinities, by scores of subsets.
-    interactions : AffinityGraph
-        Of the interactions of pairs.
-    conflicts : list of float
-        How likely a conflict within groups is a matter of chance, for one group of all, for two, and so on,
-        as far as was asked; see `fewest_groups`.
-    unrelated : float or None
-        How likely it is a matter of chance that two parts have so little in common, see `unrelated_test`;
-        None where that was not asked, as there is a conflict or the number of groups was given.
-    bootstrap : Bootstrap or None
-        Draws of what was clustered, the affinities or the interactions, if there were to be any.
-
     Examples
     --------
     >>> import numpy as np
@@ -61,11 +45,20 @@ class FoundGroups:
     """
 
     partition: Partition
+    """The groups."""
     graph: AffinityGraph
+    """Affinities by scores of subsets."""
     interactions: AffinityGraph
+    """Interactions of pairs."""
     conflicts: list[float]
+    """For 1 group, 2 and so on, how likely a conflict within is a matter of chance; see `fewest_groups`."""
     unrelated: float | None
+    """How likely it is a matter of chance that two parts have so little in common, see `unrelated_test`.
+
+    None where that was not asked, as there is a conflict or the number of groups was given.
+    """
     bootstrap: Bootstrap | None
+    """Draws of what was clustered, the affinities or the interactions, if there were to be any."""
 
 
 def find_groups(
@@ -83,10 +76,8 @@ def find_groups(
 
     Parameters
     ----------
-    scores : SubsetScoresLike
-    interactions : InteractionsLike
-    names : sequence of str
-        Of the tasks.
+    scores, interactions, names : SubsetScoresLike, InteractionsLike, sequence of str
+        Of subsets of the tasks, of their pairs, and of the tasks themselves.
     k : int or "auto"
         Number of groups, of the affinities by scores. "auto": the fewest without a conflict that counts,
         maybe one, by correlation clustering of the interactions; see also `common_share`.
@@ -155,13 +146,8 @@ def verdict(
     tasks, or of some: where their gradients are no more than noise, as in a task of which all steps pay
     alike.
 
-    Parameters
-    ----------
-    partition, interactions, conflicts, unrelated
-        See `FoundGroups`.
-    seed : int
-    things, one_for_all, remedy : str
-        What is grouped, what there is without groups, and what to do where nothing is known.
+    `things` is what is grouped, `one_for_all` what there is without groups, and `remedy` what to do where
+    nothing is known; the rest is explained at `FoundGroups`.
     """
     names = interactions.names
     little = unrelated is not None and unrelated <= CONFLICT_LEVEL and partition.k > 1

@@ -81,8 +81,6 @@ class AffinityGraph(AffinityMatrix):
             `SubsetScoresLike`.
         affinity
             ``"pairwise"``, ``"mean"`` (PolicyGradEx, Eq. (5)), or an `Affinity` with options of its own.
-        names
-            Name of each task.
 
         Raises
         ------
@@ -112,8 +110,6 @@ class AffinityGraph(AffinityMatrix):
         interactions
             What `SurrogateEstimator.interactions` gives, or anything that does likewise; see
             `InteractionsLike`. The graph keeps them for `conflict`.
-        names
-            Name of each task.
         """
         graph = cls(interactions.matrix, names, freedom=interactions.freedom)
         graph._interactions = interactions  # whose errors take a while where tasks are many
@@ -150,11 +146,6 @@ class AffinityGraph(AffinityMatrix):
         bootstrap
             Draws of the affinities, see `bootstrap`: they are grouped too, so that the partition knows how
             stable it is. The same method does it, but in place of the relaxation `Bootstrap.groups`.
-
-        Returns
-        -------
-        Partition
-            The groups, their objective and a certified bound on it.
 
         Raises
         ------
@@ -200,15 +191,8 @@ class AffinityGraph(AffinityMatrix):
         ----------
         k_max
             Largest number tried; by default 10, or the root of the number of tasks if it is more.
-        resamples
-            Draws of the affinities; every number of groups is found in each.
-        seed
-            Seed of the draws.
-
-        Returns
-        -------
-        GroupCountPath
-            The criterion for each k and the number chosen.
+        resamples, seed
+            Draws of the affinities, and their seed; every number of groups is found in each draw.
 
         Raises
         ------
@@ -225,10 +209,8 @@ class AffinityGraph(AffinityMatrix):
 
         Parameters
         ----------
-        draws
-            Of noise, from which it is known how far apart groups are by chance.
-        seed
-            Seed of the draws.
+        draws, seed
+            Draws of noise, and their seed: they tell how far apart groups are by chance.
 
         Raises
         ------
@@ -240,17 +222,8 @@ class AffinityGraph(AffinityMatrix):
     def noise_p_value(self, draws: int = 400, seed: int = 0) -> float:
         """Tell how likely tasks' squared gradients sum to as much as they do if all are only noise.
 
-        Parameters
-        ----------
-        draws
-            Of noise: gradients turned around at random, episode by episode.
-        seed
-            Seed of the draws.
-
-        Raises
-        ------
-        ValueError
-            If the graph was not made by `from_interactions`.
+        Noise are gradients turned around at random, episode by episode. Parameters and errors are those of
+        `conflict`.
         """
         null = np.trace(self._known().noise(draws, seed), axis1=1, axis2=2)
         return float((1 + (null >= np.trace(self.matrix)).sum()) / (1 + draws))
@@ -279,15 +252,8 @@ class AffinityGraph(AffinityMatrix):
 
         Parameters
         ----------
-        draws
-            How many, 2 or more.
-        seed
-            Seed of the draws.
-
-        Returns
-        -------
-        Bootstrap
-            The affinities of each draw, and their standard errors.
+        draws, seed
+            Number of draws, 2 or more, and their seed.
 
         Raises
         ------

@@ -43,11 +43,6 @@ class Grouping(ABC):
         k
             Number of groups, 1..n; none is empty.
 
-        Returns
-        -------
-        Partition
-            The groups, their objective and a certified bound on it.
-
         Raises
         ------
         ValueError
@@ -73,27 +68,8 @@ class SemidefiniteGrouping(Grouping):
     ) -> Partition:
         """Partition the tasks into ``k`` groups, or into as many as a price per group makes worthwhile.
 
-        Parameters
-        ----------
-        matrix : array [n, n]
-            Symmetric affinities U; higher is better.
-        k
-            Number of groups, 1..n; none is empty.
-        trace_penalty
-            Price of a group in units of U, lambda in the paper, instead of ``k``. Numbers of groups near the
-            trace of the relaxation are rounded, and the best is kept.
-
-        Returns
-        -------
-        Partition
-            The groups, their objective and the certified bound of the relaxation.
-
-        Raises
-        ------
-        ValueError
-            Unless exactly one of ``k``, in 1..n, and ``trace_penalty`` is given.
-        RuntimeError
-            If no solver returns a solution.
+        Give ``k`` or ``trace_penalty``, as to `solve_relaxation`, whose errors are raised here. With a price,
+        numbers of groups near the trace of the relaxation are rounded, and the best is kept.
         """
         n = len(matrix)
         relaxation = solve_relaxation(matrix, k, trace_penalty)
@@ -123,10 +99,7 @@ class SemidefiniteGrouping(Grouping):
 class RandomGrouping(Grouping):
     """Deal the tasks out at random to groups of sizes as equal as possible; the affinities play no part.
 
-    Parameters
-    ----------
-    seed
-        Seed of the random order; the same seed gives the same groups.
+    The same seed gives the same groups.
 
     Examples
     --------

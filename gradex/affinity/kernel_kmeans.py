@@ -30,12 +30,7 @@ class KernelKMeans(Grouping):
     seed
         Seed of the starts on factors.
     starts
-        How often k-means starts on factors; the best counts.
-
-    Raises
-    ------
-    ValueError
-        If there is no start.
+        How often k-means starts on factors, 1 or more; the best counts.
 
     Examples
     --------
@@ -55,25 +50,6 @@ class KernelKMeans(Grouping):
         self.seed, self.starts = seed, starts
 
     def partition(self, matrix: Float[np.ndarray, "n n"] | AffinityFactors, k: int) -> Partition:
-        """Partition the tasks into ``k`` groups.
-
-        Parameters
-        ----------
-        matrix : AffinityFactors, or array [n, n]
-            Affinities U; higher is better.
-        k
-            Number of groups, 1..n; none is empty.
-
-        Returns
-        -------
-        Partition
-            The groups, their objective and the spectral bound on it.
-
-        Raises
-        ------
-        ValueError
-            If ``k`` is outside 1..n.
-        """
         check_group_count(len(matrix), k, None)
         if isinstance(matrix, AffinityFactors):
             return matrix.evaluate(self._labels(matrix.rows, k), "kernel k-means")
@@ -87,16 +63,7 @@ class KernelKMeans(Grouping):
     def covered(self, factors: AffinityFactors, k_max: int) -> Float[np.ndarray, " k_max"]:
         """Tell what 1 to ``k_max`` groups reach, of what a group for each task gains over one for all.
 
-        Parameters
-        ----------
-        factors : AffinityFactors
-        k_max
-            At most n.
-
-        Returns
-        -------
-        array [k_max]
-            From 0 for one group to 1 for n; nan where tasks are all alike, so that there is nothing to gain.
+        From 0 for one group to 1 for n; nan where tasks are all alike, so that there is nothing to gain.
         """
         least = factors.evaluate(np.zeros(len(factors), dtype=np.int64), "together").objective
         most = float(np.square(factors.rows).sum())

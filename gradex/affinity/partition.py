@@ -1,4 +1,4 @@
-"""A partition of the tasks into groups, with its objective and what is proved about it."""
+"""Partitions of tasks: how good they are, how far they can be relied on, and how far two of them agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Agreement(NamedTuple):
     """
 
     nmi: float
-    """Normalised mutual information; even unrelated partitions of few tasks score well above 0."""
+    """Normalised mutual information (arithmetic mean); unrelated partitions of few tasks are well above 0."""
     ami: float
     """Adjusted mutual information, 0 on average for unrelated partitions."""
 
@@ -49,9 +49,6 @@ class Agreement(NamedTuple):
 @dataclass(frozen=True, eq=False, repr=False)
 class Partition:
     """Groups of tasks, with their objective and what is proved about it (PolicyGradEx, Appendix A).
-
-    The objective is the sum over groups c of v_c^T U v_c / |c|, v_c their indicators, less a penalty per
-    group; `CorrelationGrouping` has one of its own.
 
     Build one from a matrix and any labelling with `Partition.of`.
 
@@ -69,7 +66,10 @@ class Partition:
     labels: Int[np.ndarray, " n"]
     """Group of each task, numbered in the order of first occurrence: task 0 is in group 0."""
     objective: float
-    """Sum over groups of the affinities within, diagonal included, by group size; less the trace penalty."""
+    """Sum over groups c of v_c^T U v_c / |c|, v_c their indicators, less the trace penalty for each group.
+
+    `CorrelationGrouping` has one of its own.
+    """
     upper_bound: float
     """No partition has a higher objective, with k groups or, where a trace penalty was given, any number.
 
@@ -104,19 +104,7 @@ class Partition:
         status: str,
         trace_penalty: float | None = None,
     ) -> "Partition":
-        """Evaluate a labelling of the tasks.
-
-        Parameters
-        ----------
-        matrix : array [n, n]
-            Affinities.
-        labels : array [n] of int
-            Group of each task, numbered in any way.
-        upper_bound, status
-            Certified bound on the objective, and how the labelling was found.
-        trace_penalty
-            Penalty per group, where one chose the number of groups.
-        """
+        """Evaluate a labelling of the tasks by their affinities; groups may be numbered in any way."""
         labels = canonical_labels(labels)
         n, k = len(labels), int(labels.max()) + 1
         if trace_penalty is None:
@@ -217,11 +205,6 @@ class Partition:
         ----------
         labels : array [n] of int
             Group of each task, numbered in any way.
-
-        Returns
-        -------
-        Agreement
-            Normalised (arithmetic mean) and adjusted mutual information.
 
         Raises
         ------

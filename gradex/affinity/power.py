@@ -31,21 +31,6 @@ _WITHIN = 0.8
 class GroupPower:
     """How likely groups are to come out, in conflict, at each of the sizes.
 
-    Attributes
-    ----------
-    truth : array [n, n]
-        Affinities without errors, see `truth_behind`.
-    errors : array [draws, n, n]
-        Of an estimate of size 1.
-    labels : int array [n]
-        The groups.
-    conflict : array [sizes]
-        How likely they are found in conflict.
-    others : array [estimates, sizes]
-        The same, as other estimates of size 1 would tell; one for each that is simulated for an interval.
-    method : Grouping, optional
-        How they are found, as in `Bootstrap.groups`.
-
     Examples
     --------
     >>> import numpy as np
@@ -60,11 +45,16 @@ class GroupPower:
     """
 
     truth: Float[np.ndarray, "n n"]
+    """Affinities without errors, see `truth_behind`."""
     errors: Float[np.ndarray, "draws n n"]
+    """Of an estimate of size 1."""
     labels: Int[np.ndarray, " n"]
     conflict: Float[np.ndarray, " sizes"]
+    """How likely the groups are found in conflict."""
     others: Float[np.ndarray, "estimates sizes"]
+    """The same, as other estimates of size 1 would tell; one for each that is simulated for an interval."""
     method: Grouping | None = None
+    """How groups are found, as in `Bootstrap.groups`."""
     _known: dict[int, float] = field(default_factory=dict)
 
     def groups(self, place: int) -> float:

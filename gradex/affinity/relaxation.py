@@ -43,8 +43,8 @@ class Relaxation(NamedTuple):
     >>> from gradex.affinity import solve_relaxation
     >>> matrix = np.array([[0, 2, -1, 0], [2, 0, 0, -1], [-1, 0, 0, 1], [0, -1, 1, 0.0]])
     >>> relaxation = solve_relaxation(matrix, k=2)
-    >>> relaxation.row_error < 1e-6, relaxation.objective <= relaxation.upper_bound + 1e-6
-    (True, True)
+    >>> relaxation.status, relaxation.objective <= relaxation.upper_bound + 1e-6
+    ('optimal', True)
     """
 
     X: Float[np.ndarray, "n n"]
@@ -57,21 +57,6 @@ class Relaxation(NamedTuple):
     """"closed form"; "certified" where X is a partition, proved the best; "optimal"; "optimal_inaccurate"."""
     labels: Int[np.ndarray, " n"] | None = None
     """Group of each task in the best partition met on the way, if any; X itself where it is certified."""
-
-    @property
-    def row_error(self) -> float:
-        """Largest violation of X e = e."""
-        return float(np.abs(self.X.sum(axis=1) - 1.0).max())
-
-    @property
-    def smallest_entry(self) -> float:
-        """Smallest entry of X; not below 0, up to rounding, unless the solver is CVXPY's."""
-        return float(self.X.min())
-
-    @property
-    def smallest_eigenvalue(self) -> float:
-        """Smallest eigenvalue of X; not below 0, up to rounding, unless the solver is CVXPY's."""
-        return float(np.linalg.eigvalsh(self.X)[0])
 
 
 def solve_relaxation(
@@ -106,11 +91,6 @@ def solve_relaxation(
     max_iterations
         Splitting stops then anyway, with status ``"optimal_inaccurate"``; an iteration takes one
         eigendecomposition.
-
-    Returns
-    -------
-    Relaxation
-        X, its objective, the certified bound and how it was found.
 
     Raises
     ------

@@ -33,7 +33,8 @@ def propose_groups(
 ) -> Int[np.ndarray, " n"]:
     """Find groups of high objective without the relaxation: spectral clustering, then `local_search`.
 
-    Where there are few groupings, as of twelve tasks into two groups, all are compared.
+    Where there are few groupings, as of twelve tasks into two groups, all are compared. Groups are numbered
+    0..k-1, and none is empty.
 
     Parameters
     ----------
@@ -44,11 +45,6 @@ def propose_groups(
     price
         Price of a group instead of ``k``, lambda in the paper. Around as many groups are tried as eigenvalues
         exceed it.
-
-    Returns
-    -------
-    array [n] of int
-        Group of each task, 0..k-1, no group empty.
 
     Examples
     --------
@@ -81,7 +77,7 @@ def propose_groups(
 def round_relaxation(
     matrix: Float[np.ndarray, "n n"], relaxed: Float[np.ndarray, "n n"], k: int
 ) -> Int[np.ndarray, " n"]:
-    """Find k non-empty groups of high objective near the solution of the relaxation.
+    """Find k non-empty groups of high objective near the solution of the relaxation, numbered 0..k-1.
 
     Candidates are average linkage with X as similarity, and what k-means on the k leading eigenvectors of X
     finds from four starts; `local_search` improves each, above a hundred tasks the best three, and the best
@@ -96,11 +92,6 @@ def round_relaxation(
         Solution X of the relaxation.
     k
         Number of groups, 1..n.
-
-    Returns
-    -------
-    array [n] of int
-        Group of each task, 0..k-1.
 
     Examples
     --------
@@ -135,12 +126,7 @@ def local_search(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]
     matrix : array [n, n]
         Symmetric affinities U.
     labels : array [n] of int
-        Group of each task, 0..k-1, no group empty.
-
-    Returns
-    -------
-    array [n] of int
-        Group of each task, with the same k non-empty groups.
+        Group of each task, 0..k-1, no group empty; as many are returned.
 
     Examples
     --------

@@ -11,16 +11,7 @@ def significant_pairs(
     """Find the pairs whose affinity differs from 0, with a controlled false discovery rate.
 
     By t tests and the procedure of Benjamini and Hochberg (1995): of the pairs that are named, no more than
-    the share `fdr` is expected to be named wrongly.
-
-    Parameters
-    ----------
-    matrix, stderr : arrays [n, n]
-        Affinities and their standard errors; the diagonal plays no part.
-    freedom
-        Degrees of freedom of the standard errors.
-    fdr
-        Between 0 and 1.
+    the share `fdr` is expected to be named wrongly. The diagonal plays no part.
     """
     check_share("fdr", fdr)
     p = 2 * stats.t.sf(np.abs(_ratio(matrix, stderr)), freedom)
@@ -33,13 +24,6 @@ def conflicting_pairs(
     """Find the pairs whose affinity is below 0; the chance to name any pair wrongly is at most `level`.
 
     By one-sided t tests and the step-down procedure of Holm (1979).
-
-    Parameters
-    ----------
-    matrix, stderr, freedom
-        As for `significant_pairs`.
-    level
-        Between 0 and 1.
     """
     check_share("level", level)
     p = stats.t.cdf(_ratio(matrix, stderr), freedom)
@@ -51,13 +35,7 @@ def conflicting_pairs(
 
 
 def check_share(name: str, value: float) -> None:
-    """Refuse what is not strictly between 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        Naming the value.
-    """
+    """Refuse by a ValueError what is not strictly between 0 and 1."""
     if not 0 < value < 1:
         raise ValueError(f"{name}={value} is invalid; give a number between 0 and 1")
 

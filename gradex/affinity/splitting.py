@@ -46,23 +46,12 @@ def solve_by_splitting(
     tolerance: float,
     max_iterations: int,
 ) -> SplitSolution:
-    """Maximise <S, X> - price tr X over the feasible X of the relaxation.
+    """Maximise <S, X> - price tr X over the feasible X of the relaxation, S centred, of norm at most 1.
 
-    Parameters
-    ----------
-    shape : array [n, n]
-        S, centred and of spectral norm at most 1.
-    k, price
-        Number of groups, or price per group in units of S.
-    multiplier, start : array [n, n]
-        Z and X to start from.
-    known
-        Value of a partition, which X must beat to be of use.
-    least_gain, tolerance
-        Stop where the gap between value and bound is below this share of ``least_gain`` or, if it is more, of
-        the gain over the centre of the feasible set; with a price, over a single group.
-    max_iterations
-        Iterations after which to stop anyway.
+    It starts from Z = ``multiplier`` and X = ``start``, and X is of use only where it beats ``known``, the
+    value of a partition. It stops where the gap between value and bound is below the share ``tolerance`` of
+    ``least_gain`` or, if it is more, of the gain over the centre of the feasible set; with a price, over a
+    single group.
     """
     n, X, Z = len(shape), start, multiplier
     worthless = 0.0 if price is None else -price

@@ -22,42 +22,32 @@ Subsets = Collection[Collection[SupportsIndex]]
 _MEETINGS = 5
 
 
-def sample_subsets(
-    n: int, count: int | None, size: int, seed: int, meetings: int | None = None
-) -> list[tuple[int, ...]]:
-    """Draw distinct subsets of ``size`` out of ``n`` tasks in which every pair of tasks meets.
+def sample_subsets(n: int, count: int | None, size: int, seed: int) -> list[tuple[int, ...]]:
+    """Draw distinct subsets, each sorted, of ``size`` out of ``n`` tasks in which every pair of tasks meets.
 
     All C(n, size) subsets in lexicographic order when there are at most ``count``; otherwise ``count``
     balanced random ones, built one after the other: each starts from the task with the most pairs that met
     least often and grows by the task that met the present members least often, ties broken at random.
-    Without a count, the draw ends as soon as every pair has met in ``meetings`` subsets.
+    Without a count, the draw ends as soon as every pair has met in ``size`` subsets, or in 5 if that is more:
+    every task is then in about n of them, and has as many scores as there are tasks to tell apart.
 
     Parameters
     ----------
     n
         Number of tasks.
     count
-        Number of subsets, m in the paper; None for as many as the meetings take.
+        Number of subsets, m in the paper; None for as many as it takes, about n^2 / size or more.
     size
         Tasks in a subset, alpha in the paper.
     seed
-        Seed of the random draw; the same seed gives the same subsets.
-    meetings
-        Subsets in which every pair meets at least, with ``count=None``. By default ``size``, but at least 5:
-        every task is then in about n subsets, and has as many scores as there are tasks to tell apart, from
-        m = n^2 / size on.
-
-    Returns
-    -------
-    list of tuple of int
-        The subsets, each sorted.
+        Of the random draw.
 
     Raises
     ------
     ValueError
-        If ``n < 2``, if ``size`` is outside 2..n, if both count and meetings are given, or if ``count``
-        subsets leave a pair uncovered: at once when no design could do better (Schönheim's bound), otherwise
-        with a count that covers every pair under this seed.
+        If ``n < 2``, if ``size`` is outside 2..n, or if ``count`` subsets leave a pair uncovered: at once
+        when no design could do better (Schönheim's bound), otherwise with a count that covers every pair
+        under this seed.
 
     Examples
     --------
@@ -71,13 +61,9 @@ def sample_subsets(
         raise ValueError(f"n={n} leaves no pair of tasks to compare; give at least 2 tasks")
     if not 2 <= size <= n:
         raise ValueError(f"size={size} is out of range for {n} tasks; give a number from 2 to {n}")
-    if count is not None and meetings is not None:
-        raise ValueError(f"count={count} and meetings={meetings} both say when to stop; give one of them")
-    if meetings is not None and meetings < 1:
-        raise ValueError(f"meetings={meetings} leaves pairs of tasks that never meet; choose at least 1")
     total = comb(n, size)
     if count is None:
-        return _until_met(n, size, max(size, _MEETINGS) if meetings is None else meetings, seed)
+        return _until_met(n, size, max(size, _MEETINGS), seed)
     if count >= total:
         return list(combinations(range(n), size))
     needed = -(-n * -(-(n - 1) // (size - 1)) // size)  # J. Schönheim, On coverings, 1964
@@ -129,15 +115,8 @@ def pair_coverage(subsets: Subsets, n: int) -> Int[np.ndarray, "{n} {n}"]:
 
     Parameters
     ----------
-    subsets
-        Subsets of task indices, m of them, not necessarily of one size.
-    n
-        Number of tasks.
-
-    Returns
-    -------
-    array [n, n] of int
-        The counts.
+    subsets, n
+        Subsets of task indices, not necessarily of one size, and the number of tasks.
 
     Raises
     ------

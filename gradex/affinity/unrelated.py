@@ -5,9 +5,8 @@ a training groups may also help each other at first, while all can learn the sam
 while each needs what the other cannot use. In sum they are as good as strangers. So are tasks of two kinds
 that have nothing to do with each other.
 
-What tasks have in common is the share between/within: the mean interaction between two parts, by the
-geometric mean of both parts' mean interactions within, of pairs of different tasks. It is the cosine of both
-parts' gradients. A step for both parts then gains √((1 + share) / 2) of what a step for each of them would.
+What tasks have in common is the cosine of both parts' gradients, see `UnrelatedTest.common`. A step for both
+parts then gains √((1 + share) / 2) of what a step for each of them would.
 """
 
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ class UnrelatedTest:
 
     @property
     def common(self) -> float:
-        """What the parts have in common: 1 are equal directions, 0 is nothing; nan where nothing pulls."""
+        """`between` by `within`: 1 are equal directions, 0 is nothing in common; nan where nothing pulls."""
         return self.between / self.within if self.within > 0 else np.nan
 
     @property
@@ -112,14 +111,14 @@ def unrelated_test(
     each = [_within(matrices, own) for own in (parts, ~parts)]
     within = np.sqrt(each[0] * each[1])
     excess = between - share * within
-    best, rows = excess.argmin(axis=0), np.arange(len(matrices))
-    chosen, squares = parts[best[0], 0], np.diag(matrix).clip(min=0)
+    best = excess[:, 0].argmin()
+    chosen, squares = parts[best, 0], np.diag(matrix).clip(min=0)
     cohesion = 1.0
     for pulls, part in zip(each, (chosen, ~chosen), strict=True):
         square = squares[part].mean()
-        cohesion = min(cohesion, float(pulls[best[0], 0] / square) if square > 0 else 0.0)
-    found = float(between[best[0], 0]), float(within[best[0], 0]), cohesion
-    return UnrelatedTest(canonical_labels(chosen.astype(np.int64)), *found, share, excess[best, rows][1:])
+        cohesion = min(cohesion, float(pulls[best, 0] / square) if square > 0 else 0.0)
+    found = float(between[best, 0]), float(within[best, 0]), cohesion
+    return UnrelatedTest(canonical_labels(chosen.astype(np.int64)), *found, share, excess.min(axis=0)[1:])
 
 
 def _within(

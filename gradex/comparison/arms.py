@@ -23,9 +23,8 @@ def deal_arms(groups: Sequence[Sequence[int]], n: int, seed: int) -> dict[str, S
 
     Parameters
     ----------
-    groups : sequence of sequences of int
-    n : int
-        Number of tasks.
+    groups, n : sequence of sequences of int, int
+        Tasks of each group, and the number of tasks.
     seed : int
         Of the random groups, which have the sizes of the groups.
 
@@ -63,8 +62,9 @@ def train_arms(
 ) -> dict[str, list[MetaPolicy]]:
     """Train on from a meta-policy for the same environment steps in every arm, with common random numbers.
 
-    A policy trains to the same parameters in any company, up to rounding. So subsets that several arms have
-    in common are trained once, and arms that take equally many rounds are trained in common stacks.
+    Each arm gets a policy for each of its subsets. A policy trains to the same parameters in any company, up
+    to rounding. So subsets that several arms have in common are trained once, and arms that take equally many
+    rounds are trained in common stacks.
 
     Parameters
     ----------
@@ -80,11 +80,6 @@ def train_arms(
         tasks, steps and seed.
     folder : path, optional
         As for `MetaPolicy.fit`.
-
-    Returns
-    -------
-    dict of str to list of MetaPolicy
-        For each arm a policy for each of its subsets.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A fair comparison of ways to share policies: all trained on from one policy, for the same steps."""
+"""What tasks earn by each way to share policies, and which way to take."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from gradex.display import card, table
 from gradex.learners import ActorCritic, run_episodes
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
-from gradex.settings import as_kind, as_seed, whole
+from gradex.settings import as_kind, as_seed, finite_or_none, whole
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,24 +28,11 @@ class Comparison:
     """What every task earns with one policy per group, one for all, one per task, and one per random group.
 
     Differences are paired: episode e of a task starts from the same random numbers, and draws the same noise,
-    in every arm. Those of single tasks are in the task's own unit. Overall ones are means over tasks of
-    differences in units of `scale`, as tasks may be paid in different units.
+    in every arm.
 
     The 95 % intervals are Student's over episodes. They say what other episodes in these tasks would show,
     and allow for tasks whose episodes err together. They do not cover another training of the policies, nor
     other tasks: every arm was trained once, and the tasks are taken as they are.
-
-    Attributes
-    ----------
-    tasks : tuple of str
-    subsets : mapping of str to tuple of tuples of int
-        Tasks of each policy, for each arm of `ARMS`; those of one arm hold every task once.
-    returns, success : float arrays [arms, n, episodes]
-        Of each episode; success is nan where the suite reports none.
-    steps : mapping of str to int
-        Environment steps that each arm was trained on for, over all its policies.
-    policies : mapping of str to list of MetaPolicy
-        One for each subset.
 
     Examples
     --------
@@ -60,11 +47,17 @@ class Comparison:
     """
 
     tasks: tuple[str, ...]
+    """Their names."""
     subsets: Mapping[str, Subsets]
+    """Tasks of each policy, for each arm of `ARMS`; those of one arm hold every task once."""
     returns: Float[np.ndarray, "arms n episodes"]
+    """Return of each episode."""
     success: Float[np.ndarray, "arms n episodes"]
+    """Success of each episode; nan where the suite reports none."""
     steps: Mapping[str, int]
+    """Environment steps that each arm was trained on for, over all its policies."""
     policies: Mapping[str, list[MetaPolicy]] = field(default_factory=dict)
+    """Policies of each arm, one for each of its subsets."""
 
     # ------------------------------------------------------------------ figures
     @cached_property
@@ -84,7 +77,10 @@ class Comparison:
 
     @cached_property
     def scale(self) -> Float[np.ndarray, " n"]:
-        """Standard deviation of each task's returns over the episodes of all arms together."""
+        """Standard deviation of each task's returns over the episodes of all arms.
+
+        Overall differences are in these units, as tasks may be paid in different ones.
+        """
         return self.returns.std(axis=(0, 2))
 
     @cached_property
@@ -174,7 +170,7 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """Sum up in plain JSON types; None is what is not known."""
         arms = {
-            str(row.pop("arm")): {name: _known(value) for name, value in row.items()}
+            str(row.pop("arm")): {name: finite_or_none(value) for name, value in row.items()}
             for row in self.overall.to_dict(orient="records")
         }
         return {
@@ -185,7 +181,7 @@ class Comparison:
             "coinciding": self.coinciding,
             "scale": dict(zip(self.tasks, self.scale.tolist(), strict=True)),
             "headroom": {"arm": self.best, **self.headroom._asdict()},
-            "share": _known(self.share),
+            "share": finite_or_none(self.share),
             "recommendation": self.recommendation,
         }
 
@@ -298,8 +294,3 @@ def compare(
         steps={arm: sum(policy.steps - meta.steps for policy in own) for arm, own in trained.items()},
         policies=trained,
     )
-
-
-def _known(value: Any) -> Any:
-    """Give None for nan, which JSON does not know."""
-    return None if isinstance(value, float) and isnan(value) else value

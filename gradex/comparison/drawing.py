@@ -10,16 +10,9 @@ from matplotlib.axes import Axes
 def draw_differences(table: pd.DataFrame, rows: str, label: str, ax: Axes | None = None) -> Axes:
     """Draw differences as dots with intervals, beside a line at 0.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns arm, difference, low, high, and `rows`; arms have a colour each.
-    rows : str
-        The column whose values are the rows of the picture, from top to bottom. Where it is not the arm, arms
-        lie beside each other in every row, and a legend names them.
-    label : str
-        Of the horizontal axis.
-    ax : Axes, optional
+    The table has columns arm, difference, low, high, and `rows`, whose values are the rows of the picture,
+    from top to bottom. Where it is not the arm, arms lie beside each other in every row, and a legend names
+    them.
     """
     names, arms = (list(dict.fromkeys(table[column])) for column in (rows, "arm"))
     beside = rows != "arm"

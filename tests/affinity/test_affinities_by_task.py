@@ -82,7 +82,7 @@ def test_a_subset_of_one_tells_how_hard_it_is_and_no_more():
 
 
 def test_where_all_pairs_are_determined_they_are_found():
-    scores = Scores(12, 3, sample_subsets(12, None, 4, seed=1, meetings=8), noise=0.3)
+    scores = Scores(12, 3, sample_subsets(12, 91, 4, seed=1), noise=0.3)
     matrix = PairwiseAffinity(1e-9, normalise=None).matrix(scores.subsets, scores.per_task, 12)
     off = ~np.eye(12, dtype=bool)
     # What is common to all pairs cannot be told from difficulty.

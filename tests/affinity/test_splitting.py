@@ -32,12 +32,13 @@ def chance(matrix, k):
 
 
 def assert_feasible(relaxation, trace=None):
-    np.testing.assert_allclose(relaxation.X, relaxation.X.T, atol=1e-14)
-    assert relaxation.row_error < 1e-12
-    assert relaxation.smallest_entry > -1e-14
-    assert relaxation.smallest_eigenvalue > -1e-12
+    X = relaxation.X
+    np.testing.assert_allclose(X, X.T, atol=1e-14)
+    np.testing.assert_allclose(X.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    assert X.min() > -1e-14
+    assert np.linalg.eigvalsh(X)[0] > -1e-12
     if trace is not None:
-        assert np.trace(relaxation.X) == pytest.approx(trace, abs=1e-10)
+        assert np.trace(X) == pytest.approx(trace, abs=1e-10)
 
 
 @pytest.mark.parametrize(
