@@ -151,14 +151,7 @@ class ActorCritic:
         return fingerprint(self.tensors())
 
     def restored(self, tensors: Mapping[str, Tensor]) -> "ActorCritic":
-        """Give a stack of this architecture and size whose `tensors` are these.
-
-        Raises
-        ------
-        ValueError
-            If a tensor is missing, unknown, not finite, or of another shape or type than the architecture
-            asks for.
-        """
+        """Give a stack of this architecture and size whose `tensors` are these, or refuse them."""
         expected = self.tensors()
         for name, wanted in expected.items():
             tensor = tensors.get(name)

@@ -39,14 +39,7 @@ def conditioned_scale(scale: Scale | None, objectives: int) -> Scale | None:
 
 
 class Conditioned(gymnasium.Wrapper):
-    """An environment that shows the weights of its task behind what is observed.
-
-    Parameters
-    ----------
-    environment : gymnasium.Env
-        Whose observations are vectors of float32.
-    weights : array [k]
-    """
+    """An environment that shows the weights of its task behind what is observed, a vector of float32."""
 
     def __init__(self, environment: gymnasium.Env, weights: Float[np.ndarray, " k"]) -> None:
         super().__init__(environment)

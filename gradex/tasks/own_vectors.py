@@ -14,13 +14,7 @@ from gradex.tasks.checks import one_line
 def check(environment: str, horizon: int) -> None:
     """Refuse a registered environment that pays no vector, or whose spaces no policy here can serve.
 
-    One step is taken.
-
-    Raises
-    ------
-    ValueError
-        If `reward_space` of the unwrapped environment is no Box of one dimension, if a step pays anything but
-        one number for each of its entries, or if actions are neither Discrete nor a Box of one dimension.
+    One step is taken, which must pay a number for each entry of the environment's `reward_space`.
     """
     made = vector_rewards.make(environment, horizon)
     try:

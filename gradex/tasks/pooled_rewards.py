@@ -75,18 +75,7 @@ PORTS = {
 
 
 class PooledRewards(PoolSimulator):
-    """One pool for all tasks, which pays w·(r / scale) and tells r / scale in `info["objectives"]`.
-
-    Parameters
-    ----------
-    port : Port
-    horizon : int
-    scale : array [k]
-    weights : array [environments, k]
-    seeds : int array [environments]
-    observation_space, action_space : gymnasium.Space
-        Of one environment.
-    """
+    """One pool for all tasks, which pays w·(r / scale) and tells r / scale in `info["objectives"]`."""
 
     def __init__(
         self,
