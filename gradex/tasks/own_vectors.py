@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from gradex.settings import shown
 from gradex.tasks import vector_rewards
-from gradex.tasks.checks import one_line
+from gradex.tasks.checks import check_actions, one_line
 
 
 def check(environment: str, horizon: int) -> None:
@@ -25,12 +25,7 @@ def check(environment: str, horizon: int) -> None:
                 "dimension, with a number for each objective"
             )
         actions = made.action_space
-        one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1
-        if not (isinstance(actions, spaces.Discrete) or one_dimensional):
-            raise ValueError(
-                f"environment {environment!r} has actions {one_line(actions)}: give it Discrete(n) or a Box "
-                "of one dimension"
-            )
+        check_actions(f"environment {environment!r}", actions)
         own = copy.deepcopy(actions)  # the environment's own stays where it is
         own.seed(0)
         made.reset(seed=0)
