@@ -11,14 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gradex.learners import ActorCritic, Collector, Rollout, Transitions, discounted_advantages
+from gradex.learners.evaluation import check_patience
 from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
 
 #: Steps between two looks at which tasks have enough whole episodes.
 _CHUNK = 64
-#: Steps after which there should be enough whole episodes, where the suite does not know its horizon.
-_PATIENCE = 64_000
 
 
 def collect_episodes(
@@ -83,13 +82,8 @@ def collect_episodes(
     rounds = np.zeros((len(subsets), len(subsets[0])), dtype=np.int64)
     with closing(Collector(suite, subsets, copies, seeds)) as collector:
         while not rounds.all():
-            if suite.horizon is None and len(pieces) * _CHUNK >= _PATIENCE:
-                policy, place = np.argwhere(rounds == 0)[0]
-                raise ValueError(
-                    f"task {suite.tasks[subsets[policy][place]].name!r} has too few whole episodes after "
-                    f"{_PATIENCE} steps: give its environment a time limit, for instance "
-                    "gymnasium.wrappers.TimeLimit"
-                )
+            policy, place = np.argwhere(rounds == 0)[0]
+            check_patience(suite, subsets[policy][place], len(pieces) * _CHUNK)
             with threads_for(collector.layout.real.size):
                 pieces.append(collector.collect(agents, _CHUNK))
             ended, real = (np.concatenate([getattr(x, name) for x in pieces]) for name in ("ended", "real"))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -105,14 +106,8 @@ class ActorCritic:
     @classmethod
     def joined(cls, stacks: Sequence["ActorCritic"]) -> "ActorCritic":
         """Put stacks of one architecture into one."""
-        return replace(
-            stacks[0],
-            actors=torch.cat([each.actors for each in stacks]),
-            critics=torch.cat([each.critics for each in stacks]),
-            return_mean=torch.cat([each.return_mean for each in stacks]),
-            return_scale=torch.cat([each.return_scale for each in stacks]),
-            more={name: torch.cat([each.more[name] for each in stacks]) for name in stacks[0].more},
-        )
+        first, *others = stacks
+        return first._each(lambda *rows: torch.cat(rows), *others)
 
     def clone(self) -> "ActorCritic":
         """Give the same stack in memory of its own."""
@@ -151,14 +146,7 @@ class ActorCritic:
         return fingerprint(self.tensors())
 
     def restored(self, tensors: Mapping[str, Tensor]) -> "ActorCritic":
-        """Give a stack of this architecture and size whose `tensors` are these.
-
-        Raises
-        ------
-        ValueError
-            If a tensor is missing, unknown, not finite, or of another shape or type than the architecture
-            asks for.
-        """
+        """Give a stack of this architecture and size whose `tensors` are these, or refuse them."""
         expected = self.tensors()
         for name, wanted in expected.items():
             tensor = tensors.get(name)
@@ -187,16 +175,13 @@ class ActorCritic:
             more={name: tensors[f"more.{name}"] for name in self.more},
         )
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "ActorCritic":
-        """Change every tensor."""
-        return replace(
-            self,
-            actors=change(self.actors),
-            critics=change(self.critics),
-            return_mean=change(self.return_mean),
-            return_scale=change(self.return_scale),
-            more={name: change(rows) for name, rows in self.more.items()},
-        )
+    def _each(self, change: Callable[..., Tensor], *others: "ActorCritic") -> "ActorCritic":
+        """Change every tensor, by those of the same name in other stacks where they are given."""
+        stacks = (self, *others)
+        names = ("actors", "critics", "return_mean", "return_scale")
+        changed: dict[str, Any] = {name: change(*(getattr(own, name) for own in stacks)) for name in names}
+        more = {name: change(*(own.more[name] for own in stacks)) for name in self.more}
+        return replace(self, **changed, more=more)
 
 
 def _named(part: Network | Policy, parameters: Float[Tensor, "policies parameters"]) -> dict[str, Tensor]:

@@ -17,22 +17,9 @@ class Adam:
     `torch.optim.Adam` takes the same steps. Its function is called here because the class loads torch's
     compiler, which takes longer than many a training of ours, and keeps its moments out of sight.
 
-    Parameters
-    ----------
-    start : Tensor [policies, parameters]
-        Is copied.
-    learning_rate : float
-        The same for all rows; may be changed between steps.
-    epsilon : float
-    max_norm : float, optional
-        The gradient of each row is scaled down to this norm.
-
-    Attributes
-    ----------
-    parameters : Tensor [policies, parameters]
-        What losses are computed from. It moves in place.
-    rows : Tensor [policies, parameters]
-        The same memory, for whatever takes no derivatives.
+    Losses are computed from `parameters`, a copy of `start` that moves in place; `rows` are the same memory,
+    for whatever takes no derivatives. The gradient of each row is scaled down to `max_norm`. The
+    `learning_rate` of all rows may be changed between steps.
     """
 
     def __init__(

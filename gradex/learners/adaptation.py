@@ -80,26 +80,9 @@ class Adaptation:
     ) -> Iterator["Phase"]:
         """Act, adapt, and act again, each row in its own task, in one simulator.
 
-        Parameters
-        ----------
-        agent : ActorCritic
-            One policy per task, or a single one that starts from all of them.
-        suite : TaskSuite
-        tasks, seeds : sequences of int
-            One per row; a row adapts to the same parameters in any company.
-        updates : int
-        once : bool
-            Whether the steps alone learn from what the rows met, not somebody else later.
-
-        Yields
-        ------
-        Phase
-            What the rows met after 0, 1, ..., `updates` steps.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer than 0 updates, not one policy for each task, or the horizon is not known.
+        Every row has a task, a seed and a policy, unless a single one starts from all tasks; a row adapts to
+        the same parameters in any company. Gives what the rows met after 0, 1, ..., `updates` steps; `once`
+        if the steps alone learn from it, not somebody else later.
         """
         if updates < 0:
             raise ValueError(f"inner steps={updates} is too small: give at least 0")
@@ -133,17 +116,7 @@ class Adaptation:
         A return is that of the first episode of each trajectory, so that short episodes count as often as
         long ones. Memory is bounded: rows go through all steps in stacks of so many as fit.
 
-        Parameters
-        ----------
-        agent, suite, tasks, seeds, updates
-            See `phases`.
-        at : sequence of int, optional
-            After how many steps to tell; by default after 0, 1, ..., `updates`.
-
-        Raises
-        ------
-        ValueError
-            If `at` asks for what is not between 0 and `updates`, and as `phases`.
+        See `phases`. `at` says after how many steps to tell, by default after 0, 1, ..., `updates`.
         """
         told = list(range(updates + 1)) if at is None else [int(step) for step in at]
         if unknown := [step for step in told if not 0 <= step <= updates]:
@@ -164,18 +137,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class Phase:
-    """What a stack met between two steps of adaptation.
-
-    Attributes
-    ----------
-    agent : ActorCritic
-        Who acted, a policy for each row.
-    rollout : Rollout
-    discount, gae_lambda : float
-        γ and λ of the advantages in `batch`.
-    once : bool
-        Whether only `agent` learns from `batch`.
-    """
+    """What a stack met between two steps of adaptation; `once` if nobody but `agent` learns from it."""
 
     agent: ActorCritic
     rollout: Rollout
@@ -195,22 +157,10 @@ def policy_gradient_step(
 ) -> Float[Tensor, "rows p"]:
     """Take one policy-gradient step, θ + α ∇_θ mean of π_θ(a|s) / π_θo(a|s) Â (Finn et al. 2017, Alg. 3).
 
-    θo drew the actions. At θ = θo the gradient is the policy gradient, and its own gradient the
-    low-variance curvature of ProMP (Rothfuss et al. 2019, Sec. 5): in expectation the Hessian of the
-    return without ∇log π ∇Qᵀ and its transpose, which vanish towards a local optimum. With log π Â in
-    place of the ratio, E[∇log π ∇log πᵀ Â] would be lost as well, the credit for how the policy explores.
-    DiCE (Foerster et al. 2018, ICML) keeps all terms, at a higher variance.
-
-    Parameters
-    ----------
-    policy : Policy
-    actors : Tensor [rows, p]
-        θ.
-    batch : Batch
-    rate : float
-        α.
-    second : bool
-        Whether the step can be differentiated through, its gradient too.
+    `actors` are θ, `rate` is α, and θo drew the actions. At θ = θo the gradient is the policy gradient, and
+    its own gradient the low-variance curvature of ProMP (Rothfuss et al. 2019, Sec. 5). With log π Â in place
+    of the ratio the credit for how the policy explores would be lost. If `second`, the step can be
+    differentiated through, its gradient too.
     """
     if second:
         gradient = _policy_gradient(policy, actors, batch, second)

@@ -77,17 +77,7 @@ def linear_baseline(rollout: Rollout, discount: float) -> Float[np.ndarray, "tim
     Every policy of the stack has a fit of its own, to its own discounted returns in this rollout: what is
     estimated is the return in the mixture of its tasks, so give each policy a single one.
 
-    Parameters
-    ----------
-    rollout : Rollout
-        Begins at the start of episodes.
-    discount : float
-        γ.
-
-    Returns
-    -------
-    float array [steps + 1, policies, environments]
-        In float64.
+    The rollout begins at the start of episodes. Estimates are in float64.
     """
     nothing = np.zeros((len(rollout.rewards) + 1, *rollout.rewards.shape[1:]))
     flags = rollout.terminated, rollout.ended
@@ -151,17 +141,9 @@ def cross_fitted_advantages(
     off by the end of the simulation is continued by a first fit, to returns up to there: about 0 where all
     episodes were cut after the same time, which is then the horizon.
 
-    Parameters
-    ----------
-    rollout : Rollout
-        Of a policy, with its tasks in place of the policies of a stack; begins at the start of episodes. Or
-        with a single task, whose steps serve all tasks.
-    rewards : array [steps, tasks, environments]
-        What each task pays for them.
-    episodes : int array [steps, tasks or 1, environments]
-        Number of each step's episode; no two tasks share one, unless they share all.
-    discount, gae_lambda : float
-        γ, and λ of generalised advantage estimation.
+    The rollout begins at the start of episodes, and has the tasks of one policy in place of the policies of a
+    stack, or a single task whose steps serve all. `episodes` numbers the episode of each step: no two tasks
+    share a number, unless they share all.
     """
     ended = np.broadcast_to(rollout.ended, rewards.shape)
 
@@ -185,18 +167,8 @@ def cross_fitted_advantages(
 class _Fits:
     """Ridge regressions of each task, on all of its episodes and on those outside of each part.
 
-    Where one set of steps serves all tasks, arrays below have a single one, and targets have all.
-
-    Attributes
-    ----------
-    features : array [tasks, times * environments, f]
-        Standardised, the intercept last.
-    weights : array [parts, tasks, steps * environments]
-        1 where a real step belongs to the part.
-    grams : array [parts, tasks, f, f]
-        Sums of products of the features of each part.
-    environments : int
-        Of each task.
+    Features are standardised, with the intercept last. Weights are 1 where a real step belongs to the part.
+    Where one set of steps serves all tasks, these arrays have a single one, and targets have all.
     """
 
     features: Float[np.ndarray, "tasks places f"]

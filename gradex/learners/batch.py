@@ -22,18 +22,9 @@ _CACHED, _LEAST = 2**11, 2**8
 class Batch:
     """Samples of a stack, [policies, samples, ...], environment by environment.
 
-    Attributes
-    ----------
-    observations, tasks, actions : Tensor
-    log_probs : Tensor or None
-        Of the policies that acted. None where they learn from it once: π over itself is 1, and has the slope
-        of log π.
-    advantages : Tensor
-        Of mean 0 and standard deviation 1 for each policy, or each of its tasks.
-    weights : Tensor
-        Of each policy sum to 1; 0 where there is no real step.
-    targets : Tensor [policies, samples, heads] or None
-        Of the critics, where any learn.
+    `log_probs` are those of the policies that acted. They are None where these learn from it once: π over
+    itself is 1, and has the slope of log π. Weights of each policy sum to 1, and are 0 where there is no real
+    step. Targets are of the critics, [policies, samples, heads], where any learn.
 
     Examples
     --------
@@ -70,16 +61,9 @@ class Batch:
     ) -> "Batch":
         """Say what can be learnt from a rollout of the policies of `agent`.
 
-        Parameters
-        ----------
-        agent : ActorCritic
-        rollout : Rollout
-        advantages : array [steps, policies, environments]
-        targets : array [steps, policies, environments, heads], optional
-        standardise : {"policy", "task"}
-            Over which samples advantages are brought to mean 0 and standard deviation 1.
-        once : bool
-            Whether nobody but these policies, as they are, learns from it. Then no network is evaluated.
+        Advantages are brought to mean 0 and standard deviation 1 over the samples of each "policy", or of
+        each "task" of it. If `once`, nobody but these policies, as they are, learns from it, and no network
+        is evaluated.
         """
 
         def samples(array: Tensor | np.ndarray) -> Tensor:

@@ -16,25 +16,10 @@ _UNKNOWN = "curve"
 class Continuation:
     """What a training goes on from, and where it leaves what a later one goes on from.
 
-    `training.safetensors` holds its tensors, `curve.csv` is the learning curve for people.
-
-    Parameters
-    ----------
-    folder : path or None
-        Nothing is kept without one.
-    identity : callable
-        Gives in JSON types what makes two trainings the same.
-    rounds, per_round : int
-        Of this training; environment steps of a round.
-    every : int
-        Environment steps between two visits to the folder.
-
-    Attributes
-    ----------
-    begun : int
-        Rounds that are behind us.
-    state : dict or None
-        What was kept at the last visit.
+    `training.safetensors` holds its tensors, `curve.csv` is the learning curve for people. Without a folder
+    nothing is kept. `identity` gives in JSON types what makes two trainings the same; `per_round` and `every`
+    are environment steps, of a round and between two visits to the folder. At the last visit `begun` rounds
+    were done and `state` was kept.
     """
 
     def __init__(

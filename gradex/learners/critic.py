@@ -47,15 +47,6 @@ def judge(agent: ActorCritic, rollout: Rollout, suite: TaskSuite, gae_lambda: fl
     Where critics have a head for each objective, each objective is judged like a task of its own. Advantages
     are sums of these by the weights of the task, in units of its reward: generalised advantage estimation is
     linear in reward and value.
-
-    Parameters
-    ----------
-    agent : ActorCritic
-    rollout : Rollout
-    suite : TaskSuite
-        That of the rollout.
-    gae_lambda : float
-        λ of generalised advantage estimation.
     """
     estimates, discount = critic_estimates(agent, rollout), suite.discount
     if not agent.by_objective:
@@ -96,16 +87,7 @@ def critic_advantages(
 ]:
     """Give advantages by the critics and the critics' targets, in units of each task's scale.
 
-    In these, tasks that pay much and little weigh alike.
-
-    Parameters
-    ----------
-    agent : ActorCritic
-    rollout : Rollout
-    estimates : array [steps + 1, policies, environments]
-        What the critics say of its observations, see `critic_estimates`.
-    discount, gae_lambda : float
-        γ, and λ of generalised advantage estimation.
+    Estimates are one head of `critic_estimates`.
     """
     mean, scale = task_returns(agent, rollout.tasks)
     # Padding may stand in a task that the policy never meets; its weight is 0.

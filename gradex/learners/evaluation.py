@@ -15,7 +15,7 @@ from gradex.threads import threads_for
 
 #: Steps between two looks at which environments still owe an episode.
 _CHUNK = 64
-#: Steps after which every episode should have ended, where the suite does not know its horizon.
+#: Steps after which there should be enough whole episodes, where the suite does not know its horizon.
 _PATIENCE = 64_000
 
 
@@ -150,6 +150,15 @@ def serves_all(agent: ActorCritic, suite: TaskSuite) -> bool:
     return suite.linear and not agent.policy.network.sees_task
 
 
+def check_patience(suite: TaskSuite, task: int, steps: int) -> None:
+    """Refuse to wait any longer for episodes of a task that may never end."""
+    if suite.horizon is None and steps >= _PATIENCE:
+        raise ValueError(
+            f"task {suite.tasks[task].name!r} has too few whole episodes after {steps} steps: give its "
+            "environment a time limit, for instance gymnasium.wrappers.TimeLimit"
+        )
+
+
 def _run(
     agent: ActorCritic,
     suite: TaskSuite,
@@ -172,12 +181,7 @@ def _run(
         success.fill(np.nan)
         steps = 0
         while owing.any():
-            if suite.horizon is None and steps >= _PATIENCE:
-                task = suite.tasks[int(collector.layout.tasks[owing][0])].name
-                raise ValueError(
-                    f"an episode of task {task!r} has not ended after {steps} steps: give its environment a "
-                    "time limit, for instance gymnasium.wrappers.TimeLimit"
-                )
+            check_patience(suite, int(collector.layout.tasks[owing][0]), steps)
             steps += _CHUNK
             with threads_for(owing.size):
                 rollout = collector.collect(agent, _CHUNK, choose)

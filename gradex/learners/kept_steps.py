@@ -17,17 +17,10 @@ class KeptSteps:
 
     A step is kept with a chance that grows with the size of its advantage, and its advantage is divided by
     that chance: sums over kept steps are those over all on average, and vary less than those over steps that
-    are kept with equal chances (importance sampling).
+    are kept with equal chances (importance sampling). Chances are relative: 1 where all are equally likely.
 
-    Attributes
-    ----------
-    places : int array [count]
-        In the order of the simulated ones.
-    advantages : array [n, count]
-    deviations : array [n]
-        Of the advantages of all, before they were normalised.
-    chances : array [count]
-        1 where all are equally likely.
+    Places are in the order of the simulated steps, and deviations those of the advantages of all of them,
+    before they were normalised.
     """
 
     places: Int[np.ndarray, " count"]
@@ -45,22 +38,10 @@ class KeptSteps:
         count: int,
         chance: float,
     ) -> "KeptSteps":
-        """Keep some of the steps.
+        """Keep `count` of the steps, at most as many as there are.
 
-        Parameters
-        ----------
-        advantages : array [k, simulated]
-            Of every step that was simulated, in units of reward.
-        largest : array [k]
-            Sizes of the largest rewards.
-        weights : array [n, k]
-            Each of n tasks pays a weighted sum of these k rewards.
-        environments : int array [simulated]
-            In which each step was taken.
-        count : int
-            Steps to keep, at most as many as there are.
-        chance : float
-            From 0 to 1; what is random in the choice.
+        Advantages are in units of k rewards, of which each of n tasks pays a weighted sum; `largest` are the
+        sizes of the largest rewards. `chance`, from 0 to 1, is what is random in the choice.
         """
         centred = advantages - advantages.mean(axis=1, keepdims=True)
         variances = ((weights @ (centred @ centred.T)) * weights).sum(axis=1) / centred.shape[1]

@@ -29,12 +29,8 @@ _Class = TypeVar("_Class", bound="type[Learner]")
 class Job:
     """What is to be trained, on which tasks, and for how long; see `Learner.train`.
 
-    Attributes
-    ----------
-    rounds, round_steps : int
-        Of the whole training; environment steps of a round.
-    resumable : bool
-        Whether the state of the training will be asked for.
+    There are `rounds` rounds in all, of `round_steps` environment steps of all policies. The state of the
+    training will be asked for only if it is `resumable`.
     """
 
     agent: ActorCritic

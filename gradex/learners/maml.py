@@ -103,25 +103,11 @@ class MAML(Learner):
         seeds: Sequence[int],
         inner_steps: int | None = None,
     ) -> tuple[ActorCritic, list[Rollout]]:
-        """Adapt every policy of a stack to a task of its own.
+        """Adapt every policy of a stack, or a single one, to tasks of their own; see `Adaptation.phases`.
 
-        Parameters
-        ----------
-        agent : ActorCritic
-            One policy per task, or a single one that starts from all of them.
-        suite : TaskSuite
-        tasks, seeds : sequences of int
-            One per row; a row adapts to the same parameters in any company.
-        inner_steps : int, optional
-            By default as in training.
-
-        Returns
-        -------
-        ActorCritic
-            One policy per task.
-        list of Rollout
-            What they met after 0, 1, ..., `inner_steps` steps: entry k is what step k + 1 learned from, and
-            the last entry shows the adapted policies.
+        Gives one policy per task, and what they met after 0, 1, ..., `inner_steps` steps: entry k is what
+        step k + 1 learned from, and the last entry shows the adapted policies. By default there are as many
+        steps as in training.
         """
         count = self.inner_steps if inner_steps is None else inner_steps
         with one_thread():
@@ -161,15 +147,8 @@ class MAML(Learner):
 
         The mean over tasks of the clipped ratio (Schulman et al. 2017, Eq. 7) on the trajectories after
         adaptation, at the parameters to which the inner steps lead from θ: ProMP without its penalty
-        (Rothfuss et al. 2019, ICLR, Sec. 6). With trajectories given, it is a plain function of θ.
-
-        Parameters
-        ----------
-        policy : Policy
-        actors : Tensor [policies, p]
-            θ, one row per policy.
-        met : sequence of Batch
-            Those of each inner step and of the adapted policies, with rows (policy, task).
+        (Rothfuss et al. 2019, ICLR, Sec. 6). With trajectories given, it is a plain function of θ, `actors`.
+        `met` are the batches of each inner step and of the adapted policies, with rows (policy, task).
         """
         *before, after = met
         adapted = actors.repeat_interleave(len(after.weights) // len(actors), dim=0)

@@ -12,14 +12,8 @@ from torch import Tensor
 class ReplayBatch:
     """Steps of a stack, each with what came before and after it.
 
-    Attributes
-    ----------
-    observations, next_observations : Tensor [policies, ..., features]
-        Before and after the step.
-    actions : Tensor [policies, ..., dimensions]
-    rewards, terminated : Tensor [policies, ...]
-        `terminated` is 1 where nothing follows, and 0 where an episode was only cut off: that one is
-        continued by the value of `next_observations`.
+    `terminated` is 1 where nothing follows, and 0 where an episode was only cut off: that one is continued by
+    the value of `next_observations`.
     """
 
     observations: Float[Tensor, "policies *shape features"]
@@ -37,16 +31,8 @@ class ReplayBatch:
 class Replay:
     """Rings of the latest steps, one for each policy and each of its tasks.
 
-    A step is one contiguous row, so that a sample is drawn by reading one place.
-
-    Parameters
-    ----------
-    policies, tasks, capacity : int
-        Capacity is that of each ring, in steps.
-    features, dimensions : int
-        Size of observations and actions.
-    like : Tensor
-        Precision and device.
+    A step is one contiguous row, so that a sample is drawn by reading one place. The capacity is that of each
+    ring, in steps; precision and device are those of `like`.
     """
 
     def __init__(
@@ -64,14 +50,9 @@ class Replay:
         return self._added.clamp(max=self._rows.shape[2])
 
     def insert(self, steps: ReplayBatch, real: Bool[Tensor, "policies tasks new"]) -> None:
-        """Put steps into the rings, over the oldest where a ring is full.
+        """Put steps [policies, tasks, new, ...] into the rings, over the oldest where a ring is full.
 
-        Parameters
-        ----------
-        steps : ReplayBatch [policies, tasks, new, ...]
-            From old to new; no more than a ring holds.
-        real : bool Tensor [policies, tasks, new]
-            What is False is left out: steps that only reset an environment.
+        They come from old to new. Those that are not `real` are left out: they only reset an environment.
         """
         new, capacity = real.shape[2], self._rows.shape[2]
         if new > capacity:

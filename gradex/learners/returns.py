@@ -92,14 +92,10 @@ class EpisodeReturns:
 class TaskReturns:
     """What a rollout tells of the returns of each policy in each task, and how well a critic knew them.
 
-    Attributes
-    ----------
-    mean, variance : arrays [policies, tasks]
-        Of the returns of all steps, targets of the critic; nan for tasks that are not the policy's.
-    explained_variance : array [policies, tasks]
-        Share of that variance which the critic explained before it learned from the rollout:
-        1 - Var(return - value) / Var(return). 1 is perfect, 0 no better than a constant, and below 0 worse;
-        nan where all returns are equal.
+    Mean and variance are of the returns of all steps, targets of the critic; nan for tasks that are not the
+    policy's. The explained variance is the share that the critic explained before it learned from the
+    rollout, 1 - Var(return - value) / Var(return): 1 is perfect, 0 no better than a constant, and below 0
+    worse; nan where all returns are equal.
     """
 
     mean: Float[np.ndarray, "policies tasks"]
@@ -175,15 +171,7 @@ class RunningReturns:
     see an episode step by step: at each step it takes Σ γᵏ r over the steps that are behind, not those that
     follow, as reward normalisation usually does. A task that comes with a scale keeps it, as its critic was
     fitted to it, and so does every task from the first update on (`keep`), unless its sums outgrow it: the
-    unit of values is not to change while a critic learns them.
-
-    Parameters
-    ----------
-    layout : Layout
-    discount : float
-        γ.
-    known : array [policies, tasks]
-        Scales to begin with; 0 stands for none.
+    unit of values is not to change while a critic learns them. In `known`, scales to begin with, 0 is none.
     """
 
     _KEPT = ("running", "count", "mean", "square", "largest", "known")

@@ -67,13 +67,7 @@ class Rollout:
 
     @property
     def paid(self) -> Float[np.ndarray, "steps policies environments k"]:
-        """What each objective paid; a step that only resets pays nothing.
-
-        Raises
-        ------
-        ValueError
-            If the suite does not report it.
-        """
+        """What each objective paid, where the suite reports it; a step that only resets pays nothing."""
         if self.objectives is None:
             raise ValueError(
                 "the simulator reports no info['objectives'], on which rewards depend, so tasks cannot share "
@@ -204,19 +198,9 @@ class Collector:
     def collect(self, agent: ActorCritic, steps: int, choose: str = "sample") -> Rollout:
         """Take `steps` steps in every environment.
 
-        Parameters
-        ----------
-        agent : ActorCritic
-            Acts on the CPU, where the simulators are.
-        steps : int
-        choose : {"sample", "mode"}
-            Draw actions from the policy, or take the most probable one.
-
-        Raises
-        ------
-        ValueError
-            If a simulator returns an observation or a reward that is not finite. The simulator is closed when
-            this fails, whatever the reason.
+        Actions are drawn from the policy ("sample"), or the most probable ones are taken ("mode"), on the
+        CPU, where the simulators are. An observation or a reward that is not finite raises a ValueError. The
+        simulator is closed when this fails, whatever the reason.
         """
         if choose not in ("sample", "mode"):
             raise ValueError(f"actions are chosen by {choose!r}: use 'sample' or 'mode'")

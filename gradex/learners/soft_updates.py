@@ -17,25 +17,8 @@ from gradex.policies import SquashedGaussian
 class SoftUpdates:
     """Critics, actors, temperatures and target critics of a stack, and how a batch moves them.
 
-    Parameters
-    ----------
-    agent : ActorCritic
-        Its tensors are copied.
-    subsets : int Tensor [policies, tasks]
-        Tasks of each policy.
-    samples : int
-        Samples of each of these tasks in a batch.
-    learning_rate : float
-    discount, tau, target_entropy : float
-        γ, τ and the entropy H̄ that temperatures aim at, in nats of actions scaled to [-1, 1].
-    max_norm : float, optional
-        Gradients of each policy's actor and critics are scaled down to this norm.
-
-    Attributes
-    ----------
-    tasks : int Tensor [policies, batch]
-        Task of each sample of a batch.
-    actors, critics, log_temperature : Adam
+    The tensors of `agent` are copied. A batch has `samples` samples of each task of a policy; `tasks` tells
+    the task of each, [policies, batch]. Settings are those of `SAC`.
     """
 
     def __init__(
@@ -69,14 +52,9 @@ class SoftUpdates:
         """Move everything once.
 
         All losses use the temperatures from before the update, and the actor's loss the critics from after
-        it, as is usual.
-
-        Parameters
-        ----------
-        batch : ReplayBatch [policies, batch, ...]
-            Equally many of each task, task by task; actions scaled to [-1, 1].
-        noise : Tensor [policies, 2, batch, dimensions]
-            Standard normal: for the actions that follow the batch's steps, and for those instead of its own.
+        it, as is usual. The batch, [policies, batch, ...], is ordered by task, and its actions are scaled to
+        [-1, 1]. The noise is standard normal: for the actions that follow the batch's steps, and for those
+        instead of its own.
         """
         temperatures = self.log_temperature.rows.exp().gather(1, self.tasks)
         self._improve_critics(batch, noise[:, 0], temperatures)
@@ -126,12 +104,8 @@ class SoftUpdates:
         """Tell which share of the variance of the latest batch's targets the critics explained, by task.
 
         Targets hold one reward and what the target critics make of the rest, so that this is kinder than a
-        comparison with whole returns. nan for tasks that are not a policy's, and before any update.
-
-        Parameters
-        ----------
-        n : int
-            Number of tasks of the suite.
+        comparison with whole returns. nan for those of the suite's n tasks that are not a policy's, and
+        before any update.
         """
         explained = torch.full((len(self._subsets), n), torch.nan)
         if self._latest is not None:

@@ -100,31 +100,18 @@ def collect_transitions(
 ) -> Transitions:
     """Run a single policy in `copies` environments of every task and keep `steps_per_task` of the steps.
 
-    Four times as many are simulated, as what is paid late in an episode must be seen too; but no more than
-    are kept where episodes are over by then. A step is kept the more likely the larger its advantage, which
-    is then divided by this chance: that costs simulation, and saves gradients. Every task is simulated until
-    it has enough, and no further than the task whose environments reset most often needs. No critic is
-    asked: advantages are measured against a baseline that is fitted task by task on these very episodes, see
-    `cross_fitted_advantages`.
-
-    Where tasks differ in reward only and the policy does not see the task, it does the same in all of them:
-    it runs in the environments of one task, and what the others would have paid makes these steps theirs.
+    Which steps are kept, and what advantages are measured against, `MetaPolicy.transitions` says. Every task
+    is simulated until it has enough, and no further than the task whose environments reset most often needs.
+    Where steps serve all tasks, the policy runs in the environments of one, and what the others would have
+    paid makes them theirs.
 
     Parameters
     ----------
     agent : ActorCritic
         A stack of one.
     suite : TaskSuite
-    steps_per_task : int
-    copies : int or None
-        Environments of each task. None takes 8 to 64, of each of which twice as many steps are kept as there
-        are environments: 32 for 2,048 steps. Steps of one episode err together, as its baseline does, so
-        many beginnings tell more than a few whole episodes.
-    seed : int
-    gae_lambda : float
-        λ of generalised advantage estimation.
-    sharing : {"auto", "none"}
-        Whether steps serve all tasks where they can, or no other than their own.
+    steps_per_task, copies, seed, gae_lambda, sharing
+        See `MetaPolicy.transitions`. None takes its default number of copies.
 
     Examples
     --------

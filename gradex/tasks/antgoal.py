@@ -79,9 +79,7 @@ class AntGoal(Family):
     code. There are two departures. (1) MiLEt draws directions from normal distributions with a deviation of
     36°; a fifth of the goals then lies nearer to the middle of another cluster, so that the planted groups
     would not be the right ones. (2) Contact forces are neither seen nor paid for. They are most of the
-    numbers that Ant-v5 shows, 78 of 105 (84 of 111 before it), and make policies larger and slower. Versions
-    before it, on which the benchmark is built, are reported to have had zeros there with mujoco-py from 2.0
-    on (Gymnasium's page on Ant).
+    numbers that Ant-v5 shows, 78 of 105, and make policies larger and slower.
 
     Two cores do not go far here: MiLEt's code trains for 50 million steps, fifty times what is recommended.
 

@@ -114,16 +114,21 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
             f"task {name!r} has observations {one_line(observations)}: "
             "wrap it in gymnasium.wrappers.FlattenObservation to get one vector"
         )
-    one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1
-    if not (isinstance(actions, spaces.Discrete) or one_dimensional):
-        raise ValueError(
-            f"task {name!r} has actions {one_line(actions)}: "
-            "wrap it in gymnasium.wrappers.TransformAction to get Discrete(n) or a Box of one dimension"
-        )
+    check_actions(f"task {name!r}", actions)
     problem = _problem(environment)
     if problem is not None:
         raise ValueError(
             f"task {name!r} breaks Gymnasium's interface, mend it until check_env passes: {problem}"
+        )
+
+
+def check_actions(whose: str, actions: spaces.Space) -> None:
+    """Refuse actions that no policy here can choose."""
+    one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1
+    if not (isinstance(actions, spaces.Discrete) or one_dimensional):
+        raise ValueError(
+            f"{whose} has actions {one_line(actions)}: give it Discrete(n) or a Box of one dimension, for "
+            "instance by gymnasium.wrappers.TransformAction"
         )
 
 

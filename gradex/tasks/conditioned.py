@@ -9,12 +9,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import batch_space
 from jaxtyping import Float
 
 from gradex.tasks.family import Scale
-from gradex.tasks.pooled_rewards import PooledRewards, Port
-from gradex.tasks.simulator import Reset, Seeds, Step
+from gradex.tasks.simulator import Reset
 
 
 def conditioned_space(space: spaces.Box, objectives: int) -> spaces.Box:
@@ -39,14 +37,7 @@ def conditioned_scale(scale: Scale | None, objectives: int) -> Scale | None:
 
 
 class Conditioned(gymnasium.Wrapper):
-    """An environment that shows the weights of its task behind what is observed.
-
-    Parameters
-    ----------
-    environment : gymnasium.Env
-        Whose observations are vectors of float32.
-    weights : array [k]
-    """
+    """An environment that shows the weights of its task behind what is observed, a vector of float32."""
 
     def __init__(self, environment: gymnasium.Env, weights: Float[np.ndarray, " k"]) -> None:
         super().__init__(environment)
@@ -61,29 +52,3 @@ class Conditioned(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, paid, terminated, truncated, info = self.env.step(action)
         return np.concatenate([observation, self._weights]), paid, terminated, truncated, info
-
-
-class ConditionedPool(PooledRewards):
-    """A pool that shows the weights of each task behind what is observed; arguments are `PooledRewards`'s.
-
-    `observation_space` is that without weights.
-    """
-
-    def __init__(
-        self,
-        port: Port,
-        horizon: int,
-        scale: Float[np.ndarray, " k"],
-        weights: Float[np.ndarray, "environments k"],
-        seeds: Seeds,
-        observation_space: spaces.Box,
-        action_space: spaces.Discrete | spaces.Box,
-    ) -> None:
-        super().__init__(port, horizon, scale, weights, seeds, observation_space, action_space)
-        self.single_observation_space = conditioned_space(observation_space, weights.shape[1])
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._shown = weights.astype(np.float32)
-
-    def _receive(self) -> Step:
-        observation, paid, terminated, truncated, info = super()._receive()
-        return np.concatenate([observation, self._shown], axis=1), paid, terminated, truncated, info

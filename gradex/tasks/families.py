@@ -23,12 +23,7 @@ FAMILIES: dict[str, type[Family]] = {
 
 
 def family_named(name: Any) -> type[Family]:
-    """Give the family of this name.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
+    """Give the family of this name, or raise a ValueError that says which there are.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from gradex.seeds import generator_for
 from gradex.settings import shown, without_numpy
 from gradex.tasks import own_vectors, preferences, vector_rewards
-from gradex.tasks.conditioned import Conditioned, ConditionedPool, conditioned_scale, conditioned_space
+from gradex.tasks.conditioned import Conditioned, conditioned_scale, conditioned_space
 from gradex.tasks.family import (
     Family,
     Option,
@@ -263,8 +263,8 @@ class MultiObjective(Family):
         rows = parameter_matrix(tasks)
         if self.engine == "envpool":
             port, space, scale = PORTS[self.environment], self._plain_space, np.array(self.scale)
-            pool = ConditionedPool if self.conditioned else PooledRewards
-            return pool(port, self.horizon, scale, rows, seeds, space, self.action_space)
+            seen = rows if self.conditioned else None
+            return PooledRewards(port, self.horizon, scale, rows, seeds, space, self.action_space, seen)
         return SequentialSimulator([partial(self._make, row) for row in rows], seeds)
 
     def _make(self, weights: np.ndarray) -> gymnasium.Env:

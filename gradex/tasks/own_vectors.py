@@ -8,19 +8,13 @@ from gymnasium import spaces
 
 from gradex.settings import shown
 from gradex.tasks import vector_rewards
-from gradex.tasks.checks import one_line
+from gradex.tasks.checks import check_actions, one_line
 
 
 def check(environment: str, horizon: int) -> None:
     """Refuse a registered environment that pays no vector, or whose spaces no policy here can serve.
 
-    One step is taken.
-
-    Raises
-    ------
-    ValueError
-        If `reward_space` of the unwrapped environment is no Box of one dimension, if a step pays anything but
-        one number for each of its entries, or if actions are neither Discrete nor a Box of one dimension.
+    One step is taken, which must pay a number for each entry of the environment's `reward_space`.
     """
     made = vector_rewards.make(environment, horizon)
     try:
@@ -31,12 +25,7 @@ def check(environment: str, horizon: int) -> None:
                 "dimension, with a number for each objective"
             )
         actions = made.action_space
-        one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1
-        if not (isinstance(actions, spaces.Discrete) or one_dimensional):
-            raise ValueError(
-                f"environment {environment!r} has actions {one_line(actions)}: give it Discrete(n) or a Box "
-                "of one dimension"
-            )
+        check_actions(f"environment {environment!r}", actions)
         own = copy.deepcopy(actions)  # the environment's own stays where it is
         own.seed(0)
         made.reset(seed=0)

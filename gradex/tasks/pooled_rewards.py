@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
 from jaxtyping import Float
 
+from gradex.tasks.conditioned import conditioned_space
 from gradex.tasks.simulator import PoolSimulator, Reset, Seeds, Step
 
 
@@ -77,15 +79,7 @@ PORTS = {
 class PooledRewards(PoolSimulator):
     """One pool for all tasks, which pays w·(r / scale) and tells r / scale in `info["objectives"]`.
 
-    Parameters
-    ----------
-    port : Port
-    horizon : int
-    scale : array [k]
-    weights : array [environments, k]
-    seeds : int array [environments]
-    observation_space, action_space : gymnasium.Space
-        Of one environment.
+    Of each environment `shown` are numbers behind what is observed; `observation_space` is that without.
     """
 
     def __init__(
@@ -97,6 +91,7 @@ class PooledRewards(PoolSimulator):
         seeds: Seeds,
         observation_space: spaces.Box,
         action_space: spaces.Discrete | spaces.Box,
+        shown: Float[np.ndarray, "environments shown"] | None = None,
     ) -> None:
         options = [{"max_episode_steps": horizon} for _ in weights]
         signals = (*port.signals, "elapsed_step")
@@ -106,6 +101,10 @@ class PooledRewards(PoolSimulator):
         self._port, self._scale, self._weights = port, scale, weights
         self._actions = np.zeros((self.num_envs, *action_space.shape), action_space.dtype)  # type: ignore[misc]
         self._seen = np.zeros((self.num_envs, *observation_space.shape), np.float32)
+        self._shown = None if shown is None else shown.astype(np.float32)
+        if shown is not None:
+            self.single_observation_space = conditioned_space(observation_space, shown.shape[1])
+            self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> Reset:
         with warnings.catch_warnings():
@@ -128,4 +127,6 @@ class PooledRewards(PoolSimulator):
         paid = np.zeros(self.num_envs)
         for k in range(objectives.shape[1]):
             paid += self._weights[:, k] * objectives[:, k]
+        if self._shown is not None:
+            observation = np.concatenate([observation, self._shown], axis=1)
         return observation, paid, terminated, truncated, {"objectives": objectives}

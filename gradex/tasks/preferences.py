@@ -119,12 +119,7 @@ def planted(
 ) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, " n"]]:
     """Draw n preferences from groups of equal size, from Dirichlet(concentration · centre); and their groups.
 
-    Parameters
-    ----------
-    n : int
-    around : array [groups, k]
-        The centres.
-    rng : numpy.random.Generator
+    The centres are `around`.
     """
     labels = rng.permutation(np.arange(n) % len(around))
     # Dirichlet needs positive numbers; a weight of a hundred-thousandth is none.

@@ -113,17 +113,8 @@ class RangedFamily(Family):
     The option `reversed` swaps actions in a share of the tasks. Reversed and plain tasks look the same and
     want opposite actions, so this plants two groups in true conflict.
 
-    Attributes
-    ----------
-    ranges : dict of str to pair
-    reversed : {"none", "half"} or float
-        Share of the tasks whose actions are swapped, from 0 to 1.
-    horizon : int
-        Steps of an episode, at most; each family has its own default.
-    title : str
-        Format of a task's name.
-    actuators : str
-        Parameter that is -1 in reversed tasks, where there may be any, and 1 in the others.
+    A family says by `title` how tasks are named, and by `actuators` which parameter is -1 in reversed tasks,
+    where there may be any, and 1 in the others. It has a field `horizon`, with a default of its own.
     """
 
     ranges: Mapping[str, Sequence[float]]

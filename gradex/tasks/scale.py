@@ -31,11 +31,7 @@ _ROUNDING, _NOISE = 1e-6, 1e-7
 def measure(makers: Mapping[str, Callable[[], gymnasium.Env]], action_space: gymnasium.Space) -> Scale | None:
     """Give centre and spread of what random actions meet, or None where all numbers are of order one already.
 
-    Parameters
-    ----------
-    makers : mapping of str to callable
-        Each makes a new environment of one task.
-    action_space : gymnasium.Space
+    Each of `makers` makes a new environment of one task.
     """
     steps = max(_LEAST, _STEPS // len(makers))
     actions = copy.deepcopy(action_space)  # the environment's own stays where it is
@@ -46,8 +42,8 @@ def measure(makers: Mapping[str, Callable[[], gymnasium.Env]], action_space: gym
 def scale_of(observations: Float[np.ndarray, "times features"]) -> Scale | None:
     """Give centre and spread of observations, or None where all numbers are of order one already.
 
-    Numbers of order one keep centre 0 and spread 1. So do small ones that never vary: they may yet do so. A
-    large one that never varies is spread by its size. What is not finite is left out.
+    Numbers of order one keep centre 0 and spread 1. So do small ones that never vary: they may yet do so.
+    What is not finite is left out.
     """
     seen = observations[np.isfinite(observations).all(axis=1)].astype(np.float64)
     if len(seen) == 0:

@@ -83,12 +83,8 @@ def environment_seeds(seed: Any, environments: int) -> Seeds:
 class SequentialSimulator(SyncVectorEnv):
     """Gymnasium's `SyncVectorEnv` whose starts depend on the environment's seed and episode number alone.
 
-    Parameters
-    ----------
-    factories : sequence of callable
-        One per environment; each call makes an environment that shares nothing with the others.
-    seeds : int array [environments]
-        The first episode of environment i is that of `reset(seed=seeds[i])` in the scalar environment.
+    The first episode of environment i is that of `reset(seed=seeds[i])` in the scalar environment. Each call
+    of a factory makes an environment that shares nothing with the others.
     """
 
     def __init__(self, factories: Sequence[Callable[[], gymnasium.Env]], seeds: Seeds) -> None:
@@ -160,13 +156,8 @@ class SequentialSimulator(SyncVectorEnv):
 class EpisodeSeeds(gymnasium.Wrapper):
     """Seeds every episode anew: how many random numbers the last one consumed does not matter.
 
-    Attributes
-    ----------
-    episode : int
-        Number of the running one.
-    actions : list
-        Those of the running episode, if it is `noting`. With its number they say where a deterministic
-        environment stands.
+    If it is `noting`, `actions` are those of the running episode. With its number, `episode`, they say where
+    a deterministic environment stands.
     """
 
     def __init__(self, environment: gymnasium.Env) -> None:
@@ -204,19 +195,10 @@ class PoolSimulator(VectorEnv):
     Observations are flattened, and actions clipped to their space. EnvPool resets an environment on the step
     after its last, as `AutoresetMode.NEXT_STEP` asks, and gives each environment a generator of its own.
 
-    Parameters
-    ----------
-    environment : str
-        EnvPool's name of the environment.
-    options : sequence of mapping
-        Keyword arguments of each environment.
-    seeds : int array [environments]
-    signals : sequence of str
-        Which entries of EnvPool's `info` to pass on, as arrays [environments].
-    per_core, least : int
-        Threads of all pools together for each core, and at least of each pool. Results do not depend on them.
-    extra : str
-        The extra of this package that installs EnvPool for this environment.
+    Options are EnvPool's keyword arguments of each environment, signals the entries of its `info` to pass on,
+    as arrays [environments]. There are `per_core` threads of all pools together for each core, and at least
+    `least` of each pool; results do not depend on them. `extra` is the one of this package that installs
+    EnvPool for this environment.
     """
 
     def __init__(

@@ -40,12 +40,9 @@ class TaskSuite:
     Parameters
     ----------
     tasks : sequence of Task
+        Kept as a tuple.
     family : Family
         What they have in common.
-
-    Attributes
-    ----------
-    tasks : tuple of Task
 
     Examples
     --------

@@ -86,22 +86,12 @@ def parameter_matrix(tasks: Sequence[Task]) -> Float[np.ndarray, "n parameters"]
 def select(tasks: Sequence[Task], chosen: Any) -> Task | Sequence[Task]:
     """Give one task, or several.
 
-    Parameters
-    ----------
-    tasks : sequence of Task
-    chosen : int, str, slice, sequence or array
-        An index or a name gives that task; indices count from the end where they are negative. A slice, a
-        sequence of indices or of names, and a mask with a truth value for each task give these tasks, in this
-        order; a task may come more than once.
+    An index or a name gives that task; indices count from the end where they are negative. A slice, a
+    sequence of indices or of names, and a mask with a truth value for each task give these tasks, in this
+    order; a task may come more than once.
 
-    Raises
-    ------
-    IndexError, KeyError
-        If there is no task with this one index, or of this one name.
-    ValueError
-        If a sequence asks for a task that is not there, or a mask has another length.
-    TypeError
-        If it is none of these.
+    Where a task is not there, it raises an IndexError or a KeyError for one index or name, and a ValueError
+    for a sequence or a mask of another length; a TypeError where `chosen` is none of these.
     """
     if isinstance(chosen, slice):
         return tasks[chosen]

@@ -94,14 +94,9 @@ def known_as(environment: str) -> str:
 def find(name: str) -> str:
     """Give the id of the environment of a suite, whose name is `mo-`, a name, and maybe a version.
 
-    It is MO-Gymnasium's environment, else one that the user has registered as exactly that.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or none that works here.
-    ImportError
-        If only MO-Gymnasium could have it, which is not installed.
+    It is MO-Gymnasium's environment, else one that the user has registered as exactly that. It raises a
+    ValueError if there is none that works here, and an ImportError if only MO-Gymnasium could have it, which
+    is not installed.
     """
     wanted = name.removeprefix(PREFIX)
     own = next((each for each in (wanted, name) if is_own(each)), None)
@@ -265,14 +260,11 @@ def typical_observation(environment: str, horizon: int) -> list[list[float]] | N
 
 
 def measure_scale(environment: str, horizon: int, discount: float) -> list[float]:
-    """Measure by how much each component of the reward is divided.
+    """Measure by how much each component of the reward is divided, in the way that `MultiObjective` says.
 
-    Where MO-Gymnasium has the Pareto front of an environment, it is the component's range over it. Else it
-    is the mean of Σ γᵗ |rᵗ| over those episodes of a uniformly random policy in which there is any: of 10,000
-    steps or 10 episodes, whichever are more, of which the first 1,000 steps count, with a seed of their own.
-    Absolute values do not cancel, as they do where a random policy runs to and fro. Where a component never
-    is anything but 0, it is the largest size that its bounds allow, or else 1. The highways are too slow to
-    measure: 20, 20 and 1 for speed, lane and collision, a guess.
+    The random policy is uniform and takes 10,000 steps or 10 episodes, whichever are more, of which the first
+    1,000 steps count, with a seed of their own. What it earns is summed in absolute values, as it may run to
+    and fro. The highways are too slow to measure: 20, 20 and 1 for speed, lane and collision, a guess.
     """
     slow = SLOW.get(known_as(environment))
     if slow is not None:

@@ -89,9 +89,7 @@ def test_refuses_what_has_no_others(suite: TaskSuite) -> None:
 
 
 def test_refuses_episodes_that_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setattr(sys.modules["gradex.generalization.episodes"], "_PATIENCE", 128)
+    monkeypatch.setattr("gradex.learners.evaluation._PATIENCE", 128)
     endless = scripted_suite(short=scripted([0.0]), endless=scripted([0.0] * 10_000))
     for subsets in ([[0, 1]], [[0], [1]]):
         stack = agents(endless, list(range(len(subsets))))

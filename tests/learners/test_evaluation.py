@@ -98,7 +98,7 @@ def test_an_episode_that_never_ends_is_named(fresh: Fresh, monkeypatch: pytest.M
     monkeypatch.setattr("gradex.learners.evaluation._PATIENCE", 128)
     suite = scripted_suite(sisyphus=scripted([0.0] * 1000))
     with pytest.raises(
-        ValueError, match="'sisyphus' has not ended after 128 steps: give its environment a time"
+        ValueError, match="'sisyphus' has too few whole episodes after 128 steps: give its environment a time"
     ):
         evaluate(fresh(suite, [0]), suite, [[0]], 2, [0])
 
