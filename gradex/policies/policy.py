@@ -93,11 +93,6 @@ def gradient_layout(policy: Policy) -> list[tuple[int, int]]:
 
     (inputs + 1, outputs) for each affine layer, (inputs, outputs) for each layer without bias, and (1, size)
     for each of the distribution's own parameters.
-
-    Raises
-    ------
-    ValueError
-        If a parameter of the network is in no layer.
     """
     layout = []
     for layer, biased in _layers(policy.network).items():
@@ -133,11 +128,6 @@ def log_prob_gradients(
     """Differentiate log π_θ(a | s) of every sample with respect to θ, in one forward and one backward pass.
 
     The result has the precision and the device of θ.
-
-    Raises
-    ------
-    ValueError
-        If a parameter of the network is in no layer that notes itself on the tape.
     """
     layers, tape = _layers(policy.network), Tape()
     dtype, device = parameters.dtype, parameters.device
@@ -170,13 +160,8 @@ class PolicyGradients:
     """A policy at θ* as the surrogate needs it: a `gradex.surrogate.model.Model`.
 
     Samples are anything with the arrays `observations` [N, features], `tasks` [N] and `actions` [N, ...].
-    Those without tasks serve all of them, and need a policy that does not see the task.
-
-    Attributes
-    ----------
-    policy : Policy
-    theta : Tensor [p]
-        θ*; the work is done on its device.
+    Those without tasks serve all of them, and need a policy that does not see the task. The work is done on
+    the device of θ*.
     """
 
     policy: Policy
@@ -184,18 +169,15 @@ class PolicyGradients:
 
     @property
     def parameters(self) -> Float[np.ndarray, " p"]:
-        """θ*."""
         return self.theta.cpu().numpy().copy()
 
     @property
     def layout(self) -> list[tuple[int, int]]:
-        """Shapes of the matrices that make up a gradient, in the order of the parameters."""
         return gradient_layout(self.policy)
 
     def gradients(
         self, samples: Any, rows: Int[np.ndarray, " k"], dtype: torch.dtype
     ) -> Iterator[FactoredGradients]:
-        """Differentiate log π(a | s) of these samples, batch by batch."""
         batches = zip(*(column.split(_BATCH) for column in self._columns(samples, rows)), strict=True)
         parameters = self.theta.to(dtype)
         return (log_prob_gradients(self.policy, parameters, *batch) for batch in batches)
@@ -203,7 +185,6 @@ class PolicyGradients:
     def log_prob(
         self, parameters: Float[Tensor, "stack p"], samples: Any, rows: Int[np.ndarray, " k"]
     ) -> Float[Tensor, "stack k"]:
-        """Give log π(a | s) of these samples at some parameters each, in their precision."""
         columns = (
             column.to(parameters.dtype) if column.is_floating_point() else column
             for column in self._columns(samples, rows)
@@ -212,7 +193,6 @@ class PolicyGradients:
         return self.policy.log_prob(parameters, *batch)
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "PolicyGradients":
-        """Give the policy at other parameters."""
         return PolicyGradients(self.policy, torch.from_numpy(parameters).to(self.theta))
 
     def _columns(self, samples: Any, rows: Int[np.ndarray, " k"]) -> list[Tensor]:

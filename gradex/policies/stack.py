@@ -27,11 +27,7 @@ Outputs = Float[Tensor, "policies batch outputs"]
 
 @dataclass(frozen=True)
 class Tape:
-    """What passed through the layers in one forward evaluation.
-
-    With the layer's input a and the sensitivity δ of the loss to its output, the gradient of one sample's
-    weight is the outer product a δᵀ, that of its bias δ. A layer that is used once per sample needs nothing
-    else.
+    """What passed through the layers in one forward evaluation, of which gradients of samples are made.
 
     Attributes
     ----------

@@ -194,9 +194,9 @@ class SubsetScores:
         parts : sequence of SubsetScores
             Of several parts each has a few draws of its own, two at least, unless `draws` is 0.
         draws, seed : int
-            How many draws the mean has. Any combination of the parts' own counts as one, as if these were
-            independent; so that a few of them are enough. They are spread around the mean, wider by
-            √(b / (b - 1)), with b the number of a part's own, as their mean takes part of their spread away.
+            How many draws the mean has. Each combines draws of the parts, as if these were independent, so
+            that a few per part are enough. They are spread around the mean, wider by √(b / (b - 1)), with b
+            the number of a part's own, as their mean takes part of their spread away.
         """
         per_task = np.mean([part.per_task for part in parts], axis=0)
         drawn = partial(_combinations, parts, draws, seed) if draws else None
@@ -249,12 +249,8 @@ def score_subsets(
 ) -> SubsetScores:
     """Score every sample by the fit of its own fold, and average over the samples of each task.
 
-    Parameters
-    ----------
-    score, members, theta, features, blocks, folds
-        The fit of fold f did not see the samples of fold f.
-    times : array [N], optional
-        How often each sample counts; once by default. Some sample of every task does.
+    The fit of fold f did not see the samples of fold f. `times` is how often each sample counts, once by
+    default; some sample of every task does.
     """
     times = np.ones(len(features)) if times is None else times
     steps = torch.from_numpy(theta.astype(features.dtype))

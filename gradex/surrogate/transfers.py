@@ -21,21 +21,10 @@ def transfer_matrix(
     blocks: Sequence[Block],
     folds: Int[np.ndarray, " N"],
 ) -> Float[np.ndarray, "n n"]:
-    """Score every sample of every task by the fits of all tasks, each that of its own fold.
+    """Give the mean score of the samples of task i under the fit of task j, less that of no step.
 
-    Parameters
-    ----------
-    score
-        Its divergence, if it has one, is that over the samples of the task that was fitted.
-    theta : array [n, folds, d]
-        Fit of each task alone; that of fold f did not see the samples of fold f.
-    features, blocks, folds
-        As for `score_subsets`.
-
-    Returns
-    -------
-    array [n, n]
-        Row i, column j: mean score of the samples of task i under the fit of task j, less that of no step.
+    `theta` are the fits of each task alone, and samples as for `score_subsets`. The divergence of the score,
+    if it has one, is that over the samples of the task that was fitted.
     """
     n = len(theta)
     steps = torch.from_numpy(theta.astype(features.dtype))
