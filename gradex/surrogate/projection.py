@@ -37,6 +37,8 @@ from gradex.surrogate.model import Model
 
 #: Rows of P that are drawn together; another number would be another matrix.
 _ROWS = 512
+#: Bytes beyond which a Gaussian P is not kept, but drawn again for each batch.
+_KEPT = 256 * 2**20
 
 
 class Projection(ABC):
@@ -90,14 +92,8 @@ class Projection(ABC):
 class GaussianProjection(Projection):
     """Independent N(0, 1/d) entries, the paper's choice: d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)².
 
-    Rows are drawn in blocks, so that P need never be there as a whole. Entries are float32 numbers, so that
+    Rows are drawn in blocks, and a large P is never there as a whole. Entries are float32 numbers, so that
     both precisions see the same matrix.
-
-    Parameters
-    ----------
-    parameters, dimension, seed : int
-    memory : int
-        Budget in bytes; a larger P is not kept, but drawn again for each batch.
 
     Examples
     --------
@@ -106,10 +102,6 @@ class GaussianProjection(Projection):
     >>> GaussianProjection(parameters=1000, dimension=50, seed=0).lift(torch.eye(50)).shape
     torch.Size([50, 1000])
     """
-
-    def __init__(self, parameters: int, dimension: int, seed: int, memory: int = 256 * 2**20) -> None:
-        super().__init__(parameters, dimension, seed)
-        self._keeps = 4 * parameters * dimension <= memory
 
     # A layer's features Σ aᵢ δₒ Pᵢₒₖ need 2 p d operations a sample in either order. Building slices of a δᵀ
     # first leaves them all to one matrix product, and the slices fit into the cache.
@@ -121,7 +113,7 @@ class GaussianProjection(Projection):
         return torch.cat([theta @ rows.to(theta).T for _, _, rows in self._blocks()], dim=1)
 
     def _blocks(self) -> Iterator[tuple[int, int, Tensor]]:
-        blocks = self._matrix if self._keeps else self._drawn()
+        blocks = self._matrix if 4 * self.parameters * self.dimension <= _KEPT else self._drawn()
         for start, rows in zip(range(0, self.parameters, _ROWS), blocks, strict=True):
             yield start, start + len(rows), rows
 
