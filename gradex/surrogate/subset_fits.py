@@ -24,8 +24,7 @@ from gradex.surrogate.scores import (
     score_subsets,
 )
 from gradex.surrogate.span import Span
-from gradex.surrogate.transfers import transfer_matrix
-from gradex.threads import one_thread
+from gradex.threads import one_thread, threads_for
 
 #: Tolerance on fits to episodes that were drawn again: what it misses of the affinities is less than a tenth
 #: of what the draw changes.
@@ -193,8 +192,13 @@ class SubsetFits(Fitted):
             `AffinityGraph.from_transfers`.
         """
         alone = np.eye(self.samples_.n, dtype=bool)
+        every = np.ones_like(alone)
         theta = self._span.regression.solve(alone, self._counts(), tolerance).theta
-        return transfer_matrix(self._own_score, theta, self._span.coordinates, self._blocks, self._folds)
+        samples = (self._span.coordinates, self._blocks, self._folds)
+        with threads_for(len(alone) * len(self.samples_)):
+            moved = score_subsets(self._own_score, every, theta, *samples, fitted=alone).per_task
+            still = score_subsets(self._own_score, every[:1], np.zeros_like(theta[:1]), *samples).per_task
+        return (moved - still).T
 
     def factors(self) -> Float[np.ndarray, "n r"]:
         """Give F with F Fᵀ = gᵢᵀ (H + λI)⁻¹ gⱼ for all pairs of tasks, without any subset or pair.
