@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from gradex.policies.action_distribution import ActionDistribution
-from gradex.policies.stack import Network, Observations, Outputs, Rows, Tape, Tasks
+from gradex.policies.stack import Network, Observations, Outputs, Rows, Tape, Tasks, by_name
 from gradex.seeds import Streams
 from gradex.surrogate.gradients import Affine, Dense, FactoredGradients, Part
 
@@ -69,12 +69,9 @@ class Policy:
         self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
     ) -> tuple[Outputs, dict[str, Tensor]]:
         """Give the network's outputs and the distribution's own parameters [policies, *shape]."""
-        shapes = self.distribution.parameters
-        network, *pieces = parameters.split([self.network.size, *map(prod, shapes.values())], dim=1)
-        own = {
-            name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
-        }
-        return self.network.forward(network, observations, tasks, tape), own
+        network, own = parameters.tensor_split([self.network.size], dim=1)
+        outputs = self.network.forward(network, observations, tasks, tape)
+        return outputs, by_name(own, self.distribution.parameters)
 
     def log_prob(
         self,

@@ -25,6 +25,12 @@ Tasks = Int[Tensor, "policies batch"]
 Outputs = Float[Tensor, "policies batch outputs"]
 
 
+def by_name(rows: Rows, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """View rows of parameters as named arrays [policies, *shape]."""
+    pieces = rows.split([prod(shape) for shape in shapes.values()], dim=1)
+    return {name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+
 @dataclass(frozen=True)
 class Tape:
     """What passed through the layers in one forward evaluation, of which gradients of samples are made.
@@ -98,11 +104,7 @@ class Network(ABC):
 
     def split(self, parameters: Rows) -> dict[str, Tensor]:
         """View rows of parameters as named arrays [policies, *shape]."""
-        pieces = parameters.split([prod(shape) for shape in self.shapes.values()], dim=1)
-        return {
-            name: piece.view(-1, *shape)
-            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
-        }
+        return by_name(parameters, self.shapes)
 
 
 @dataclass(frozen=True)
