@@ -25,7 +25,7 @@ class Bound:
     Attributes
     ----------
     value : float
-        In units of the loss; the sum of the next four.
+        In units of the loss; the sum of the four terms.
     empirical_term : float
         (1 + ε) (L̂ - low) + low, where `low` is the lower end of the loss.
     curvature_term : float
@@ -83,30 +83,25 @@ class Bound:
 class PACBayes:
     r"""PAC-Bayes bounds on the loss of a perturbed policy (PolicyGradEx, Theorem 1).
 
-    McAllester's linear bound (2013, arXiv 1307.2118): for a loss in [0, C], a law P of parameters and a β in
-    (0, 1) that do not depend on the N independent samples, with probability at least 1 - δ for all laws Q,
+    For a loss in [0, C] on N independent samples, with the laws P = N(θ_0, Σ) and Q = N(θ, Σ) of parameters,
+    v = θ - θ_0 and H the Hessian of the empirical loss at θ, with probability at least 1 - δ for every θ
 
-        L_Q ≤ L̂_Q / β + C (KL(Q‖P) + log(1/δ)) / (2 β (1 - β) N).
+        L_Q ≤ (1 + ε) [L̂ + tr(ΣH) / 2] + (1 + ε)² C (vᵀ Σ⁻¹ v / 2 + log(K/δ)) / (2 ε N),
 
-    We take β = 1 / (1 + ε), P = N(θ_0, Σ) and Q = N(θ, Σ), so that KL = vᵀ Σ⁻¹ v / 2 with v = θ - θ_0, and
-    expand L̂_Q = L̂ + tr(ΣH) / 2 + remainder, H being the Hessian of the empirical loss at θ:
+    by McAllester's linear bound (2013, arXiv 1307.2118) with L̂_Q expanded to second order.
 
-        L_Q ≤ (1 + ε) [L̂ + tr(ΣH) / 2] + (1 + ε)² C (vᵀ Σ⁻¹ v / 2 + log(K/δ)) / (2 ε N).
+    Isotropic, Σ = σ² I. The best σ² = r √(C (1 + ε) / (2 ε N tr H)) depends on the samples. So σ is taken
+    from `SIGMAS` and ε from `EPSILONS`, fixed beforehand, and δ is shared out to all K combinations (a union
+    bound).
 
-    Isotropic, Σ = σ² I. The best σ² = r √(C (1 + ε) / (2 ε N α)) for α = tr H gives the theorem's shape,
-    (1 + ε) √((1 + ε) / (2 ε)) √(C α r² / N), but depends on the samples. So σ is taken from `SIGMAS` and ε
-    from `EPSILONS`, fixed beforehand, and δ is shared out to all K combinations (a union bound).
-
-    Anisotropic, Σ free. With tr(Σ[H]₊) in place of tr(ΣH) the best Σ is σ² vvᵀ / r², along v only, and gives
-    (1 + ε) √((1 + ε) / (2 ε)) √(C vᵀ[H]₊v / N), never above the isotropic one with α = tr[H]₊. Here σ and
+    Anisotropic, Σ free. With tr(Σ[H]₊) in place of tr(ΣH) the best Σ is σ² vvᵀ / r², along v only. Here σ and
     the direction of v come from the samples: this is the theorem's sharper form, a measure of sharpness along
     the way that training took, and no bound that may be claimed.
 
-    What is not in the number: the third-order remainder of L̂_Q, part of the theorem's ξ, for which one would
-    need the Lipschitz constant of H; and the step from L_Q to L(θ), which is below L_Q where the population's
-    curvature, weighted with Σ, is positive. The theorem's ξ = O(N^(-3/4) log(1/δ)) absorbs both; the term in
-    log(K/δ) is explicit here. Where α is small the best σ is large, and the remainder may be anything:
-    `perturbed_loss` measures L̂_Q without expanding it, and `Bound.measured` puts that in its place.
+    What is not in the number, but in the theorem's ξ: the remainder of L̂_Q, and the step from L_Q to L(θ),
+    which is below L_Q where the population's curvature, weighted with Σ, is positive. Where the curvature is
+    small the best σ is large, and the remainder may be anything: `perturbed_loss` measures L̂_Q without
+    expanding it, and `Bound.measured` puts that in its place.
 
     When it holds: the samples must be independent (steps of one episode are not, so it is also worth knowing
     with N the number of episodes), drawn by a law that stays the same for all Q (transitions come from π_θ
@@ -118,7 +113,7 @@ class PACBayes:
     delta : float
         δ.
     epsilons, sigmas : sequences of float
-        What to choose from; a single ε is a given one.
+        What to choose from.
 
     Examples
     --------
@@ -166,15 +161,7 @@ class PACBayes:
     def anisotropic(
         self, loss: float, loss_range: LossRange, form: float, distance: float, samples: int
     ) -> Bound:
-        """Evaluate the sharper form, with the best Σ.
-
-        Parameters
-        ----------
-        loss, loss_range, distance, samples
-            As for `isotropic`.
-        form : float
-            vᵀ[H]₊v.
-        """
+        """Evaluate the sharper form, with the best Σ; `form` is vᵀ[H]₊v, the rest as for `isotropic`."""
         along = max(form, 0.0) / distance**2 if distance > 0 else 0.0
         grid = []
         for epsilon in self.epsilons:
@@ -224,10 +211,9 @@ def perturbed_loss(
     loss, policy, parameters, samples
         As for `Hessian`.
     sigma : array [policies]
-        Standard deviations of the perturbation.
-    draws : int
-        At least 2; each is used with both signs, which takes out odd orders.
-    seed : int
+        σ of each policy.
+    draws, seed : int
+        At least 2 draws; each is used with both signs, which takes out odd orders.
 
     Returns
     -------

@@ -31,17 +31,15 @@ def collect_episodes(
     """Run each policy for whole episodes in the tasks of its subset, and keep equally many steps of each.
 
     Of every task the first r episodes of each copy are used, r being the least number with
-    `steps_per_task` steps in total: episodes that are cut by the end of a simulation are either finished or
-    not used, so that long ones are not missed. Of their steps `steps_per_task` are drawn at random.
+    `steps_per_task` steps in total, so that long episodes are not missed. Of their steps `steps_per_task` are
+    drawn at random.
 
     The advantage of a step is what followed, Σ γᵏ r, less the mean of the same over the other episodes of the
     policy and task at the same time after their start; 0 where there is no other. A truncated episode ends
-    like one that terminates: time is known here, and what a finite episode pays is its value. Within a task
-    and a time advantages have mean 0, whatever the task pays, so the mean of -A log π is minus a covariance:
-    between how probable an action was and how well it ended. This needs to know nothing of the task, which
-    makes it the same quantity on tasks that were trained on and on others. Last, each task's are brought to
-    mean 0 and standard deviation 1: tasks count equally, however large their rewards, and a clip means the
-    same in all.
+    like one that terminates: time is known here, and what a finite episode pays is its value. The mean of
+    -A log π then is minus a covariance, between how probable an action was and how well it ended: the same
+    quantity on tasks that were trained on and on others. Last, each task's advantages are brought to mean 0
+    and standard deviation 1: tasks count equally, however large their rewards.
 
     Parameters
     ----------
@@ -52,8 +50,7 @@ def collect_episodes(
     steps_per_task, copies : int
         Steps kept, and environments, for each policy and task.
     seeds : sequence of int
-        One per policy; fixes environments, actions and which steps are kept. What a policy meets does not
-        depend on its company.
+        One per policy. What a policy meets does not depend on its company.
 
     Returns
     -------

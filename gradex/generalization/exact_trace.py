@@ -1,9 +1,8 @@
 """The exact trace of the Hessian of a multilayer perceptron, layer by layer.
 
-Samples are independent, and a network is linear in the weight and bias of one layer as long as the others
-stand still: with the layer's input a and what comes out of it, s, the block of the Hessian that belongs to
-[weight, bias] is [a, 1] [a, 1]ᵀ ⊗ ∂²ℓ/∂s² for one sample, and its trace is (|a|² + 1) tr ∂²ℓ/∂s². The trace
-needs no other blocks. Hence it takes one walk back through the network.
+What comes out of a layer, s, is linear in its weight and bias. With its input a, their block of the Hessian
+is [a, 1] [a, 1]ᵀ ⊗ ∂²ℓ/∂s² for one sample, whose trace is (|a|² + 1) tr ∂²ℓ/∂s². No other blocks are needed,
+and one walk back through the network is enough.
 """
 
 from collections.abc import Mapping
@@ -41,8 +40,7 @@ class ExactTrace(TraceEstimator):
         tr ∂²ℓ/∂s_l² = tr J_{lL}ᵀ J_{lL} K + Σ_k Σ_j c_k[j] |column j of J_{lk}|².
 
     Columns of J_{l,l+1} have squared lengths (1 - a²)² W_{l+1}², so that three affine layers need no matrix
-    per sample at all; four need one product of matrices per sample, D_0 W_1 (D_1 W_2), and h layers
-    (h - 3) (h - 2) / 2.
+    per sample at all; h of them need (h - 3) (h - 2) / 2 products of matrices per sample.
 
     Examples
     --------
@@ -77,11 +75,7 @@ class ExactTrace(TraceEstimator):
 
 
 def _perceptron(network: Network) -> MLP:
-    """Give the perceptron whose layers' inputs are on the tape, also behind standardised observations.
-
-    Standardising is an affine map without parameters, before the first layer: it changes what this layer
-    sees, which the tape tells, and nothing else.
-    """
+    """Give the perceptron, also behind standardised observations: the tape has what its layers see."""
     inner = network.network if isinstance(network, Standardised) else network
     if not isinstance(inner, MLP) or inner.layer_norm:
         raise _unknown(inner)

@@ -29,10 +29,10 @@ class Generalization(Estimator):
     """Measure how sharp the policy-gradient loss is around a policy, and how it carries to unseen tasks.
 
     Both losses are means over tasks of the same `PolicyGradientLoss`, on whole episodes of the policy itself,
-    with advantages that need no critic and have mean 0 and standard deviation 1 within each task (see
-    `collect_episodes`). So test and training loss differ by what the tasks do, and by nothing in how they are
-    measured. As every advantage is relative to its task, the loss tells how well what the policy finds
-    probable agrees with what pays there, not how much it pays: that is what `MetaPolicy.evaluate` tells.
+    with advantages that need no critic (see `collect_episodes`). So test and training loss differ by what the
+    tasks do, and by nothing in how they are measured. As every advantage is relative to its task, the loss
+    tells how well what the policy finds probable agrees with what pays there, not how much it pays: that is
+    what `MetaPolicy.evaluate` tells.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ class Generalization(Estimator):
         Target tasks, for instance `suite.unseen(50, seed=0)`.
     loss : PolicyGradientLoss, optional
     trace : {"exact"} or TraceEstimator
-        "exact" stands for ExactTrace(), which needs a multilayer perceptron. For other networks XTrace()
-        estimates it, with a standard error; Hutchinson() is the paper's.
+        "exact" stands for ExactTrace(), which needs a multilayer perceptron; XTrace() estimates that of other
+        networks, and Hutchinson() is the paper's.
     bound : PACBayes, optional
     steps_per_task, copies : int
         Steps that are kept, and environments, for each task of either side.

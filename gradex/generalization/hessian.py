@@ -94,8 +94,7 @@ class Hessian(SymmetricOperator):
     """Second derivatives of the mean loss of each policy on its own samples, at its own parameters.
 
     Reverse mode over reverse mode: the gradient is built once and differentiated along one vector after the
-    other. On a CPU that is faster than forward over reverse mode for shallow networks, and as fast within a
-    tenth for deep ones (`python -m analysis speed trace`).
+    other. On a CPU forward over reverse mode is no faster (`python -m analysis speed trace`).
 
     Attributes
     ----------

@@ -193,9 +193,8 @@ def losses_by_task(
 
     Samples come task by task, equally many of each, and the advantages of a task have mean 0 by construction:
     a baseline was subtracted. What of the loss is proportional to them, -A mean(log π), therefore varies from
-    episode to episode but not in the mean, and is taken out. The rest is added up within an episode and
-    squared, the variance of a mean over clusters. Without that step the error came out 5 to 15 times too
-    large in repetitions, with it right to a tenth or so.
+    episode to episode but not in the mean, and is taken out; else the variance would be far too large. The
+    rest is added up within an episode and squared, the variance of a mean over clusters.
     """
     policies = len(transitions)
     spread = values.numpy().reshape(policies, tasks, -1)

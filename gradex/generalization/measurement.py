@@ -102,11 +102,6 @@ class Measurement:
         return self.isotropic.measured(self.perturbed_loss)
 
     @property
-    def remainder(self) -> float:
-        """What the expansion to second order misses of the perturbed loss."""
-        return self.perturbed_loss - self.train_loss - self.isotropic.sigma**2 * self.trace / 2
-
-    @property
     def constants(self) -> dict[str, float]:
         """Symbols of PolicyGradEx, Theorem 1, as they enter `bound`."""
         bound = self.isotropic

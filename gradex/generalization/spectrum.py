@@ -145,9 +145,8 @@ def top_eigenvalue(operator: SymmetricOperator, steps: int = 40, seed: int = 0) 
     Parameters
     ----------
     operator : SymmetricOperator
-    steps : int
-        Matrix-vector products.
-    seed : int
+    steps, seed : int
+        Number of matrix-vector products, and seed of the start.
 
     Examples
     --------
@@ -167,17 +166,13 @@ def positive_trace(
 
     Ubaru, Chen and Saad (2017, SIAM J. Matrix Anal. Appl. 38): the mean of vᵀ[H]₊v over vectors of random
     signs. The standard error tells their spread. The error of the quadrature is not in it: [·]₊ has a kink at
-    0, where the spectra of networks are dense, and in our trials 20, 40 and 100 steps were off by 16, 5 and
-    0.4 %.
+    0, where the spectra of networks are dense, and a few steps can be off by several per cent.
 
     Parameters
     ----------
     operator : SymmetricOperator
-    vectors : int
-        At least 2.
-    steps : int
-        Products for each vector.
-    seed : int
+    vectors, steps, seed : int
+        At least 2 vectors, and how many products each takes.
 
     Examples
     --------

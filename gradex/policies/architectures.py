@@ -40,7 +40,7 @@ def network(
     name : {"mlp", "one_hot_mlp", "multi_head", "soft_modularization", "paco", "care"}
         "mlp" does not see the task.
     features, outputs, tasks, layers, width, gain
-        As for every `gradex.policies.layers.TaskNetwork`.
+        As for `MLP`.
     layer_norm : bool
         Normalise the hidden layers of perceptrons, with one head or many; the others stay as their papers
         have them.

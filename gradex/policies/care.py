@@ -38,7 +38,7 @@ class CARE(TaskNetwork):
     Attributes
     ----------
     features, outputs, tasks, layers, width, gain
-        As for every `TaskNetwork`; layers include those of an encoder, encodings and context are as wide.
+        As for `MLP`; layers include those of an encoder, encodings and context are as wide.
     encoders : int
         k; the paper uses 6 for MT10.
     encoder_layers : int

@@ -20,16 +20,8 @@ from gradex.seeds import Streams
 class Layer:
     """The shape of an affine or linear layer, and how it starts.
 
-    Attributes
-    ----------
-    inputs, outputs : int
-        Shape of the weight of one block.
-    gain : float
-        Scale of the orthogonal weight at the start; √2 keeps the scale through a hidden layer.
-    blocks : int
-        Weights side by side that are drawn each by itself.
-    bias : float or None
-        Bias at the start; None is a linear layer, without any.
+    Its weight is `blocks` orthogonal matrices [inputs, outputs] side by side, each drawn by itself; a gain of
+    √2 keeps the scale through a hidden layer. A layer with the bias None is linear.
     """
 
     inputs: int
@@ -83,21 +75,7 @@ class LayeredNetwork(Network):
 
 @dataclass(frozen=True)
 class TaskNetwork(LayeredNetwork):
-    """A layered network that sees the task, whatever it does with it.
-
-    Attributes
-    ----------
-    features, outputs : int
-        Size of an observation and of the result.
-    tasks : int
-        Number of tasks; `forward` takes indices below it.
-    layers : int
-        Number of affine layers from an observation to the result.
-    width : int
-        Size of every hidden layer.
-    gain : float
-        Scale of the last layer at the start; small for a policy, so that it starts close to uniform.
-    """
+    """A layered network that sees the task, whatever it does with it; sizes are as for `MLP`."""
 
     features: int
     outputs: int

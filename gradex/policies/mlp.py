@@ -28,12 +28,12 @@ class MLP(LayeredNetwork):
     features, outputs : int
         Size of an observation and of the result.
     layers : int
-        Number of affine layers; PolicyGradEx, Table 1, uses four.
+        Number of affine layers between them; PolicyGradEx, Table 1, uses four.
     width : int
         Size of every hidden layer.
     tasks : int
-        If positive, the task enters as a one-hot vector of this length beside the observation; if 0 the
-        network does not see it.
+        Number of tasks. The task enters as a one-hot vector beside the observation; if 0 the network does not
+        see it.
     gain : float
         Scale of the last layer at the start; small for a policy, so that it starts close to uniform.
     layer_norm : bool
@@ -99,10 +99,8 @@ class MultiHead(TaskNetwork):
 
     Attributes
     ----------
-    features, outputs, tasks, layers, width, gain
-        As for every `TaskNetwork`; the heads are the last layer.
-    layer_norm : bool
-        As for `MLP`.
+    features, outputs, tasks, layers, width, gain, layer_norm
+        As for `MLP`; the heads are the last layer.
 
     Examples
     --------

@@ -20,9 +20,8 @@ class PaCo(TaskNetwork):
 
         θ_τ = Φ w_τ,   Φ = [φ_1, ..., φ_K],   w_τ in R^K,
 
-    Φ being shared by the tasks and w_τ the task's own. An affine layer is linear in its parameters, so that
-    composing them is the same as composing what the K sets give: Σ_k w_τk (x W_k + b_k). The K sets of a
-    layer are evaluated side by side, as one layer of K times as many outputs.
+    Φ being shared by the tasks. An affine layer is linear in its parameters, so that composing them is the
+    same as composing what the K sets give, Σ_k w_τk (x W_k + b_k), side by side in one layer.
 
     At the start the sets are independent and orthogonal, and every w_τ is a unit vector: the composed weight
     has E[WᵀW] = Σ_k w_τk² gain² c I = gain² c I with c = min(1, inputs / outputs), as in a plain layer.
@@ -38,7 +37,7 @@ class PaCo(TaskNetwork):
     Attributes
     ----------
     features, outputs, tasks, layers, width, gain
-        As for every `TaskNetwork`.
+        As for `MLP`.
     sets : int
         K; the paper uses 5 for MT10.
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from gradex.policies.action_distribution import ActionDistribution
-from gradex.policies.stack import Network, Observations, Outputs, Rows, Tape, Tasks
+from gradex.policies.stack import Network, Observations, Outputs, Rows, Tape, Tasks, by_name
 from gradex.seeds import Streams
 from gradex.surrogate.gradients import Affine, Dense, FactoredGradients, Part
 
@@ -69,12 +69,9 @@ class Policy:
         self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
     ) -> tuple[Outputs, dict[str, Tensor]]:
         """Give the network's outputs and the distribution's own parameters [policies, *shape]."""
-        shapes = self.distribution.parameters
-        network, *pieces = parameters.split([self.network.size, *map(prod, shapes.values())], dim=1)
-        own = {
-            name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
-        }
-        return self.network.forward(network, observations, tasks, tape), own
+        network, own = parameters.tensor_split([self.network.size], dim=1)
+        outputs = self.network.forward(network, observations, tasks, tape)
+        return outputs, by_name(own, self.distribution.parameters)
 
     def log_prob(
         self,
@@ -93,11 +90,6 @@ def gradient_layout(policy: Policy) -> list[tuple[int, int]]:
 
     (inputs + 1, outputs) for each affine layer, (inputs, outputs) for each layer without bias, and (1, size)
     for each of the distribution's own parameters.
-
-    Raises
-    ------
-    ValueError
-        If a parameter of the network is in no layer.
     """
     layout = []
     for layer, biased in _layers(policy.network).items():
@@ -133,11 +125,6 @@ def log_prob_gradients(
     """Differentiate log π_θ(a | s) of every sample with respect to θ, in one forward and one backward pass.
 
     The result has the precision and the device of θ.
-
-    Raises
-    ------
-    ValueError
-        If a parameter of the network is in no layer that notes itself on the tape.
     """
     layers, tape = _layers(policy.network), Tape()
     dtype, device = parameters.dtype, parameters.device
@@ -170,13 +157,8 @@ class PolicyGradients:
     """A policy at θ* as the surrogate needs it: a `gradex.surrogate.model.Model`.
 
     Samples are anything with the arrays `observations` [N, features], `tasks` [N] and `actions` [N, ...].
-    Those without tasks serve all of them, and need a policy that does not see the task.
-
-    Attributes
-    ----------
-    policy : Policy
-    theta : Tensor [p]
-        θ*; the work is done on its device.
+    Those without tasks serve all of them, and need a policy that does not see the task. The work is done on
+    the device of θ*.
     """
 
     policy: Policy
@@ -184,18 +166,15 @@ class PolicyGradients:
 
     @property
     def parameters(self) -> Float[np.ndarray, " p"]:
-        """θ*."""
         return self.theta.cpu().numpy().copy()
 
     @property
     def layout(self) -> list[tuple[int, int]]:
-        """Shapes of the matrices that make up a gradient, in the order of the parameters."""
         return gradient_layout(self.policy)
 
     def gradients(
         self, samples: Any, rows: Int[np.ndarray, " k"], dtype: torch.dtype
     ) -> Iterator[FactoredGradients]:
-        """Differentiate log π(a | s) of these samples, batch by batch."""
         batches = zip(*(column.split(_BATCH) for column in self._columns(samples, rows)), strict=True)
         parameters = self.theta.to(dtype)
         return (log_prob_gradients(self.policy, parameters, *batch) for batch in batches)
@@ -203,7 +182,6 @@ class PolicyGradients:
     def log_prob(
         self, parameters: Float[Tensor, "stack p"], samples: Any, rows: Int[np.ndarray, " k"]
     ) -> Float[Tensor, "stack k"]:
-        """Give log π(a | s) of these samples at some parameters each, in their precision."""
         columns = (
             column.to(parameters.dtype) if column.is_floating_point() else column
             for column in self._columns(samples, rows)
@@ -212,7 +190,6 @@ class PolicyGradients:
         return self.policy.log_prob(parameters, *batch)
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "PolicyGradients":
-        """Give the policy at other parameters."""
         return PolicyGradients(self.policy, torch.from_numpy(parameters).to(self.theta))
 
     def _columns(self, samples: Any, rows: Int[np.ndarray, " k"]) -> list[Tensor]:

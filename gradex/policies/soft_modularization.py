@@ -21,12 +21,8 @@ class SoftModularization(TaskNetwork):
         p^1     = W_d^1 ReLU(f(s) ∘ h(z_τ)),
         p^{l+1} = W_d^{l+1} ReLU((W_u^l p^l) ∘ f(s) ∘ h(z_τ)),
 
-    whose rows become probabilities: p̂_ij^l, the share of module j of layer l in what enters module i of layer
-    l + 1, is
-
-        p̂_ij^l = exp p_ij^l / Σ_j exp p_ij^l,
-
-    a softmax over the source j. The modules compute, with g_j^1 = f(s),
+    whose rows become probabilities p̂_ij^l, the share of module j of layer l in what enters module i of layer
+    l + 1, by a softmax over the source j. The modules compute, with g_j^1 = f(s),
 
         g_i^{l+1} = Σ_j p̂_ij^l ReLU(W_j^l g_j^l),
 
@@ -48,7 +44,7 @@ class SoftModularization(TaskNetwork):
     Attributes
     ----------
     features, outputs, tasks, layers, width, gain
-        As for every `TaskNetwork`; layers are those of f, then L of modules, and the width is also D.
+        As for `MLP`; layers are those of f, then L of modules, and the width is also D.
     module_layers, modules : int
         L and n.
 

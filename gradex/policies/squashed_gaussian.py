@@ -36,12 +36,10 @@ class SquashedGaussian(ActionDistribution):
 
     Notes
     -----
-    The density of an action that is only known squashed is that at u = atanh(tanh u). Its gradient with
-    respect to the outputs is that of a normal log-density at this u, because the Jacobian of the squashing
-    does not depend on them. Where |u| is above 6.2 single precision tells actions badly apart: all in this
-    piece at the end of an interval have its mean density, its probability over its width. So the gradient of
-    a log-density is 0 on average however far out the mean lies, and 0 where all actions are the same.
-    The piece is wider where numbers are large beside the interval and hence rounded more coarsely.
+    Where |u| is above 6.2 single precision tells squashed actions badly apart: all in this piece at the end
+    of an interval have its mean density, its probability over its width. So the gradient of a log-density is
+    0 on average however far out the mean lies, and 0 where all actions are the same. The piece is wider where
+    numbers are large beside the interval and hence rounded more coarsely.
 
     Examples
     --------

@@ -25,13 +25,15 @@ Tasks = Int[Tensor, "policies batch"]
 Outputs = Float[Tensor, "policies batch outputs"]
 
 
+def by_name(rows: Rows, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """View rows of parameters as named arrays [policies, *shape]."""
+    pieces = rows.split([prod(shape) for shape in shapes.values()], dim=1)
+    return {name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+
 @dataclass(frozen=True)
 class Tape:
-    """What passed through the layers in one forward evaluation.
-
-    With the layer's input a and the sensitivity δ of the loss to its output, the gradient of one sample's
-    weight is the outer product a δᵀ, that of its bias δ. A layer that is used once per sample needs nothing
-    else.
+    """What passed through the layers in one forward evaluation, of which gradients of samples are made.
 
     Attributes
     ----------
@@ -102,11 +104,7 @@ class Network(ABC):
 
     def split(self, parameters: Rows) -> dict[str, Tensor]:
         """View rows of parameters as named arrays [policies, *shape]."""
-        pieces = parameters.split([prod(shape) for shape in self.shapes.values()], dim=1)
-        return {
-            name: piece.view(-1, *shape)
-            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
-        }
+        return by_name(parameters, self.shapes)
 
 
 @dataclass(frozen=True)

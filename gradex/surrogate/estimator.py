@@ -150,9 +150,8 @@ class SurrogateEstimator(SubsetFits, Estimator):
         """Give Algorithm 1 to the letter: f̂(S) is minus the least loss of Eq. (4) on the samples of S.
 
         So scores are in-sample, and projections Gaussian. Two things cannot be literal. Without any ridge
-        there is no unique minimum where features are dependent, and none at all where the samples of a subset
-        can be told apart without loss; so there is one of `LEAST_REGULARIZATION`. And the paper does not say
-        how it estimates advantages: they are those of the transitions, taken as they come.
+        there may be no minimum, or many, so there is one of `LEAST_REGULARIZATION`. And the paper does not
+        say how it estimates advantages: they are those of the transitions, taken as they come.
         """
         return cls(projection_dim, "gaussian", "least", folds=1, score=NegativeLoss(), seed=seed, dtype=dtype)
 
@@ -162,8 +161,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         Parameters
         ----------
         model : Model
-            At θ*: a fitted `MetaPolicy`, `ModuleGradients`, or whatever keeps the protocol
-            `gradex.surrogate.model.Model`.
+            At θ*: a fitted `MetaPolicy`, `ModuleGradients`, or any other model.
         samples : Samples, optional
             Transitions of a meta-policy in every task of its suite, by default `meta.transitions()`; samples
             of the kind that another model knows.
@@ -304,8 +302,9 @@ class SurrogateEstimator(SubsetFits, Estimator):
         Returns
         -------
         pandas.DataFrame
-            Columns distance, direction ("random", "surrogate" or "training"), subset (its number),
-            relative_to_output, relative_to_change.
+            Columns distance, direction ("random", "surrogate" or "training"), subset (its number);
+            relative_to_output, the paper's Σ(log π_θ - linear)² / Σ(log π_θ)², small for any small step; and
+            the stricter relative_to_change, Σ(log π_θ - linear)² / Σ(log π_θ - log π_θ*)².
 
         Raises
         ------

@@ -18,19 +18,7 @@ def first_order_factors(
     hessian: Float[np.ndarray, "d d"],
     regularization: float,
 ) -> Float[np.ndarray, "n r"]:
-    """Give (H + λI)^(-½) gᵢ of each task, in as few coordinates as hold them up to rounding.
-
-    Parameters
-    ----------
-    features : array [N, d]
-        g̃.
-    blocks
-        Each of the tasks 0 to n - 1 is in one of them.
-    hessian : array [d, d]
-        H, the mean of |Â| σ'(z₀) g̃g̃ᵀ over all samples of all tasks.
-    regularization : float
-        λ.
-    """
+    """Give (H + λI)^(-½) gᵢ of each task, in as few coordinates as hold them up to rounding."""
     gradients = np.empty((sum(len(block.tasks) for block in blocks), features.shape[1]))
     for block in blocks:
         own = features[block.rows].astype(np.float64)

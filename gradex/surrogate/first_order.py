@@ -33,15 +33,8 @@ def first_order_error(
 ) -> dict[str, Float[Tensor, "directions distances"]]:
     """Compare log π of some samples with its first-order expansion along directions, in float64.
 
-    The linear term is that of the true gradients, not of the projected ones. Distances are ‖θ - θ*‖ / ‖θ*‖;
-    of a direction it only counts where it points.
-
-    Returns
-    -------
-    dict of str to Tensor [directions, distances]
-        "relative_to_output": Σ(log π_θ - linear)² / Σ(log π_θ)², the paper's. It is small for any small step.
-        "relative_to_change": Σ(log π_θ - linear)² / Σ(log π_θ - log π_θ*)², the stricter one: what share of
-        the change is missed.
+    The linear term is that of the true gradients, not of the projected ones. Distances and errors are those
+    of `SurrogateEstimator.first_order_error`; the length of a direction does not count.
     """
     parameters = torch.from_numpy(model.parameters).double()
     with torch.no_grad():
@@ -69,14 +62,7 @@ def first_order_table(
     most: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Measure subsets, each on at most so many of its own samples, along a random direction and its steps.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns distance, direction ("random" or the name of a step), subset (its number), relative_to_output,
-        relative_to_change.
-    """
+    """Measure subsets, each on at most so many of its own samples, along a random direction and its steps."""
     lengths = torch.tensor(distances, dtype=torch.float64)
     frames = []
     for number, inside in enumerate(members):

@@ -1,9 +1,8 @@
 """Per-sample gradients of log π, kept in factors (PolicyGradEx, Algorithm 1, step 2).
 
-The samples of a batch are independent, so one backward pass of Σ log π gives the sensitivity δ of every
-sample at every layer. With the layer's input a, a sample's gradient is a δᵀ for the weight and δ for
-the bias (Goodfellow 2015, arXiv 1510.01799), together [a, 1] δᵀ. The p-vectors themselves, one per sample,
-are only ever built in slices.
+One backward pass of Σ log π gives the sensitivity δ of every sample to what comes out of each layer. With the
+layer's input a, a sample's gradient is a δᵀ for the weight and δ for the bias (Goodfellow 2015, arXiv
+1510.01799), together [a, 1] δᵀ. The p-vectors themselves, one per sample, are only ever built in slices.
 """
 
 from abc import ABC, abstractmethod
@@ -77,17 +76,7 @@ class Dense(Part):
 @final
 @dataclass(frozen=True)
 class Affine(Part):
-    """G = [a, 1] δᵀ: weight and bias of an affine layer, the bias being the weight of a constant input.
-
-    Attributes
-    ----------
-    inputs : Tensor [N, i]
-        What went into the layer, a.
-    sensitivities : Tensor [N, o]
-        Gradient of log π with respect to what came out, δ.
-    bias : bool
-        Without, such as for the embedding of a task, G = a δᵀ.
-    """
+    """G = [a, 1] δᵀ, from a layer's inputs a and sensitivities δ; without bias G = a δᵀ."""
 
     inputs: Float[Tensor, "N i"]
     sensitivities: Float[Tensor, "N o"]

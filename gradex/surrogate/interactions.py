@@ -1,30 +1,15 @@
 """First-order interactions of tasks, with exact standard errors (after PolicyGradEx, Sec. 3.1, Eq. (4)).
 
-Near θ = 0 the logistic loss of a sample without offset is |Â| log 2 - ½ Â g̃·θ + ⅛ |Â| (g̃·θ)² + O(|θ|⁴). With
-the means over the samples of task i
+With the means over the samples of task i, gᵢ of (Â⁺ - |Â| σ(z₀)) g̃ (½ Â g̃ without offsets) and Hᵢ of
+|Â| σ'(z₀) g̃g̃ᵀ, and g_S, H_S the same over a subset S, the fit near θ = 0 is a ridge regression,
+θ̂_S = (H_S + λI)⁻¹ g_S. For tasks with equally many samples the score of S then gains over that of no step, up
+to a relative error of order 1/λ,
 
-    gᵢ = ½ mean Â g̃,    Hᵢ = ¼ mean |Â| g̃g̃ᵀ,
+    g_Sᵀ (H + λI)⁻¹ g_S = |S|⁻² Σ_{i, j in S} gᵢᵀ (H + λI)⁻¹ gⱼ
 
-(with offsets z₀, mean (Â⁺ - |Â| σ(z₀)) g̃ and mean |Â| σ'(z₀) g̃g̃ᵀ)
-
-and g_S, H_S the same over all samples of a subset S, the fit is a ridge regression,
-
-    θ̂_S = A⁻¹ g_S,    A = H_S + λI,
-
-its minimum log 2 mean |Â| - ½ g_Sᵀ A⁻¹ g_S, and what the score of S gains over that of no step (the loss that
-θ̂_S saves, without the ridge)
-
-    f̂(S) = g_Sᵀ θ̂_S - ½ θ̂_Sᵀ H_S θ̂_S = ½ g_Sᵀ A⁻¹ g_S + ½ λ |θ̂_S|².
-
-The larger λ, the closer λ |θ̂_S|² comes to g_Sᵀ A⁻¹ g_S, and A to what it is with the curvature H of all tasks
-in place of H_S; the relative error is of order 1/λ. For tasks with equally many samples then
-
-    f̂(S) ≈ g_Sᵀ (H + λI)⁻¹ g_S = |S|⁻² Σ_{i, j in S} gᵢᵀ (H + λI)⁻¹ gⱼ:
-
-a sum over pairs, whose coefficients are inner products of the tasks' policy gradients as the natural
-gradient (Amari 1998) takes them, H playing the Fisher matrix. They tell what a step for task j does to task
-i: helps it, where positive, or harms it. Subsets add how curvature differs between tasks, and what the
-logistic loss has beyond second order (`python -m analysis closed_form`).
+with H the curvature of all tasks: a sum over pairs, whose coefficients are inner products of the tasks'
+policy gradients as the natural gradient (Amari 1998) takes them. They tell what a step for task j does to
+task i: helps it, where positive, or harms it. `python -m analysis closed_form` compares them with subsets.
 
 The mean over the episodes of one task times the mean over those of another is a U-statistic (Hoeffding 1948):
 unbiased if no product has two factors from the same episodes, and its variance has an unbiased estimate in
@@ -155,8 +140,7 @@ class Interactions:
 
         With h the product of two clusters, symmetrised where both tasks have the same, var U = E[U²] - E[h]²,
         and the mean of products of two h without a cluster in common is an unbiased estimate of the latter
-        (Hoeffding 1948). This is the sum of ζᵢ/Eᵢ + ζⱼ/Eⱼ + ζᵢⱼ/(EᵢEⱼ) by estimates of its parts. Where the
-        estimate falls below half of the last part, which is there even without any interaction, it is that.
+        (Hoeffding 1948). It is at least half of the part that is there even without any interaction.
         """
         n = len(self)
         variance = np.zeros((n, n))
@@ -254,24 +238,7 @@ def first_order_interactions(
     hessian: Float[np.ndarray, "d d"],
     regularization: float,
 ) -> Interactions:
-    """Estimate gᵢᵀ (H + λI)⁻¹ gⱼ for all pairs of tasks.
-
-    Parameters
-    ----------
-    features : array [N, d]
-        g̃.
-    samples : Samples
-        Their clusters are what may depend on each other; see there.
-    hessian : array [d, d]
-        H, the mean of |Â| σ'(z₀) g̃g̃ᵀ over all samples of all tasks.
-    regularization : float
-        λ.
-
-    Raises
-    ------
-    ValueError
-        If tasks share some of their clusters, but not all, or a task has fewer than four.
-    """
+    """Estimate gᵢᵀ (H + λI)⁻¹ gⱼ for all pairs of tasks."""
     factor = np.linalg.cholesky(hessian + regularization * np.eye(len(hessian)))
     clusters = samples.clusters if samples.clusters is not None else samples.episodes
     clusters = np.arange(len(features)) if clusters is None else clusters

@@ -6,10 +6,9 @@ Subset S has the objective
 
 with z = z₀ + g̃·θ and Â = Â⁺ - Â⁻: the loss w log(1 + exp(-y z)) of the label y = sign Â, weighted by w = |Â|.
 Where samples serve several tasks, those of S enter by the sums over them of Â⁺ and Â⁻, two weights a sample:
-neither the size of S nor the number of tasks costs anything. Subsets share their samples. They are minimised
-by nonlinear conjugate gradients (Polak and Ribière 1969), preconditioned by what the tasks share, see
-`objective`, with steps that need no line search. All subsets move together, so that the work is one
-matrix product per block of samples: with the directions of all subsets that it serves.
+neither the size of S nor the number of tasks costs anything. It is minimised by nonlinear conjugate gradients
+(Polak and Ribière 1969), preconditioned by what the tasks share, see `objective`, with steps that need no
+line search. All subsets move together, so that the work is one matrix product per block of samples.
 """
 
 from collections.abc import Sequence
@@ -149,8 +148,7 @@ class SubsetLogisticRegression:
         members : bool array [m, n]
             Tasks of each subset.
         counts : array [folds, N]
-            How often each sample counts in each fold, True and False for once and not at all; a single row of
-            True fits everything.
+            How often each sample counts in each fold, True and False for once and not at all.
         tolerance : float
             On the KKT residual. Down to 1e-5 all work is done in float32, below that the last steps in
             float64.
@@ -159,11 +157,6 @@ class SubsetLogisticRegression:
             Another λ than the regression's own.
         start : array [m, folds, d], optional
             Where to start, instead of 0, where the first gradient is for free.
-
-        Returns
-        -------
-        Solution
-            With an axis over folds.
         """
         inside = torch.from_numpy(members)
         times = self._padded(torch.from_numpy(counts).T.double()).mT

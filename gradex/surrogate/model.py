@@ -87,8 +87,6 @@ class _Scored(nn.Module):
 class ModuleGradients:
     """A torch module with its samples, as the surrogate needs it: a `Model`.
 
-    Gradients come by `torch.func`, sample by sample in one batched call.
-
     Parameters
     ----------
     module : torch.nn.Module
@@ -102,8 +100,7 @@ class ModuleGradients:
         Names of the parameters that would be trained on, as `module.named_parameters()` has them, for
         instance those of an adapter; by default all that require a gradient.
     memory : int
-        Bytes that gradients under way may take, about, with what layers keep for them; one sample at a time
-        is the least.
+        Bytes, about, that gradients under way may take with what layers keep for them.
 
     Raises
     ------

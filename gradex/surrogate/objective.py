@@ -1,11 +1,9 @@
 """The loss of every subset of tasks, its slopes, and its curvature (PolicyGradEx, Sec. 3.1, Eq. (3) and (4)).
 
-At θ = 0 the Hessian of a subset's loss is a mean over its tasks of |Â| σ'(z₀) g̃g̃ᵀ; without offsets z₀ it also
-bounds the Hessian everywhere, as σ' = σ(1 - σ) ≤ ¼ (Böhning and Lindsay 1988). Factoring it for each subset
-would cost d³ a subset.
-But policy gradients have few large eigenvalues, and a direction in which all tasks together have little
-curvature has little for each subset too. So subsets get a curvature of their own in the leading eigenvectors
-of all tasks' Hessian, where they differ and where it matters, and share the eigenvalues of the others.
+Factoring the Hessian of each subset at θ = 0, the mean of |Â| σ'(z₀) g̃g̃ᵀ, would cost d³ a subset. But policy
+gradients have few large eigenvalues, and a direction in which all tasks together have little curvature has
+little for each subset too. So subsets get a curvature of their own in the leading eigenvectors of all tasks'
+Hessian, and share the eigenvalues of the others.
 """
 
 from collections.abc import Sequence
@@ -125,8 +123,8 @@ class SubsetObjective:
 
         With φ the objective along the direction and c the largest change of a margin, both
         φ''(t) ≤ φ''(0) exp(c t) (Bach 2010, Electron. J. Statist. 4, Lemma 1) and φ''(t) ≤ the curvature at
-        margins 0 bound φ' from above. Each gives a t at which φ' is still not positive; the longer one is
-        taken. Near the minimum it is Newton's.
+        margins 0, where σ' = ¼ (Böhning and Lindsay 1988), bound φ' from above. Each gives a t at which φ' is
+        still not positive; the longer one is taken. Near the minimum it is Newton's.
         """
         square = change.square().mul_(self._weight)
         bound = torch.zeros_like(slope).index_add_(0, self.subset, square.sum(dim=-1))
@@ -144,10 +142,10 @@ class SubsetObjective:
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """The inverse of a subset's approximate Hessian, for m subsets.
+    """The inverses of m subsets' approximate Hessians.
 
-    Its own part is the leading eigenvectors of all tasks' Hessian, with the inverse Cholesky factors of the
-    subsets' Hessians in them; the shared part is the other eigenvectors, with their eigenvalues and λ.
+    `own` are the leading eigenvectors of all tasks' Hessian, with the inverse Cholesky factors of the
+    subsets' Hessians in them; `shared` are the others, with their eigenvalues and λ.
     """
 
     own: Float[Tensor, "d r"]
@@ -169,14 +167,8 @@ class Preconditioner:
 class SharedCurvature:
     """Hessians of blocks of samples at θ = 0, summed up for the preconditioners of any subsets of tasks.
 
-    Parameters
-    ----------
-    features : Tensor [blocks, longest, d]
-        g̃, block by block.
-    weights : float64 Tensor [blocks, longest]
-        |Â| σ'(z₀), the mean over the tasks of the block; 0 where a block has fewer samples.
-    served, sizes : float64 Tensors [blocks]
-        Numbers of tasks and samples of each block.
+    `weights` are |Â| σ'(z₀), the mean over the tasks of the block, and 0 where a block has fewer samples than
+    the longest; `served` and `sizes` are its numbers of tasks and samples. All three are float64.
     """
 
     def __init__(

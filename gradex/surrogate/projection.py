@@ -1,10 +1,10 @@
 """Random projections of gradients (PolicyGradEx, Sec. 3.1, Eq. (4); Johnson and Lindenstrauss 1984).
 
-A projection is a p x d matrix P with E[P Pᵀ] = I. Gradients go down, g̃ = Pᵀ g; fitted coefficients come
-back, Δθ = P θ̂; and g·(P θ̂) = g̃·θ̂ exactly, so what is fitted in d dimensions is a linear model in p
-dimensions. Note ‖P θ̂‖² ≈ (p/d) ‖θ̂‖².
+A projection is a p x d matrix P with E[P Pᵀ] = I, so that inner products are kept on average. Gradients go
+down, g̃ = Pᵀ g; fitted coefficients come back, Δθ = P θ̂; and g·(P θ̂) = g̃·θ̂ exactly, so what is fitted in d
+dimensions is a linear model in p dimensions. Note ‖P θ̂‖² ≈ (p/d) ‖θ̂‖².
 
-All of them keep inner products on average, E[g̃·h̃] = g·h; they differ in cost and in spread:
+Projections differ in cost and in spread:
 
 ============= ============================ ==========================================================
 name          operations a sample          d Var ‖g̃‖² / ‖g‖⁴
@@ -37,6 +37,8 @@ from gradex.surrogate.model import Model
 
 #: Rows of P that are drawn together; another number would be another matrix.
 _ROWS = 512
+#: Bytes beyond which a Gaussian P is not kept, but drawn again for each batch.
+_KEPT = 256 * 2**20
 
 
 class Projection(ABC):
@@ -90,15 +92,8 @@ class Projection(ABC):
 class GaussianProjection(Projection):
     """Independent N(0, 1/d) entries, the paper's choice: d Var(g̃·h̃) = ‖g‖² ‖h‖² + (g·h)².
 
-    Rows are drawn in blocks from generators of their own, so that P need never be there as a whole: it is
-    kept if it fits into the budget and drawn again for each batch if not. Entries are float32 numbers, so
-    that both precisions see the same matrix.
-
-    Parameters
-    ----------
-    parameters, dimension, seed : int
-    memory : int
-        Budget in bytes; a larger P is not kept.
+    Rows are drawn in blocks, and a large P is never there as a whole. Entries are float32 numbers, so that
+    both precisions see the same matrix.
 
     Examples
     --------
@@ -107,10 +102,6 @@ class GaussianProjection(Projection):
     >>> GaussianProjection(parameters=1000, dimension=50, seed=0).lift(torch.eye(50)).shape
     torch.Size([50, 1000])
     """
-
-    def __init__(self, parameters: int, dimension: int, seed: int, memory: int = 256 * 2**20) -> None:
-        super().__init__(parameters, dimension, seed)
-        self._keeps = 4 * parameters * dimension <= memory
 
     # A layer's features Σ aᵢ δₒ Pᵢₒₖ need 2 p d operations a sample in either order. Building slices of a δᵀ
     # first leaves them all to one matrix product, and the slices fit into the cache.
@@ -122,7 +113,7 @@ class GaussianProjection(Projection):
         return torch.cat([theta @ rows.to(theta).T for _, _, rows in self._blocks()], dim=1)
 
     def _blocks(self) -> Iterator[tuple[int, int, Tensor]]:
-        blocks = self._matrix if self._keeps else self._drawn()
+        blocks = self._matrix if 4 * self.parameters * self.dimension <= _KEPT else self._drawn()
         for start, rows in zip(range(0, self.parameters, _ROWS), blocks, strict=True):
             yield start, start + len(rows), rows
 
@@ -143,26 +134,19 @@ class GaussianProjection(Projection):
 class KhatriRaoProjection(Projection):
     """Products of random signs: entry (i, o) of a layer's k-th column is Vᵢₖ Uₒₖ / √d.
 
-    A layer with the gradient G = [a, 1] δᵀ (a δᵀ without bias) contributes vₖᵀ G uₖ / √d =
+    It is the Khatri-Rao product of two random matrices (Sun, Guo, Tropp and Udell 2021, arXiv 2105.00105),
+    independent from layer to layer. A layer with the gradient G = [a, 1] δᵀ (a δᵀ without bias) contributes
     ([a, 1] V)ₖ (δ U)ₖ / √d to feature k, so that d features of a sample cost 2 d (i + o) operations a layer
-    instead of 2 d i o, and P takes (i + o) d numbers instead of i o d. It is the Khatri-Rao product of two
-    random matrices (Sun, Guo, Tropp and Udell 2021, arXiv 2105.00105), independent from layer to layer. Signs
-    have a smaller fourth moment than normal numbers, hence less spread (Rakhshan and Rabusseau 2021,
-    arXiv 2110.13970). For parameters outside of layers, which form a matrix of one row, the entries are plain
-    independent signs.
+    instead of 2 d i o, and P takes (i + o) d numbers instead of i o d. For parameters outside of layers,
+    which form a matrix of one row, the entries are plain independent signs.
 
-    As E[V Vᵀ] = E[U Uᵀ] = d I, inner products are kept on average, E[g̃·h̃] = g·h. The price is a heavier tail
-    than a Gaussian projection has: with ‖g_l‖ the part of layer l,
+    The price is a heavier tail than a Gaussian projection has: with ‖g_l‖ the part of layer l,
 
         d Var(g̃·h̃) ≤ ‖g‖² ‖h‖² + (g·h)² + 6 Σ_l ‖g_l‖² ‖h_l‖²,
 
-    and for one sample exactly
-
-        d Var ‖g̃‖² = 2 ‖g‖⁴ + Σ_l [(3 ‖a‖⁴ - 2 Σ a⁴) (3 ‖δ‖⁴ - 2 Σ δ⁴) - 3 ‖a‖⁴ ‖δ‖⁴],
-
-    where a includes the constant 1 of an affine layer. Gradients spread evenly over four layers have about
-    3.5 / d where the Gaussian has 2 / d; all in one layer, 8 / d. Means over many samples have more rank and
-    less spread.
+    and normal numbers would do worse than signs (Rakhshan and Rabusseau 2021, arXiv 2110.13970). Where a
+    Gaussian projection has d Var ‖g̃‖² = 2 ‖g‖⁴, gradients spread evenly over four layers have 3.5 ‖g‖⁴ at
+    most, those in one layer 8 ‖g‖⁴. Means over many samples have more rank and less spread.
 
     Parameters
     ----------
@@ -238,22 +222,7 @@ class NoProjection(Projection):
 def gradient_features(
     model: Model, samples: Any, projection: Projection, dtype: torch.dtype = torch.float32
 ) -> Float[np.ndarray, "N d"]:
-    """Compute g̃ = Pᵀ ∇ log π_θ*(a | s) of every sample.
-
-    Beyond the result there is one batch in memory at a time.
-
-    Parameters
-    ----------
-    model, samples, projection
-        The samples are of the kind that the model knows.
-    dtype : torch.dtype
-        Precision of gradients and features.
-
-    Raises
-    ------
-    ValueError
-        If a gradient is not finite, or the model has other than one for each sample.
-    """
+    """Compute g̃ = Pᵀ ∇ log π_θ*(a | s) of every sample, with one batch in memory at a time."""
     count = len(samples)
     features = torch.empty(count, projection.dimension, dtype=dtype)
     done = wrong = 0

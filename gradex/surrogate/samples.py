@@ -170,11 +170,6 @@ def deal_episodes(
     """Give each sample the fold of its episode.
 
     Within each task the episodes, longest first, go to the fold with the fewest samples so far.
-
-    Raises
-    ------
-    ValueError
-        If an episode appears in two tasks, or a task has fewer episodes than folds.
     """
     names, first, which, lengths = np.unique(
         episodes, return_index=True, return_inverse=True, return_counts=True

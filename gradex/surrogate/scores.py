@@ -19,6 +19,9 @@ from gradex.display import card, folded, table
 from gradex.seeds import generator_for
 from gradex.surrogate.samples import Block
 
+#: Bytes that samples under way may take, at some ten numbers for a sample and a step or task.
+_CHUNK, _NUMBERS = 2**28, 10
+
 
 class Score(ABC):
     """How well a step of the parameters serves a sample; the mean over a task's samples is the task's score.
@@ -194,9 +197,9 @@ class SubsetScores:
         parts : sequence of SubsetScores
             Of several parts each has a few draws of its own, two at least, unless `draws` is 0.
         draws, seed : int
-            How many draws the mean has. Any combination of the parts' own counts as one, as if these were
-            independent; so that a few of them are enough. They are spread around the mean, wider by
-            √(b / (b - 1)), with b the number of a part's own, as their mean takes part of their spread away.
+            How many draws the mean has. Each combines draws of the parts, as if these were independent, so
+            that a few per part are enough. They are spread around the mean, wider by √(b / (b - 1)), with b
+            the number of a part's own, as their mean takes part of their spread away.
         """
         per_task = np.mean([part.per_task for part in parts], axis=0)
         drawn = partial(_combinations, parts, draws, seed) if draws else None
@@ -246,20 +249,17 @@ def score_subsets(
     blocks: Sequence[Block],
     folds: Int[np.ndarray, " N"],
     times: Float[np.ndarray, " N"] | None = None,
+    fitted: Bool[np.ndarray, "m n"] | None = None,
 ) -> SubsetScores:
     """Score every sample by the fit of its own fold, and average over the samples of each task.
 
-    Parameters
-    ----------
-    score, members, theta, features, blocks, folds
-        The fit of fold f did not see the samples of fold f.
-    times : array [N], optional
-        How often each sample counts; once by default. Some sample of every task does.
+    The fit of fold f did not see the samples of fold f. `times` is how often each sample counts, once by
+    default; some sample of every task does. `fitted` are the tasks of each fit, where others are scored.
     """
     times = np.ones(len(features)) if times is None else times
     steps = torch.from_numpy(theta.astype(features.dtype))
     if score.divergence is not None:
-        own = (members, theta, features, blocks, folds, times)
+        own = (members if fitted is None else fitted, theta, features, blocks, folds, times)
         steps *= divergence_factors(score.divergence, *own).to(steps.dtype).unsqueeze(-1)
     totals, sizes = np.zeros(members.shape), np.zeros(members.shape[1])
     for block, served, _, held, change in _changes(members, steps, features, blocks, folds):
@@ -307,15 +307,13 @@ def _changes(
     blocks: Sequence[Block],
     folds: Int[np.ndarray, " N"],
 ) -> Iterator[tuple[Block, Int[np.ndarray, " served"], int, Int[np.ndarray, " held"], Tensor]]:
-    """Give block, subsets that it serves, fold, its samples there, and g·Δθ [served, held] of these."""
+    """Give block, subsets that it serves, fold, some samples there, and g·Δθ [served, held] of these."""
     for block in blocks:
         served = np.flatnonzero(members[:, block.tasks].any(axis=1))
+        most = max(1, _CHUNK // (8 * _NUMBERS * max(len(served), len(block.tasks))))
         for fold in range(steps.shape[1]):
-            held = np.flatnonzero(folds[block.rows] == fold)
-            yield (
-                block,
-                served,
-                fold,
-                held,
-                steps[served, fold] @ torch.from_numpy(features[block.rows[held]]).T,
-            )
+            places = np.flatnonzero(folds[block.rows] == fold)
+            for start in range(0, len(places), most):
+                held = places[start : start + most]
+                change = steps[served, fold] @ torch.from_numpy(features[block.rows[held]]).T
+                yield block, served, fold, held, change

@@ -1,4 +1,4 @@
-"""Regressions in as few dimensions as the samples span."""
+"""Regressions on more features than there are samples."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,10 +14,9 @@ from gradex.surrogate.samples import Block
 class Span:
     """Regressions in as few dimensions as the samples span, worked out when they are first asked for.
 
-    Where features have more dimensions d than there are samples, no fit leaves their span: the gradient of
-    the loss lies in it, and a ridge draws everything else to 0. With orthonormal columns Q of the span,
-    g̃ = Q c and θ = Q u, margins g̃·θ = c·u and lengths |θ| = |u| are the same, so that minimisers and scores
-    are, too; but matrices of d x d become those of N x N.
+    No fit leaves the span of the features: the gradient of the loss lies in it, and a ridge draws everything
+    else to 0. With orthonormal columns Q of the span, g̃ = Q c and θ = Q u, margins and lengths are the same,
+    so that minimisers and scores are, too; but matrices of d x d become those of N x N.
     """
 
     def __init__(

@@ -24,8 +24,7 @@ from gradex.surrogate.scores import (
     score_subsets,
 )
 from gradex.surrogate.span import Span
-from gradex.surrogate.transfers import transfer_matrix
-from gradex.threads import one_thread
+from gradex.threads import one_thread, threads_for
 
 #: Tolerance on fits to episodes that were drawn again: what it misses of the affinities is less than a tenth
 #: of what the draw changes.
@@ -98,16 +97,10 @@ class SubsetFits(Fitted):
 
         Parameters
         ----------
-        subsets : m sequences of int
+        subsets, tolerance
+            As for `solve`.
         regularizations : sequence of float
             Values of λ, best in order of size.
-        tolerance : float
-            On the relative KKT residual.
-
-        Returns
-        -------
-        list of Solution
-            One per λ, as `solve` gives them.
         """
         members, everything = self._members(subsets), np.ones((1, len(self.samples_)), dtype=bool)
         wrong = [value for value in regularizations if not 0 < value < np.inf]
@@ -165,10 +158,8 @@ class SubsetFits(Fitted):
 
         Parameters
         ----------
-        subsets : m sequences of int
-        draws, seed : int
-        tolerance : float
-            On the relative KKT residual of the fits.
+        subsets, draws, seed, tolerance
+            As for `scores`.
 
         Returns
         -------
@@ -186,32 +177,35 @@ class SubsetFits(Fitted):
     def transfers(self, tolerance: float = 1e-4) -> Float[np.ndarray, "n n"]:
         """Estimate what each task gains by the fit of each task alone: n fits for all n x n.
 
-        The gain is the score less that of no step. Every sample is scored by the fits that left out its fold,
-        as in `scores`: a column holds what the fit of one task does to all. It is for samples that serve all
+        The gain is the score, held out as in `scores`, less that of no step. It is for samples that serve all
         tasks, or for tasks whose policies see the same, as a step is taken where another task's samples lie.
 
         Parameters
         ----------
         tolerance : float
-            On the relative KKT residual of the fits.
+            As for `scores`.
 
         Returns
         -------
         array [n, n]
             Row i, column j: what task i gains by the fit of task j, in the units of the score. See
-            `AffinityGraph.from_transfers`. Beside samples and fits it takes a quarter of a GB, or less.
+            `AffinityGraph.from_transfers`.
         """
         alone = np.eye(self.samples_.n, dtype=bool)
+        every = np.ones_like(alone)
         theta = self._span.regression.solve(alone, self._counts(), tolerance).theta
-        return transfer_matrix(self._own_score, theta, self._span.coordinates, self._blocks, self._folds)
+        samples = (self._span.coordinates, self._blocks, self._folds)
+        with threads_for(len(alone) * len(self.samples_)):
+            moved = score_subsets(self._own_score, every, theta, *samples, fitted=alone).per_task
+            still = score_subsets(self._own_score, every[:1], np.zeros_like(theta[:1]), *samples).per_task
+        return (moved - still).T
 
     def factors(self) -> Float[np.ndarray, "n r"]:
         """Give F with F Fᵀ = gᵢᵀ (H + λI)⁻¹ gⱼ for all pairs of tasks, without any subset or pair.
 
-        What `interactions` estimates, but each task with all of its samples: products of an episode with
-        itself are not left out, so that there are no standard errors and F Fᵀ is positive semidefinite. See
-        `AffinityGraph.from_factors`. Factors are linear in the advantages unless there are offsets: those of
-        a thousand preferences W [1000, K] over K rewards are W times the factors of the rewards.
+        What `interactions` estimates, but products of an episode with itself are not left out, so that there
+        are no standard errors and F Fᵀ is positive semidefinite. See `AffinityGraph.from_factors`. Factors
+        are linear in the advantages unless there are offsets.
 
         Returns
         -------
@@ -232,7 +226,7 @@ class SubsetFits(Fitted):
         """Give gᵢᵀ (H + λI)⁻¹ gⱼ of all pairs of tasks, without any subset, with exact standard errors.
 
         gᵢ is half of what `task_gradients` gives, H the Hessian of all tasks together. For large λ a subset's
-        score is the mean of this matrix over its members; `gradex.surrogate.interactions` derives it.
+        score is the mean of this matrix over its members, see `gradex.surrogate.interactions`.
 
         Raises
         ------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradex.affinity import AffinityGraph, KernelKMeans
-from gradex.surrogate import Improvement, Samples, Score, SurrogateEstimator, transfers
+from gradex.surrogate import Improvement, Samples, Score, SurrogateEstimator, scores
 from tests.oracles import surrogate as oracle
 from tests.oracles.blocks import copied
 
@@ -99,7 +99,7 @@ def test_samples_are_taken_in_chunks_of_the_stated_size_which_changes_nothing(
     whole, most = surrogate.transfers(), score.most
     assert most > 7 * N
     score.most = 0
-    monkeypatch.setattr(transfers, "_CHUNK", 8 * transfers._NUMBERS * N * 7)
+    monkeypatch.setattr(scores, "_CHUNK", 8 * scores._NUMBERS * N * 7)
     np.testing.assert_allclose(surrogate.transfers(), whole, rtol=1e-12, atol=1e-15)
     assert score.most == 7 * N
 
