@@ -1,4 +1,4 @@
-"""EM clustering: a rival that groups tasks while it trains (Ackermann et al., ECML 2021)."""
+"""EM clustering: a rival that groups tasks while it trains."""
 
 import numpy as np
 from jaxtyping import Int

@@ -27,20 +27,7 @@ _SHOWN = 20
 
 
 class GroupPolicies(Estimator):
-    """Groups of tasks with their policies, wherever they come from.
-
-    Attributes
-    ----------
-    suite_ : TaskSuite
-    meta_ : MetaPolicy
-    partition_ : Partition
-    policies_ : list of MetaPolicy
-        One per group, trained on from the meta-policy; none with `group_steps=0`.
-    comparison_ : Comparison or None
-        Of the last `evaluate(compare=True)`.
-    seconds_ : dict of str to float
-        Wall-clock time by stage.
-    """
+    """Groups of tasks with their policies, wherever they come from."""
 
     suite_: TaskSuite
     meta_: MetaPolicy
@@ -129,9 +116,8 @@ class GroupPolicies(Estimator):
         """Verify the groups: run each group's policy in every task, and move tasks that earn more elsewhere.
 
         Moves are chosen on one set of episodes, and kept only if another set confirms them, see
-        `gradex.reassignment.reassign`. Nothing is changed here: the groups stay those that were fitted, and
-        the result has the new ones. Policies stay as they are, too; to train them on, call
-        `policy.adapt(group, steps)` for each policy and its group.
+        `gradex.reassignment.reassign`. The result has the new groups; nothing is changed here. To train the
+        policies on, call `policy.adapt(group, steps)` for each and its new group.
 
         Parameters
         ----------

@@ -89,7 +89,7 @@ class PolicyGradEx(GroupedTasks):
     ----------
     meta_ : MetaPolicy
     surrogates_ : tuple of SurrogateEstimator
-        One for each snapshot of the meta-policy; `surrogate_` is the last, that of the meta-policy itself.
+        One for each snapshot of the meta-policy.
     scores_ : SubsetScores
         Mean over the snapshots.
     interactions_ : AffinityGraph
@@ -110,8 +110,6 @@ class PolicyGradEx(GroupedTasks):
     parts_ : tuple of PolicyGradEx or None
         For each of these groups what it shows by itself; None for those of one task, and where a policy of
         its own is never paid. None at all without `recursive`, or where there is one group.
-    left_behind_ : list of int
-        Tasks in which the meta-policy has learned nothing, and is paid alike now whatever it does.
     groups_ : tuple of tuples of int
         Task indices of each group.
     labels_ : int array [n]

@@ -44,18 +44,10 @@ class PreferenceGrouping(GroupedPreferences):
     affinity : {"kernel", "transfer"}
         "kernel" is first order, gᵢᵀ (H + λI)⁻¹ gⱼ of all pairs, by K x K numbers at each snapshot. "transfer"
         fits the surrogate for each preference alone, and scores it in all others: n fits, and n x n numbers.
-    projection_dim, folds : int
-        As for `PolicyGradEx`.
     steps_per_task : int
         Transitions for each objective, of all snapshots together; see `gradex.path_scores.count_steps`.
-    snapshots : int
+    projection_dim, folds, snapshots, meta_steps, group_steps, bootstrap, seed
         As for `PolicyGradEx`.
-    meta_steps, group_steps : int, optional
-        Environment steps in total for the meta-policy, and for all groups' policies together; by default what
-        is recommended. With `group_steps=0` no group policies are trained.
-    bootstrap : int
-        Draws of the episodes, by which the verdict says how stable groups are; 0 for none.
-    seed : int
     learner : "ppo" or Learner
         One that trains on mean weights.
 
@@ -71,16 +63,10 @@ class PreferenceGrouping(GroupedPreferences):
         Of all preferences.
     p_value_ : float
         How likely gradients differ as much as they do from preference to preference if they are only noise.
-    partition_ : Partition
-        With a verdict, unless `bootstrap` is 0.
-    groups_ : tuple of tuples of int
-    labels_ : int array [n]
     start_ : MetaPolicy
         The snapshot that groups train on from.
-    policies_ : list of MetaPolicy
-        One per group.
-    seconds_ : dict of str to float
-        Wall-clock time by stage.
+    partition_, groups_, labels_, policies_, comparison_, seconds_
+        As for `PolicyGradEx`.
 
     Examples
     --------

@@ -11,18 +11,10 @@ _FORM = "{desc}: {percentage:.0f}% done in {elapsed}, about {remaining} to go"
 
 @contextmanager
 def stages(steps: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
-    """Show which stage of several a run is in.
+    """Show which stage of several a run is in; call what is given with the name of each as it begins.
 
-    Parameters
-    ----------
-    steps : mapping of str to float
-        The stages in their order, with the environment steps of each. They stand for its time, which makes
-        what is left a rough guess; it is shown from the second stage on.
-
-    Yields
-    ------
-    callable
-        To be called with the name of the stage that begins.
+    The stages come in their order, with the environment steps of each. These stand for its time, which makes
+    what is left a rough guess; it is shown from the second stage on.
 
     Examples
     --------

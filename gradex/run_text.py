@@ -10,14 +10,9 @@ _NAMED = 5
 
 
 def run_text(report: dict[str, Any], agreement: Agreement | None) -> str:
-    """Sum up a run in lines for the reader of a shell.
+    """Sum up in lines for a shell what a grouping reports, with "returns", the mean return by policy.
 
-    Parameters
-    ----------
-    report : dict
-        What a grouping reports, with "returns", the mean return by policy.
-    agreement : Agreement or None
-        With the planted groups, if there are any.
+    The agreement is that with the planted groups, if there are any.
     """
     names, k = report["tasks"], report["k"]
     lines = [f"{len(names)} {report['suite']} tasks in {k} group{'s' if k > 1 else ''}"]

@@ -44,12 +44,7 @@ class GroupAdapters(Estimator):
 
     @property
     def verdict_(self) -> str | None:
-        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
-
-        There are "no groups" where all objectives together hold no conflict that counts: nothing of weight
-        then speaks against one adapter for all. It is another matter where nothing is known of objectives, as
-        their gradients are no more than noise.
-        """
+        """What may be relied on, in a sentence, see `PolicyGradEx.verdict_`."""
         return verdict(
             self.partition_, self.interactions_, self.conflicts_, self._plain().seed,
             things="objectives", one_for_all="one adapter for all", remedy="label more pairs",

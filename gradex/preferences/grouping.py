@@ -34,11 +34,8 @@ class DPOGrouping(GroupAdapters):
 
     Parameters
     ----------
-    k : int or "auto"
-        Number of groups. "auto": the fewest of which none holds a conflict that counts, maybe one; which they
-        are, correlation clustering of the interactions tells. See `PolicyGradEx`, and there `subsets`,
-        `subset_size`, `affinity`, `folds` and `bootstrap`; folds and draws are by pair, or by the episodes of
-        the pairs.
+    k, subsets, subset_size, affinity, folds, bootstrap
+        As for `PolicyGradEx`. Folds and draws are by pair, or by the episodes of the pairs.
     beta : float
         β of the loss.
     projection_dim : int
@@ -61,23 +58,11 @@ class DPOGrouping(GroupAdapters):
     preferences_ : DirectPreferences
         Pairs and module, as they were given.
     surrogate_ : SurrogateEstimator
-    scores_ : SubsetScores
-    interactions_ : AffinityGraph
-        First-order interactions, with exact standard errors.
-    conflicts_ : list of float
-        For each number of groups that "auto" tries, from 1 on, how likely it is by chance that one of them
-        holds a conflict; for a given k of one group alone.
-    graph_ : AffinityGraph
-    bootstrap_ : Bootstrap or None
-        Draws of what was clustered, the affinities, or the interactions if k="auto".
-    partition_ : Partition
-    groups_ : tuple of tuples of int
-        Objectives of each group.
-    labels_ : int array [n]
+        At the start, the only snapshot.
+    scores_, interactions_, conflicts_, graph_, bootstrap_, partition_, groups_, labels_, seconds_
+        As for `PolicyGradEx`, of objectives.
     parameters_ : float Tensor [groups, p]
         What was trained for each group; the start where `steps` is 0.
-    seconds_ : dict of str to float
-        Wall-clock time by stage.
 
     Examples
     --------
