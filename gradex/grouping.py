@@ -1,5 +1,6 @@
 """PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from gradex.path_scores import score_along
 from gradex.progress import stages
 from gradex.rollout_scores import ROLLOUT, RolloutScore
 from gradex.settings import as_kind, finite_or_none
-from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
+from gradex.surrogate import Score, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
 
+@dataclass(repr=False, eq=False)
 class PolicyGradEx(GroupedTasks):
     """Group the tasks of a suite and train one policy per group (PolicyGradEx, Algorithm 2).
 
@@ -133,7 +135,26 @@ class PolicyGradEx(GroupedTasks):
     'stable: the same groups in 100% of 5 resamplings'
     """
 
-    scores_: SubsetScores
+    k: int | str = "auto"
+    subsets: int | None = 200
+    subset_size: int = 3
+    affinity: str | Affinity = "pairwise"
+    score: str | Score | RolloutScore = "loss"
+    projection_dim: int = 400
+    folds: int = 4
+    steps_per_task: int = 8192
+    meta_steps: int | None = None
+    group_steps: int | None = None
+    bootstrap: int = 20
+    seed: int = 0
+    projection: str = "gaussian"
+    network: str = "mlp"
+    learner: str | Learner = "ppo"
+    literal: bool = False
+    snapshots: int = 8
+    recursive: bool = True
+    weighting: str = EQUAL
+    common_share: float = COMMON_SHARE
 
     _fitting = "fit(suite)"
     _results = (
@@ -141,50 +162,6 @@ class PolicyGradEx(GroupedTasks):
         "unrelated_", "graph_", "bootstrap_", "first_partition_", "parts_", "partition_", "policies_",
         "comparison_", "seconds_",
     )  # fmt: skip
-
-    def __init__(
-        self,
-        k: int | str = "auto",
-        subsets: int | None = 200,
-        subset_size: int = 3,
-        affinity: str | Affinity = "pairwise",
-        score: str | Score | RolloutScore = "loss",
-        projection_dim: int = 400,
-        folds: int = 4,
-        steps_per_task: int = 8192,
-        meta_steps: int | None = None,
-        group_steps: int | None = None,
-        bootstrap: int = 20,
-        seed: int = 0,
-        projection: str = "gaussian",
-        network: str = "mlp",
-        learner: str | Learner = "ppo",
-        literal: bool = False,
-        snapshots: int = 8,
-        recursive: bool = True,
-        weighting: str = EQUAL,
-        common_share: float = COMMON_SHARE,
-    ) -> None:
-        self.k = k
-        self.subsets = subsets
-        self.subset_size = subset_size
-        self.affinity = affinity
-        self.score = score
-        self.projection_dim = projection_dim
-        self.folds = folds
-        self.steps_per_task = steps_per_task
-        self.meta_steps = meta_steps
-        self.group_steps = group_steps
-        self.bootstrap = bootstrap
-        self.seed = seed
-        self.projection = projection
-        self.network = network
-        self.learner = learner
-        self.literal = literal
-        self.snapshots = snapshots
-        self.recursive = recursive
-        self.weighting = weighting
-        self.common_share = common_share
 
     def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.

@@ -1,6 +1,6 @@
 """Groups of very many preferences over the same objectives, and one policy for each group."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ _DRAWS = 400
 _COVERED, _MOST_GROUPS = 0.8, 10
 
 
+@dataclass(repr=False, eq=False)
 class PreferenceGrouping(GroupedPreferences):
     """Group preferences over the same objectives, however many, and train one policy per group.
 
@@ -77,37 +78,23 @@ class PreferenceGrouping(GroupedPreferences):
     (2, (2, 2))
     """
 
+    k: int | str = "auto"
+    affinity: str = "kernel"
+    projection_dim: int = 400
+    folds: int = 4
+    steps_per_task: int = 8192
+    snapshots: int = 8
+    meta_steps: int | None = None
+    group_steps: int | None = None
+    bootstrap: int = 20
+    seed: int = 0
+    learner: str | Learner = "ppo"
+
     _fitting = "fit(suite)"
     _results = (
         "suite_", "meta_", "objectives_", "factors_", "graph_", "p_value_", "partition_", "start_",
         "policies_", "comparison_", "seconds_",
     )  # fmt: skip
-
-    def __init__(
-        self,
-        k: int | str = "auto",
-        affinity: str = "kernel",
-        projection_dim: int = 400,
-        folds: int = 4,
-        steps_per_task: int = 8192,
-        snapshots: int = 8,
-        meta_steps: int | None = None,
-        group_steps: int | None = None,
-        bootstrap: int = 20,
-        seed: int = 0,
-        learner: str | Learner = "ppo",
-    ) -> None:
-        self.k = k
-        self.affinity = affinity
-        self.projection_dim = projection_dim
-        self.folds = folds
-        self.steps_per_task = steps_per_task
-        self.snapshots = snapshots
-        self.meta_steps = meta_steps
-        self.group_steps = group_steps
-        self.bootstrap = bootstrap
-        self.seed = seed
-        self.learner = learner
 
     def check(self, suite: TaskSuite) -> None:
         """Refuse what cannot work on this suite, before any training.

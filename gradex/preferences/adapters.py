@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gradex.affinity import AffinityGraph, Partition
+from gradex.affinity import AffinityGraph, Bootstrap, Partition
 from gradex.affinity.found_groups import verdict
 from gradex.display import card, folded, picture, table
 from gradex.preferences.direct import DirectPreferences
 from gradex.preferences.pairs import PreferencePairs
 from gradex.settings import Estimator
+from gradex.surrogate import SubsetScores, SurrogateEstimator
 
 #: Objectives whose interactions a notebook draws.
 _SHOWN = 20
@@ -24,8 +25,12 @@ class GroupAdapters(Estimator):
     """Groups of objectives that were found by estimates of their interactions, with parameters for each."""
 
     preferences_: DirectPreferences
+    surrogate_: SurrogateEstimator
+    scores_: SubsetScores
+    graph_: AffinityGraph
     interactions_: AffinityGraph
     conflicts_: list[float]
+    bootstrap_: Bootstrap | None
     partition_: Partition
     parameters_: Float[Tensor, "groups p"]
     seconds_: dict[str, float]

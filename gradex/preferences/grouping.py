@@ -3,15 +3,13 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
 
 from gradex.affinity import (
     Affinity,
-    AffinityGraph,
-    Bootstrap,
     PairwiseAffinity,
     find_groups,
     named_affinity,
@@ -22,9 +20,10 @@ from gradex.preferences.direct import DirectPreferences
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import PreferencePairs
 from gradex.settings import as_kind, whole
-from gradex.surrogate import SubsetScores, SurrogateEstimator
+from gradex.surrogate import SurrogateEstimator
 
 
+@dataclass(repr=False, eq=False)
 class DPOGrouping(GroupAdapters):
     """Group objectives that prefer answers, and train one adapter per group, both by their DPO loss.
 
@@ -90,48 +89,26 @@ class DPOGrouping(GroupAdapters):
     True
     """
 
-    surrogate_: SurrogateEstimator
-    scores_: SubsetScores
-    graph_: AffinityGraph
-    bootstrap_: Bootstrap | None
+    k: int | str = "auto"
+    beta: float = 0.1
+    subsets: int | None = 200
+    subset_size: int = 3
+    affinity: str | Affinity = "pairwise"
+    projection_dim: int = 400
+    projection: str = "gaussian"
+    folds: int = 4
+    bootstrap: int = 20
+    steps: int = 1000
+    batch: int = 32
+    learning_rate: float = 1e-3
+    memory: int = MEMORY
+    seed: int = 0
 
     _fitting = "fit(module, pairs)"
     _results = (
         "preferences_", "surrogate_", "scores_", "interactions_", "conflicts_", "graph_", "bootstrap_",
         "partition_", "parameters_", "seconds_",
     )  # fmt: skip
-
-    def __init__(
-        self,
-        k: int | str = "auto",
-        beta: float = 0.1,
-        subsets: int | None = 200,
-        subset_size: int = 3,
-        affinity: str | Affinity = "pairwise",
-        projection_dim: int = 400,
-        projection: str = "gaussian",
-        folds: int = 4,
-        bootstrap: int = 20,
-        steps: int = 1000,
-        batch: int = 32,
-        learning_rate: float = 1e-3,
-        memory: int = MEMORY,
-        seed: int = 0,
-    ) -> None:
-        self.k = k
-        self.beta = beta
-        self.subsets = subsets
-        self.subset_size = subset_size
-        self.affinity = affinity
-        self.projection_dim = projection_dim
-        self.projection = projection
-        self.folds = folds
-        self.bootstrap = bootstrap
-        self.steps = steps
-        self.batch = batch
-        self.learning_rate = learning_rate
-        self.memory = memory
-        self.seed = seed
 
     def _check(self) -> None:
         if isinstance(self.k, str) and self.k != "auto":
