@@ -1,9 +1,7 @@
 """Tasks in groups, each with a policy, as everything later sees them: what the policies earn."""
 
-import time
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -17,6 +15,7 @@ from gradex.display import card, folded, table
 from gradex.learners.transitions import DEEPER, SHARING_TASKS
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
+from gradex.progress import timed
 from gradex.reassignment import Reassignment, reassign
 from gradex.settings import Estimator, as_kind
 from gradex.store import scratch
@@ -232,9 +231,6 @@ class GroupPolicies(Estimator):
             "group policies": self._steps_of_groups(suite),
         }
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: str) -> AbstractContextManager[None]:
         """Note how long something takes."""
-        start = time.perf_counter()
-        yield
-        self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start
+        return timed(self.seconds_, name)

@@ -1,5 +1,6 @@
-"""Where a run is, and roughly how long the rest of it will take."""
+"""Where a run is, how long its stages took, and roughly how long the rest of it will take."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
@@ -32,3 +33,11 @@ def stages(steps: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
             bar.set_description_str(f"stage {names.index(name) + 1} of {len(names)}, {name}")
 
         yield begin
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the wall-clock time of what is done meanwhile to that of a stage."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

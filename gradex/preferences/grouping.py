@@ -1,8 +1,6 @@
 """Which objectives can share an adapter: from pairs of answers to groups, and trained parameters for each."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,6 +17,7 @@ from gradex.preferences.adapters import GroupAdapters
 from gradex.preferences.direct import DirectPreferences
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import PreferencePairs
+from gradex.progress import timed
 from gradex.settings import as_kind, whole
 from gradex.surrogate import SurrogateEstimator
 
@@ -162,22 +161,23 @@ class DPOGrouping(GroupAdapters):
             See `check`; or if a gradient is not finite, or an objective has too few pairs for the folds.
         """
         self.seconds_ = {}
+        stage = partial(timed, self.seconds_)
         chosen, own = self.check(pairs), self._plain()
         given = module, pairs, own.beta, reference, parameters, log_prob, own.memory
         self.preferences_ = DirectPreferences(*given)
-        with self._stage("gradients"), evaluating(module):
+        with stage("gradients"), evaluating(module):
             known = self.preferences_.model, self.preferences_.samples()
             self.surrogate_ = own._estimator(self.preferences_).fit(*known)
-        with self._stage("subset scores"):
+        with stage("subset scores"):
             scores = self.surrogate_.scores(chosen)
         drawn = partial(self.surrogate_.score_draws, chosen, own.bootstrap, own.seed)
         self.scores_ = replace(scores, drawn=drawn if own.bootstrap else None)  # read if k is given
-        settings = pairs.names, own.k, own.affinity, own.bootstrap, own.seed, self._stage
+        settings = pairs.names, own.k, own.affinity, own.bootstrap, own.seed, stage
         found = find_groups(self.scores_, self.surrogate_.interactions(), *settings)
         self.partition_, self.conflicts_ = found.partition, found.conflicts
         self.graph_, self.interactions_ = found.graph, found.interactions
         self.bootstrap_ = found.bootstrap
-        with self._stage("adapters"):
+        with stage("adapters"):
             amounts = own.steps, own.batch, own.learning_rate, own.seed
             self.parameters_ = self.preferences_.tune_groups(self.groups_, *amounts)
         return self
@@ -186,10 +186,3 @@ class DPOGrouping(GroupAdapters):
         few = len(preferences.model.parameters) <= self.projection_dim
         projection = "none" if few else self.projection
         return SurrogateEstimator(self.projection_dim, projection, folds=self.folds, seed=self.seed)
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """Note how long something takes."""
-        start = time.perf_counter()
-        yield
-        self.seconds_[name] = time.perf_counter() - start
