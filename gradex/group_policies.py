@@ -17,7 +17,7 @@ from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.progress import timed
 from gradex.reassignment import Reassignment, reassign
-from gradex.settings import Estimator, as_kind
+from gradex.settings import Estimator, as_kind, check_draws, whole
 from gradex.store import scratch
 from gradex.tasks import TaskSuite
 
@@ -39,6 +39,7 @@ class GroupPolicies(Estimator):
     group_steps: int | None
     steps_per_task: int
     snapshots: int
+    bootstrap: int
     seed: int
 
     @property
@@ -194,6 +195,19 @@ class GroupPolicies(Estimator):
     def _steps_of_groups(self, suite: TaskSuite) -> int:
         """Give the environment steps for the policies of all groups together."""
         return suite.recommended.group_steps if self.group_steps is None else self.group_steps
+
+    def _check_amounts(self) -> None:
+        """Refuse numbers of snapshots, steps and draws that will not do."""
+        whole("snapshots", self.snapshots, 1)
+        if self.steps_per_task < 2 * self.snapshots:
+            raise ValueError(
+                f"steps_per_task={self.steps_per_task} is too small for {self.snapshots} snapshots: "
+                f"give at least {2 * self.snapshots}"
+            )
+        for name, steps, least in (("meta_steps", self.meta_steps, 1), ("group_steps", self.group_steps, 0)):
+            if steps is not None:
+                whole(name, steps, least)
+        check_draws(self.bootstrap)
 
     @abstractmethod
     def _untrained(self, suite: TaskSuite) -> MetaPolicy:

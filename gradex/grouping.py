@@ -179,18 +179,7 @@ class PolicyGradEx(GroupedTasks):
             raise ValueError(f"unknown weighting {own.weighting!r}: choose one of {list(WEIGHTINGS)}")
         if not 0 <= own.common_share < 1:
             raise ValueError(f"common_share={own.common_share} is no share: give at least 0, and less than 1")
-        if own.snapshots < 1:
-            raise ValueError(f"snapshots={own.snapshots} is too few: give at least 1")
-        if own.steps_per_task < 2 * own.snapshots:
-            raise ValueError(
-                f"steps_per_task={own.steps_per_task} is too small for {own.snapshots} snapshots: "
-                f"give at least {2 * own.snapshots}"
-            )
-        for name, steps, least in (("meta_steps", own.meta_steps, 1), ("group_steps", own.group_steps, 0)):
-            if steps is not None and steps < least:
-                raise ValueError(f"{name}={steps} is too small: give at least {least}")
-        if own.bootstrap < 0 or own.bootstrap == 1:
-            raise ValueError(f"bootstrap={own.bootstrap} is too small: give at least 2 draws, or 0 for none")
+        own._check_amounts()
         if RolloutScore.named(own.score) and own.literal:
             raise ValueError("literal=True scores by the loss: choose score='loss', or literal=False")
         own._estimator()

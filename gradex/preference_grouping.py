@@ -118,10 +118,7 @@ class PreferenceGrouping(GroupedPreferences):
             raise ValueError(f"k is {own.k!r} for {n} preferences: choose 1 to {n}, or 'auto'")
         if own.affinity not in _AFFINITIES:
             raise ValueError(f"affinity is {own.affinity!r}: choose 'kernel' or 'transfer'")
-        if own.snapshots < 1:
-            raise ValueError(f"snapshots={own.snapshots} is too few: give at least 1")
-        if own.bootstrap < 0 or own.bootstrap == 1:
-            raise ValueError(f"bootstrap={own.bootstrap} is too small: give at least 2 draws, or 0 for none")
+        own._check_amounts()
         if not own._untrained(suite).by_objective:
             raise ValueError(f"learner {own.learner!r} does not train on mean weights: choose 'ppo'")
 

@@ -100,6 +100,12 @@ def as_kind(name: str, value: Any, kind: Any) -> Any:
     raise TypeError(f"{name} is {shown(value)}: give {wanted}")
 
 
+def check_draws(bootstrap: int) -> None:
+    """Refuse a single draw, which tells no spread, and less than none."""
+    if bootstrap < 0 or bootstrap == 1:
+        raise ValueError(f"bootstrap={bootstrap} is too small: give at least 2 draws, or 0 for none")
+
+
 def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
     """Refuse by a ValueError what is no subset of n tasks: empty, or with a task twice or unknown."""
     try:

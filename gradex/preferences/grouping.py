@@ -18,7 +18,7 @@ from gradex.preferences.direct import DirectPreferences
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import PreferencePairs
 from gradex.progress import timed
-from gradex.settings import as_kind, whole
+from gradex.settings import as_kind, check_draws, whole
 from gradex.surrogate import SurrogateEstimator
 
 
@@ -112,10 +112,9 @@ class DPOGrouping(GroupAdapters):
     def _check(self) -> None:
         if isinstance(self.k, str) and self.k != "auto":
             raise ValueError(f"k is {self.k!r}: give a number of groups, or 'auto'")
-        if self.bootstrap < 0 or self.bootstrap == 1:
-            raise ValueError(f"bootstrap={self.bootstrap} is too small: give at least 2 draws, or 0 for none")
-        for name, value, least in (("steps", self.steps, 0), ("batch", self.batch, 1)):
-            whole(name, value, least)
+        check_draws(self.bootstrap)
+        whole("steps", self.steps, 0)
+        whole("batch", self.batch, 1)
 
     def check(self, pairs: PreferencePairs) -> list[tuple[int, ...]]:
         """Refuse what cannot work on these pairs; give the subsets of objectives that will be scored.
