@@ -15,18 +15,10 @@ from gradex.trained_policy import TrainedPolicy
 
 @dataclass(frozen=True, eq=False)
 class CrossEvaluation:
-    """What each of several policies earns in every task.
+    """Undiscounted returns of each of several policies in every task, and lengths in environment steps.
 
-    Episodes are paired: episode e of a task has the same random numbers under every policy.
-
-    Attributes
-    ----------
-    returns : float array [policies, n, episodes]
-        Undiscounted, in the unit in which the task pays.
-    lengths : float array [policies, n, episodes]
-        In environment steps.
-    shared : bool
-        Whether the episodes of one task served all.
+    Episodes are paired: episode e of a task has the same random numbers under every policy. They are `shared`
+    where those of one task served all.
 
     Examples
     --------
@@ -72,20 +64,9 @@ class CrossEvaluation:
 
 
 def cross_evaluate(policies: Sequence[TrainedPolicy], episodes: int, seed: int) -> CrossEvaluation:
-    """Run every policy in every task, with common random numbers.
+    """Run every policy in every task for 2 episodes or more each, with common random numbers.
 
-    Parameters
-    ----------
-    policies : sequence of TrainedPolicy
-        Fitted on one suite, with networks of one size.
-    episodes : int
-        Per policy and task, 2 or more.
-    seed : int
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is no policy, or policies differ in their tasks or networks.
+    A ValueError refuses policies that differ in their tasks or networks.
 
     Examples
     --------

@@ -29,15 +29,9 @@ div.gradex-card table tr > :first-child {text-align: left;}
 
 
 def card(title: str, facts: Mapping[str, object], *parts: str) -> str:
-    """Give HTML with a title, facts by name, and whatever comes below.
+    """Give HTML with a title, facts by name, and parts below them, which are HTML themselves.
 
-    Parameters
-    ----------
-    title : str
-    facts : mapping
-        From names to values; those that are None are left out, and numbers are shortened.
-    parts : str
-        HTML, such as that of `folded`, `table` and `picture`.
+    Facts that are None are left out, and numbers are shortened.
 
     Examples
     --------
@@ -67,17 +61,7 @@ def table(frame: pd.DataFrame, index: bool = False) -> str:
 
 
 def picture(draw: Callable[[Axes], object], says: str, size: tuple[float, float] = (4.6, 2.6)) -> str:
-    """Draw a figure into HTML.
-
-    Parameters
-    ----------
-    draw : callable
-        Draws on axes.
-    says : str
-        What a reader hears who does not see it.
-    size : pair of float
-        In inches.
-    """
+    """Draw a figure of a size in inches into HTML, with what it `says` to those who do not see it."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     draw(figure.subplots())

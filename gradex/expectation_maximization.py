@@ -1,4 +1,4 @@
-"""EM clustering: a rival that groups tasks while it trains (Ackermann et al., ECML 2021)."""
+"""EM clustering: a rival that groups tasks while it trains."""
 
 import numpy as np
 from jaxtyping import Int
@@ -77,8 +77,9 @@ class EMClustering(Estimator):
         self.seed = seed
 
     def _check(self) -> None:
-        for name, least in (("k", 1), ("rounds", 1), ("episodes", 2)):
-            whole(name, getattr(self, name), least)
+        whole("k", self.k, 1)
+        whole("rounds", self.rounds, 1)
+        whole("episodes", self.episodes, 2)
 
     def fit(self, meta: MetaPolicy, steps: int) -> "EMClustering":
         """Train on from a meta-policy.

@@ -1,10 +1,4 @@
-"""Ground truth: what policies trained for real on subsets of the tasks earn (PolicyGradEx, Sec. 4, Table 2).
-
-The surrogate estimates what training on a subset would do; here it is done, for every subset, several times.
-All policies start from one meta-policy and differ in nothing but their tasks: they see the same starts and
-draw the same noise (common random numbers). They train in stacks, each of which is one unit of work: units
-run side by side as joblib is configured, and each is written down when it is finished.
-"""
+"""Ground truth: what policies trained for real on subsets earn (PolicyGradEx, Sec. 4, Table 2)."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -39,12 +33,15 @@ _DRAWS = 20
 class GroundTruth(Estimator):
     """Train on from a meta-policy on each of m subsets of its tasks, for real, and see what every task earns.
 
+    Policies of a replicate differ in nothing but their tasks: they see the same starts and draw the same
+    noise (common random numbers). They train in stacks, each of which is a unit of work.
+
     Parameters
     ----------
     steps_per_task : int
         Environment steps of each task of each subset; rounded up to whole rollouts.
     replicates : int
-        Independent trainings of every subset, each with random numbers of its own that all subsets share.
+        Independent trainings of every subset.
     episodes : int
         Per trained policy and task, to measure what it earns.
     measure : {"return", "success"}
@@ -273,8 +270,8 @@ class GroundTruth(Estimator):
         per_task = returns.mean(axis=0)
         draws = np.empty((0, *per_task.shape))
         if len(returns) > 1:
-            # Trainings are drawn again subset by subset, all tasks of one together. Of R, R drawn with
-            # replacement spread by (R - 1) / R too little.
+            # All tasks of a subset together. Of R trainings, R drawn with replacement spread by (R - 1) / R
+            # too little.
             rng = generator_for(self._plain().seed, "bootstrap of trainings")
             chosen = rng.integers(len(returns), size=(_DRAWS, *returns.shape[:2], 1))
             drawn = np.take_along_axis(returns[None], chosen, axis=1).mean(axis=1)

@@ -1,9 +1,7 @@
 """Tasks in groups, each with a policy, as everything later sees them: what the policies earn."""
 
-import time
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -17,8 +15,9 @@ from gradex.display import card, folded, table
 from gradex.learners.transitions import DEEPER, SHARING_TASKS
 from gradex.lineage import check_same_tasks
 from gradex.meta_policy import MetaPolicy
+from gradex.progress import timed
 from gradex.reassignment import Reassignment, reassign
-from gradex.settings import Estimator, as_kind
+from gradex.settings import Estimator, as_kind, check_draws, whole
 from gradex.store import scratch
 from gradex.tasks import TaskSuite
 
@@ -27,20 +26,7 @@ _SHOWN = 20
 
 
 class GroupPolicies(Estimator):
-    """Groups of tasks with their policies, wherever they come from.
-
-    Attributes
-    ----------
-    suite_ : TaskSuite
-    meta_ : MetaPolicy
-    partition_ : Partition
-    policies_ : list of MetaPolicy
-        One per group, trained on from the meta-policy; none with `group_steps=0`.
-    comparison_ : Comparison or None
-        Of the last `evaluate(compare=True)`.
-    seconds_ : dict of str to float
-        Wall-clock time by stage.
-    """
+    """Groups of tasks with their policies, wherever they come from."""
 
     suite_: TaskSuite
     meta_: MetaPolicy
@@ -53,6 +39,7 @@ class GroupPolicies(Estimator):
     group_steps: int | None
     steps_per_task: int
     snapshots: int
+    bootstrap: int
     seed: int
 
     @property
@@ -129,9 +116,8 @@ class GroupPolicies(Estimator):
         """Verify the groups: run each group's policy in every task, and move tasks that earn more elsewhere.
 
         Moves are chosen on one set of episodes, and kept only if another set confirms them, see
-        `gradex.reassignment.reassign`. Nothing is changed here: the groups stay those that were fitted, and
-        the result has the new ones. Policies stay as they are, too; to train them on, call
-        `policy.adapt(group, steps)` for each policy and its group.
+        `gradex.reassignment.reassign`. The result has the new groups; nothing is changed here. To train the
+        policies on, call `policy.adapt(group, steps)` for each and its new group.
 
         Parameters
         ----------
@@ -210,6 +196,19 @@ class GroupPolicies(Estimator):
         """Give the environment steps for the policies of all groups together."""
         return suite.recommended.group_steps if self.group_steps is None else self.group_steps
 
+    def _check_amounts(self) -> None:
+        """Refuse numbers of snapshots, steps and draws that will not do."""
+        whole("snapshots", self.snapshots, 1)
+        if self.steps_per_task < 2 * self.snapshots:
+            raise ValueError(
+                f"steps_per_task={self.steps_per_task} is too small for {self.snapshots} snapshots: "
+                f"give at least {2 * self.snapshots}"
+            )
+        for name, steps, least in (("meta_steps", self.meta_steps, 1), ("group_steps", self.group_steps, 0)):
+            if steps is not None:
+                whole(name, steps, least)
+        check_draws(self.bootstrap)
+
     @abstractmethod
     def _untrained(self, suite: TaskSuite) -> MetaPolicy:
         """Give the meta-policy that is to be trained."""
@@ -246,9 +245,6 @@ class GroupPolicies(Estimator):
             "group policies": self._steps_of_groups(suite),
         }
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, name: str) -> AbstractContextManager[None]:
         """Note how long something takes."""
-        start = time.perf_counter()
-        yield
-        self.seconds_[name] = self.seconds_.get(name, 0.0) + time.perf_counter() - start
+        return timed(self.seconds_, name)

@@ -17,7 +17,7 @@ from gradex.path_scores import NothingToLearnError, stakes
 from gradex.plan import Plan, make_plan
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
-from gradex.surrogate import Interactions, Score, SurrogateEstimator
+from gradex.surrogate import Interactions, Score, SubsetScores, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
 #: How snapshots count to interactions.
@@ -36,6 +36,7 @@ class GroupedTasks(GroupPolicies):
     """Groups that were found by estimates of their interactions, and how far they can be relied on."""
 
     surrogates_: tuple[SurrogateEstimator, ...]
+    scores_: SubsetScores
     graph_: AffinityGraph
     interactions_: AffinityGraph
     bootstrap_: Bootstrap | None

@@ -1,5 +1,6 @@
 """PolicyGradEx from a suite of tasks to one policy per group: Algorithm 2 in one object."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from gradex.path_scores import score_along
 from gradex.progress import stages
 from gradex.rollout_scores import ROLLOUT, RolloutScore
 from gradex.settings import as_kind, finite_or_none
-from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
+from gradex.surrogate import Score, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
 
+@dataclass(repr=False, eq=False)
 class PolicyGradEx(GroupedTasks):
     """Group the tasks of a suite and train one policy per group (PolicyGradEx, Algorithm 2).
 
@@ -89,7 +91,7 @@ class PolicyGradEx(GroupedTasks):
     ----------
     meta_ : MetaPolicy
     surrogates_ : tuple of SurrogateEstimator
-        One for each snapshot of the meta-policy; `surrogate_` is the last, that of the meta-policy itself.
+        One for each snapshot of the meta-policy.
     scores_ : SubsetScores
         Mean over the snapshots.
     interactions_ : AffinityGraph
@@ -110,8 +112,6 @@ class PolicyGradEx(GroupedTasks):
     parts_ : tuple of PolicyGradEx or None
         For each of these groups what it shows by itself; None for those of one task, and where a policy of
         its own is never paid. None at all without `recursive`, or where there is one group.
-    left_behind_ : list of int
-        Tasks in which the meta-policy has learned nothing, and is paid alike now whatever it does.
     groups_ : tuple of tuples of int
         Task indices of each group.
     labels_ : int array [n]
@@ -135,7 +135,26 @@ class PolicyGradEx(GroupedTasks):
     'stable: the same groups in 100% of 5 resamplings'
     """
 
-    scores_: SubsetScores
+    k: int | str = "auto"
+    subsets: int | None = 200
+    subset_size: int = 3
+    affinity: str | Affinity = "pairwise"
+    score: str | Score | RolloutScore = "loss"
+    projection_dim: int = 400
+    folds: int = 4
+    steps_per_task: int = 8192
+    meta_steps: int | None = None
+    group_steps: int | None = None
+    bootstrap: int = 20
+    seed: int = 0
+    projection: str = "gaussian"
+    network: str = "mlp"
+    learner: str | Learner = "ppo"
+    literal: bool = False
+    snapshots: int = 8
+    recursive: bool = True
+    weighting: str = EQUAL
+    common_share: float = COMMON_SHARE
 
     _fitting = "fit(suite)"
     _results = (
@@ -143,50 +162,6 @@ class PolicyGradEx(GroupedTasks):
         "unrelated_", "graph_", "bootstrap_", "first_partition_", "parts_", "partition_", "policies_",
         "comparison_", "seconds_",
     )  # fmt: skip
-
-    def __init__(
-        self,
-        k: int | str = "auto",
-        subsets: int | None = 200,
-        subset_size: int = 3,
-        affinity: str | Affinity = "pairwise",
-        score: str | Score | RolloutScore = "loss",
-        projection_dim: int = 400,
-        folds: int = 4,
-        steps_per_task: int = 8192,
-        meta_steps: int | None = None,
-        group_steps: int | None = None,
-        bootstrap: int = 20,
-        seed: int = 0,
-        projection: str = "gaussian",
-        network: str = "mlp",
-        learner: str | Learner = "ppo",
-        literal: bool = False,
-        snapshots: int = 8,
-        recursive: bool = True,
-        weighting: str = EQUAL,
-        common_share: float = COMMON_SHARE,
-    ) -> None:
-        self.k = k
-        self.subsets = subsets
-        self.subset_size = subset_size
-        self.affinity = affinity
-        self.score = score
-        self.projection_dim = projection_dim
-        self.folds = folds
-        self.steps_per_task = steps_per_task
-        self.meta_steps = meta_steps
-        self.group_steps = group_steps
-        self.bootstrap = bootstrap
-        self.seed = seed
-        self.projection = projection
-        self.network = network
-        self.learner = learner
-        self.literal = literal
-        self.snapshots = snapshots
-        self.recursive = recursive
-        self.weighting = weighting
-        self.common_share = common_share
 
     def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
@@ -204,18 +179,7 @@ class PolicyGradEx(GroupedTasks):
             raise ValueError(f"unknown weighting {own.weighting!r}: choose one of {list(WEIGHTINGS)}")
         if not 0 <= own.common_share < 1:
             raise ValueError(f"common_share={own.common_share} is no share: give at least 0, and less than 1")
-        if own.snapshots < 1:
-            raise ValueError(f"snapshots={own.snapshots} is too few: give at least 1")
-        if own.steps_per_task < 2 * own.snapshots:
-            raise ValueError(
-                f"steps_per_task={own.steps_per_task} is too small for {own.snapshots} snapshots: "
-                f"give at least {2 * own.snapshots}"
-            )
-        for name, steps, least in (("meta_steps", own.meta_steps, 1), ("group_steps", own.group_steps, 0)):
-            if steps is not None and steps < least:
-                raise ValueError(f"{name}={steps} is too small: give at least {least}")
-        if own.bootstrap < 0 or own.bootstrap == 1:
-            raise ValueError(f"bootstrap={own.bootstrap} is too small: give at least 2 draws, or 0 for none")
+        own._check_amounts()
         if RolloutScore.named(own.score) and own.literal:
             raise ValueError("literal=True scores by the loss: choose score='loss', or literal=False")
         own._estimator()

@@ -13,22 +13,11 @@ from gradex.tasks import TaskSuite
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a policy comes from.
+    """Where a policy comes from: its last training, how the first one began, and the steps of all.
 
-    Attributes
-    ----------
-    suite : TaskSuite
-        Of the tasks that its critic knows by their numbers.
-    seed : int
-        Of its last training that was given one.
-    start : int
-        Seed of the weights with which its first training began.
-    parent : str or None
-        `ActorCritic.fingerprint` of the policy with which its last training began; None for fresh weights.
-    subset : tuple of int
-        Tasks of its last training; all by default.
-    steps : int
-        Environment steps of all its trainings.
+    The critic knows the tasks of `suite` by their numbers. `seed` is that of the last training that was given
+    one, `start` that of the weights with which the first began. `parent` is the `ActorCritic.fingerprint` of
+    the policy with which the last one began, None for fresh weights; `subset` are its tasks, by default all.
 
     Examples
     --------
@@ -58,18 +47,9 @@ class Lineage:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], suite: TaskSuite | None = None) -> "Lineage":
-        """Read a lineage from its `config`.
+        """Read a lineage from its `config`, with the suite that is described there, or one of the same tasks.
 
-        Parameters
-        ----------
-        config : mapping
-        suite : TaskSuite, optional
-            Of the same tasks; the one that is described by default.
-
-        Raises
-        ------
-        ValueError, TypeError, KeyError, AttributeError
-            If something is missing or not of its kind, or the tasks are others.
+        Other tasks are refused by a ValueError, what is missing or not of its kind by whatever Python raises.
         """
         suite = _rebuilt(config["suite"]) if suite is None else suite.on_scale_of(config["suite"])
         if (other := other_tasks(config["suite"], suite)) is not None:

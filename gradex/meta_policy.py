@@ -47,9 +47,6 @@ class MetaPolicy(TrainedPolicy):
     history_ : pandas.DataFrame
         Learning curves: steps, policy, task (-1 is the mean of several preferences), return_mean, episodes,
         success where the suite reports it, and explained_variance where a critic was trained.
-    path_ : tuple of MetaPolicy
-        Snapshots of `fit`, from early to late, whole policies each; the last one is this policy itself. The
-        path of a snapshot, or of any policy that `fit` has not trained, is itself alone.
     lineage : Lineage
         Where it comes from: suite, seed, start, parent, subset and steps; it is kept on disk too.
 
@@ -160,15 +157,13 @@ class MetaPolicy(TrainedPolicy):
 
         Parameters
         ----------
-        subsets, steps
+        subsets, steps, folder
             As for `adapt_each`.
         snapshots : int
             Policies to keep of each training, equally far apart up to whole rollouts; the last is at the end.
         seeds : sequence of int, optional
             One per subset; by default this policy's seed for all: equal weights to start from, and common
             random numbers.
-        folder
-            As for `fit`.
 
         Returns
         -------
@@ -288,7 +283,10 @@ class MetaPolicy(TrainedPolicy):
 
     @property
     def path_(self) -> tuple["MetaPolicy", ...]:
-        """Snapshots of the training, from early to late; the last one is this policy itself."""
+        """Snapshots of `fit`, from early to late, whole policies each; the last one is this policy itself.
+
+        The path of a snapshot, or of any policy that `fit` has not trained, is itself alone.
+        """
         self._fitted()
         return (*self._earlier, self)
 

@@ -21,17 +21,10 @@ Mixtures = Sequence[Float[np.ndarray, "n K"]]
 
 @dataclass(frozen=True)
 class PathObjectives:
-    """Surrogates of K objectives at the snapshots of a training.
+    """Surrogates of K objectives, and estimates of their interactions, at each snapshot of a training.
 
     The advantage of a step for a preference is the sum of those for the objectives, by its weights, and so is
     its policy gradient. What surrogates know of objectives is then known of all preferences.
-
-    Attributes
-    ----------
-    surrogates : tuple of SurrogateEstimator
-        One for each snapshot. Their samples serve all objectives.
-    estimates : tuple of Interactions
-        Of the objectives at each snapshot.
 
     Examples
     --------

@@ -30,16 +30,7 @@ class NothingToLearnError(ValueError):
 class PathScores:
     """What the snapshots of a training say of subsets of tasks, taken together.
 
-    Attributes
-    ----------
-    surrogates : tuple of SurrogateEstimator
-        One for each snapshot.
-    scores : SubsetScores
-        Mean over the snapshots.
-    interactions : Interactions
-        Sum over the snapshots.
-    each : tuple of Interactions
-        Those of every snapshot.
+    Scores are the mean over the snapshots, `interactions` the sum of those of each.
 
     Examples
     --------
@@ -75,16 +66,8 @@ def stakes(surrogates: Sequence[SurrogateEstimator]) -> list[Float[np.ndarray, "
     """Tell how much return is at stake for each task at each snapshot, relative to the mean over snapshots.
 
     A step of a given Kullback-Leibler divergence gains return in proportion to the standard deviation of a
-    task's advantages, before these were brought to one size, and to how many steps an episode has. Advantages
-    of one size are what a fit needs, but by them each snapshot would count alike. Late in a training most of
-    the return is earned, and little is left. Tasks that differ by degrees pull apart just there, after they
-    had pulled one way for as long as it mattered.
-
-    Parameters
-    ----------
-    surrogates : sequence of SurrogateEstimator
-        Fitted at the snapshots of one training, to transitions. Of other samples nothing is known, so that
-        all count alike.
+    task's advantages, before these were brought to one size, and to how many steps an episode has. Of samples
+    that are no transitions neither is known, so that all snapshots count alike.
 
     Examples
     --------
@@ -118,36 +101,19 @@ def score_along(
     replicate: int = 0,
     rollouts: RolloutScore | None = None,
 ) -> PathScores:
-    """Score subsets at every snapshot.
+    """Score subsets at every snapshot of a training, by surrogates with the estimator's settings.
 
     One moment of a training may be too early or too late: a policy that has sided with some tasks cannot tell
     what the others want, and the gradients of tasks that are solved are noise. A snapshot at which no action
     is better than another in any task, as happens where nothing is random any more, is left out.
 
-    Parameters
-    ----------
-    path : sequence of TrainedPolicy
-        Snapshots of one training, see `MetaPolicy.path_`.
-    subsets : sequence of sequences of int
-    estimator : SurrogateEstimator
-        Its settings are those of every snapshot's surrogate.
-    steps_per_task : int
-        Transitions per task, of all snapshots together; see `count_steps`.
-    draws, seed : int
-        The scores can give so many draws, with the episodes drawn again, see `SubsetScores.mean`. Those by
-        the surrogate are made when they are read.
-    stage : callable
-        Gives a context for each stage by its name, for whoever takes the time.
-    replicate : int
-        Another number gives other transitions, and other episodes.
-    rollouts : RolloutScore, optional
-        Score by evaluation, in place of the estimator's score. It costs whole episodes at every snapshot,
-        see `RolloutScore`.
+    If all are left out, a NothingToLearnError says so.
 
-    Raises
-    ------
-    NothingToLearnError
-        If no action is better than another in any task, at any snapshot.
+    `steps_per_task` are the transitions of all snapshots together, see `count_steps`; another `replicate`
+    gives others, and other episodes. The scores can give so many `draws`, with the episodes drawn again, see
+    `SubsetScores.mean`; those by the surrogate are made when they are read. With `rollouts` subsets are
+    scored by evaluation, in place of the estimator's score. `stage` gives a context for each stage by its
+    name, for whoever takes the time.
     """
     surrogates: list[SurrogateEstimator] = []
     scores, interactions = [], []

@@ -1,9 +1,8 @@
 """A plan: how many transitions it takes until groups can be trusted.
 
-Groups can be trusted from so many transitions on as make it likely that another estimate finds the same
-groups, and finds them in conflict. An estimate of some size, the pilot, tells how likely that is at any
-other, see `gradex.affinity.power`. The conflict test compares the mean interaction between two parts of the
-tasks, whose error falls as 1 / √m with the transitions, with noise, which falls as 1 / m.
+An estimate of some size, the pilot, tells how likely one of any other size finds the same groups, and finds
+them in conflict, see `gradex.affinity.power`. The conflict test compares the mean interaction between two
+parts of the tasks, whose error falls as 1 / √m with the transitions, with noise, which falls as 1 / m.
 
 The gradient noise scale of a task is B = tr(Σ) / |g|² (McCandlish et al. 2018, arXiv:1812.06162): with so
 many transitions the noise of its gradient is as large as the gradient. It is taken in the metric of the
@@ -222,10 +221,8 @@ def make_plan(
         First-order interactions from the same episodes.
     pilot : int
         Transitions per task that all of this was estimated from.
-    power : float
-        Wanted chance, between 0 and 1.
-    level : float
-        Of the conflict test.
+    power, level : float
+        Wanted chance, and the level of the conflict test, both between 0 and 1.
     seconds : float
         That the estimate took.
     seed : int

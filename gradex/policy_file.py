@@ -24,19 +24,9 @@ _PREFIX = "path.{}."
 class PolicyFile:
     """What a file tells of a policy; `write_policy` makes one.
 
-    Attributes
-    ----------
-    lineage : Lineage
-        Of the policy itself. Its snapshots have the same one, but for their steps.
-    settings : dict
-        What else its class takes: network, learner, layers, width.
-    history : pandas.DataFrame
-        Learning curves of the whole training.
-    path : tuple of int
-        Environment steps of each snapshot, the last ones those of the policy itself. Files from before there
-        were snapshots hold the policy alone.
-    tensors : dict of str to Tensor
-        `ActorCritic.tensors` of all snapshots.
+    `settings` are what else its class takes: network, learner, layers, width. `path` has the environment
+    steps of each snapshot, of which the last is the policy itself; files from before there were snapshots
+    hold it alone. Snapshots have the same lineage but for their steps, and parts of `history` and `tensors`.
 
     Examples
     --------
@@ -74,10 +64,7 @@ class PolicyFile:
     def snapshots(self, shape: ActorCritic) -> Iterator[tuple[ActorCritic, pd.DataFrame, Lineage]]:
         """Give each snapshot, with its learning curves so far and its lineage, from early to late.
 
-        Parameters
-        ----------
-        shape : ActorCritic
-            A stack of one of this architecture.
+        The `shape` is any stack of one of this architecture.
         """
         left = dict(self.tensors)
         for number, steps in enumerate(self.path[:-1]):
@@ -95,13 +82,7 @@ class PolicyFile:
 
 
 def write_policy(path: str | Path, snapshots: Sequence[TrainedPolicy]) -> None:
-    """Write a policy, the last of its snapshots, to one safetensors file, described by JSON in its header.
-
-    Raises
-    ------
-    ValueError
-        If a number is not finite, or the file cannot be written.
-    """
+    """Write a policy, the last of its snapshots, with the ones before it; see `MetaPolicy.save`."""
     *earlier, last = snapshots
     tensors = last.agent_.tensors()
     for number, snapshot in enumerate(earlier):
@@ -118,13 +99,7 @@ def write_policy(path: str | Path, snapshots: Sequence[TrainedPolicy]) -> None:
 
 
 def check_same_training(path: str | Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse a policy that was trained with other settings than those wanted.
-
-    Raises
-    ------
-    ValueError
-        Naming the first setting that differs.
-    """
+    """Refuse a policy of other settings than those wanted by a ValueError that names the first of them."""
     other = difference(kept, wanted)
     if other is not None:
         raise ValueError(
@@ -135,13 +110,7 @@ def check_same_training(path: str | Path, kept: Mapping[str, Any], wanted: Mappi
 
 @contextmanager
 def refusing(path: str | Path) -> Iterator[None]:
-    """Say in one line why a file is no policy.
-
-    Raises
-    ------
-    ValueError
-        Where something is missing, or not of its kind.
-    """
+    """Say in one line, by a ValueError, why a file is no policy: what is missing, or not of its kind."""
     try:
         yield
         return

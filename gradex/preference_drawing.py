@@ -22,14 +22,6 @@ def draw_preferences(
     preference lies at the mean of the corners by its weights: three are told exactly, of more several
     preferences may fall on one place.
 
-    Parameters
-    ----------
-    weights : array [n, K]
-    labels : int array [n]
-    objectives : tuple of str
-        Names, K of them.
-    ax : Axes, optional
-
     Examples
     --------
     >>> import numpy as np

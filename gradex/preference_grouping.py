@@ -1,6 +1,6 @@
 """Groups of very many preferences over the same objectives, and one policy for each group."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ _DRAWS = 400
 _COVERED, _MOST_GROUPS = 0.8, 10
 
 
+@dataclass(repr=False, eq=False)
 class PreferenceGrouping(GroupedPreferences):
     """Group preferences over the same objectives, however many, and train one policy per group.
 
@@ -44,18 +45,10 @@ class PreferenceGrouping(GroupedPreferences):
     affinity : {"kernel", "transfer"}
         "kernel" is first order, gᵢᵀ (H + λI)⁻¹ gⱼ of all pairs, by K x K numbers at each snapshot. "transfer"
         fits the surrogate for each preference alone, and scores it in all others: n fits, and n x n numbers.
-    projection_dim, folds : int
-        As for `PolicyGradEx`.
     steps_per_task : int
         Transitions for each objective, of all snapshots together; see `gradex.path_scores.count_steps`.
-    snapshots : int
+    projection_dim, folds, snapshots, meta_steps, group_steps, bootstrap, seed
         As for `PolicyGradEx`.
-    meta_steps, group_steps : int, optional
-        Environment steps in total for the meta-policy, and for all groups' policies together; by default what
-        is recommended. With `group_steps=0` no group policies are trained.
-    bootstrap : int
-        Draws of the episodes, by which the verdict says how stable groups are; 0 for none.
-    seed : int
     learner : "ppo" or Learner
         One that trains on mean weights.
 
@@ -71,16 +64,10 @@ class PreferenceGrouping(GroupedPreferences):
         Of all preferences.
     p_value_ : float
         How likely gradients differ as much as they do from preference to preference if they are only noise.
-    partition_ : Partition
-        With a verdict, unless `bootstrap` is 0.
-    groups_ : tuple of tuples of int
-    labels_ : int array [n]
     start_ : MetaPolicy
         The snapshot that groups train on from.
-    policies_ : list of MetaPolicy
-        One per group.
-    seconds_ : dict of str to float
-        Wall-clock time by stage.
+    partition_, groups_, labels_, policies_, comparison_, seconds_
+        As for `PolicyGradEx`.
 
     Examples
     --------
@@ -91,37 +78,23 @@ class PreferenceGrouping(GroupedPreferences):
     (2, (2, 2))
     """
 
+    k: int | str = "auto"
+    affinity: str = "kernel"
+    projection_dim: int = 400
+    folds: int = 4
+    steps_per_task: int = 8192
+    snapshots: int = 8
+    meta_steps: int | None = None
+    group_steps: int | None = None
+    bootstrap: int = 20
+    seed: int = 0
+    learner: str | Learner = "ppo"
+
     _fitting = "fit(suite)"
     _results = (
         "suite_", "meta_", "objectives_", "factors_", "graph_", "p_value_", "partition_", "start_",
         "policies_", "comparison_", "seconds_",
     )  # fmt: skip
-
-    def __init__(
-        self,
-        k: int | str = "auto",
-        affinity: str = "kernel",
-        projection_dim: int = 400,
-        folds: int = 4,
-        steps_per_task: int = 8192,
-        snapshots: int = 8,
-        meta_steps: int | None = None,
-        group_steps: int | None = None,
-        bootstrap: int = 20,
-        seed: int = 0,
-        learner: str | Learner = "ppo",
-    ) -> None:
-        self.k = k
-        self.affinity = affinity
-        self.projection_dim = projection_dim
-        self.folds = folds
-        self.steps_per_task = steps_per_task
-        self.snapshots = snapshots
-        self.meta_steps = meta_steps
-        self.group_steps = group_steps
-        self.bootstrap = bootstrap
-        self.seed = seed
-        self.learner = learner
 
     def check(self, suite: TaskSuite) -> None:
         """Refuse what cannot work on this suite, before any training.
@@ -145,10 +118,7 @@ class PreferenceGrouping(GroupedPreferences):
             raise ValueError(f"k is {own.k!r} for {n} preferences: choose 1 to {n}, or 'auto'")
         if own.affinity not in _AFFINITIES:
             raise ValueError(f"affinity is {own.affinity!r}: choose 'kernel' or 'transfer'")
-        if own.snapshots < 1:
-            raise ValueError(f"snapshots={own.snapshots} is too few: give at least 1")
-        if own.bootstrap < 0 or own.bootstrap == 1:
-            raise ValueError(f"bootstrap={own.bootstrap} is too small: give at least 2 draws, or 0 for none")
+        own._check_amounts()
         if not own._untrained(suite).by_objective:
             raise ValueError(f"learner {own.learner!r} does not train on mean weights: choose 'ppo'")
 

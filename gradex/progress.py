@@ -1,5 +1,6 @@
-"""Where a run is, and roughly how long the rest of it will take."""
+"""Where a run is, how long its stages took, and roughly how long the rest of it will take."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
@@ -11,18 +12,10 @@ _FORM = "{desc}: {percentage:.0f}% done in {elapsed}, about {remaining} to go"
 
 @contextmanager
 def stages(steps: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
-    """Show which stage of several a run is in.
+    """Show which stage of several a run is in; call what is given with the name of each as it begins.
 
-    Parameters
-    ----------
-    steps : mapping of str to float
-        The stages in their order, with the environment steps of each. They stand for its time, which makes
-        what is left a rough guess; it is shown from the second stage on.
-
-    Yields
-    ------
-    callable
-        To be called with the name of the stage that begins.
+    The stages come in their order, with the environment steps of each. These stand for its time, which makes
+    what is left a rough guess; it is shown from the second stage on.
 
     Examples
     --------
@@ -40,3 +33,11 @@ def stages(steps: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
             bar.set_description_str(f"stage {names.index(name) + 1} of {len(names)}, {name}")
 
         yield begin
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the wall-clock time of what is done meanwhile to that of a stage."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

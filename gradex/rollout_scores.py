@@ -39,8 +39,8 @@ class RolloutScore:
     episodes : int
         Per policy and task, 2 or more. m subsets of α tasks, each of n tasks alone, and the policy itself in
         all tasks take (m α + 2 n) x `episodes` whole episodes at every snapshot: of ten tasks with all 120
-        subsets of three 6,080, and 48,640 at eight snapshots. In CartPole these took 5 million steps and half
-        a minute of one core; where every episode lasts 500 steps it is five times as much.
+        subsets of three 48,640 at eight snapshots. In CartPole these took half a minute of one core; where
+        every episode lasts 500 steps it is five times as much.
 
     Examples
     --------
@@ -60,13 +60,7 @@ class RolloutScore:
 
     @staticmethod
     def named(score: "str | Score | RolloutScore") -> "RolloutScore | None":
-        """Give what a setting `score` asks for; None where the surrogate scores by itself.
-
-        Raises
-        ------
-        ValueError
-            If the name is unknown.
-        """
+        """Give what a setting `score` asks for; None where the surrogate scores by itself."""
         if isinstance(score, str) and score not in (*SCORES, ROLLOUT):
             known = [*SCORES, ROLLOUT]
             raise ValueError(f"unknown score {score!r}: choose one of {known}, or give a Score")
@@ -114,10 +108,6 @@ def score_by_rollout(
         subsets. Steps stay what they are, so this is the spread by evaluation alone: that of the transitions
         which the steps were fitted to is not in it.
     seed : int
-
-    Returns
-    -------
-    SubsetScores
 
     Raises
     ------

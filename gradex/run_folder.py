@@ -23,18 +23,8 @@ _SAID = "report.txt"
 def open_run(path: Path, configuration: Mapping[str, Any], force: bool = False) -> Path:
     """Make the folder, or go on in one that was left by the same command; give the file of the meta-policy.
 
-    Parameters
-    ----------
-    path : Path
-    configuration : mapping
-        What makes it the same command.
-    force : bool
-        Remove a run that is there, whatever it is of.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds another run or anything else, or cannot be written.
+    The same command is one of the same configuration. A ValueError refuses a folder that holds another run,
+    unless this is removed by `force`, or anything else.
     """
     if force:
         Store.remove(path, "run", _REMEDY)
@@ -47,12 +37,8 @@ def open_run(path: Path, configuration: Mapping[str, Any], force: bool = False) 
 def said_before(path: Path, last: str, as_json: bool) -> str | None:
     """Give what the run in this folder has said, or None if it is not finished.
 
-    A run is finished where the file `last` stands, which holds the same as one JSON object.
-
-    Raises
-    ------
-    ValueError
-        If the run is finished, but left no words.
+    A run is finished where the file `last` stands, which holds the same as one JSON object. A ValueError
+    refuses one that is finished, but left no words.
     """
     if not (path / last).exists():
         return None

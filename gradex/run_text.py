@@ -4,20 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from gradex.affinity import Agreement
-
-#: Tasks that are named in a line; of more their number is told.
-_NAMED = 5
+from gradex.affinity.partition import listed
 
 
 def run_text(report: dict[str, Any], agreement: Agreement | None) -> str:
-    """Sum up a run in lines for the reader of a shell.
+    """Sum up in lines for a shell what a grouping reports, with "returns", the mean return by policy.
 
-    Parameters
-    ----------
-    report : dict
-        What a grouping reports, with "returns", the mean return by policy.
-    agreement : Agreement or None
-        With the planted groups, if there are any.
+    The agreement is that with the planted groups, if there are any.
     """
     names, k = report["tasks"], report["k"]
     lines = [f"{len(names)} {report['suite']} tasks in {k} group{'s' if k > 1 else ''}"]
@@ -67,8 +60,7 @@ def _unlearned(report: dict[str, Any]) -> Iterator[str]:
     shares = report.get("explained_variance", {}).items()
     unknown = [name for name, share in shares if share is not None and share < 0]
     if unknown:
-        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         yield (
-            f"the critic explains nothing of how returns vary in {', '.join(unknown[:_NAMED])}{more}: the "
-            "meta-policy has learned little there, or its returns hardly vary any more"
+            f"the critic explains nothing of how returns vary in {listed(unknown)}: the meta-policy has "
+            "learned little there, or its returns hardly vary any more"
         )

@@ -40,11 +40,7 @@ def derive(
 def uniforms(keys: Int[np.ndarray, " streams"], size: int) -> Float64[np.ndarray, "streams size"]:
     """Give the first `size` numbers of each stream, uniform in the open interval (0, 1).
 
-    Parameters
-    ----------
-    keys : int array [streams]
-        From `derive`: neighbouring plain integers would give streams that overlap.
-    size : int
+    Keys are from `derive`: neighbouring plain integers would give streams that overlap.
     """
     with np.errstate(over="ignore"):
         counter = np.arange(1, size + 1, dtype=np.uint64) * _GOLDEN
@@ -53,20 +49,9 @@ def uniforms(keys: Int[np.ndarray, " streams"], size: int) -> Float64[np.ndarray
 
 
 def child(seed: int, purpose: str, number: int = 0) -> int:
-    """Give the seed that a seed has for one purpose.
+    """Give the seed that a seed has for one purpose, from 0 to 2**62 - 1; a number tells repetitions apart.
 
-    Parameters
-    ----------
-    seed : int
-    purpose : str
-        Different purposes have independent seeds.
-    number : int
-        Tells repetitions with one purpose apart.
-
-    Returns
-    -------
-    int
-        From 0 to 2**62 - 1.
+    Different purposes have independent seeds.
 
     Examples
     --------
@@ -86,19 +71,10 @@ def generator_for(seed: int, purpose: str, number: int = 0) -> np.random.Generat
 
 
 class Streams:
-    """One random stream per policy, drawn from together.
+    """One random stream per policy, drawn from together. Policies with equal seeds draw equal numbers.
 
-    Parameters
-    ----------
-    seeds : sequence of int
-        One for each policy. Policies with equal seeds draw equal numbers.
-    branch : int
-        Separates the purposes that one seed serves: weights, actions, minibatches.
-
-    Attributes
-    ----------
-    draws : int
-        How often was drawn: all that there is to keep of it, and to set where a work goes on.
+    A branch separates the purposes that one seed serves: weights, actions, minibatches. `draws` counts how
+    often was drawn: all that there is to keep, and to set where work goes on.
     """
 
     def __init__(self, seeds: Sequence[int], branch: int = 0) -> None:

@@ -26,12 +26,7 @@ _WORDS = {int: "a whole number", float: "a number", str: "a name", bool: "True o
 def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
     """Give a whole number as a plain int: Python's, NumPy's, or a float without a fraction, such as 1e5.
 
-    Raises
-    ------
-    TypeError
-        If it is no number.
-    ValueError
-        If it has a fraction, or is below `least` or above `most`. The message begins with the name.
+    Anything else is refused by a TypeError or a ValueError whose message begins with the name.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}: give a whole number")
@@ -72,19 +67,8 @@ def plain(kinds: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
     """Give settings as plain Python values of the kinds that a signature declares.
 
     Numbers become Python's own, so that they can be written down and never overflow; a setting called "seed"
-    must be one. What the signature says nothing simple about is left as it is.
-
-    Parameters
-    ----------
-    kinds : callable
-        Whose annotated parameters are the settings: a class.
-    values : dict
-        A value for each setting.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Naming the first setting that is of another kind.
+    must be one. What the signature says nothing simple about is left as it is. A TypeError or a ValueError
+    names the first setting that is of another kind.
     """
     declared = inspect.signature(kinds).parameters
     return {name: as_kind(name, value, declared[name].annotation) for name, value in values.items()}
@@ -114,6 +98,12 @@ def as_kind(name: str, value: Any, kind: Any) -> Any:
         return value
     wanted = ", or ".join(_WORDS.get(each) or _with_article(each) for each in kinds)
     raise TypeError(f"{name} is {shown(value)}: give {wanted}")
+
+
+def check_draws(bootstrap: int) -> None:
+    """Refuse a single draw, which tells no spread, and less than none."""
+    if bootstrap < 0 or bootstrap == 1:
+        raise ValueError(f"bootstrap={bootstrap} is too small: give at least 2 draws, or 0 for none")
 
 
 def check_subset(subset: Collection[SupportsIndex], n: int) -> None:

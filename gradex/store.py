@@ -33,13 +33,7 @@ _SHOWN = 60
 # ---------------------------------------------------------------------- whole or not at all
 @contextmanager
 def writing_to(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
-    """Say in one line what cannot be written, and what to do.
-
-    Raises
-    ------
-    ValueError
-        Where an OSError was raised.
-    """
+    """Say in one line, by a ValueError in place of an OSError, what cannot be written, and what to do."""
     try:
         yield
     except OSError as error:
@@ -51,12 +45,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Give the name of a file to write, which takes its place once everything is in it.
 
     Whoever dies meanwhile leaves what was there before. Names are drawn, so that two processes do not write
-    into each other's files. Folders above it are made.
-
-    Raises
-    ------
-    ValueError
-        In one line, if it cannot be written.
+    into each other's files. Folders above it are made. For errors see `writing_to`.
     """
     temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(4)}-{path.name}")
     with writing_to(path):
@@ -110,16 +99,9 @@ def write_table(path: Path, table: pd.DataFrame, index: bool = False) -> None:
 def write_tensors(
     path: str | Path, kind: str, tensors: Mapping[str, Tensor], description: Mapping[str, Any]
 ) -> None:
-    """Write named tensors with a description and a checksum of both.
+    """Write named tensors with a description in JSON types, and a checksum of both.
 
-    Parameters
-    ----------
-    path : path
-    kind : str
-        What they are, for instance "policy": no file is read as one of another kind.
-    tensors : mapping of str to Tensor
-    description : mapping
-        In JSON types.
+    The kind is what they are, for instance "policy": no file is read as one of another kind.
     """
     text = json.dumps(description)
     header = {"format": _format(kind), "description": text, "sha256": fingerprint(tensors, text)}
@@ -133,11 +115,8 @@ def write_tensors(
 def read_tensors(path: str | Path, kind: str, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read named tensors and their description.
 
-    Raises
-    ------
-    ValueError
-        In one line that ends in the remedy, if the file is missing, damaged, or not one of this kind and
-        version.
+    A ValueError, in one line that ends in the remedy, refuses a file that is missing, damaged, or not one of
+    this kind and version.
     """
     try:
         return _read(path, kind)
@@ -195,12 +174,7 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 def difference(kept: Any, wanted: Any, name: str = "") -> str | None:
     """Say in a few words what first sets two identities apart, or None where nothing does.
 
-    Parameters
-    ----------
-    kept, wanted
-        In JSON types; mappings, and lists of them, are compared entry by entry.
-    name : str
-        Of what is compared.
+    Both are in JSON types; mappings, and lists of them, are compared entry by entry.
 
     Examples
     --------
@@ -227,13 +201,7 @@ def _short(value: Any) -> str:
 class Store:
     """A folder that belongs to one piece of work, and keeps what that has finished.
 
-    Attributes
-    ----------
-    path : Path
-    kind : str
-        What the work is, for instance "training".
-    identity : dict
-        What makes it this work and no other, in JSON types.
+    `identity` has what makes it this work and no other, in JSON types.
 
     Examples
     --------
@@ -255,10 +223,7 @@ class Store:
     def open(cls, path: str | Path, kind: str, identity: Mapping[str, Any], remedy: str = _REMEDY) -> "Store":
         """Make the folder, or go on in one that the same work has left.
 
-        Raises
-        ------
-        ValueError
-            Naming what differs, if it belongs to other work; or if it cannot be written.
+        If it belongs to other work, a ValueError names what differs.
         """
         store = cls(Path(path), kind, in_json({"kind": kind, **identity}))
         file = store.path / _IDENTITY
@@ -278,13 +243,7 @@ class Store:
 
     @classmethod
     def remove(cls, path: Path, kind: str, remedy: str = _REMEDY) -> None:
-        """Remove the folder of such work with all that is in it, if there is one.
-
-        Raises
-        ------
-        ValueError
-            If the folder is not one of this kind.
-        """
+        """Remove the folder of such work, if there is one; a ValueError refuses one of another kind."""
         if not path.exists():
             return
         try:
@@ -309,10 +268,7 @@ class Store:
     def read(self, name: str, remedy: str = _REMEDY) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Give the tensors that were kept under a name, with their description, or None if none were.
 
-        Raises
-        ------
-        ValueError
-            See `read_tensors`; or if the file was put here from another store.
+        For errors see `read_tensors`; a file that was put here from another store is refused likewise.
         """
         if not self.file(name).exists():
             return None

@@ -30,20 +30,7 @@ _MOST_CURVES = 20
 
 
 class TrainedPolicy(Fitted):
-    """One policy for the tasks of a suite, wherever it comes from; it keeps the `Model` protocol.
-
-    Attributes
-    ----------
-    suite : TaskSuite
-    network : str
-    learner : Learner
-    layers, width : int
-    agent_ : ActorCritic
-        A stack of one.
-    history_ : pandas.DataFrame
-        Learning curves.
-    lineage : Lineage
-    """
+    """One policy for the tasks of a suite, wherever it comes from; it keeps the `Model` protocol."""
 
     suite: TaskSuite
     network: str
@@ -277,16 +264,9 @@ class TrainedPolicy(Fitted):
     def gradients(
         self, samples: Transitions, rows: Int[np.ndarray, " k"], dtype: torch.dtype
     ) -> Iterator[FactoredGradients]:
-        """Differentiate log π(a | s) of these samples with respect to θ, batch by batch.
+        """Differentiate log π(a | s) of some rows of the samples with respect to θ, batch by batch.
 
-        Parameters
-        ----------
-        samples : Transitions
-            In every task of the suite.
-        rows : int array [k]
-            Which of the samples.
-        dtype : torch.dtype
-            Precision of the gradients.
+        The samples are to be in every task of the suite, and in no other; a ValueError says which are not.
         """
         n, found = len(self.suite), samples.n
         if found > n:

@@ -18,18 +18,8 @@ from gradex.tasks import TaskSuite
 def read_suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
     """Give the suite of a family's name, or of FILE.py:NAME or MODULE:NAME of the user.
 
-    Parameters
-    ----------
-    name : str
-    assignments : sequence of str
-        OPTION=VALUE for each option of a family; values are JSON, or text where they are none.
-    seed : int
-        Of a family's suite, unless an option sets another.
-
-    Raises
-    ------
-    ValueError, ImportError
-        In one line, whatever the user's code does.
+    Assignments are OPTION=VALUE for each option of a family, and may set another seed; values are JSON, or
+    text where they are none. A ValueError or an ImportError has one line, whatever the user's code does.
     """
     settings = dict(_setting(assignment) for assignment in assignments)
     if ":" not in name:

@@ -29,7 +29,7 @@ APART, JOINED = "affinity", "plan"
 GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "display"}
 
 #: Language models in, adapters out: it stands on gradients and groups, and on nothing of policies.
-LANGUAGE, BASE = "preferences", PLAIN | {"affinity", "surrogate"}
+LANGUAGE, BASE = "preferences", PLAIN | {"progress", "affinity", "surrogate"}
 
 #: What a release of torch may take away without a word, and what tells processors apart.
 UNSTABLE = ("torch._", "torch.ops", "torch.cpu.get_capabilities")

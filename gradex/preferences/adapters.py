@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gradex.affinity import AffinityGraph, Partition
+from gradex.affinity import AffinityGraph, Bootstrap, Partition
 from gradex.affinity.found_groups import verdict
 from gradex.display import card, folded, picture, table
 from gradex.preferences.direct import DirectPreferences
 from gradex.preferences.pairs import PreferencePairs
 from gradex.settings import Estimator
+from gradex.surrogate import SubsetScores, SurrogateEstimator
 
 #: Objectives whose interactions a notebook draws.
 _SHOWN = 20
@@ -24,8 +25,12 @@ class GroupAdapters(Estimator):
     """Groups of objectives that were found by estimates of their interactions, with parameters for each."""
 
     preferences_: DirectPreferences
+    surrogate_: SurrogateEstimator
+    scores_: SubsetScores
+    graph_: AffinityGraph
     interactions_: AffinityGraph
     conflicts_: list[float]
+    bootstrap_: Bootstrap | None
     partition_: Partition
     parameters_: Float[Tensor, "groups p"]
     seconds_: dict[str, float]
@@ -44,12 +49,7 @@ class GroupAdapters(Estimator):
 
     @property
     def verdict_(self) -> str | None:
-        """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
-
-        There are "no groups" where all objectives together hold no conflict that counts: nothing of weight
-        then speaks against one adapter for all. It is another matter where nothing is known of objectives, as
-        their gradients are no more than noise.
-        """
+        """What may be relied on, in a sentence, see `PolicyGradEx.verdict_`."""
         return verdict(
             self.partition_, self.interactions_, self.conflicts_, self._plain().seed,
             things="objectives", one_for_all="one adapter for all", remedy="label more pairs",

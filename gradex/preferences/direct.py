@@ -161,10 +161,6 @@ class DirectPreferences:
         learning_rate : float
         seed : int
             Equal subsets see equal pairs, in any company.
-
-        Returns
-        -------
-        Tensor [m, p]
         """
         steps, batch = whole("steps", steps, 1), whole("batch", batch, 1)
         if not 0 < learning_rate < np.inf:

@@ -1,17 +1,13 @@
 """Which objectives can share an adapter: from pairs of answers to groups, and trained parameters for each."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
 
 from gradex.affinity import (
     Affinity,
-    AffinityGraph,
-    Bootstrap,
     PairwiseAffinity,
     find_groups,
     named_affinity,
@@ -21,10 +17,12 @@ from gradex.preferences.adapters import GroupAdapters
 from gradex.preferences.direct import DirectPreferences
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import PreferencePairs
-from gradex.settings import as_kind, whole
-from gradex.surrogate import SubsetScores, SurrogateEstimator
+from gradex.progress import timed
+from gradex.settings import as_kind, check_draws, whole
+from gradex.surrogate import SurrogateEstimator
 
 
+@dataclass(repr=False, eq=False)
 class DPOGrouping(GroupAdapters):
     """Group objectives that prefer answers, and train one adapter per group, both by their DPO loss.
 
@@ -34,11 +32,8 @@ class DPOGrouping(GroupAdapters):
 
     Parameters
     ----------
-    k : int or "auto"
-        Number of groups. "auto": the fewest of which none holds a conflict that counts, maybe one; which they
-        are, correlation clustering of the interactions tells. See `PolicyGradEx`, and there `subsets`,
-        `subset_size`, `affinity`, `folds` and `bootstrap`; folds and draws are by pair, or by the episodes of
-        the pairs.
+    k, subsets, subset_size, affinity, folds, bootstrap
+        As for `PolicyGradEx`. Folds and draws are by pair, or by the episodes of the pairs.
     beta : float
         β of the loss.
     projection_dim : int
@@ -61,23 +56,11 @@ class DPOGrouping(GroupAdapters):
     preferences_ : DirectPreferences
         Pairs and module, as they were given.
     surrogate_ : SurrogateEstimator
-    scores_ : SubsetScores
-    interactions_ : AffinityGraph
-        First-order interactions, with exact standard errors.
-    conflicts_ : list of float
-        For each number of groups that "auto" tries, from 1 on, how likely it is by chance that one of them
-        holds a conflict; for a given k of one group alone.
-    graph_ : AffinityGraph
-    bootstrap_ : Bootstrap or None
-        Draws of what was clustered, the affinities, or the interactions if k="auto".
-    partition_ : Partition
-    groups_ : tuple of tuples of int
-        Objectives of each group.
-    labels_ : int array [n]
+        At the start, the only snapshot.
+    scores_, interactions_, conflicts_, graph_, bootstrap_, partition_, groups_, labels_, seconds_
+        As for `PolicyGradEx`, of objectives.
     parameters_ : float Tensor [groups, p]
         What was trained for each group; the start where `steps` is 0.
-    seconds_ : dict of str to float
-        Wall-clock time by stage.
 
     Examples
     --------
@@ -105,10 +88,20 @@ class DPOGrouping(GroupAdapters):
     True
     """
 
-    surrogate_: SurrogateEstimator
-    scores_: SubsetScores
-    graph_: AffinityGraph
-    bootstrap_: Bootstrap | None
+    k: int | str = "auto"
+    beta: float = 0.1
+    subsets: int | None = 200
+    subset_size: int = 3
+    affinity: str | Affinity = "pairwise"
+    projection_dim: int = 400
+    projection: str = "gaussian"
+    folds: int = 4
+    bootstrap: int = 20
+    steps: int = 1000
+    batch: int = 32
+    learning_rate: float = 1e-3
+    memory: int = MEMORY
+    seed: int = 0
 
     _fitting = "fit(module, pairs)"
     _results = (
@@ -116,45 +109,12 @@ class DPOGrouping(GroupAdapters):
         "partition_", "parameters_", "seconds_",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        k: int | str = "auto",
-        beta: float = 0.1,
-        subsets: int | None = 200,
-        subset_size: int = 3,
-        affinity: str | Affinity = "pairwise",
-        projection_dim: int = 400,
-        projection: str = "gaussian",
-        folds: int = 4,
-        bootstrap: int = 20,
-        steps: int = 1000,
-        batch: int = 32,
-        learning_rate: float = 1e-3,
-        memory: int = MEMORY,
-        seed: int = 0,
-    ) -> None:
-        self.k = k
-        self.beta = beta
-        self.subsets = subsets
-        self.subset_size = subset_size
-        self.affinity = affinity
-        self.projection_dim = projection_dim
-        self.projection = projection
-        self.folds = folds
-        self.bootstrap = bootstrap
-        self.steps = steps
-        self.batch = batch
-        self.learning_rate = learning_rate
-        self.memory = memory
-        self.seed = seed
-
     def _check(self) -> None:
         if isinstance(self.k, str) and self.k != "auto":
             raise ValueError(f"k is {self.k!r}: give a number of groups, or 'auto'")
-        if self.bootstrap < 0 or self.bootstrap == 1:
-            raise ValueError(f"bootstrap={self.bootstrap} is too small: give at least 2 draws, or 0 for none")
-        for name, value, least in (("steps", self.steps, 0), ("batch", self.batch, 1)):
-            whole(name, value, least)
+        check_draws(self.bootstrap)
+        whole("steps", self.steps, 0)
+        whole("batch", self.batch, 1)
 
     def check(self, pairs: PreferencePairs) -> list[tuple[int, ...]]:
         """Refuse what cannot work on these pairs; give the subsets of objectives that will be scored.
@@ -200,22 +160,23 @@ class DPOGrouping(GroupAdapters):
             See `check`; or if a gradient is not finite, or an objective has too few pairs for the folds.
         """
         self.seconds_ = {}
+        stage = partial(timed, self.seconds_)
         chosen, own = self.check(pairs), self._plain()
         given = module, pairs, own.beta, reference, parameters, log_prob, own.memory
         self.preferences_ = DirectPreferences(*given)
-        with self._stage("gradients"), evaluating(module):
+        with stage("gradients"), evaluating(module):
             known = self.preferences_.model, self.preferences_.samples()
             self.surrogate_ = own._estimator(self.preferences_).fit(*known)
-        with self._stage("subset scores"):
+        with stage("subset scores"):
             scores = self.surrogate_.scores(chosen)
         drawn = partial(self.surrogate_.score_draws, chosen, own.bootstrap, own.seed)
         self.scores_ = replace(scores, drawn=drawn if own.bootstrap else None)  # read if k is given
-        settings = pairs.names, own.k, own.affinity, own.bootstrap, own.seed, self._stage
+        settings = pairs.names, own.k, own.affinity, own.bootstrap, own.seed, stage
         found = find_groups(self.scores_, self.surrogate_.interactions(), *settings)
         self.partition_, self.conflicts_ = found.partition, found.conflicts
         self.graph_, self.interactions_ = found.graph, found.interactions
         self.bootstrap_ = found.bootstrap
-        with self._stage("adapters"):
+        with stage("adapters"):
             amounts = own.steps, own.batch, own.learning_rate, own.seed
             self.parameters_ = self.preferences_.tune_groups(self.groups_, *amounts)
         return self
@@ -224,10 +185,3 @@ class DPOGrouping(GroupAdapters):
         few = len(preferences.model.parameters) <= self.projection_dim
         projection = "none" if few else self.projection
         return SurrogateEstimator(self.projection_dim, projection, folds=self.folds, seed=self.seed)
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """Note how long something takes."""
-        start = time.perf_counter()
-        yield
-        self.seconds_[name] = time.perf_counter() - start
