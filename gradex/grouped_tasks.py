@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping, Partition, nested
 from gradex.affinity.found_groups import CONFLICT_LEVEL, verdict
 from gradex.affinity.partition import listed
+from gradex.affinity.unrelated import COMMON_SHARE_WITHIN
 from gradex.group_policies import GroupPolicies
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import NothingToLearnError, stakes
@@ -176,8 +177,9 @@ class GroupedTasks(GroupPolicies):
                 # Neither subsets nor their scores take part in how groups are found.
                 part = clone(self).set_params(group_steps=0, seed=seed, subset_size=3, score="loss")
                 # Tasks of one kind differ by degrees, too: late in a training they are at odds, and the most
-                # different ones have little in common.
-                part.set_params(weighting=BY_RETURN, common_share=0.0)
+                # different ones have less in common.
+                share = min(own.common_share, COMMON_SHARE_WITHIN)
+                part.set_params(weighting=BY_RETURN, common_share=share)
                 fresh = MetaPolicy(
                     self.suite_[group], meta.network, meta.learner, seed, meta.layers, meta.width
                 )

@@ -46,7 +46,7 @@ class PolicyGradEx(GroupedTasks):
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
         as the meta-policy of all tasks, and nothing where there is one group. There `weighting` is "return",
-        and `common_share` 0.
+        and `common_share` 0.1 at most.
     weighting : {"equal", "return"}
         How snapshots count to the interactions: alike, or by how much return is at stake there, see
         `gradex.path_scores.stakes`. Next to tasks that want something else a conflict lasts for as long as

@@ -117,6 +117,36 @@ class Sledge(gymnasium.Env):
         return np.array([self.speed, self.push]), float(pays), False, self.steps >= 100, {}
 
 
+class Thrusters(gymnasium.Env):
+    """A point in three dimensions with two thrusters; it pays the less, the farther away from the origin."""
+
+    limit = 50
+    observation_space = Box(-10, 10, (3,), np.float32)
+    action_space = Box(-1, 1, (2,), np.float32)
+
+    def __init__(self, pushes: Float[np.ndarray, "3 2"]) -> None:
+        self.pushes = pushes
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
+        """Start somewhere around the origin."""
+        super().reset(seed=seed)
+        self.place, self.steps = self.np_random.normal(size=3), 0
+        return self.place.astype(np.float32), {}
+
+    def step(self, action: Any) -> Step:
+        """Fire the thrusters, against some drag and wind."""
+        moved = 0.95 * self.place + 0.3 * self.pushes @ np.clip(action, -1, 1)
+        self.place = (moved + 0.03 * self.np_random.normal(size=3)).clip(-10, 10)
+        self.steps += 1
+        return (
+            self.place.astype(np.float32),
+            -float(self.place @ self.place),
+            False,
+            self.steps >= self.limit,
+            {},
+        )
+
+
 class PendulumFor(gymnasium.Wrapper):
     """A pendulum that is to stand ("up"), to hang still ("down") or to turn fast ("spin")."""
 
@@ -226,6 +256,12 @@ def sledges(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
     """Make sledges that are to go to the right or to the left, some five times as fast as others."""
     signs = 2 * np.array(kinds) - 1
     return [partial(Sledge, float(aim)) for aim in signs * rng.uniform(0.5, 2.5, len(kinds))]
+
+
+def thrusters(kinds: list[int], rng: np.random.Generator) -> list[Factory]:
+    """Make points whose thrusters push into about the same directions within a kind."""
+    pushes = rng.normal(size=(max(kinds) + 1, 3, 2))
+    return [partial(Thrusters, pushes[kind] + 0.15 * rng.normal(size=(3, 2))) for kind in kinds]
 
 
 def pendulums(kinds: list[int], rng: np.random.Generator) -> list[Factory]:

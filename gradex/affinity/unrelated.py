@@ -21,6 +21,9 @@ from gradex.affinity.partition import canonical_labels
 #: What tasks have in common at least. On suites of one kind, whose tasks differ by degrees, two parts have a
 #: share of 0.27 and more; of two kinds that neither help nor harm each other it is about 0.
 COMMON_SHARE = 0.2
+#: The same within a group, by the return at stake: of one kind 0.17 and more, but for aims of which some are
+#: three times as high as others; of two 0.05 at most.
+COMMON_SHARE_WITHIN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
