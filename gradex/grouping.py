@@ -40,8 +40,9 @@ class PolicyGradEx(GroupedTasks):
     common_share : float
         With k="auto" and no conflict, tasks make two groups, too, if these have less than this share of their
         steps in common, see `gradex.affinity.unrelated_test`, and draws agree on them: a policy that is to
-        learn two things which have nothing to do with each other may learn neither well. With 0 only a
-        conflict makes groups, and so it is where the policy sees which task it is in.
+        learn two things which have nothing to do with each other may learn neither well. A single task of
+        four or more takes a conflict. With 0 only conflicts make groups, and so it is where the policy sees
+        which task it is in.
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again

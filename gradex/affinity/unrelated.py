@@ -73,9 +73,11 @@ class UnrelatedTest:
     def p_value(self) -> float:
         """Chance of parts that pull so strongly and have so little in common, if there were only noise.
 
-        It is 1 where tasks within a part have no more in common than the share: these are no groups.
+        It is 1 where tasks within a part have no more in common than the share: these are no groups. And of
+        four tasks or more a single one is no part: it may be the end of a scale that the others are on.
         """
-        if self.cohesion < self.share:
+        smallest = np.bincount(self.labels, minlength=2).min()
+        if self.cohesion < self.share or smallest < _fewest(len(self.labels)):
             return 1.0
         return float((1 + np.sum(self.null <= self.excess)) / (1 + len(self.null)))
 
@@ -113,7 +115,8 @@ def unrelated_test(
     between = mean_between(matrices, parts, ~parts)
     each = [_within(matrices, own) for own in (parts, ~parts)]
     within = np.sqrt(each[0] * each[1])
-    excess = between - share * within
+    large = np.minimum(parts.sum(axis=2), (~parts).sum(axis=2)) >= _fewest(len(matrix))
+    excess = np.where(large, between - share * within, np.inf)
     best = excess[:, 0].argmin()
     chosen, squares = parts[best, 0], np.diag(matrix).clip(min=0)
     cohesion = 1.0
@@ -122,6 +125,11 @@ def unrelated_test(
         cohesion = min(cohesion, float(pulls[best, 0] / square) if square > 0 else 0.0)
     found = float(between[best, 0]), float(within[best, 0]), cohesion
     return UnrelatedTest(canonical_labels(chosen.astype(np.int64)), *found, share, excess.min(axis=0)[1:])
+
+
+def _fewest(n: int) -> int:
+    """Give how many of n tasks a part has at least."""
+    return min(2, n // 2)
 
 
 def _within(

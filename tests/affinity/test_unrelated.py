@@ -61,10 +61,14 @@ def test_noise_has_little_in_common_as_often_as_the_level_says() -> None:
     assert np.mean(p <= 0.05) < 0.09
 
 
-def test_one_task_aside_of_all_others_is_found() -> None:
-    test = unrelated_test(interactions(np.array([[2.0, 0.0]] * 6 + [[0.0, 2.0]])))
-    assert test.labels.tolist() == [0] * 6 + [1]
-    assert test.p_value < 0.05
+@pytest.mark.parametrize(
+    ("others", "odd", "apart"), [(6, 1, False), (6, 2, True), (2, 1, True), (1, 1, True)]
+)
+def test_one_task_of_many_is_no_kind(others: int, odd: int, apart: bool) -> None:
+    """It may be the end of a scale. Of two or three tasks one is all that there can be."""
+    test = unrelated_test(interactions(np.array([[2.0, 0.0]] * others + [[0.0, 2.0]] * odd)))
+    assert (test.p_value < 0.05) == apart
+    assert test.labels.tolist() == [0] * others + [1] * odd or not apart
 
 
 def test_means_between_parts_are_those_of_a_loop() -> None:
