@@ -8,10 +8,17 @@ import numpy as np
 from sklearn.base import clone
 from tqdm.auto import tqdm
 
-from gradex.affinity import AffinityGraph, Bootstrap, CorrelationGrouping, Partition, nested
+from gradex.affinity import (
+    AffinityGraph,
+    Bootstrap,
+    CorrelationGrouping,
+    CosineLinkage,
+    Grouping,
+    Partition,
+    nested,
+)
 from gradex.affinity.found_groups import CONFLICT_LEVEL, verdict
 from gradex.affinity.partition import listed
-from gradex.affinity.unrelated import COMMON_SHARE_WITHIN
 from gradex.group_policies import GroupPolicies
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import NothingToLearnError, stakes
@@ -63,7 +70,7 @@ class GroupedTasks(GroupPolicies):
         """What may be relied on, in a sentence; None where it takes draws and `bootstrap` is 0.
 
         There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
-        `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`; nor parts that have little
+        `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`; nor kinds that have little
         in common, see `common_share`. Nothing of weight then speaks against one policy for all. It is another
         matter where nothing is known of the tasks, or of some: where their gradients are no more than noise,
         as in a task of which all steps pay alike. Tasks that training has left behind are named, whatever the
@@ -131,10 +138,11 @@ class GroupedTasks(GroupPolicies):
         each = [surrogate.interactions() for surrogate in self.surrogates_]
         weights = None if own.weighting == EQUAL else stakes(self.surrogates_)
         interactions = Interactions.joined(each, weights)
-        graph, method, share = self.graph_, None, 0.0
+        graph, share = self.graph_, 0.0
+        method: Grouping | None = None
         if own.k == "auto":
             share = self._common_share() if self.unrelated_ is not None and partition.k > 1 else 0.0
-            graph, method = self.interactions_, CorrelationGrouping(share)
+            graph, method = self.interactions_, CosineLinkage() if share else CorrelationGrouping()
         seconds = sum(self.seconds_[stage] for stage in _STAGES)
         given = graph, partition, bootstrap, interactions, own.steps_per_task
         return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method, share)
@@ -176,10 +184,8 @@ class GroupedTasks(GroupPolicies):
                 seed = child(own.seed, WITHIN, group[0])
                 # Neither subsets nor their scores take part in how groups are found.
                 part = clone(self).set_params(group_steps=0, seed=seed, subset_size=3, score="loss")
-                # Tasks of one kind differ by degrees, too: late in a training they are at odds, and the most
-                # different ones have less in common.
-                share = min(own.common_share, COMMON_SHARE_WITHIN)
-                part.set_params(weighting=BY_RETURN, common_share=share)
+                # Tasks of one kind differ by degrees, too: late in a training they are at odds.
+                part.set_params(weighting=BY_RETURN)
                 fresh = MetaPolicy(
                     self.suite_[group], meta.network, meta.learner, seed, meta.layers, meta.width
                 )

@@ -38,16 +38,15 @@ class PolicyGradEx(GroupedTasks):
         smallest number of groups without a conflict that counts (`gradex.affinity.fewest_groups`), maybe one.
         `subsets`, `affinity` and `score` then make `graph_`, but not the groups.
     common_share : float
-        With k="auto" and no conflict, tasks make two groups, too, if these have less than this share of their
-        steps in common, see `gradex.affinity.unrelated_test`, and draws agree on them: a policy that is to
-        learn two things which have nothing to do with each other may learn neither well. A single task of
-        four or more takes a conflict. With 0 only conflicts make groups, and so it is where the policy sees
-        which task it is in.
+        With k="auto" and no conflict, tasks make groups, too, if what a task has in common with another group
+        is at most this share of what it has in common with its own, see `gradex.affinity.unrelated_test`, and
+        draws agree on them: a policy that is to learn two things which have nothing to do with each other may
+        learn neither well. A single task takes a conflict to be apart. With 0 only conflicts make groups, and
+        so it is where the policy sees which task it is in.
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
-        as the meta-policy of all tasks, and nothing where there is one group. There `weighting` is "return",
-        and `common_share` 0.1 at most.
+        as the meta-policy of all tasks, and nothing where there is one group. There `weighting` is "return".
     weighting : {"equal", "return"}
         How snapshots count to the interactions: alike, or by how much return is at stake there, see
         `gradex.path_scores.stakes`. Next to tasks that want something else a conflict lasts for as long as
@@ -101,7 +100,7 @@ class PolicyGradEx(GroupedTasks):
         For each number of groups that "auto" tries, from 1 on, how likely it is by chance that one of them
         holds a conflict, see `gradex.affinity.fewest_groups`; for a given k of one group alone.
     unrelated_ : float or None
-        How likely it is by chance that two parts have so little in common; None where that is not asked, as
+        How likely it is by chance that kinds have so little in common; None where that is not asked, as
         there is a conflict, k is given, or `common_share` is 0.
     graph_ : AffinityGraph
     bootstrap_ : Bootstrap or None

@@ -22,10 +22,8 @@ from scipy.stats import norm
 from gradex.affinity import (
     AffinityGraph,
     Bootstrap,
-    ConflictTest,
     Grouping,
     Partition,
-    UnrelatedTest,
     unrelated_test,
 )
 from gradex.affinity.power import SIZES, GroupPower, truth_behind
@@ -229,7 +227,8 @@ def make_plan(
     method : Grouping, optional
         How the groups were found, if not by `SemidefiniteGrouping`.
     common_share : float
-        If above 0, what is to be found is that groups have less than this share in common, not a conflict.
+        If above 0, groups are not in conflict, but have less than this share in common. That they come out
+        is all that is asked of them then.
 
     Raises
     ------
@@ -238,21 +237,24 @@ def make_plan(
     """
     check_share("power", power)
     check_share("level", level)
-    test, found_apart, scale_apart = _apart(interactions, common_share, seed)
+    test = AffinityGraph.from_interactions(interactions).conflict(_NOISE, seed)
+    unrelated = unrelated_test(interactions, common_share, seed=seed) if common_share > 0 else None
+    p_value = test.p_value if unrelated is None else unrelated.p_value
     parts = interactions.pooled([np.flatnonzero(test.labels == part).tolist() for part in (0, 1)])
     critical, stderr = float(np.quantile(test.null, level)), float(parts.stderr[0, 1])
     needed, interval, curve = np.nan, (np.nan, np.nan), pd.DataFrame()
-    if test.p_value <= level and partition.k > 1:
+    if p_value <= level and partition.k > 1:
         errors = bootstrap.matrices - bootstrap.matrices.mean(axis=0)
         # Draws with replacement vary less than new ones would, as they are from few clusters.
         errors = errors[:_DRAWS] * np.sqrt((interactions.freedom + 1) / interactions.freedom)
         # Noise, and the critical value with it, falls faster than the error of the mean.
         others = max(1, min(_OTHERS, len(errors) - 2))  # the draws that are left stand for their errors
         spread = norm.ppf((np.arange(others) + 0.5) / others)
-        between = found_apart + stderr * generator_for(seed, "other pilots").permutation([*spread])
-        conflict, *conflicts = norm.cdf(
-            (critical / SIZES - np.array([found_apart, *between])[:, None]) * np.sqrt(SIZES) / stderr
+        between = test.between + stderr * generator_for(seed, "other pilots").permutation([*spread])
+        chances = norm.cdf(
+            (critical / SIZES - np.array([test.between, *between])[:, None]) * np.sqrt(SIZES) / stderr
         )
+        conflict, *conflicts = chances if unrelated is None else np.ones_like(chances)
         labels = partition.labels
         truth = truth_behind(graph.matrix, errors, labels)
         chance = GroupPower(truth, errors, labels, conflict, np.array(conflicts), method)
@@ -263,12 +265,12 @@ def make_plan(
         low, high = chance.needed_by_others(power)
         interval = min(pilot * low, needed), max(pilot * high, needed)
     scale = _noise_scale(interactions, graph.names, pilot)
-    weakest = (norm.ppf(power) * stderr - critical) / scale_apart if scale_apart > 0 else np.inf
+    weakest = (norm.ppf(power) * stderr - critical) / test.scale if test.scale > 0 else np.inf
     return Plan(
         power,
         pilot,
         partition.groups,
-        test.p_value,
+        p_value,
         curve,
         needed,
         interval,
@@ -276,17 +278,6 @@ def make_plan(
         weakest,
         scale,
     )
-
-
-def _apart(
-    interactions: Interactions, common_share: float, seed: int
-) -> tuple[ConflictTest | UnrelatedTest, float, float]:
-    """Test what makes groups; also give what is tested, below 0 where tasks are apart, and its scale."""
-    if common_share > 0:
-        unrelated = unrelated_test(interactions, common_share, _NOISE, seed)
-        return unrelated, unrelated.excess, unrelated.within
-    conflict = AffinityGraph.from_interactions(interactions).conflict(_NOISE, seed)
-    return conflict, conflict.between, conflict.scale
 
 
 def _noise_scale(interactions: Interactions, names: tuple[str, ...], pilot: int) -> pd.DataFrame:

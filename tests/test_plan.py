@@ -7,7 +7,7 @@ import pytest
 
 import gradex.plan as planning
 from gradex import AffinityGraph, PolicyGradEx, TaskSuite
-from gradex.affinity import Bootstrap, CorrelationGrouping, propose_groups
+from gradex.affinity import Bootstrap, CosineLinkage, propose_groups
 from gradex.plan import Plan, make_plan
 from gradex.surrogate import Interactions
 
@@ -128,10 +128,10 @@ def test_groups_that_have_little_in_common_have_a_plan_of_their_own() -> None:
     rng = np.random.default_rng(0)
     aims = 2.0 * np.eye(2)[[0, 0, 0, 1, 1, 1]] + 0.1
     aside = Interactions(tuple(rng.normal(aim, 1, (40, 2)) for aim in aims), common=False)
-    graph, method = AffinityGraph.from_interactions(aside), CorrelationGrouping(common_share=0.2)
+    graph, method = AffinityGraph.from_interactions(aside), CosineLinkage()
     given = graph, graph.partition(k=2, method=method), graph.bootstrap(40), aside, PILOT
     assert make_plan(*given, method=method).curve.empty  # they are not in conflict
-    plan = make_plan(*given, method=method, common_share=0.2)
+    plan = make_plan(*given, method=method, common_share=0.45)
     assert plan.groups == ((0, 1, 2), (3, 4, 5))
     assert plan.p_value < 0.05 and plan.interval[0] <= plan.needed < 2 * PILOT
     assert (plan.curve.power.diff().dropna() > -0.1).all() and plan.curve.power.iloc[-1] == 1

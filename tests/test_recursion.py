@@ -86,7 +86,7 @@ def test_kinds_that_pull_alike_next_to_a_third_are_told_apart(
         assert part.meta_.steps == pytest.approx(found.meta_.steps * len(group) / N, rel=0.2)
         assert part.policies_ == []
         assert (found.weighting, part.weighting) == ("equal", "return")
-        assert (found.common_share, part.common_share) == (0.2, 0.1)
+        assert found.common_share == part.common_share == 0.45
     kept = sorted(path.name for path in checkpoint.parent.iterdir())
     names = ["-".join(map(str, group)) for group in found.first_partition_.groups]
     for name in names:
@@ -96,16 +96,19 @@ def test_kinds_that_pull_alike_next_to_a_third_are_told_apart(
 def test_kinds_that_have_nothing_in_common_are_told_apart_within_a_group(
     suite: TaskSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Next to tasks that are at odds with both, two kinds at right angles are one group at first."""
-    aims = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0], [-1.0, -0.5, -0.5], [-1.0, -0.5, -0.5]])
-    by_themselves = np.eye(3)[1:]
-    each = iter(Interactions(tuple(np.tile(own, (40, 1, 1)).swapaxes(0, 1)), common=False)
-                for own in (aims, by_themselves, aims[2:]))  # fmt: skip
-    monkeypatch.setattr(SurrogateEstimator, "interactions", lambda self: next(each))
+    """Next to tasks that are at odds with both, two kinds that have less in common are one group at first."""
+    kinds = np.array([0, 0, 1, 1, 2, 2])
+    together = np.array([[1.0, 0.8, 0.0], [1.0, 0.0, 0.8], [-1.0, -0.5, -0.5]])[kinds]
+    by_themselves = np.eye(3)[kinds[:4]]
+    met = {
+        len(own): Interactions(tuple(np.tile(own, (40, 1, 1)).swapaxes(0, 1)), common=False)
+        for own in (together, by_themselves, together[4:])
+    }
+    monkeypatch.setattr(SurrogateEstimator, "interactions", lambda self: met[self.samples_.n])
     few = {"meta_steps": 4_000, "steps_per_task": 64, "snapshots": 1, "bootstrap": 4}
-    found = small(**few).fit(suite[:4])
-    assert found.first_partition_.groups == ((0, 1), (2, 3))
-    assert found.groups_ == ((0,), (1,), (2, 3))
+    found = small(**few).fit(suite[:6])
+    assert found.first_partition_.groups == ((0, 1, 2, 3), (4, 5))
+    assert found.groups_ == ((0, 1), (2, 3), (4, 5))
     assert [part and part.unrelated_ is not None for part in found.parts_] == [True, True]
 
 

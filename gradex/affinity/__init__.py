@@ -24,7 +24,7 @@ from gradex.affinity.partition import Agreement, Partition
 from gradex.affinity.relaxation import Relaxation, solve_relaxation
 from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
 from gradex.affinity.subsets import pair_coverage, sample_subsets
-from gradex.affinity.unrelated import UnrelatedTest, unrelated_test
+from gradex.affinity.unrelated import CosineLinkage, UnrelatedTest, unrelated_test
 
 __all__ = [
     "Affinity",
@@ -35,6 +35,7 @@ __all__ = [
     "Bootstrap",
     "ConflictTest",
     "CorrelationGrouping",
+    "CosineLinkage",
     "ExhaustiveGrouping",
     "FoundGroups",
     "GroupCountPath",

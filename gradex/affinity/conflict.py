@@ -66,7 +66,7 @@ def conflict_test(matrix: Float[np.ndarray, "n n"], null: Float[np.ndarray, "dra
     """Part the tasks by their interactions, and do likewise in matrices that are nothing but noise."""
     matrices = np.concatenate([matrix[None], null])
     parts = two_parts(matrices)
-    between = mean_between(matrices, parts, ~parts)
+    between = mean_between(matrices, parts)
     best, lowest = parts[between[:, 0].argmin(), 0], between.min(axis=0)
     lengths = np.sqrt(np.maximum(np.diag(matrix), 0.0))
     scale = lengths[~best].mean() * lengths[best].mean()
@@ -88,14 +88,11 @@ def two_parts(matrices: Float[np.ndarray, "many n n"]) -> Bool[np.ndarray, "ways
 
 
 def mean_between(
-    matrices: Float[np.ndarray, "many n n"],
-    first: Bool[np.ndarray, "ways many n"],
-    second: Bool[np.ndarray, "ways many n"],
+    matrices: Float[np.ndarray, "many n n"], parts: Bool[np.ndarray, "ways many n"]
 ) -> Float[np.ndarray, "ways many"]:
-    """Average over the pairs of a task of the one part and another task of the other; 0 if there is none."""
-    others = matrices * (1 - np.eye(matrices.shape[1]))
-    totals = np.einsum("wmi,mij,wmj->wm", first, others, second, optimize=True)
-    pairs = first.sum(axis=2) * second.sum(axis=2) - (first & second).sum(axis=2)
+    """Average over the pairs of a task of the part and one of the rest; 0 if there is none."""
+    totals = np.einsum("wmi,mij,wmj->wm", parts, matrices, ~parts, optimize=True)
+    pairs = parts.sum(axis=2) * (~parts).sum(axis=2)
     return np.divide(totals, pairs, out=np.zeros_like(totals), where=pairs > 0)
 
 

@@ -35,12 +35,6 @@ class CorrelationGrouping(Grouping):
     Where fewer groups have a larger sum than any k, there are fewer. Local search from several starts finds
     them; it is deterministic.
 
-    Parameters
-    ----------
-    common_share : float
-        What tasks of one group have in common at least. So much of √(U_ii U_jj), which U_ij would be if task
-        i and j pulled one way, is taken off each affinity. With 0 the diagonal plays no part.
-
     Examples
     --------
     A chain of tasks that differ by degrees, and one that is at odds with its end:
@@ -54,13 +48,7 @@ class CorrelationGrouping(Grouping):
     ((0, 1, 2, 3), (4,))
     >>> CorrelationGrouping().partition(np.abs(matrix), k=2).groups
     ((0, 1, 2, 3, 4),)
-    >>> apart = np.array([[2, 2, 0.1], [2, 2, 0.1], [0.1, 0.1, 2]])
-    >>> CorrelationGrouping(common_share=0.2).partition(apart, k=2).groups
-    ((0, 1), (2,))
     """
-
-    def __init__(self, common_share: float = 0.0) -> None:
-        self.common_share = common_share
 
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
         """Partition the tasks into ``k`` groups or fewer.
@@ -69,8 +57,6 @@ class CorrelationGrouping(Grouping):
         help each other: no partition can have more.
         """
         check_group_count(len(matrix), k, None)
-        lengths = np.sqrt(np.diag(matrix).clip(min=0))
-        matrix = matrix - self.common_share * np.outer(lengths, lengths)
         return correlated(matrix, correlated_labels(matrix, k))
 
 

@@ -11,8 +11,9 @@ from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.conflict import fewest_groups
 from gradex.affinity.correlation import CorrelationGrouping
 from gradex.affinity.graph import AffinityGraph
+from gradex.affinity.groupings import Grouping
 from gradex.affinity.partition import Partition, listed
-from gradex.affinity.unrelated import unrelated_test
+from gradex.affinity.unrelated import CosineLinkage, unrelated_test
 
 #: Groups are split where a conflict within is a matter of chance with no more than this probability, and
 #: gradients are told from noise likewise.
@@ -53,7 +54,7 @@ class FoundGroups:
     conflicts: list[float]
     """For 1 group, 2 and so on, how likely a conflict within is a matter of chance; see `fewest_groups`."""
     unrelated: float | None
-    """How likely it is a matter of chance that two parts have so little in common, see `unrelated_test`.
+    """How likely it is a matter of chance that kinds have so little in common, see `unrelated_test`.
 
     None where that was not asked, as there is a conflict or the number of groups was given.
     """
@@ -88,8 +89,8 @@ def find_groups(
     stage : callable
         Gives a context for each stage by its name, for whoever takes the time.
     common_share : float
-        With k="auto" tasks without a conflict make two groups, too, if these have less than this share of
-        their steps in common, see `unrelated_test`, and are not unstable.
+        With k="auto" tasks without a conflict make groups, too, if these have less than this share in
+        common, see `unrelated_test`, and are not unstable.
 
     Examples
     --------
@@ -103,26 +104,28 @@ def find_groups(
     >>> find_groups(scores, Interactions(tuple(pulls), common=False), "ab", affinity="mean").partition.k
     1
     """
-    by_sign, settled, unrelated = CorrelationGrouping(), k != "auto", None
+    method: Grouping = CorrelationGrouping()
+    settled, unrelated = k != "auto", None
     with stage("clustering"):
         pairs = AffinityGraph.from_interactions(interactions, names)
         graph = AffinityGraph.from_scores(scores, affinity, names)
-        group = partial(pairs.partition, method=by_sign)
+        group = partial(pairs.partition, method=method)
         most = 1 if settled else None
         partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
         if not settled and partition.k == 1 and common_share > 0:
-            unrelated = unrelated_test(interactions, common_share, seed=seed).p_value
+            test = unrelated_test(interactions, common_share, _DRAWS, seed)
+            unrelated = test.p_value
             if unrelated <= CONFLICT_LEVEL:
-                by_sign, drawn = CorrelationGrouping(common_share), pairs.bootstrap(_DRAWS, seed)
-                partition = pairs.partition(2, method=by_sign, bootstrap=drawn)
-                if partition.unstable:  # which tasks are strangers is noise
-                    partition = pairs.partition(1, method=by_sign)
+                kinds, drawn = CosineLinkage(), pairs.bootstrap(_DRAWS, seed)
+                found = pairs.partition(int(test.labels.max()) + 1, method=kinds, bootstrap=drawn)
+                if not found.unstable:  # else which tasks are strangers is noise
+                    partition, method = found, kinds
         partition = graph.partition(k=k) if settled else partition
     with stage("uncertainty"):
         bootstrap, count = None, _DRAWS_OF_SUBSETS * draws
         if count:
             bootstrap = (graph if settled else pairs).bootstrap(count, seed)
-            resampled = bootstrap.groups(partition.k, None if settled else by_sign)
+            resampled = bootstrap.groups(partition.k, None if settled else method)
             partition = replace(partition, resampled=resampled)
     return FoundGroups(partition, graph, pairs, conflicts, unrelated, bootstrap)
 
@@ -141,7 +144,7 @@ def verdict(
     """Say what may be relied on, in a sentence; None where it takes draws and there are none.
 
     There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
-    `CONFLICT_LEVEL`, or too slight a one, see `fewest_groups`; nor parts that have little in common. Nothing
+    `CONFLICT_LEVEL`, or too slight a one, see `fewest_groups`; nor kinds that have little in common. Nothing
     of weight then speaks against one policy for all. It is another matter where nothing is known of the
     tasks, or of some: where their gradients are no more than noise, as in a task of which all steps pay
     alike.
@@ -159,7 +162,7 @@ def verdict(
     unknown = [name for name, p_value in zip(names, p_values, strict=True) if p_value > CONFLICT_LEVEL]
     silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
     if apart and found is not None:
-        strangers = f"two parts of the {things} are not in conflict, but have little in common"
+        strangers = "these groups are not in conflict, but have little in common"
         return "; ".join([found, *[strangers] * little, *[silent] * bool(unknown)])
     given = f"; do not rely on these {partition.k}" if partition.k > 1 else ""
     if unknown and interactions.noise_p_value(seed=seed) > CONFLICT_LEVEL:

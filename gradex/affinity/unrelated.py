@@ -1,34 +1,57 @@
-"""Do tasks have anything in common? A test of two parts that pull together within, but not with each other.
+"""Are there kinds of tasks that have little in common? Groups that pull together within, but not with others.
 
 Where a step for one group makes the other worse, they are in conflict, see `gradex.affinity.conflict`. Along
 a training groups may also help each other at first, while all can learn the same, and harm each other later,
-while each needs what the other cannot use. In sum they are as good as strangers. So are tasks of two kinds
-that have nothing to do with each other.
+while each needs what the other cannot use. In sum they are as good as strangers. So are tasks of kinds that
+have nothing to do with each other.
 
-What tasks have in common is the cosine of both parts' gradients, see `UnrelatedTest.common`. A step for both
-parts then gains √((1 + share) / 2) of what a step for each of them would.
+What tasks have in common is the cosine of their gradients, U_ij / √(U_ii U_jj). In a kind every task has much
+in common with its own group, and little with any other. Tasks that differ by degrees have no such groups: at
+the border of two they have about as much in common with the one as with the other.
 """
 
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from gradex.affinity.affinity import InteractionsLike
-from gradex.affinity.conflict import mean_between, two_parts
-from gradex.affinity.partition import canonical_labels
+from gradex.affinity.certificate import check_group_count
+from gradex.affinity.correlation import correlated
+from gradex.affinity.groupings import Grouping
+from gradex.affinity.partition import Partition, canonical_labels
+from gradex.affinity.rounding import linkage_labels
 
-#: What tasks have in common at least. On suites of one kind, whose tasks differ by degrees, two parts have a
-#: share of 0.27 and more; of two kinds that neither help nor harm each other it is about 0.
-COMMON_SHARE = 0.2
-#: The same within a group, by the return at stake: of one kind 0.17 and more, but for aims of which some are
-#: three times as high as others; of two 0.05 at most.
-COMMON_SHARE_WITHIN = 0.1
+#: What tasks have in common with another group, at most, as a share of what they have with their own. Of
+#: kinds that neither help nor harm each other it is 0.4 or less; of tasks of one kind 0.55 or more.
+COMMON_SHARE = 0.45
+
+
+@final
+class CosineLinkage(Grouping):
+    """Average linkage of the cosines U_ij / √(U_ii U_jj), which do not tell strong tasks from weak ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity import CosineLinkage
+    >>> matrix = np.array([[9.0, 3.0, 2.0], [3.0, 1.0, 0.5], [2.0, 0.5, 4.0]])
+    >>> CosineLinkage().partition(matrix, k=2).groups
+    ((0, 1), (2,))
+    """
+
+    def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
+        """Partition the tasks into ``k`` groups, evaluated as `CorrelationGrouping` does."""
+        check_group_count(len(matrix), k, None)
+        if k == 1:
+            return correlated(matrix, np.zeros(len(matrix), dtype=np.int64))
+        return correlated(matrix, canonical_labels(linkage_labels(_cosines(matrix), k)))
 
 
 @dataclass(frozen=True, eq=False)
 class UnrelatedTest:
-    """Whether two parts of the tasks have less in common than a given share.
+    """Whether tasks fall into kinds that have less in common than a given share.
 
     Examples
     --------
@@ -40,65 +63,61 @@ class UnrelatedTest:
     >>> aims = [(2.0, 0.0), (2.0, 0.0), (0.0, 2.0), (0.0, 2.0)]
     >>> found = Interactions(tuple(rng.normal(aim, 1.0, size=(40, 2)) for aim in aims), common=False)
     >>> test = unrelated_test(found)
-    >>> test.labels.tolist(), round(abs(test.common), 1), round(test.p_value, 3)
-    ([0, 0, 1, 1], 0.0, 0.002)
+    >>> test.labels.tolist(), round(abs(test.common), 1), round(test.p_value, 2)
+    ([0, 0, 1, 1], 0.0, 0.01)
     >>> AffinityGraph.from_interactions(found).conflict().p_value > 0.05
     True
     """
 
     labels: Int[np.ndarray, " n"]
-    """Part of each task, 0 or 1."""
-    between: float
-    """Mean interaction between the parts."""
-    within: float
-    """Geometric mean of both parts' mean interactions of different tasks; of a single task, with itself."""
+    """Kind of each task."""
+    common: float
+    """What a task has in common with another kind, as a share of what it has with its own, at most.
+
+    Infinite where a task has nothing in common with its own.
+    """
     cohesion: float
-    """What tasks of the less united part have in common, as a share of their own squared gradients."""
+    """What a task has in common with its own kind at least: the mean cosine with the others of it."""
     share: float
     """That was asked for."""
-    null: Float[np.ndarray, " draws"]
-    """`excess` where there is nothing but noise, parts chosen likewise."""
+    drawn: Float[np.ndarray, " draws"]
+    """What two kinds have in common, at most, from episodes drawn again: the cosine of both kinds' gradients.
 
-    @property
-    def common(self) -> float:
-        """`between` by `within`: 1 are equal directions, 0 is nothing in common; nan where nothing pulls."""
-        return self.between / self.within if self.within > 0 else np.nan
-
-    @property
-    def excess(self) -> float:
-        """How far the parts have more in common than the share, in units of interactions."""
-        return self.between - self.share * self.within
+    A single task varies too much from draw to draw.
+    """
 
     @property
     def p_value(self) -> float:
-        """Chance of parts that pull so strongly and have so little in common, if there were only noise.
+        """Chance that these kinds have more in common than the share, as draws of the episodes tell.
 
-        It is 1 where tasks within a part have no more in common than the share: these are no groups. And of
-        four tasks or more a single one is no part: it may be the end of a scale that the others are on.
+        It is 1 where it is so in the estimate, or where tasks of a kind have no more than the share of their
+        own steps in common.
         """
-        smallest = np.bincount(self.labels, minlength=2).min()
-        if self.cohesion < self.share or smallest < _fewest(len(self.labels)):
+        if not self.common <= self.share or self.cohesion < self.share:
             return 1.0
-        return float((1 + np.sum(self.null <= self.excess)) / (1 + len(self.null)))
+        return float((1 + np.sum(~(self.drawn <= self.share))) / (1 + len(self.drawn)))
 
 
 def unrelated_test(
-    interactions: InteractionsLike, share: float = COMMON_SHARE, draws: int = 400, seed: int = 0
+    interactions: InteractionsLike, share: float = COMMON_SHARE, draws: int = 100, seed: int = 0
 ) -> UnrelatedTest:
-    """Part the tasks by their interactions, and do likewise in interactions that are nothing but noise.
+    """Look for kinds of tasks, of at least two tasks each, that have as little in common as can be.
+
+    A single task is no kind: it may be the end of a scale that the others are on. It takes a conflict to be
+    apart. So of two or three tasks there are no kinds.
 
     Parameters
     ----------
     interactions
         First-order interactions of the tasks.
     share
-        Of their steps that tasks of one group have in common at least: 0 is nothing, 1 is all.
+        What a task has in common with another kind, as a share of what it has with its own, at most.
     draws, seed
-        Of the noise.
+        Of the episodes.
 
     Examples
     --------
-    Two parts that pull partly one way, by a cosine of a half:
+    Two kinds that pull partly one way, by a cosine of a half:
 
     >>> import numpy as np
     >>> from gradex.affinity import unrelated_test
@@ -109,32 +128,48 @@ def unrelated_test(
     >>> unrelated_test(found).p_value > 0.05, unrelated_test(found, share=0.8).p_value < 0.05
     (True, True)
     """
-    matrix = interactions.matrix
-    matrices = np.concatenate([matrix[None], interactions.noise(draws, seed)])
-    parts = two_parts(matrices)
-    between = mean_between(matrices, parts, ~parts)
-    each = [_within(matrices, own) for own in (parts, ~parts)]
-    within = np.sqrt(each[0] * each[1])
-    large = np.minimum(parts.sum(axis=2), (~parts).sum(axis=2)) >= _fewest(len(matrix))
-    excess = np.where(large, between - share * within, np.inf)
-    best = excess[:, 0].argmin()
-    chosen, squares = parts[best, 0], np.diag(matrix).clip(min=0)
-    cohesion = 1.0
-    for pulls, part in zip(each, (chosen, ~chosen), strict=True):
-        square = squares[part].mean()
-        cohesion = min(cohesion, float(pulls[best, 0] / square) if square > 0 else 0.0)
-    found = float(between[best, 0]), float(within[best, 0]), cohesion
-    return UnrelatedTest(canonical_labels(chosen.astype(np.int64)), *found, share, excess.min(axis=0)[1:])
+    cosines = _cosines(interactions.matrix)
+    tried = [linkage_labels(cosines, k) for k in range(2, len(cosines) // 2 + 1)]
+    tried = [labels for labels in tried if labels.any()]  # where all are equally far apart there is one
+    found = [_in_common(cosines, labels) for labels in tried]
+    if not found:
+        whole = np.zeros(len(cosines), dtype=np.int64)
+        return UnrelatedTest(whole, np.inf, 0.0, share, np.empty(0))
+    # Two kinds that are taken for one have little in common with each other.
+    best = min(range(len(found)), key=lambda place: (found[place][1] < share, found[place][0]))
+    drawn = [_between_kinds(matrix, tried[best]) for matrix in interactions.draws(draws, seed)]
+    return UnrelatedTest(canonical_labels(tried[best]), *found[best], share, np.array(drawn))
 
 
-def _fewest(n: int) -> int:
-    """Give how many of n tasks a part has at least."""
-    return min(2, n // 2)
+def _cosines(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+    """Divide by both tasks' gradient lengths; 0 where one has none, as far as is known."""
+    lengths = np.sqrt(np.diag(matrix).clip(min=0))
+    products = np.outer(lengths, lengths)
+    cosines = np.divide(matrix, products, out=np.zeros_like(products), where=products > 0)
+    np.fill_diagonal(cosines, 0.0)  # what a task has in common with itself is no matter here
+    return cosines.clip(-1, 1)
 
 
-def _within(
-    matrices: Float[np.ndarray, "many n n"], part: Bool[np.ndarray, "ways many n"]
-) -> Float[np.ndarray, "ways many"]:
-    """Average over the pairs of different tasks within a part, or take what a single task gets alone."""
-    alone = (part * np.diagonal(matrices, axis1=1, axis2=2)).sum(axis=2)
-    return np.where(part.sum(axis=2) > 1, mean_between(matrices, part, part), alone).clip(min=0)
+def _in_common(cosines: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> tuple[float, float]:
+    """Tell what a task has in common with another group, as a share of its own, and with its own."""
+    members = labels[:, None] == np.unique(labels)
+    sizes = members.sum(axis=0)
+    if sizes.min() < 2:
+        return np.inf, 0.0
+    mean = cosines @ members / (sizes - members)
+    own, others = mean[members], np.where(members, -np.inf, mean).max(axis=1)
+    if own.min() <= 0:
+        return np.inf, float(own.min())
+    return float((others / own).max()), float(own.min())
+
+
+def _between_kinds(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Give the largest cosine of two groups' gradients, of pairs of different tasks."""
+    members = np.unique(labels)[:, None] == labels
+    sizes = members.sum(axis=1)
+    pairs = np.outer(sizes, sizes) - np.diag(sizes)
+    totals = members @ (matrix * (1 - np.eye(len(matrix)))) @ members.T
+    if sizes.min() < 2 or np.diag(totals).min() <= 0:
+        return np.inf
+    means = totals / pairs
+    return float(_cosines(means)[~np.eye(len(sizes), dtype=bool)].max())

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gradex.affinity import CorrelationGrouping, FoundGroups, find_groups, found_groups
+from gradex.affinity import CosineLinkage, FoundGroups, find_groups, found_groups
 from gradex.affinity.found_groups import verdict
 from gradex.surrogate import Interactions, SubsetScores
 
@@ -88,13 +88,11 @@ def test_strangers_make_groups_where_that_is_asked_for() -> None:
     rng = np.random.default_rng(0)
     aims = np.array([[2.0, 0.1, 0], [0.1, 2.0, 0]]).repeat(3, axis=0)
     aside = Interactions(tuple(rng.normal(aim, 1, (60, 3)) for aim in aims), common=False)
-    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.2)
+    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.45)
     assert found.partition.groups == ((0, 1, 2), (3, 4, 5))
     assert found.unrelated is not None and found.unrelated <= 0.05 < found.conflicts[0]
     assert str(said(found)).startswith("stable: the same groups in ")
-    assert str(said(found)).endswith(
-        "; two parts of the tasks are not in conflict, but have little in common"
-    )
+    assert str(said(found)).endswith("; these groups are not in conflict, but have little in common")
     for settings in ({}, {"k": 1, "common_share": 0.2}):
         whole = find_groups(scores([0] * 6), aside, NAMES, **settings)
         assert (whole.partition.k, whole.unrelated) == (1, None)
@@ -104,20 +102,21 @@ def test_strangers_that_other_draws_find_elsewhere_are_none(monkeypatch: pytest.
     rng = np.random.default_rng(0)
     aims = np.array([[1.0, 0, 0], [0, 1.0, 0]]).repeat(3, axis=0)
     aside = Interactions(tuple(rng.normal(aim, 1.5, (12, 3)) for aim in aims), common=False)
-    monkeypatch.setattr(found_groups, "unrelated_test", lambda *_, **__: SimpleNamespace(p_value=0.01))
-    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.2)
-    pairs, by_share = found.interactions, CorrelationGrouping(common_share=0.2)
-    assert pairs.partition(2, method=by_share, bootstrap=pairs.bootstrap(100)).unstable
+    monkeypatch.setattr(
+        found_groups, "unrelated_test", lambda *_, **__: SimpleNamespace(p_value=0.01, labels=np.arange(2))
+    )
+    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.45)
+    pairs = found.interactions
+    assert pairs.partition(2, method=CosineLinkage(), bootstrap=pairs.bootstrap(100)).unstable
     assert (found.partition.k, found.unrelated) == (1, 0.01)
     assert str(said(found)).startswith("no groups: ")
 
 
 def test_a_conflict_is_all_that_has_to_be_asked() -> None:
     clash = interactions([1, 1, 1, -1, -1, -1])
-    assert find_groups(scores([0] * 6), clash, NAMES, common_share=0.2).unrelated is None
-    one_kind = find_groups(scores([0] * 6), interactions([1] * 6), NAMES, common_share=0.2)
-    assert one_kind.unrelated is not None and one_kind.unrelated > 0.5
-    assert one_kind.partition.k == 1
+    assert find_groups(scores([0] * 6), clash, NAMES, common_share=0.45).unrelated is None
+    one_kind = find_groups(scores([0] * 6), interactions([1] * 6), NAMES, common_share=0.45)
+    assert one_kind.unrelated == 1 and one_kind.partition.k == 1
 
 
 def test_noise_is_nothing_that_is_known() -> None:
