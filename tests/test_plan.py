@@ -131,7 +131,7 @@ def test_groups_that_have_little_in_common_have_a_plan_of_their_own() -> None:
     graph, method = AffinityGraph.from_interactions(aside), CosineLinkage()
     given = graph, graph.partition(k=2, method=method), graph.bootstrap(40), aside, PILOT
     assert make_plan(*given, method=method).curve.empty  # they are not in conflict
-    plan = make_plan(*given, method=method, common_share=0.45)
+    plan = make_plan(*given, method=method, common_share=0.5)
     assert plan.groups == ((0, 1, 2), (3, 4, 5))
     assert plan.p_value < 0.05 and plan.interval[0] <= plan.needed < 2 * PILOT
     assert (plan.curve.power.diff().dropna() > -0.1).all() and plan.curve.power.iloc[-1] == 1

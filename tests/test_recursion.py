@@ -86,7 +86,7 @@ def test_kinds_that_pull_alike_next_to_a_third_are_told_apart(
         assert part.meta_.steps == pytest.approx(found.meta_.steps * len(group) / N, rel=0.2)
         assert part.policies_ == []
         assert (found.weighting, part.weighting) == ("equal", "return")
-        assert found.common_share == part.common_share == 0.45
+        assert found.common_share == part.common_share == 0.5
     kept = sorted(path.name for path in checkpoint.parent.iterdir())
     names = ["-".join(map(str, group)) for group in found.first_partition_.groups]
     for name in names:

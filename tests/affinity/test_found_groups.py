@@ -88,7 +88,7 @@ def test_strangers_make_groups_where_that_is_asked_for() -> None:
     rng = np.random.default_rng(0)
     aims = np.array([[2.0, 0.1, 0], [0.1, 2.0, 0]]).repeat(3, axis=0)
     aside = Interactions(tuple(rng.normal(aim, 1, (60, 3)) for aim in aims), common=False)
-    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.45)
+    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.5)
     assert found.partition.groups == ((0, 1, 2), (3, 4, 5))
     assert found.unrelated is not None and found.unrelated <= 0.05 < found.conflicts[0]
     assert str(said(found)).startswith("stable: the same groups in ")
@@ -105,7 +105,7 @@ def test_strangers_that_other_draws_find_elsewhere_are_none(monkeypatch: pytest.
     monkeypatch.setattr(
         found_groups, "unrelated_test", lambda *_, **__: SimpleNamespace(p_value=0.01, labels=np.arange(2))
     )
-    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.45)
+    found = find_groups(scores([0] * 6), aside, NAMES, draws=4, common_share=0.5)
     pairs = found.interactions
     assert pairs.partition(2, method=CosineLinkage(), bootstrap=pairs.bootstrap(100)).unstable
     assert (found.partition.k, found.unrelated) == (1, 0.01)
@@ -114,8 +114,8 @@ def test_strangers_that_other_draws_find_elsewhere_are_none(monkeypatch: pytest.
 
 def test_a_conflict_is_all_that_has_to_be_asked() -> None:
     clash = interactions([1, 1, 1, -1, -1, -1])
-    assert find_groups(scores([0] * 6), clash, NAMES, common_share=0.45).unrelated is None
-    one_kind = find_groups(scores([0] * 6), interactions([1] * 6), NAMES, common_share=0.45)
+    assert find_groups(scores([0] * 6), clash, NAMES, common_share=0.5).unrelated is None
+    one_kind = find_groups(scores([0] * 6), interactions([1] * 6), NAMES, common_share=0.5)
     assert one_kind.unrelated == 1 and one_kind.partition.k == 1
 
 
