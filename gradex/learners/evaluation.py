@@ -15,8 +15,9 @@ from gradex.threads import threads_for
 
 #: Steps between two looks at which environments still owe an episode.
 _CHUNK = 64
-#: Steps after which there should be enough whole episodes, where the suite does not know its horizon.
-_PATIENCE = 64_000
+#: Steps after which there should be enough whole episodes; or so many horizons after, if that is later: an
+#: environment may claim a time limit that it does not keep.
+_PATIENCE, _HORIZONS = 64_000, 10
 
 
 class Episodes(NamedTuple):
@@ -150,9 +151,10 @@ def serves_all(agent: ActorCritic, suite: TaskSuite) -> bool:
     return suite.linear and not agent.policy.network.sees_task
 
 
-def check_patience(suite: TaskSuite, task: int, steps: int) -> None:
-    """Refuse to wait any longer for episodes of a task that may never end."""
-    if suite.horizon is None and steps >= _PATIENCE:
+def check_patience(suite: TaskSuite, task: int, steps: int, owed: int = 0) -> None:
+    """Refuse to wait any longer for episodes of a task that may never end; `owed` steps in all of them."""
+    known = 0 if suite.horizon is None else _HORIZONS * (suite.horizon + owed)
+    if steps >= max(_PATIENCE, known):
         raise ValueError(
             f"task {suite.tasks[task].name!r} has too few whole episodes after {steps} steps: give its "
             "environment a time limit, for instance gymnasium.wrappers.TimeLimit"

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 
 from gradex.learners import ActorCritic, evaluate, run_episodes
 from gradex.tasks import TaskSuite
-from tests.environments import scripted, scripted_suite
+from tests.environments import Scripted, scripted, scripted_suite
 from tests.oracles.ppo import module
 
 Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
@@ -94,11 +95,26 @@ def test_one_episode_is_refused(fresh: Fresh) -> None:
         evaluate(fresh(suite, [0]), suite, [[0]], 1, [0])
 
 
-def test_an_episode_that_never_ends_is_named(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+class Claims(Scripted):
+    """An episode of any length, although its `spec` claims a time limit."""
+
+    spec = EnvSpec("Claims-v0", max_episode_steps=15)
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "steps"), [(Scripted, 1000, 128), (Claims, 1000, 192), (Claims, 150, None)]
+)
+def test_an_episode_that_never_ends_is_named(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, kind: type[Scripted], length: int, steps: int | None
+) -> None:
     monkeypatch.setattr("gradex.learners.evaluation._PATIENCE", 128)
-    suite = scripted_suite(sisyphus=scripted([0.0] * 1000))
+    suite = scripted_suite(sisyphus=lambda: kind([0.0] * length))
+    if steps is None:  # longer than claimed, but not for ever
+        assert evaluate(fresh(suite, [0]), suite, [[0]], 2, [0]).episode_length.tolist() == [length]
+        return
     with pytest.raises(
-        ValueError, match="'sisyphus' has too few whole episodes after 128 steps: give its environment a time"
+        ValueError,
+        match=f"'sisyphus' has too few whole episodes after {steps} steps: give its environment a time",
     ):
         evaluate(fresh(suite, [0]), suite, [[0]], 2, [0])
 
