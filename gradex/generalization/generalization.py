@@ -153,6 +153,7 @@ class Generalization(Estimator):
                 measured |= dict(zip(stack, own._measure_stack(*chosen, estimator), strict=True))
         return [measured[index] for index in range(len(metas))]
 
+    @torch.inference_mode(False)  # nothing that a caller made in that mode can be differentiated
     def _measure_stack(
         self, metas: Sequence[MetaPolicy], subsets: Sequence[Sequence[int]], estimator: TraceEstimator
     ) -> list[Measurement]:

@@ -102,6 +102,7 @@ class Adaptation:
                     agent = replace(agent, actors=moved)
                 del met, phase  # the next rollout is made before this one would be let go
 
+    @torch.inference_mode(False)  # or nothing that is met could be differentiated
     def returns(
         self,
         agent: ActorCritic,
@@ -152,6 +153,8 @@ class Phase:
         return Batch.of(self.agent, self.rollout, advantages, once=self.once)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def policy_gradient_step(
     policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, rate: float, second: bool = False
 ) -> Float[Tensor, "rows p"]:
@@ -173,7 +176,7 @@ def policy_gradient_step(
 def _policy_gradient(
     policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, second: bool = False
 ) -> Float[Tensor, "rows p"]:
-    start = actors if second else actors.detach().requires_grad_()
+    start = actors if second else actors.detach().clone().requires_grad_()
     surrogate = (batch.weights * batch.ratio(policy, start) * batch.advantages).sum()
     return torch.autograd.grad(surrogate, start, create_graph=second)[0]
 

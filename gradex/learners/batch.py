@@ -67,7 +67,8 @@ class Batch:
         """
 
         def samples(array: Tensor | np.ndarray) -> Tensor:
-            return torch.as_tensor(array).movedim(0, 2).flatten(1, 2)
+            array = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+            return array.movedim(0, 2).flatten(1, 2)
 
         observations, actions = samples(rollout.observations[:-1]), samples(rollout.actions)
         tasks = torch.from_numpy(rollout.tasks.repeat(len(advantages), axis=1))

@@ -204,6 +204,9 @@ class Learner(ABC):
         """Count the rounds that take at least `steps` environment steps."""
         return -(-steps // self.round_steps(suite, subsets))
 
+    # A caller may be in a mode in which nothing is differentiated; it is theirs again afterwards.
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def train(
         self,
         agent: ActorCritic,

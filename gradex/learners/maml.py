@@ -95,6 +95,7 @@ class MAML(Learner):
     def begin(self, job: Job) -> Training:
         return _Training(self, job)
 
+    @torch.inference_mode(False)  # or nothing that is met could be differentiated
     def adapt(
         self,
         agent: ActorCritic,
@@ -207,7 +208,7 @@ class _Training(Training):
     def state(self) -> dict[str, Tensor]:
         curve = self.curve()
         columns = {f"curve.{name}": torch.from_numpy(curve[name].to_numpy().copy()) for name in curve}
-        return super().state() | columns | {"draws": torch.tensor(self._streams.draws)}
+        return super().state() | columns | {"draws": torch.tensor(self._streams.draws, device="cpu")}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         super().restore(state)

@@ -169,7 +169,7 @@ class _Training(SimulatedTraining):
 
     def state(self) -> dict[str, Tensor]:
         units = {name: getattr(self._acting, name) for name in ("return_mean", "return_scale")}
-        return super().state() | units | {"draws": torch.tensor(self._streams.draws)}
+        return super().state() | units | {"draws": torch.tensor(self._streams.draws, device="cpu")}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         super().restore(state)

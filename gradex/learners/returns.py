@@ -77,7 +77,7 @@ class EpisodeReturns:
 
     def state(self) -> dict[str, Tensor]:
         """Give the curves, and what there is of the episodes that run."""
-        known = torch.tensor([self._reports_success, self._explains])
+        known = torch.tensor([self._reports_success, self._explains], device="cpu")
         told = {"running": self._running, "succeeded": self._succeeded, "curve": np.concatenate(self._rows)}
         return {"known": known} | {name: torch.from_numpy(array.copy()) for name, array in told.items()}
 

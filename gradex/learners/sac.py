@@ -133,9 +133,9 @@ class SAC(Learner):
         critic = Twin(judge)
         streams = Streams(seeds, branch=0)
         actors, critics = policy.initial(streams), critic.initial(streams)
-        log_temperature = torch.full((len(seeds), len(suite)), log(self.temperature))
+        log_temperature = actors.new_full((len(seeds), len(suite)), log(self.temperature))
         more = {"target_critics": critics.clone(), "log_temperature": log_temperature}
-        unknown = torch.zeros(len(seeds), len(suite))
+        unknown = actors.new_zeros(len(seeds), len(suite))
         return ActorCritic(policy, critic, actors, critics, unknown, unknown.clone(), more)
 
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
