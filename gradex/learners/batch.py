@@ -24,7 +24,8 @@ class Batch:
 
     `log_probs` are those of the policies that acted. They are None where these learn from it once: π over
     itself is 1, and has the slope of log π. Weights of each policy sum to 1, and are 0 where there is no real
-    step; all are where there is none. Targets are of the critics, [policies, samples, heads], where any learn.
+    step; where there is none at all, their sum is 0. Targets are of the critics, [policies, samples, heads],
+    where any learn.
 
     Examples
     --------

@@ -170,7 +170,7 @@ class Collector:
         """Hand actions to the simulator in its own order and range."""
         flat, space = actions.numpy()[self.layout.real], self._space
         if isinstance(space, gymnasium.spaces.Discrete):
-            return flat + space.start
+            return (flat + space.start).astype(space.dtype)
         inside = np.clip(flat, space.low, space.high)
         return (np.rint(inside) if np.issubdtype(space.dtype, np.integer) else inside).astype(space.dtype)
 
