@@ -4,6 +4,7 @@ import functools
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
+from copy import copy
 from typing import Any
 
 import gymnasium
@@ -174,7 +175,8 @@ class Checked(gymnasium.Wrapper):
     """An environment as Gymnasium's checker sees it, which shall not look at what nobody here needs.
 
     Infos are empty, as it compares them; rewards and flags are read as in a run; and an episode may be cut
-    off after one step, which it takes for a fault.
+    off after one step, which it takes for a fault. Observations may fill the same array again, and actions
+    may be changed in place: simulators copy both.
     """
 
     def __init__(self, environment: gymnasium.Env) -> None:
@@ -183,14 +185,14 @@ class Checked(gymnasium.Wrapper):
         self.reset = _without_info(environment.reset)  # type: ignore[method-assign]
 
     def step(self, action: Any) -> Any:
-        result = self.env.step(action)
+        result = self.env.step(copy(action))
         if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
             return result
         observation, reward, terminated, truncated, _ = result
         numbers = [to_number(each) for each in (reward, terminated, truncated)]
         if None in numbers:
             return (*result[:4], {})  # the checker says what is wrong with them
-        return observation, numbers[0], any(numbers[1:]), False, {}
+        return copy(observation), numbers[0], any(numbers[1:]), False, {}
 
 
 def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
@@ -198,7 +200,7 @@ def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
     def emptied(**keywords: Any) -> Any:
         result = reset(**keywords)
         sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
-        return (result[0], {}) if sound else result
+        return (copy(result[0]), {}) if sound else result
 
     return emptied
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -117,7 +118,8 @@ class Plain(gymnasium.Wrapper):
     """A user's environment with rewards and flags that are Python's, and infos with success or nothing.
 
     Infos may hold anything: clocks, tables, arrays that change. Simulators would gather them, and fail on
-    some. What the environment raises names the task.
+    some. Observations are copied, as all environments of a class may fill one array. What the environment
+    raises names the task.
     """
 
     def __init__(self, environment: gymnasium.Env, task: str) -> None:
@@ -126,12 +128,12 @@ class Plain(gymnasium.Wrapper):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         observation, info = self._asked("reset", self.env.reset, seed=seed, options=options)
-        return observation, self._success(info)
+        return copy(observation), self._success(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self._asked("step", self.env.step, action)
         return (
-            observation,
+            copy(observation),
             self._number("reward", reward),
             self._number("terminated", terminated) != 0,
             self._number("truncated", truncated) != 0,

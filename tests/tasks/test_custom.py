@@ -470,6 +470,30 @@ def test_factories_travel_with_their_tasks() -> None:
     np.testing.assert_allclose(simulator.reset()[0][:, 1], np.repeat([0.1, 0.3, 0.3], 2), rtol=1e-6)
 
 
+class Reuses(Pushed):
+    """Fills one array of the class with every observation, and rounds its action in place."""
+
+    seen: ClassVar[np.ndarray] = np.zeros(2, np.float32)
+
+    def _observe(self) -> np.ndarray:
+        self.seen[:] = super()._observe()
+        return self.seen
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        action[:] = np.sign(action)
+        return super().step(action)
+
+
+def test_arrays_may_be_used_again() -> None:
+    learner = PPO(steps=16, copies=2)
+    one, other = (
+        MetaPolicy(TaskSuite.from_gymnasium({"a": each, "b": each}), learner=learner, layers=2, width=4)
+        for each in (Pushed, Reuses)
+    )
+    np.testing.assert_array_equal(one.fit(100).parameters, other.fit(100).parameters)
+    np.testing.assert_array_equal(one.transitions(16).observations, other.transitions(16).observations)
+
+
 def test_environments_of_one_class_share_nothing() -> None:
     suite = TaskSuite.from_gymnasium({"a": Drift, "b": Drift})
     still, moving = np.full((9, 1), 1), np.full((9, 1), 2)
