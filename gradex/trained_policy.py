@@ -185,7 +185,7 @@ class TrainedPolicy(Fitted):
         Returns
         -------
         pandas.DataFrame
-            Columns task, return_mean, return_stderr, success (nan where the suite reports none; an episode
+            Columns task, return_mean, return_stderr, success (nan for a task that reports none; an episode
             succeeds if it is flagged at any step), episode_length.
 
         Raises

@@ -37,7 +37,7 @@ class Episodes(NamedTuple):
     lengths: Float[np.ndarray, "members episodes"]
     """In steps."""
     success: Float[np.ndarray, "members episodes"]
-    """1 where success was flagged at any step, else 0; nan where the suite reports none."""
+    """1 where success was flagged at any step, else 0; nan for a task that reported none in any episode."""
 
 
 def evaluate(
@@ -128,6 +128,9 @@ def run_episodes(
         numbers = range(first, min(first + together, episodes))
         pieces.append(_run(agent, suite, acted, numbers, seeds, choose, shared))
     paid, lengths, success = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
+    known = np.isfinite(success)
+    # A task may report success only where it comes; one that never reports any has none, in any company.
+    success = np.where(known.any(axis=1, keepdims=True) & ~known, 0.0, success)
     if not shared:
         return Episodes(paid[..., 0], lengths, success)
     sizes = [len(subset) for subset in subsets]
@@ -191,8 +194,9 @@ def _run(
             for t in range(_CHUNK):
                 returns += owing[..., None] * paid[t]
                 lengths += owing
-                if rollout.success is not None:
-                    success = np.fmax(success, owing & rollout.success[t])
+                if rollout.success is not None and rollout.reported is not None:
+                    told = np.where(owing & rollout.reported[t], rollout.success[t], np.nan)
+                    success = np.fmax(success, told)
                 owing &= ~rollout.ended[t]
     own = returns[real].reshape(-1, len(numbers), returns.shape[-1])
     return own, *(each[real].reshape(-1, len(numbers)) for each in (lengths, success))

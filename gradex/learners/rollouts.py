@@ -38,6 +38,8 @@ class Rollout:
     tasks : int array [policies, environments]
     objectives : array [steps, policies, environments, k] or None
         What the rewards of all tasks depend on, where the suite reports it: see `Family.rewards`.
+    reported : bool array [steps, policies, environments] or None
+        Where `success` was told; elsewhere it is False, and means nothing.
 
     Examples
     --------
@@ -59,6 +61,7 @@ class Rollout:
     success: Bool[np.ndarray, "steps policies environments"] | None
     tasks: Int[np.ndarray, "policies environments"]
     objectives: Float[np.ndarray, "steps policies environments k"] | None = None
+    reported: Bool[np.ndarray, "steps policies environments"] | None = None
 
     @property
     def steps(self) -> int:
@@ -78,7 +81,7 @@ class Rollout:
     @classmethod
     def joined(cls, pieces: Sequence["Rollout"]) -> "Rollout":
         """Put rollouts that one collector gave one after the other into one."""
-        arrays: dict[str, Any] = {"success": None, "objectives": None}  # a suite may report them
+        arrays: dict[str, Any] = {"success": None, "reported": None, "objectives": None}  # may be told
         told = [name for name in arrays if all(getattr(piece, name) is not None for piece in pieces)]
         names = ["rewards", "terminated", "ended", "real", *told]
         arrays |= {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
@@ -223,8 +226,7 @@ class Collector:
         observations[0] = self._observation
         actions, objectives = list[Tensor](), list[np.ndarray]()
         rewards = np.zeros((steps, *self.layout.real.shape))
-        terminated, ended, begins, success = (np.zeros(rewards.shape, dtype=bool) for _ in range(4))
-        reports_success = False
+        terminated, ended, begins, success, told = (np.zeros(rewards.shape, dtype=bool) for _ in range(5))
         for t in range(steps):
             outputs, own = agent.policy.outputs(agent.actors, observations[t], tasks)
             if choose == "mode":
@@ -237,17 +239,18 @@ class Collector:
             rewards[t], terminated[t] = self.layout.spread(reward), self.layout.spread(stop)
             ended[t] = self._begins = self.layout.spread(stop | cut)
             if "success" in info:
-                reports_success = True
                 success[t] = self.layout.spread(np.asarray(info["success"], dtype=bool))
+                # Simulators that gather infos say whose they have.
+                told[t] = self.layout.spread(info.get("_success", np.ones(len(reward), dtype=bool)))
             if "objectives" in info:
                 objectives.append(self.layout.spread(info["objectives"]))
         self._observation = observations[steps]
         self._check_finite(observations, rewards)
         acted, real = torch.stack(actions), self.layout.real & ~begins
-        succeeded = success if reports_success else None
-        paid = np.stack(objectives) if objectives else None
+        succeeded, reported = (success, told) if told.any() else (None, None)
+        paid, tasks = np.stack(objectives) if objectives else None, self.layout.tasks
         return Rollout(
-            observations, acted, rewards, terminated, ended, real, succeeded, self.layout.tasks, paid
+            observations, acted, rewards, terminated, ended, real, succeeded, tasks, paid, reported
         )
 
     def _noise(self, steps: int, shape: tuple[int, ...]) -> np.ndarray:

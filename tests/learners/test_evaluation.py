@@ -1,6 +1,7 @@
 """What policies earn, against a loop over one simulator and against scripts."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 import torch
 from gymnasium.envs.registration import EnvSpec
 
-from gradex.learners import ActorCritic, evaluate, run_episodes
+from gradex.learners import PPO, ActorCritic, evaluate, run_episodes
 from gradex.tasks import TaskSuite
 from tests.environments import Scripted, scripted, scripted_suite
 from tests.oracles.ppo import module
@@ -53,6 +54,29 @@ def test_whole_episodes_are_counted_once(fresh: Fresh) -> None:
     assert table.return_stderr.tolist() == [0, 0, 0]
     assert table.episode_length.tolist() == [2, 150, 3]
     assert table.success.tolist() == [1, 1, 0]
+
+
+class Rarely(Scripted):
+    """Tells of success where it comes, and else nothing."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        *rest, info = super().step(action)
+        return (*rest, info if info["success"] else {})  # type: ignore[return-value]
+
+
+def test_success_of_a_task_that_tells_none_is_unknown_in_any_company(fresh: Fresh) -> None:
+    suite = scripted_suite(
+        tells=scripted([1.0, 1.0], success=7),
+        silent=scripted([1.0, 1.0]),
+        rarely=lambda: Rarely([1.0] * 70, success=69),
+    )
+    agent, learner = fresh(suite, [0]), PPO(steps=160, copies=2)
+    for subset, expected in (([0, 1, 2], [0, np.nan, 1]), ([1], [np.nan]), ([2, 1], [1, np.nan])):
+        found = evaluate(agent, suite, [subset], 3, [0]).success
+        np.testing.assert_array_equal(found, expected)
+        _, history = learner.train(agent, suite, [subset], 1, [0])
+        curve = history.success if "success" in history else [np.nan]
+        np.testing.assert_array_equal(curve, np.array(expected)[np.argsort(subset)])
 
 
 def test_policies_with_equal_seeds_meet_equal_starts(fresh: Fresh) -> None:
