@@ -133,6 +133,15 @@ def check_actions(whose: str, actions: spaces.Space) -> None:
         )
 
 
+def other_spaces(suite: Any, known: Any) -> str | None:
+    """Say what a suite has that is not as in a known one: observations of one shape, or actions of one space."""
+    ours, theirs = suite.observation_space.shape, known.observation_space.shape
+    if ours != theirs:
+        return f"other observations, of shape {ours} instead of {theirs}"
+    ours, theirs = suite.action_space, known.action_space
+    return None if ours == theirs else f"other actions, {one_line(ours)} instead of {one_line(theirs)}"
+
+
 def _problem(environment: gymnasium.Env) -> str | None:
     """Give the first complaint of Gymnasium's checker, or None; what the environment warns of is none."""
     with warnings.catch_warnings(record=True) as caught:
