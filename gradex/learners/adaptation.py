@@ -13,11 +13,10 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.advantages import baseline_advantages
 from gradex.learners.batch import Batch
-from gradex.learners.learner import check_positive
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.policies import Policy
 from gradex.seeds import Streams
-from gradex.settings import plain_fields
+from gradex.settings import check_finite, check_positive, plain_fields
 from gradex.tasks import TaskSuite
 from gradex.threads import one_thread
 
@@ -62,6 +61,9 @@ class Adaptation:
         plain_fields(self)
         if self.trajectories < 1:
             raise ValueError(f"trajectories is {self.trajectories}: ask for at least 1")
+        check_positive("rate", self.rate)
+        check_finite("rate", self.rate)
+        check_finite("gae_lambda", self.gae_lambda, least=0, most=1)
         if self.slowing is not None:
             check_positive("slowing", self.slowing)
 

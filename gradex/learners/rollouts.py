@@ -245,8 +245,8 @@ class Collector:
             if "objectives" in info:
                 objectives.append(self.layout.spread(info["objectives"]))
         self._observation = observations[steps]
-        self._check_finite(observations, rewards)
         acted, real = torch.stack(actions), self.layout.real & ~begins
+        self._check_finite(observations, acted, rewards)
         succeeded, reported = (success, told) if told.any() else (None, None)
         paid, tasks = np.stack(objectives) if objectives else None, self.layout.tasks
         return Rollout(
@@ -259,12 +259,19 @@ class Collector:
         noise = draw(self.layout.real.shape[1], steps, *shape)
         return np.ascontiguousarray(np.moveaxis(noise, 2, 0)).astype(np.float32)
 
-    def _check_finite(self, observations: Tensor, rewards: np.ndarray) -> None:
+    def _check_finite(self, observations: Tensor, actions: Tensor, rewards: np.ndarray) -> None:
         if bool(observations.sum().isfinite()) and np.isfinite(rewards.sum()):
             return  # one number that is not would show in the sum
+        seen = torch.isfinite(observations).all(dim=-1)
+        chosen = torch.isfinite(actions).flatten(3).all(dim=-1) if actions.dim() > 3 else seen[:-1]
+        if (wild := (seen[:-1] & ~chosen).any(dim=0).numpy()).any():
+            raise ValueError(
+                f"the policy chose an action that is not finite in task {self._task_at(wild)!r}: its "
+                "training diverged, lower the learning rate"
+            )
         for what, finite in (
             ("reward", np.isfinite(rewards).all(axis=0)),
-            ("observation", torch.isfinite(observations).all(dim=-1).all(dim=0).numpy()),
+            ("observation", seen.all(dim=0).numpy()),
         ):
             if not finite.all():
                 name = self._task_at(~finite)

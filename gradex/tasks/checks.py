@@ -134,7 +134,7 @@ def check_actions(whose: str, actions: spaces.Space) -> None:
 
 
 def other_spaces(suite: Any, known: Any) -> str | None:
-    """Say what a suite has that is not as in a known one: observations of one shape, or actions of one space."""
+    """Say what sets a suite apart from a known one: the shape of observations, or the actions; else None."""
     ours, theirs = suite.observation_space.shape, known.observation_space.shape
     if ours != theirs:
         return f"other observations, of shape {ours} instead of {theirs}"

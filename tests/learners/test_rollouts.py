@@ -207,6 +207,15 @@ def test_what_is_not_finite_is_named(fresh: Fresh, what: str, broken: Callable[[
         collector.collect(fresh(suite, [0, 0]), 10)
 
 
+def test_an_action_that_is_not_finite_is_the_policys(fresh: Fresh) -> None:
+    suite = TaskSuite.make("navigation", n=2, goals="uniform")
+    agent = fresh(suite, [0, 0])
+    agent.actors[1] = np.nan
+    line = f"^the policy chose an action that is not finite in task '{suite.tasks[1].name}': its training"
+    with pytest.raises(ValueError, match=line):
+        Collector(suite, [[0], [1]], 2, [0, 0]).collect(agent, 10)
+
+
 def test_bad_use_is_named(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = ragged()
     with pytest.raises(ValueError, match="actions are chosen by 'best': use 'sample' or 'mode'"):
