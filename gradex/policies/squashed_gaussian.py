@@ -68,12 +68,18 @@ class SquashedGaussian(ActionDistribution):
         Raises
         ------
         ValueError
-            If the space is not a one-dimensional Box with finite ends.
+            If the space is not a one-dimensional Box with finite ends, so far from the limits of single
+            precision that middle and width can be told.
         """
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
+        box = isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 and space.is_bounded()
+        # Neither the sum nor the difference of the ends may overflow.
+        if (
+            not box
+            or np.abs(np.float64([space.low, space.high])).sum(axis=0).max() > np.finfo(np.float32).max
+        ):
             raise ValueError(
                 f"action space {space} is not one that a squashed Gaussian can cover: "
-                "use a one-dimensional Box with finite ends, or the learner 'ppo'"
+                "use a one-dimensional Box with finite ends, of at most 1e38, or the learner 'ppo'"
             )
         return cls(space.shape[0], tuple(space.low.tolist()), tuple(space.high.tolist()))
 
