@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -210,7 +211,8 @@ class Collector:
         try:
             return self._collect(agent.to("cpu"), steps, choose)
         except BaseException:
-            self.close()
+            with suppress(Exception):  # what failed first matters
+                self.close()
             raise
 
     def _collect(self, agent: ActorCritic, steps: int, choose: str) -> Rollout:

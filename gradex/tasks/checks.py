@@ -3,7 +3,8 @@
 import functools
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from copy import copy
 from typing import Any
 
@@ -99,6 +100,26 @@ def make(name: str, factory: Factory) -> gymnasium.Env:
     return environment
 
 
+@contextmanager
+def closed_after(name: str, environment: gymnasium.Env) -> Iterator[None]:
+    """Close an environment of this task in the end, and complain of that unless something else went wrong."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            environment.close()
+        raise
+    try:
+        environment.close()
+    except Exception as error:
+        raise failed(name, "close", error) from error
+
+
+def failed(name: str, what: str, error: Exception) -> ValueError:
+    """Say in which task and call an environment failed: whatever it threw, the user needs to know."""
+    return ValueError(f"task {name!r} failed in {what}() ({one_line(error)}): mend its environment")
+
+
 def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
     """Refuse an environment that no policy here can serve, or that breaks Gymnasium's interface.
 
@@ -110,6 +131,8 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
         if not isinstance(getattr(environment, kind, None), spaces.Space):
             raise ValueError(f"task {name!r} has no {kind}: give it one of gymnasium.spaces")
     observations, actions = environment.observation_space, environment.action_space
+    if observations.shape == (0,):
+        raise ValueError(f"task {name!r} observes nothing: give it a Box of at least one number")
     if not (isinstance(observations, spaces.Box) and len(observations.shape) == 1):
         raise ValueError(
             f"task {name!r} has observations {one_line(observations)}: "
@@ -125,11 +148,11 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
 
 def check_actions(whose: str, actions: spaces.Space) -> None:
     """Refuse actions that no policy here can choose."""
-    one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1
+    one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1 and actions.shape != (0,)
     if not (isinstance(actions, spaces.Discrete) or one_dimensional):
         raise ValueError(
-            f"{whose} has actions {one_line(actions)}: give it Discrete(n) or a Box of one dimension, for "
-            "instance by gymnasium.wrappers.TransformAction"
+            f"{whose} has actions {one_line(actions)}: give it Discrete(n) or a Box of one dimension that is "
+            "not empty, for instance by gymnasium.wrappers.TransformAction"
         )
 
 
