@@ -250,9 +250,9 @@ class Collector:
         acted, real = torch.stack(actions), self.layout.real & ~begins
         self._check_finite(observations, acted, rewards)
         succeeded, reported = (success, told) if told.any() else (None, None)
-        paid, tasks = np.stack(objectives) if objectives else None, self.layout.tasks
+        told_of = {"objectives": np.stack(objectives) if objectives else None, "reported": reported}
         return Rollout(
-            observations, acted, rewards, terminated, ended, real, succeeded, tasks, paid, reported
+            observations, acted, rewards, terminated, ended, real, succeeded, self.layout.tasks, **told_of
         )
 
     def _noise(self, steps: int, shape: tuple[int, ...]) -> np.ndarray:
