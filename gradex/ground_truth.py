@@ -318,8 +318,8 @@ def _train_unit(
         same = [training] * len(subsets)
         agents, _ = meta.learner.train(agents, meta.suite, subsets, steps, same, description=None)
         table = evaluate(agents, meta.suite, subsets, episodes, [evaluation] * len(subsets))
-    if table[column].isna().any():
-        raise ValueError(f"{meta.suite.family!r} reports no success: choose measure='return'")
+    if (silent := table[column].isna()).any():
+        raise ValueError(f"task {table.task[silent].iloc[0]!r} reports no success: choose measure='return'")
     returns = np.full((len(subsets), len(meta.suite)), np.nan)
     returns[table.policy, np.concatenate([np.asarray(subset) for subset in subsets])] = table[column]
     return key, returns

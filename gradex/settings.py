@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
-from math import isnan
+from math import inf, isfinite, isnan
 from numbers import Integral, Real
 from operator import index
 from types import NoneType, UnionType
@@ -50,6 +50,21 @@ def real(name: str, value: Any) -> float:
 def finite_or_none(value: Any) -> Any:
     """Give a value as JSON knows it: a number that is not finite is None."""
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def check_positive(setting: str, value: float) -> None:
+    """Refuse a setting that is not above zero."""
+    if not value > 0:
+        raise ValueError(f"{setting} is {value}: it must be positive")
+
+
+def check_finite(setting: str, value: float, least: float = -inf, most: float = inf) -> None:
+    """Refuse a setting that is not finite, or not from `least` to `most`."""
+    if not isfinite(value):
+        raise ValueError(f"{setting} is {value}: give a finite number")
+    if not least <= value <= most:
+        wanted = f"a number from {least} to {most}" if isfinite(most) else f"at least {least}"
+        raise ValueError(f"{setting} is {value}: choose {wanted}")
 
 
 def as_seed(value: Any, name: str = "seed") -> int:

@@ -20,6 +20,7 @@ from gradex.seeds import child
 from gradex.settings import Fitted, as_seeds, check_subset, shown, whole
 from gradex.surrogate.gradients import FactoredGradients
 from gradex.tasks import TaskSuite
+from gradex.tasks.checks import other_spaces
 
 #: λ of the advantages of transitions.
 GAE_LAMBDA = 0.95
@@ -185,21 +186,22 @@ class TrainedPolicy(Fitted):
         Returns
         -------
         pandas.DataFrame
-            Columns task, return_mean, return_stderr, success (nan where the suite reports none; an episode
+            Columns task, return_mean, return_stderr, success (nan for a task that reports none; an episode
             succeeds if it is flagged at any step), episode_length.
 
         Raises
         ------
         ValueError
-            If the suite has other observations, or other tasks than those that the network knows.
+            If the suite has other observations or actions, or other tasks than those that the network knows.
         """
         suite = self.suite if suite is None else suite
         if not isinstance(suite, TaskSuite):
             raise TypeError(f"suite is {shown(suite)}: give a TaskSuite")
         episodes = whole("episodes", episodes)
-        if suite.observation_space.shape != self.suite.observation_space.shape:
+        if (other := other_spaces(suite, self.suite)) is not None:
             raise ValueError(
-                f"this policy was fitted on {self.suite.family!r}: {suite.family!r} has other observations"
+                f"this policy was fitted on {self.suite.family!r}, {suite.family!r} has {other}: give tasks "
+                "with the same"
             )
         names = [task.name for task in suite.tasks]
         if self.network != "mlp" and names != [task.name for task in self.suite.tasks]:

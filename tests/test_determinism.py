@@ -2,13 +2,18 @@
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from gradex import PolicyGradEx, TaskSuite
+from gradex import PPO, SAC, Generalization, MetaPolicy, PolicyGradEx, TaskSuite
+from gradex.generalization import XTrace
+from gradex.learners import MAML, Adaptation, Learner
 from tests.environments import scripted, scripted_suite
 
 # Whole runs; the shapes of their parts are checked where they are tested.
@@ -86,3 +91,68 @@ def test_another_seed_gives_another_run() -> None:
     first, second = (run(SUITES["cartpole"](), seed) for seed in (3, 4))
     for name in ("observations", "meta", "features", "scores", "affinity", "policies"):
         assert not np.array_equal(first[name], second[name]), name
+
+
+@contextmanager
+def defaults(**settings: Any) -> Iterator[None]:
+    """Change defaults of torch for a while."""
+    before = {"dtype": torch.get_default_dtype(), "device": torch.get_default_device()}
+    try:
+        for name, value in settings.items():
+            getattr(torch, f"set_default_{name}")(value)
+        yield
+    finally:
+        torch.set_default_dtype(before["dtype"])
+        torch.set_default_device(None)
+
+
+def trained(learner: Learner, folder: Path) -> list[np.ndarray]:
+    """Train, read back, adapt and evaluate."""
+    suite, path = TaskSuite.make("navigation", n=2, horizon=8, goals="uniform"), folder / "policy"
+    MetaPolicy(suite, learner=learner, layers=2, width=4).fit(100, folder=folder / "training").save(path)
+    meta = MetaPolicy.load(path)
+    adapted, steps = meta.adapt([1], 100), Adaptation(trajectories=2)
+    given = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    earned = steps.returns(meta.agent_, suite, [0, 1], [0, 1], updates=1)
+    assert given == (torch.is_grad_enabled(), torch.is_inference_mode_enabled())
+    returns = meta.evaluate(2).return_mean.to_numpy()
+    gradients = next(meta.gradients(meta.transitions(8), np.arange(4), torch.float32))
+    return [meta.parameters, adapted.parameters, earned, returns, gradients.dense().numpy()]
+
+
+def measured(folder: Path) -> list[np.ndarray]:
+    suite = TaskSuite.make("navigation", n=2, horizon=8, goals="uniform")
+    meta = MetaPolicy(suite, layers=2, width=4, learner=PPO(steps=16, copies=2)).fit(1)
+    settings: dict[str, Any] = {"steps_per_task": 20, "copies": 2, "lanczos_steps": 3, "perturbations": 2}
+    found = [
+        Generalization(meta, suite, suite.unseen(2, seed=0), trace=trace, **settings).measure()
+        for trace in ("exact", XTrace(products=6))
+    ]
+    return [np.array([each.trace, each.top_eigenvalue, each.gap, each.bound]) for each in found]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        partial(trained, PPO(steps=16, copies=2)),
+        partial(trained, SAC(steps=8, copies=2, start=16, batch=8)),
+        partial(trained, MAML(trajectories=2, tasks=2)),
+        measured,
+    ],
+    ids=["ppo", "sac", "maml", "generalization"],
+)
+def test_what_torch_is_told_elsewhere_changes_nothing(
+    run: Callable[[Path], list[np.ndarray]], tmp_path: Path
+) -> None:
+    usual = run(tmp_path / "usual")
+    modes = {
+        "dtype": defaults(dtype=torch.float64),
+        "device": defaults(device="meta"),
+        "no_grad": torch.no_grad(),
+        "inference": torch.inference_mode(),
+    }
+    for name, mode in modes.items():
+        with mode:
+            found = run(tmp_path / name)
+        for one, other in zip(usual, found, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)

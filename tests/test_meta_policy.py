@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gymnasium import spaces
 from sklearn.exceptions import NotFittedError
 
 from gradex import PPO, GroundTruth, MetaPolicy, TaskSuite
@@ -340,6 +341,22 @@ def test_evaluate_gives_one_row_per_task(meta: MetaPolicy, cartpole: MetaPolicy)
     ]
     pd.testing.assert_frame_equal(table, meta.evaluate(episodes=3))
     assert not table.equals(meta.evaluate(episodes=3, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (
+            spaces.Discrete(3),
+            r"other actions, Discrete\(3\) instead of Discrete\(2\): give tasks with the same",
+        ),
+        (spaces.Box(-1.0, 1.0, (1,)), "other actions, Box.* instead of Discrete"),
+    ],
+)
+def test_evaluate_refuses_other_actions(custom: MetaPolicy, space: spaces.Space, message: str) -> None:
+    other = scripted_suite(a=scripted([1, 2], action_space=space))
+    with pytest.raises(ValueError, match=f"fitted on 'custom', 'custom' has {message}"):
+        custom.evaluate(2, suite=other)
 
 
 def test_evaluate_on_unseen_tasks(cartpole: MetaPolicy) -> None:

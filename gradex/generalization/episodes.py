@@ -80,7 +80,7 @@ def collect_episodes(
     with closing(Collector(suite, subsets, copies, seeds)) as collector:
         while not rounds.all():
             policy, place = np.argwhere(rounds == 0)[0]
-            check_patience(suite, subsets[policy][place], len(pieces) * _CHUNK)
+            check_patience(suite, subsets[policy][place], len(pieces) * _CHUNK, steps_per_task)
             with threads_for(collector.layout.real.size):
                 pieces.append(collector.collect(agents, _CHUNK))
             ended, real = (np.concatenate([getattr(x, name) for x in pieces]) for name in ("ended", "real"))

@@ -181,7 +181,7 @@ def _head(
         """To the distribution every sample is a policy of its own, and so are its parameters."""
         return x.reshape(stack * count, 1, *x.shape[2:])
 
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         z = alone(outputs).detach().requires_grad_()
         owned = {
             name: value.detach().repeat_interleave(count, dim=0).requires_grad_()

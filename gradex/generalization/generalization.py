@@ -20,6 +20,7 @@ from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
 from gradex.settings import Estimator, check_subset, whole
 from gradex.tasks import TaskSuite
+from gradex.tasks.checks import other_spaces
 
 #: Policies that are measured together; more take memory and save no time.
 _STACK = 8
@@ -101,10 +102,10 @@ class Generalization(Estimator):
         for name, least in {"steps_per_task": 2, "copies": 2, "lanczos_steps": 1, "perturbations": 2}.items():
             whole(name, getattr(self, name), least)
         for side, suite in (("train", self.train), ("test", self.test)):
-            if suite.observation_space.shape != self.meta.suite.observation_space.shape:
+            if (other := other_spaces(suite, self.meta.suite)) is not None:
                 raise ValueError(
-                    f"{side} is {suite.family!r}, with other observations than {self.meta.suite.family!r}: "
-                    "give tasks of the family on which the policy was fitted"
+                    f"{side} is {suite.family!r}, with {other}: give tasks of the family on which the policy "
+                    f"was fitted, {self.meta.suite.family!r}"
                 )
 
     def measure(self) -> Measurement:
@@ -153,6 +154,7 @@ class Generalization(Estimator):
                 measured |= dict(zip(stack, own._measure_stack(*chosen, estimator), strict=True))
         return [measured[index] for index in range(len(metas))]
 
+    @torch.inference_mode(False)  # nothing that a caller made in that mode can be differentiated
     def _measure_stack(
         self, metas: Sequence[MetaPolicy], subsets: Sequence[Sequence[int]], estimator: TraceEstimator
     ) -> list[Measurement]:

@@ -135,6 +135,7 @@ class Hessian(SymmetricOperator):
     def dtype(self) -> torch.dtype:
         return self.parameters.dtype
 
+    @torch.inference_mode(False)
     @torch.enable_grad()
     def __matmul__(self, vectors: Float[Tensor, "policies p k"]) -> Float[Tensor, "policies p k"]:
         directions = vectors.unbind(dim=2)

@@ -165,7 +165,8 @@ class XTrace(TraceEstimator):
             raise ValueError(
                 f"products={self.products} span a matrix of {size} rows: give fewer, or sum its diagonal"
             )
-        normal = torch.randn(size, k, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float64)
+        generator = torch.Generator().manual_seed(self.seed)
+        normal = torch.randn(size, k, generator=generator, dtype=torch.float64, device="cpu")
         normal *= sqrt(size) / torch.linalg.vector_norm(normal, dim=0)
         vectors = normal.to(operator.dtype).expand(operator.stack, -1, -1)
         images = operator @ vectors
@@ -238,5 +239,6 @@ def _normalised_inverse_transpose(triangle: Float[Tensor, "policies k k"]) -> Fl
 def random_signs(operator: SymmetricOperator, count: int, seed: int) -> Float[Tensor, "policies p k"]:
     """Draw vectors of random signs, the same for each matrix of a stack."""
     generator = torch.Generator().manual_seed(seed)
-    signs = 2 * torch.randint(2, (operator.size, count), generator=generator).to(operator.dtype) - 1
+    drawn = torch.randint(2, (operator.size, count), generator=generator, device="cpu")
+    signs = 2 * drawn.to(operator.dtype) - 1
     return signs.expand(operator.stack, -1, -1)

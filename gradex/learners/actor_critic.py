@@ -88,8 +88,9 @@ class ActorCritic:
         kind, heads = (network, valued) if by_objective else (seeing(network), 1)
         critic = build_network(kind, suite, heads, layers, width, gain=1.0, layer_norm=True)
         streams = Streams(seeds, branch=0)
-        rows, unknown = (policy.initial(streams), critic.initial(streams)), torch.zeros(len(seeds), valued)
-        return cls(policy, critic, *rows, unknown, unknown.clone(), by_objective=by_objective)
+        actors, critics = policy.initial(streams), critic.initial(streams)
+        unknown = actors.new_zeros(len(seeds), valued)
+        return cls(policy, critic, actors, critics, unknown, unknown.clone(), by_objective=by_objective)
 
     def __len__(self) -> int:
         return len(self.actors)

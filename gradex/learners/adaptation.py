@@ -13,11 +13,10 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.advantages import baseline_advantages
 from gradex.learners.batch import Batch
-from gradex.learners.learner import check_positive
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.policies import Policy
 from gradex.seeds import Streams
-from gradex.settings import plain_fields
+from gradex.settings import check_finite, check_positive, plain_fields
 from gradex.tasks import TaskSuite
 from gradex.threads import one_thread
 
@@ -62,6 +61,9 @@ class Adaptation:
         plain_fields(self)
         if self.trajectories < 1:
             raise ValueError(f"trajectories is {self.trajectories}: ask for at least 1")
+        check_positive("rate", self.rate)
+        check_finite("rate", self.rate)
+        check_finite("gae_lambda", self.gae_lambda, least=0, most=1)
         if self.slowing is not None:
             check_positive("slowing", self.slowing)
 
@@ -102,6 +104,7 @@ class Adaptation:
                     agent = replace(agent, actors=moved)
                 del met, phase  # the next rollout is made before this one would be let go
 
+    @torch.inference_mode(False)  # or nothing that is met could be differentiated
     def returns(
         self,
         agent: ActorCritic,
@@ -152,6 +155,8 @@ class Phase:
         return Batch.of(self.agent, self.rollout, advantages, once=self.once)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def policy_gradient_step(
     policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, rate: float, second: bool = False
 ) -> Float[Tensor, "rows p"]:
@@ -173,7 +178,7 @@ def policy_gradient_step(
 def _policy_gradient(
     policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, second: bool = False
 ) -> Float[Tensor, "rows p"]:
-    start = actors if second else actors.detach().requires_grad_()
+    start = actors if second else actors.detach().clone().requires_grad_()
     surrogate = (batch.weights * batch.ratio(policy, start) * batch.advantages).sum()
     return torch.autograd.grad(surrogate, start, create_graph=second)[0]
 

@@ -24,7 +24,8 @@ class Batch:
 
     `log_probs` are those of the policies that acted. They are None where these learn from it once: π over
     itself is 1, and has the slope of log π. Weights of each policy sum to 1, and are 0 where there is no real
-    step. Targets are of the critics, [policies, samples, heads], where any learn.
+    step; where there is none at all, their sum is 0. Targets are of the critics, [policies, samples, heads],
+    where any learn.
 
     Examples
     --------
@@ -67,12 +68,14 @@ class Batch:
         """
 
         def samples(array: Tensor | np.ndarray) -> Tensor:
-            return torch.as_tensor(array).movedim(0, 2).flatten(1, 2)
+            array = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+            return array.movedim(0, 2).flatten(1, 2)
 
         observations, actions = samples(rollout.observations[:-1]), samples(rollout.actions)
         tasks = torch.from_numpy(rollout.tasks.repeat(len(advantages), axis=1))
         real = samples(rollout.real).to(observations)
-        weights = real / real.sum(dim=1, keepdim=True)
+        # Of a policy that has only reset its environments nothing is learnt: all weights are 0.
+        weights = real / real.sum(dim=1, keepdim=True).clamp(min=1)
         groups = tasks if standardise == "task" else None
         standard = _standardised(samples(advantages).to(observations), weights, groups)
         log_prob = partial(agent.policy.log_prob, agent.actors)

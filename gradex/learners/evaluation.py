@@ -15,8 +15,9 @@ from gradex.threads import threads_for
 
 #: Steps between two looks at which environments still owe an episode.
 _CHUNK = 64
-#: Steps after which there should be enough whole episodes, where the suite does not know its horizon.
-_PATIENCE = 64_000
+#: Steps after which there should be enough whole episodes; or so many horizons after, if that is later: an
+#: environment may claim a time limit that it does not keep.
+_PATIENCE, _HORIZONS = 64_000, 10
 
 
 class Episodes(NamedTuple):
@@ -36,7 +37,7 @@ class Episodes(NamedTuple):
     lengths: Float[np.ndarray, "members episodes"]
     """In steps."""
     success: Float[np.ndarray, "members episodes"]
-    """1 where success was flagged at any step, else 0; nan where the suite reports none."""
+    """1 where success was flagged at any step, else 0; nan for a task that reported none in any episode."""
 
 
 def evaluate(
@@ -127,6 +128,9 @@ def run_episodes(
         numbers = range(first, min(first + together, episodes))
         pieces.append(_run(agent, suite, acted, numbers, seeds, choose, shared))
     paid, lengths, success = (np.concatenate(parts, axis=1) for parts in zip(*pieces, strict=True))
+    known = np.isfinite(success)
+    # A task may report success only where it comes; one that never reports any has none, in any company.
+    success = np.where(known.any(axis=1, keepdims=True) & ~known, 0.0, success)
     if not shared:
         return Episodes(paid[..., 0], lengths, success)
     sizes = [len(subset) for subset in subsets]
@@ -150,9 +154,10 @@ def serves_all(agent: ActorCritic, suite: TaskSuite) -> bool:
     return suite.linear and not agent.policy.network.sees_task
 
 
-def check_patience(suite: TaskSuite, task: int, steps: int) -> None:
-    """Refuse to wait any longer for episodes of a task that may never end."""
-    if suite.horizon is None and steps >= _PATIENCE:
+def check_patience(suite: TaskSuite, task: int, steps: int, owed: int = 0) -> None:
+    """Refuse to wait any longer for episodes of a task that may never end; `owed` steps in all of them."""
+    known = 0 if suite.horizon is None else _HORIZONS * (suite.horizon + owed)
+    if steps >= max(_PATIENCE, known):
         raise ValueError(
             f"task {suite.tasks[task].name!r} has too few whole episodes after {steps} steps: give its "
             "environment a time limit, for instance gymnasium.wrappers.TimeLimit"
@@ -189,8 +194,9 @@ def _run(
             for t in range(_CHUNK):
                 returns += owing[..., None] * paid[t]
                 lengths += owing
-                if rollout.success is not None:
-                    success = np.fmax(success, owing & rollout.success[t])
+                if rollout.success is not None and rollout.reported is not None:
+                    told = np.where(owing & rollout.reported[t], rollout.success[t], np.nan)
+                    success = np.fmax(success, told)
                 owing &= ~rollout.ended[t]
     own = returns[real].reshape(-1, len(numbers), returns.shape[-1])
     return own, *(each[real].reshape(-1, len(numbers)) for each in (lengths, success))

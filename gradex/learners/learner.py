@@ -1,7 +1,7 @@
 """The training loop, and what a learner must give for it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -56,6 +56,11 @@ class Training(ABC):
     @abstractmethod
     def agent(self) -> ActorCritic:
         """The stack as it is now, on the CPU and in memory of its own."""
+
+    @property
+    def moving(self) -> Iterable[Tensor]:
+        """What updates move, and must stay finite; a training need not tell."""
+        return ()
 
     @abstractmethod
     def curve(self) -> pd.DataFrame:
@@ -204,6 +209,9 @@ class Learner(ABC):
         """Count the rounds that take at least `steps` environment steps."""
         return -(-steps // self.round_steps(suite, subsets))
 
+    # A caller may be in a mode in which nothing is differentiated; it is theirs again afterwards.
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def train(
         self,
         agent: ActorCritic,
@@ -256,7 +264,8 @@ class Learner(ABC):
         Raises
         ------
         ValueError
-            If there are no steps, not one subset for each policy, or the folder holds another training.
+            If there are no steps, not one subset for each policy, the folder holds another training, or the
+            training diverges.
         """
         if steps < 1:
             raise ValueError(f"cannot train for {steps} environment steps: ask for at least 1")
@@ -288,6 +297,11 @@ class Learner(ABC):
             bar.update(kept.begun * per_round)
             for done in range(kept.begun + 1, rounds + 1):
                 training.run_round(done - 1, done * per_round)
+                if not all(bool(rows.isfinite().all()) for rows in training.moving):
+                    raise ValueError(
+                        f"the training diverged within {done * per_round} environment steps, its parameters "
+                        "are not finite any more: lower the learning rate"
+                    )
                 bar.update(per_round)
                 if observe is not None:
                     observe(done * per_round, training.agent)
@@ -302,12 +316,6 @@ def update_device() -> torch.device:
     `CUDA_VISIBLE_DEVICES=` in the environment keeps everything there.
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def check_positive(setting: str, value: float) -> None:
-    """Refuse a setting that is not above zero."""
-    if not value > 0:
-        raise ValueError(f"{setting} is {value}: it must be positive")
 
 
 def _steps_bar(total: int, description: str | None) -> tqdm:

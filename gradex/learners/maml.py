@@ -20,6 +20,7 @@ from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Rollout
 from gradex.policies import Policy
 from gradex.seeds import Streams
+from gradex.settings import check_finite, check_positive
 from gradex.tasks import TaskSuite
 from gradex.threads import one_thread
 
@@ -91,10 +92,17 @@ class MAML(Learner):
         for name in ("inner_steps", "trajectories", "tasks", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: ask for at least 1")
+        for name in ("learning_rate", "clip_range", "max_norm"):
+            check_positive(name, getattr(self, name))
+        check_finite("learning_rate", self.learning_rate)
+        check_positive("inner_rate", self.inner_rate)
+        check_finite("inner_rate", self.inner_rate)
+        check_finite("gae_lambda", self.gae_lambda, least=0, most=1)
 
     def begin(self, job: Job) -> Training:
         return _Training(self, job)
 
+    @torch.inference_mode(False)  # or nothing that is met could be differentiated
     def adapt(
         self,
         agent: ActorCritic,
@@ -201,13 +209,17 @@ class _Training(Training):
         return pd.concat(self._tables, ignore_index=True)
 
     @property
+    def moving(self) -> list[Tensor]:
+        return [self._optimiser.rows]
+
+    @property
     def parts(self) -> Mapping[str, Any]:
         return {"optimiser": self._optimiser}
 
     def state(self) -> dict[str, Tensor]:
         curve = self.curve()
         columns = {f"curve.{name}": torch.from_numpy(curve[name].to_numpy().copy()) for name in curve}
-        return super().state() | columns | {"draws": torch.tensor(self._streams.draws)}
+        return super().state() | columns | {"draws": torch.tensor(self._streams.draws, device="cpu")}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         super().restore(state)

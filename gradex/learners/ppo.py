@@ -19,10 +19,10 @@ from gradex.learners.learner import (
     Learner,
     SimulatedTraining,
     Training,
-    check_positive,
     update_device,
 )
 from gradex.seeds import Streams
+from gradex.settings import check_finite, check_positive
 from gradex.tasks import TaskSuite
 
 
@@ -79,8 +79,13 @@ class PPO(Learner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for setting in ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm"):
+        numbers = ("steps", "copies", "epochs", "minibatches", "learning_rate", "max_norm", "clip_range")
+        for setting in numbers:
             check_positive(setting, getattr(self, setting))
+        for setting in ("learning_rate", "entropy_coef"):
+            check_finite(setting, getattr(self, setting))
+        check_finite("value_coef", self.value_coef, least=0)
+        check_finite("gae_lambda", self.gae_lambda, least=0, most=1)
         if self.standardise not in ("policy", "task"):
             raise ValueError(f"standardise is {self.standardise!r}: choose 'policy' or 'task'")
         if self.steps % self.minibatches:
@@ -164,12 +169,16 @@ class _Training(SimulatedTraining):
         return self._acting.clone()
 
     @property
+    def moving(self) -> list[Tensor]:
+        return [self._optimiser.rows]
+
+    @property
     def parts(self) -> Mapping[str, Any]:
         return {**super().parts, "optimiser": self._optimiser}
 
     def state(self) -> dict[str, Tensor]:
         units = {name: getattr(self._acting, name) for name in ("return_mean", "return_scale")}
-        return super().state() | units | {"draws": torch.tensor(self._streams.draws)}
+        return super().state() | units | {"draws": torch.tensor(self._streams.draws, device="cpu")}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         super().restore(state)

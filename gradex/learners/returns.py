@@ -30,7 +30,7 @@ class EpisodeReturns:
         self._layout, self._shape = layout, (len(layout.tasks), tasks)
         self._running = np.zeros(layout.real.shape)
         self._succeeded = np.zeros(layout.real.shape, dtype=bool)
-        self._reports_success = self._explains = False
+        self._reports_success, self._explains = np.zeros(self._shape, dtype=bool), False
         self._rows = [np.empty((0, len(_COLUMNS)))]
 
     def update(
@@ -42,8 +42,10 @@ class EpisodeReturns:
         """Take in a rollout; `steps` environment steps have been taken by its end."""
         total, count, successes = (np.zeros(self._shape) for _ in range(3))
         policy = np.broadcast_to(np.arange(self._shape[0])[:, None], self._layout.tasks.shape)
-        self._reports_success |= rollout.success is not None
         flags = np.zeros(rollout.ended.shape, dtype=bool) if rollout.success is None else rollout.success
+        if rollout.reported is not None:
+            told = (rollout.reported & rollout.real).any(axis=0)
+            self._reports_success[policy[told], self._layout.tasks[told]] = True
         steps_of_all = zip(rollout.rewards, flags, rollout.ended, rollout.real, strict=True)
         for reward, flag, ended, real in steps_of_all:
             self._running += reward
@@ -64,12 +66,14 @@ class EpisodeReturns:
     def to_frame(self) -> pd.DataFrame:
         """Give the learning curves: columns steps, policy, task, return_mean, episodes.
 
-        Where the suite reports success there is a column success, the share of episodes that were flagged;
-        where a critic was asked, a column explained_variance, see `TaskReturns`.
+        Where the suite reports success there is a column success, the share of episodes that were flagged,
+        nan for tasks that report none; where a critic was asked, a column explained_variance, see
+        `TaskReturns`.
         """
         table = pd.DataFrame(np.concatenate(self._rows), columns=_COLUMNS)
         table = table.astype(dict.fromkeys(("steps", "policy", "task", "episodes"), np.int64))
-        if not self._reports_success:
+        table["success"] = table.success.where(self._reports_success[table.policy, table.task])
+        if not self._reports_success.any():
             table = table.drop(columns="success")
         if not self._explains:
             table = table.drop(columns="explained_variance")
@@ -77,13 +81,18 @@ class EpisodeReturns:
 
     def state(self) -> dict[str, Tensor]:
         """Give the curves, and what there is of the episodes that run."""
-        known = torch.tensor([self._reports_success, self._explains])
         told = {"running": self._running, "succeeded": self._succeeded, "curve": np.concatenate(self._rows)}
-        return {"known": known} | {name: torch.from_numpy(array.copy()) for name, array in told.items()}
+        told |= {
+            "reports": self._reports_success,
+            "known": np.array([self._reports_success.any(), self._explains]),
+        }
+        return {name: torch.from_numpy(array.copy()) for name, array in told.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go back to a `state`."""
-        self._reports_success, self._explains = state["known"].tolist()
+        any_reports, self._explains = state["known"].tolist()
+        # Trainings from before tasks were told apart know only whether any reports success.
+        self._reports_success[:] = state["reports"].numpy() if "reports" in state else any_reports
         self._rows = [state["curve"].numpy()]
         self._running[:], self._succeeded[:] = state["running"].numpy(), state["succeeded"].numpy()
 

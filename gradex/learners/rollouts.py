@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -38,6 +39,8 @@ class Rollout:
     tasks : int array [policies, environments]
     objectives : array [steps, policies, environments, k] or None
         What the rewards of all tasks depend on, where the suite reports it: see `Family.rewards`.
+    reported : bool array [steps, policies, environments] or None
+        Where `success` was told; elsewhere it is False, and means nothing.
 
     Examples
     --------
@@ -59,6 +62,7 @@ class Rollout:
     success: Bool[np.ndarray, "steps policies environments"] | None
     tasks: Int[np.ndarray, "policies environments"]
     objectives: Float[np.ndarray, "steps policies environments k"] | None = None
+    reported: Bool[np.ndarray, "steps policies environments"] | None = None
 
     @property
     def steps(self) -> int:
@@ -78,7 +82,7 @@ class Rollout:
     @classmethod
     def joined(cls, pieces: Sequence["Rollout"]) -> "Rollout":
         """Put rollouts that one collector gave one after the other into one."""
-        arrays: dict[str, Any] = {"success": None, "objectives": None}  # a suite may report them
+        arrays: dict[str, Any] = {"success": None, "reported": None, "objectives": None}  # may be told
         told = [name for name in arrays if all(getattr(piece, name) is not None for piece in pieces)]
         names = ["rewards", "terminated", "ended", "real", *told]
         arrays |= {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
@@ -170,7 +174,7 @@ class Collector:
         """Hand actions to the simulator in its own order and range."""
         flat, space = actions.numpy()[self.layout.real], self._space
         if isinstance(space, gymnasium.spaces.Discrete):
-            return flat + space.start
+            return (flat + space.start).astype(space.dtype)
         inside = np.clip(flat, space.low, space.high)
         return (np.rint(inside) if np.issubdtype(space.dtype, np.integer) else inside).astype(space.dtype)
 
@@ -207,7 +211,8 @@ class Collector:
         try:
             return self._collect(agent.to("cpu"), steps, choose)
         except BaseException:
-            self.close()
+            with suppress(Exception):  # what failed first matters
+                self.close()
             raise
 
     def _collect(self, agent: ActorCritic, steps: int, choose: str) -> Rollout:
@@ -223,8 +228,7 @@ class Collector:
         observations[0] = self._observation
         actions, objectives = list[Tensor](), list[np.ndarray]()
         rewards = np.zeros((steps, *self.layout.real.shape))
-        terminated, ended, begins, success = (np.zeros(rewards.shape, dtype=bool) for _ in range(4))
-        reports_success = False
+        terminated, ended, begins, success, told = (np.zeros(rewards.shape, dtype=bool) for _ in range(5))
         for t in range(steps):
             outputs, own = agent.policy.outputs(agent.actors, observations[t], tasks)
             if choose == "mode":
@@ -237,17 +241,18 @@ class Collector:
             rewards[t], terminated[t] = self.layout.spread(reward), self.layout.spread(stop)
             ended[t] = self._begins = self.layout.spread(stop | cut)
             if "success" in info:
-                reports_success = True
                 success[t] = self.layout.spread(np.asarray(info["success"], dtype=bool))
+                # Simulators that gather infos say whose they have.
+                told[t] = self.layout.spread(info.get("_success", np.ones(len(reward), dtype=bool)))
             if "objectives" in info:
                 objectives.append(self.layout.spread(info["objectives"]))
         self._observation = observations[steps]
-        self._check_finite(observations, rewards)
         acted, real = torch.stack(actions), self.layout.real & ~begins
-        succeeded = success if reports_success else None
-        paid = np.stack(objectives) if objectives else None
+        self._check_finite(observations, acted, rewards)
+        succeeded, reported = (success, told) if told.any() else (None, None)
+        told_of = {"objectives": np.stack(objectives) if objectives else None, "reported": reported}
         return Rollout(
-            observations, acted, rewards, terminated, ended, real, succeeded, self.layout.tasks, paid
+            observations, acted, rewards, terminated, ended, real, succeeded, self.layout.tasks, **told_of
         )
 
     def _noise(self, steps: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -256,12 +261,19 @@ class Collector:
         noise = draw(self.layout.real.shape[1], steps, *shape)
         return np.ascontiguousarray(np.moveaxis(noise, 2, 0)).astype(np.float32)
 
-    def _check_finite(self, observations: Tensor, rewards: np.ndarray) -> None:
+    def _check_finite(self, observations: Tensor, actions: Tensor, rewards: np.ndarray) -> None:
         if bool(observations.sum().isfinite()) and np.isfinite(rewards.sum()):
             return  # one number that is not would show in the sum
+        seen = torch.isfinite(observations).all(dim=-1)
+        chosen = torch.isfinite(actions).flatten(3).all(dim=-1) if actions.dim() > 3 else seen[:-1]
+        if (wild := (seen[:-1] & ~chosen).any(dim=0).numpy()).any():
+            raise ValueError(
+                f"the policy chose an action that is not finite in task {self._task_at(wild)!r}: its "
+                "training diverged, lower the learning rate"
+            )
         for what, finite in (
             ("reward", np.isfinite(rewards).all(axis=0)),
-            ("observation", torch.isfinite(observations).all(dim=-1).all(dim=0).numpy()),
+            ("observation", seen.all(dim=0).numpy()),
         ):
             if not finite.all():
                 name = self._task_at(~finite)

@@ -14,7 +14,6 @@ from gradex.learners.learner import (
     Learner,
     SimulatedTraining,
     Training,
-    check_positive,
     update_device,
 )
 from gradex.learners.replay import Replay, ReplayBatch
@@ -23,6 +22,7 @@ from gradex.learners.rollouts import Rollout
 from gradex.learners.soft_updates import SoftUpdates, squashed_gaussian
 from gradex.policies import Policy, SquashedGaussian, Twin
 from gradex.seeds import Streams
+from gradex.settings import check_finite, check_positive
 from gradex.tasks import TaskSuite
 
 #: Branches of a seed below this one are taken: weights, actions.
@@ -113,6 +113,9 @@ class SAC(Learner):
         numbers = ["steps", "copies", "updates", "batch", "learning_rate", "temperature"]
         for setting in [*numbers, "reward_scale", *["max_norm"] * (self.max_norm is not None)]:
             check_positive(setting, getattr(self, setting))
+        entropy = ["target_entropy"] * (self.target_entropy is not None)
+        for setting in ["learning_rate", "temperature", "reward_scale", *entropy]:
+            check_finite(setting, getattr(self, setting))
         if not 0 < self.tau <= 1:
             raise ValueError(f"tau is {self.tau}: choose above 0 and at most 1")
         if self.capacity < max(self.start, self.steps * self.copies):
@@ -133,9 +136,9 @@ class SAC(Learner):
         critic = Twin(judge)
         streams = Streams(seeds, branch=0)
         actors, critics = policy.initial(streams), critic.initial(streams)
-        log_temperature = torch.full((len(seeds), len(suite)), log(self.temperature))
+        log_temperature = actors.new_full((len(seeds), len(suite)), log(self.temperature))
         more = {"target_critics": critics.clone(), "log_temperature": log_temperature}
-        unknown = torch.zeros(len(seeds), len(suite))
+        unknown = actors.new_zeros(len(seeds), len(suite))
         return ActorCritic(policy, critic, actors, critics, unknown, unknown.clone(), more)
 
     def round_steps(self, suite: TaskSuite, subsets: Sequence[Sequence[int]]) -> int:
@@ -240,6 +243,10 @@ class _Training(SimulatedTraining):
     @property
     def agent(self) -> ActorCritic:
         return replace(self._updates.agent(), return_scale=self._acting.return_scale).to("cpu")
+
+    @property
+    def moving(self) -> list[Tensor]:
+        return [self._updates.actors.rows, self._updates.critics.rows, self._updates.log_temperature.rows]
 
     @property
     def parts(self) -> Mapping[str, Any]:

@@ -107,7 +107,7 @@ class SoftUpdates:
         comparison with whole returns. nan for those of the suite's n tasks that are not a policy's, and
         before any update.
         """
-        explained = torch.full((len(self._subsets), n), torch.nan)
+        explained = torch.full((len(self._subsets), n), torch.nan, dtype=torch.float32, device="cpu")
         if self._latest is not None:
             target, values = (each.unflatten(1, (self._subsets.shape[1], -1)) for each in self._latest)
             missed = (target.unsqueeze(-1) - values).var(dim=2, correction=0).mean(dim=-1)

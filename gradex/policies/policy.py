@@ -62,8 +62,8 @@ class Policy:
 
     def initial(self, streams: Streams) -> Rows:
         """Draw one row of parameters per stream."""
-        own = torch.zeros(len(streams), self.size - self.network.size)
-        return torch.cat([self.network.initial(streams), own], dim=1)
+        network = self.network.initial(streams)
+        return torch.cat([network, network.new_zeros(len(streams), self.size - self.network.size)], dim=1)
 
     def outputs(
         self, parameters: Rows, observations: Observations, tasks: Tasks, tape: Tape | None = None
@@ -130,7 +130,7 @@ def log_prob_gradients(
     dtype, device = parameters.dtype, parameters.device
     observations, tasks = observations.to(device, dtype), tasks.to(device)
     actions = actions.to(device, dtype) if actions.is_floating_point() else actions.to(device)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         theta = parameters.detach().unsqueeze(0).requires_grad_()
         outputs, own = policy.outputs(theta, observations.unsqueeze(0), tasks.unsqueeze(0), tape)
         # To the distribution every sample is a policy of its own, and so are its parameters.
@@ -172,11 +172,12 @@ class PolicyGradients:
     def layout(self) -> list[tuple[int, int]]:
         return gradient_layout(self.policy)
 
+    @torch.inference_mode(False)  # what is made in that mode cannot be differentiated later
     def gradients(
         self, samples: Any, rows: Int[np.ndarray, " k"], dtype: torch.dtype
     ) -> Iterator[FactoredGradients]:
         batches = zip(*(column.split(_BATCH) for column in self._columns(samples, rows)), strict=True)
-        parameters = self.theta.to(dtype)
+        parameters = self.theta.to(dtype, copy=True)
         return (log_prob_gradients(self.policy, parameters, *batch) for batch in batches)
 
     def log_prob(

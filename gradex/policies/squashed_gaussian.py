@@ -1,7 +1,7 @@
 """The squashed Gaussian: normal numbers, squashed into the intervals of a bounded action space."""
 
 from dataclasses import dataclass
-from math import log, pi, sqrt
+from math import inf, log, pi, sqrt
 
 import gymnasium
 import numpy as np
@@ -17,6 +17,8 @@ _LOG_STD = (-20.0, 2.0)
 #: Share of half an interval at either end within which squashed actions count as one and the same: 64 steps
 #: of single precision at 1. Closer to the end rounding says where an action lies, not the policy.
 _END = 2.0**-17
+#: The largest number of single precision.
+_LARGEST = float(np.finfo(np.float32).max)
 #: Nodes of the Gauss-Hermite rule for the entropy of a squashed Gaussian.
 _NODES = 32
 
@@ -68,14 +70,18 @@ class SquashedGaussian(ActionDistribution):
         Raises
         ------
         ValueError
-            If the space is not a one-dimensional Box with finite ends.
+            If the space is not a one-dimensional Box with finite ends, so far from the limits of single
+            precision that middle and width can be told.
         """
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1 or not space.is_bounded():
+        box = space if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 else None
+        # Neither the sum nor the difference of two ends may overflow.
+        reach = inf if box is None else np.abs([box.low, box.high], dtype=np.float64).sum(axis=0).max()
+        if box is None or reach > _LARGEST:
             raise ValueError(
                 f"action space {space} is not one that a squashed Gaussian can cover: "
-                "use a one-dimensional Box with finite ends, or the learner 'ppo'"
+                "use a one-dimensional Box with finite ends, of at most 1e38, or the learner 'ppo'"
             )
-        return cls(space.shape[0], tuple(space.low.tolist()), tuple(space.high.tolist()))
+        return cls(box.shape[0], tuple(box.low.tolist()), tuple(box.high.tolist()))
 
     @property
     def outputs(self) -> int:

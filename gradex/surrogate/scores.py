@@ -290,7 +290,7 @@ def divergence_factors(
     """
     times = np.ones(len(features)) if times is None else times
     steps = torch.from_numpy(theta.astype(features.dtype))
-    squares, counts = torch.zeros(2, *theta.shape[:2])
+    squares, counts = torch.zeros(2, *theta.shape[:2], dtype=torch.float32, device="cpu")
     for block, served, fold, held, change in _changes(members, steps, features, blocks, folds):
         counted = torch.from_numpy(times[block.rows[held]].astype(features.dtype))
         share = torch.from_numpy(members[np.ix_(served, block.tasks)].sum(axis=1)).to(squares)

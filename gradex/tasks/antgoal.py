@@ -19,6 +19,7 @@ from gradex.tasks.family import (
     Option,
     Recommended,
     Scale,
+    if_given,
     read_number,
     read_seed,
     read_task_count,
@@ -62,8 +63,8 @@ class AntGoal(Family):
     -------
     n, seed : int
         The seed draws goals within their clusters, and which task belongs to which.
-    groups : int
-        Number of clusters.
+    groups : int, optional
+        Number of clusters; by default 4, or n if that is less.
     spread : float
         Goals are drawn uniformly up to so many degrees to either side of the middle of their cluster. Less
         than half of the way to the next one, so that clusters do not touch. The default leaves gaps as wide
@@ -103,7 +104,7 @@ class AntGoal(Family):
     options: ClassVar = {
         "n": Option(12, read_task_count),
         "seed": Option(0, read_seed),
-        "groups": Option(4, partial(read_whole, least=1)),
+        "groups": Option(None, if_given(partial(read_whole, least=1))),
         "spread": Option(22.5, read_number),
         "distance": Option(2.0, partial(read_number, above=0, most=_FARTHEST)),
         "horizon": Option(100, partial(read_whole, least=1, most=2**31 - 1)),
@@ -126,9 +127,10 @@ class AntGoal(Family):
 
     @classmethod
     def create(
-        cls, n: int, seed: int, groups: int, spread: float, **settings: Any
+        cls, n: int, seed: int, groups: int | None, spread: float, **settings: Any
     ) -> tuple[list[Task], Family]:
         """Draw n goals, as many of each cluster as of the others, or one more."""
+        groups = min(4, n) if groups is None else groups
         if groups > n:
             raise ValueError(f"groups is {groups} for {n} tasks: give 1 to {n}")
         if not 0 <= spread < 180 / groups:

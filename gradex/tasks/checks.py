@@ -3,7 +3,9 @@
 import functools
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
+from copy import copy
 from typing import Any
 
 import gymnasium
@@ -98,6 +100,26 @@ def make(name: str, factory: Factory) -> gymnasium.Env:
     return environment
 
 
+@contextmanager
+def closed_after(name: str, environment: gymnasium.Env) -> Iterator[None]:
+    """Close an environment of this task in the end, and complain of that unless something else went wrong."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            environment.close()
+        raise
+    try:
+        environment.close()
+    except Exception as error:
+        raise failed(name, "close", error) from error
+
+
+def failed(name: str, what: str, error: Exception) -> ValueError:
+    """Say in which task and call an environment failed: whatever it threw, the user needs to know."""
+    return ValueError(f"task {name!r} failed in {what}() ({one_line(error)}): mend its environment")
+
+
 def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
     """Refuse an environment that no policy here can serve, or that breaks Gymnasium's interface.
 
@@ -109,6 +131,8 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
         if not isinstance(getattr(environment, kind, None), spaces.Space):
             raise ValueError(f"task {name!r} has no {kind}: give it one of gymnasium.spaces")
     observations, actions = environment.observation_space, environment.action_space
+    if observations.shape == (0,):
+        raise ValueError(f"task {name!r} observes nothing: give it a Box of at least one number")
     if not (isinstance(observations, spaces.Box) and len(observations.shape) == 1):
         raise ValueError(
             f"task {name!r} has observations {one_line(observations)}: "
@@ -124,12 +148,21 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
 
 def check_actions(whose: str, actions: spaces.Space) -> None:
     """Refuse actions that no policy here can choose."""
-    one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1
+    one_dimensional = isinstance(actions, spaces.Box) and len(actions.shape) == 1 and actions.shape != (0,)
     if not (isinstance(actions, spaces.Discrete) or one_dimensional):
         raise ValueError(
-            f"{whose} has actions {one_line(actions)}: give it Discrete(n) or a Box of one dimension, for "
-            "instance by gymnasium.wrappers.TransformAction"
+            f"{whose} has actions {one_line(actions)}: give it Discrete(n) or a Box of one dimension that is "
+            "not empty, for instance by gymnasium.wrappers.TransformAction"
         )
+
+
+def other_spaces(suite: Any, known: Any) -> str | None:
+    """Say what sets a suite apart from a known one: the shape of observations, or the actions; else None."""
+    ours, theirs = suite.observation_space.shape, known.observation_space.shape
+    if ours != theirs:
+        return f"other observations, of shape {ours} instead of {theirs}"
+    ours, theirs = suite.action_space, known.action_space
+    return None if ours == theirs else f"other actions, {one_line(ours)} instead of {one_line(theirs)}"
 
 
 def _problem(environment: gymnasium.Env) -> str | None:
@@ -174,7 +207,8 @@ class Checked(gymnasium.Wrapper):
     """An environment as Gymnasium's checker sees it, which shall not look at what nobody here needs.
 
     Infos are empty, as it compares them; rewards and flags are read as in a run; and an episode may be cut
-    off after one step, which it takes for a fault.
+    off after one step, which it takes for a fault. Observations may fill the same array again, and actions
+    may be changed in place: simulators copy both.
     """
 
     def __init__(self, environment: gymnasium.Env) -> None:
@@ -183,14 +217,14 @@ class Checked(gymnasium.Wrapper):
         self.reset = _without_info(environment.reset)  # type: ignore[method-assign]
 
     def step(self, action: Any) -> Any:
-        result = self.env.step(action)
+        result = self.env.step(copy(action))
         if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
             return result
         observation, reward, terminated, truncated, _ = result
         numbers = [to_number(each) for each in (reward, terminated, truncated)]
         if None in numbers:
             return (*result[:4], {})  # the checker says what is wrong with them
-        return observation, numbers[0], any(numbers[1:]), False, {}
+        return copy(observation), numbers[0], any(numbers[1:]), False, {}
 
 
 def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
@@ -198,7 +232,7 @@ def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
     def emptied(**keywords: Any) -> Any:
         result = reset(**keywords)
         sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
-        return (result[0], {}) if sound else result
+        return (copy(result[0]), {}) if sound else result
 
     return emptied
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -51,9 +52,9 @@ class Custom(Family):
             made: dict[str, Any] = {}
             for name, factory in factories.items():
                 made[name] = checks.make(name, factory)
-                closing.callback(made[name].close)
+                closing.enter_context(checks.closed_after(name, made[name]))
                 twin = checks.make(name, factory)
-                closing.callback(twin.close)
+                closing.enter_context(checks.closed_after(name, twin))
                 checks.check(name, made[name], twin)
                 limits.append(checks.read_time_limit(twin))
             first_name, first = next(iter(made.items()))
@@ -117,21 +118,25 @@ class Plain(gymnasium.Wrapper):
     """A user's environment with rewards and flags that are Python's, and infos with success or nothing.
 
     Infos may hold anything: clocks, tables, arrays that change. Simulators would gather them, and fail on
-    some. What the environment raises names the task.
+    some. Observations are copied, as all environments of a class may fill one array. What the environment
+    raises names the task.
     """
 
     def __init__(self, environment: gymnasium.Env, task: str) -> None:
         super().__init__(environment)
-        self._task = task
+        self._task, self._shape = task, environment.observation_space.shape
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
         observation, info = self._asked("reset", self.env.reset, seed=seed, options=options)
-        return observation, self._success(info)
+        return self._seen(observation), self._success(info)
+
+    def close(self) -> None:
+        self._asked("close", self.env.close)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self._asked("step", self.env.step, action)
         return (
-            observation,
+            self._seen(observation),
             self._number("reward", reward),
             self._number("terminated", terminated) != 0,
             self._number("truncated", truncated) != 0,
@@ -141,12 +146,21 @@ class Plain(gymnasium.Wrapper):
     def _asked(self, what: str, call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         try:
             return call(*arguments, **keywords)
-        except Exception as error:  # whatever it is, the user needs to know which environment it was
-            raise ValueError(
-                f"task {self._task!r} failed in {what}() ({checks.one_line(error)}): mend its environment"
-            ) from error
+        except Exception as error:
+            raise checks.failed(self._task, what, error) from error
 
-    def _success(self, info: dict[str, Any]) -> dict[str, bool]:
+    def _seen(self, observation: Any) -> Any:
+        if np.shape(observation) != self._shape:
+            raise ValueError(
+                f"task {self._task!r} gives an observation of shape {np.shape(observation)}, its space says "
+                f"{self._shape}: mend its environment"
+            )
+        return copy(observation)
+
+    def _success(self, info: Any) -> dict[str, bool]:
+        if not isinstance(info, Mapping):
+            given = checks.one_line(repr(info))
+            raise ValueError(f"task {self._task!r} gives info {given}: give a dictionary, which may be empty")
         told = info.get("success")
         return {} if told is None else {"success": self._number("success", told) > 0}
 

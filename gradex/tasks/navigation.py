@@ -18,6 +18,7 @@ from gradex.tasks.family import (
     Family,
     Option,
     Recommended,
+    if_given,
     one_of,
     read_number,
     read_seed,
@@ -28,6 +29,8 @@ from gradex.tasks.simulator import Reset, Seeds, Step
 from gradex.tasks.task import Task
 
 _STEP = 0.1
+#: Planted groups, unless a number is asked for.
+_GROUPS = 3
 #: Share of the circle that planted groups cover together, in groups of equal width.
 _GROUPED = 1 / 3
 #: Half-width, in radians, of the arc that "partial" covers and "biased" favours.
@@ -46,8 +49,8 @@ class Navigation(Family):
     Options
     -------
     n, seed : int
-    groups : int
-        Number of planted groups, used with `goals="groups"`.
+    groups : int, optional
+        Number of planted groups, used with `goals="groups"`; by default 3, or n if that is less.
     goals : {"groups", "uniform", "partial", "biased"}
         "groups": arcs around `groups` equally spaced directions, a third of the circle together, so that the
         gap between two groups is twice as wide as a group. "uniform": the whole circle, equally spaced.
@@ -79,7 +82,7 @@ class Navigation(Family):
     options: ClassVar = {
         "n": Option(12, read_task_count),
         "seed": Option(0, read_seed),
-        "groups": Option(3, read_whole),
+        "groups": Option(None, if_given(read_whole)),
         "goals": Option("groups", one_of("groups", "uniform", "partial", "biased")),
         "radius": Option(1.0, partial(read_number, above=0)),
         "threshold": Option(0.2, partial(read_number, above=0)),
@@ -99,8 +102,12 @@ class Navigation(Family):
         return spaces.Box(-1.0, 1.0, (2,), np.float32)
 
     @classmethod
-    def create(cls, n: int, seed: int, groups: int, goals: str, **settings: Any) -> tuple[list[Task], Family]:
+    def create(
+        cls, n: int, seed: int, groups: int | None, goals: str, **settings: Any
+    ) -> tuple[list[Task], Family]:
         """Make n goals on a circle."""
+        if groups is None:
+            groups = min(_GROUPS, n) if goals == "groups" else _GROUPS
         if goals == "groups" and not 1 <= groups <= n:
             raise ValueError(f"groups is {groups} for {n} tasks: give 1 to {n}")
         rng = np.random.default_rng(seed)

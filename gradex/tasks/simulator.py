@@ -114,6 +114,13 @@ class SequentialSimulator(SyncVectorEnv):
         with self._closing_on_failure():
             return super().reset(seed=self._seeds.tolist(), options=options)
 
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close all environments, once: one that fails leaves none of the others open."""
+        self.closed = True
+        with contextlib.ExitStack() as closing:
+            for environment in reversed(getattr(self, "envs", ())):
+                closing.callback(environment.close)
+
     def begin_noting(self) -> None:
         """Note the actions of running episodes; without need they would pile up in one that never ends."""
         for each in cast(Sequence[EpisodeSeeds], self.envs):

@@ -95,6 +95,10 @@ def test_refuses_episodes_that_never_end(monkeypatch: pytest.MonkeyPatch) -> Non
         stack = agents(endless, list(range(len(subsets))))
         with pytest.raises(ValueError, match=r"task 'endless' has too few whole episodes after 128 steps"):
             collect_episodes(stack, endless, subsets, 4, 2, list(range(len(subsets))))
+    # A time limit that is claimed and not kept: ten times it and the steps that are kept, in whole chunks.
+    monkeypatch.setattr(type(endless), "horizon", 15)
+    with pytest.raises(ValueError, match=r"task 'endless' has too few whole episodes after 192 steps"):
+        collect_episodes(agents(endless, [0]), endless, [[0, 1]], 4, 2, [0])
 
 
 def test_continuous_actions_are_kept_whole() -> None:

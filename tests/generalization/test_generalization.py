@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 from sklearn.exceptions import NotFittedError
 
 from gradex import Generalization, MetaPolicy, TaskSuite
@@ -17,6 +18,7 @@ from gradex.generalization import (
 from gradex.generalization.loss import losses_by_task
 from gradex.learners import ActorCritic
 from gradex.seeds import child
+from tests.environments import scripted, scripted_suite
 from tests.oracles import hessian as oracle
 
 SETTINGS = {"steps_per_task": 64, "copies": 4, "lanczos_steps": 30, "perturbations": 2}
@@ -155,8 +157,11 @@ def test_refuses_what_cannot_be_measured(metas, suite: TaskSuite, targets: TaskS
         Generalization(metas[0], suite, targets, trace="hutchinson")
     with pytest.raises(ValueError, match="perturbations=1 is too small: give at least 2"):
         Generalization(metas[0], suite, targets, perturbations=1)
-    with pytest.raises(ValueError, match="test is 'navigation', with other observations than 'cartpole'"):
+    with pytest.raises(ValueError, match=r"test is 'navigation', with other observations, of shape"):
         Generalization(metas[0], suite, TaskSuite.make("navigation", n=3))
+    two, three = (scripted_suite(a=scripted([1.0], action_space=Discrete(count))) for count in (2, 3))
+    with pytest.raises(ValueError, match=r"test is 'custom', with other actions, Discrete\(3\) instead of"):
+        Generalization(MetaPolicy(two), two, three)
     with pytest.raises(NotFittedError, match="not fitted"):
         Generalization(MetaPolicy(suite), suite, targets).measure()
     ready = Generalization(metas[0], suite, targets, **SETTINGS)

@@ -1,15 +1,17 @@
 """What policies earn, against a loop over one simulator and against scripts."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 
-from gradex.learners import ActorCritic, evaluate, run_episodes
+from gradex.learners import PPO, ActorCritic, evaluate, run_episodes
 from gradex.tasks import TaskSuite
-from tests.environments import scripted, scripted_suite
+from tests.environments import Scripted, scripted, scripted_suite
 from tests.oracles.ppo import module
 
 Fresh = Callable[[TaskSuite, list[int]], ActorCritic]
@@ -54,6 +56,29 @@ def test_whole_episodes_are_counted_once(fresh: Fresh) -> None:
     assert table.success.tolist() == [1, 1, 0]
 
 
+class Rarely(Scripted):
+    """Tells of success where it comes, and else nothing."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        *rest, info = super().step(action)
+        return (*rest, info if info["success"] else {})  # type: ignore[return-value]
+
+
+def test_success_of_a_task_that_tells_none_is_unknown_in_any_company(fresh: Fresh) -> None:
+    suite = scripted_suite(
+        tells=scripted([1.0, 1.0], success=7),
+        silent=scripted([1.0, 1.0]),
+        rarely=lambda: Rarely([1.0] * 70, success=69),
+    )
+    agent, learner = fresh(suite, [0]), PPO(steps=160, copies=2)
+    for subset, expected in (([0, 1, 2], [0, np.nan, 1]), ([1], [np.nan]), ([2, 1], [1, np.nan])):
+        found = evaluate(agent, suite, [subset], 3, [0]).success
+        np.testing.assert_array_equal(found, expected)
+        _, history = learner.train(agent, suite, [subset], 1, [0])
+        curve = history.success if "success" in history else [np.nan]
+        np.testing.assert_array_equal(curve, np.array(expected)[np.argsort(subset)])
+
+
 def test_policies_with_equal_seeds_meet_equal_starts(fresh: Fresh) -> None:
     suite = TaskSuite.make("cartpole", n=3)
     agent = fresh(suite, [0]).repeat(3)
@@ -94,11 +119,26 @@ def test_one_episode_is_refused(fresh: Fresh) -> None:
         evaluate(fresh(suite, [0]), suite, [[0]], 1, [0])
 
 
-def test_an_episode_that_never_ends_is_named(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+class Claims(Scripted):
+    """An episode of any length, although its `spec` claims a time limit."""
+
+    spec = EnvSpec("Claims-v0", max_episode_steps=15)
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "steps"), [(Scripted, 1000, 128), (Claims, 1000, 192), (Claims, 150, None)]
+)
+def test_an_episode_that_never_ends_is_named(
+    fresh: Fresh, monkeypatch: pytest.MonkeyPatch, kind: type[Scripted], length: int, steps: int | None
+) -> None:
     monkeypatch.setattr("gradex.learners.evaluation._PATIENCE", 128)
-    suite = scripted_suite(sisyphus=scripted([0.0] * 1000))
+    suite = scripted_suite(sisyphus=lambda: kind([0.0] * length))
+    if steps is None:  # longer than claimed, but not for ever
+        assert evaluate(fresh(suite, [0]), suite, [[0]], 2, [0]).episode_length.tolist() == [length]
+        return
     with pytest.raises(
-        ValueError, match="'sisyphus' has too few whole episodes after 128 steps: give its environment a time"
+        ValueError,
+        match=f"'sisyphus' has too few whole episodes after {steps} steps: give its environment a time",
     ):
         evaluate(fresh(suite, [0]), suite, [[0]], 2, [0])
 

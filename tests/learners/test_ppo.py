@@ -177,3 +177,12 @@ def test_bad_settings_are_named(fresh: Fresh) -> None:
         PPO(standardise="episode")
     with pytest.raises(ValueError, match="cannot train for 0 environment steps: ask for at least 1"):
         SETTINGS.train(fresh(suite, [0]), suite, [[0]], 0, [0])
+
+
+@pytest.mark.parametrize("standardise", ["task", "policy"])
+def test_a_rollout_that_only_resets_teaches_nothing(fresh: Fresh, standardise: str) -> None:
+    suite = scripted_suite(one=scripted([1.0]), long=scripted([1.0, 2.0, 0.5]))
+    learner = PPO(steps=1, copies=4, minibatches=1, standardise=standardise)
+    agent, history = learner.train(fresh(suite, [0, 0]), suite, [[0], [1]], 48, [0, 0])
+    assert all(bool(torch.isfinite(each).all()) for each in (agent.actors, agent.critics))
+    assert history.return_mean[history.policy == 0].tolist() == [1.0] * 3

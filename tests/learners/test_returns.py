@@ -109,7 +109,7 @@ def test_an_episode_succeeds_if_it_is_flagged_at_any_step() -> None:
     expected = []
     for number, rollout in enumerate(random_rollouts(6, 4)):
         success = rng.random(rollout.ended.shape) < 0.15
-        curves.update(replace(rollout, success=success), number)
+        curves.update(replace(rollout, success=success, reported=np.ones_like(success)), number)
         finished: dict[tuple[int, int], list[bool]] = {}
         for t in range(4):
             for policy, environment in np.argwhere(LAYOUT.real):
@@ -127,7 +127,7 @@ def test_an_episode_succeeds_if_it_is_flagged_at_any_step() -> None:
 def test_what_a_reset_says_of_success_does_not_count() -> None:
     curves = EpisodeReturns(LAYOUT, 3)
     for number, rollout in enumerate(random_rollouts(6, 4)):
-        curves.update(replace(rollout, success=~rollout.real), number)
+        curves.update(replace(rollout, success=~rollout.real, reported=np.ones_like(rollout.real)), number)
     assert (curves.to_frame().success == 0).all()
 
 

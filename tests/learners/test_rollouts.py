@@ -104,17 +104,19 @@ def test_a_policy_acts_alike_in_any_company(fresh: Fresh) -> None:
     assert (together.rewards[:, 0, 2:] == 0).all()
 
 
-def test_discrete_actions_start_where_the_space_starts(fresh: Fresh) -> None:
+@pytest.mark.parametrize("dtype", [np.int64, np.int32])
+def test_discrete_actions_are_those_of_the_space(fresh: Fresh, dtype: type[np.integer]) -> None:
     made: list[Scripted] = []
 
     def make() -> Scripted:
-        made.append(scripted([0] * 50, action_space=spaces.Discrete(3, start=-1))())
+        made.append(scripted([0] * 50, action_space=spaces.Discrete(3, start=-1, dtype=dtype))())
         return made[-1]
 
     suite = scripted_suite(only=make)
     agent = fresh(suite, [0])
     rollout = Collector(suite, [[0]], 1, [0]).collect(agent, 30)
     assert set(rollout.actions.unique().tolist()) == {0, 1, 2}
+    assert all(made[-1].action_space.contains(action) for action in made[-1].actions)
     assert [int(action) for action in made[-1].actions] == (rollout.actions[:, 0, 0] - 1).tolist()
 
 
@@ -203,6 +205,15 @@ def test_what_is_not_finite_is_named(fresh: Fresh, what: str, broken: Callable[[
     line = f"^task 'broken' returned a {what} that is not finite: check its environment$"
     with pytest.raises(ValueError, match=line):
         collector.collect(fresh(suite, [0, 0]), 10)
+
+
+def test_an_action_that_is_not_finite_is_the_policys(fresh: Fresh) -> None:
+    suite = TaskSuite.make("navigation", n=2, goals="uniform")
+    agent = fresh(suite, [0, 0])
+    agent.actors[1] = np.nan
+    line = f"^the policy chose an action that is not finite in task '{suite.tasks[1].name}': its training"
+    with pytest.raises(ValueError, match=line):
+        Collector(suite, [[0], [1]], 2, [0, 0]).collect(agent, 10)
 
 
 def test_bad_use_is_named(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,8 @@ def test_the_entropy_is_the_mean_surprise(distribution: SquashedGaussian, log_st
         spaces.Box(-1, 1, (2, 2)),
         spaces.Box(-np.inf, 1, (2,)),
         spaces.Box(0, np.inf, (1,)),
+        spaces.Box(-3e38, 3e38, (1,)),
+        spaces.Box(-1e300, 1e300, (1,), np.float64),
     ],
 )
 def test_what_cannot_be_filled_is_refused(space: spaces.Space) -> None:

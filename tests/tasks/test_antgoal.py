@@ -154,7 +154,7 @@ def test_unseen_goals_are_of_the_same_clusters() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"n": 3}, "groups is 4 for 3 tasks: give 1 to 3"),
+        ({"n": 3, "groups": 4}, "groups is 4 for 3 tasks: give 1 to 3"),
         ({"groups": 0}, "groups=0 is too small: give at least 1"),
         ({"spread": 45}, "spread is 45° for 4 groups, which must not touch: give at .* less than 45"),
         ({"spread": -1}, "spread is -1° for 4 groups, which must not touch: give at least 0"),

@@ -30,6 +30,13 @@ class Variant(Drift):
         self.action_space = actions or self.action_space
 
 
+class Unclosable(Variant):
+    """Fails when it is closed."""
+
+    def close(self) -> None:
+        raise OSError("display\nalready closed")
+
+
 class Unseeded(Drift):
     """Forgets to seed its generator."""
 
@@ -127,6 +134,27 @@ SHARED = Drift()
             {"a": lambda: Variant(observations=Box(-1.0, 1.0, (2, 2)))},
             None,
             r"task 'a' has observations Box.*FlattenObservation",
+        ),
+        (
+            {"a": lambda: Variant(observations=Box(-1.0, 1.0, (0,)))},
+            None,
+            "task 'a' observes nothing: give it a Box of at least one number",
+        ),
+        (
+            {"a": lambda: Variant(actions=Box(-1.0, 1.0, (0,)))},
+            None,
+            r"task 'a' has actions Box.* a Box of one dimension that is not empty",
+        ),
+        (
+            {"a": Unclosable},
+            None,
+            r"task 'a' failed in close\(\) \(OSError: display already closed\): mend its environment",
+        ),
+        # What went wrong first is told.
+        (
+            {"a": lambda: Unclosable(actions=MultiDiscrete([2, 3]))},
+            None,
+            "task 'a' has actions MultiDiscrete",
         ),
         (
             {"a": lambda: Variant(actions=MultiDiscrete([2, 3]))},
@@ -356,6 +384,35 @@ def test_what_is_no_number_is_named_and_closes_all() -> None:
     assert len(closed) == 2
 
 
+class Late(Told):
+    """Observes three numbers in its seventh step, and cannot be closed after that."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict]:
+        _, reward, _, _, info = super().step(action)
+        return np.zeros(3 if self.time == 7 else 2, np.float32), reward, False, False, info
+
+    def close(self) -> None:
+        if getattr(self, "time", 0) == 7:
+            raise OSError("display already closed")
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Late, r"task 'a' gives an observation of shape \(3,\), its space says \(2,\): mend its environment"),
+        (
+            lambda: Told(lambda time: None if time == 5 else {}),  # type: ignore[return-value, arg-type]
+            "task 'a' gives info None: give a dictionary, which may be empty",
+        ),
+    ],
+)
+def test_what_comes_late_and_wrong_names_the_task(make: Any, message: str) -> None:
+    suite = TaskSuite.from_gymnasium({"a": make})
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        MetaPolicy(suite, learner=PPO(steps=16, copies=2), layers=2, width=4).fit(64)
+
+
 def count_closed(suite: TaskSuite) -> list[Any]:
     """Note which environments of a suite are closed from now on."""
     closed: list[Any] = []
@@ -468,6 +525,30 @@ def test_factories_travel_with_their_tasks() -> None:
     simulator = suite[[0, 2, 2]].simulator(2, seed=0)
     # The second observation is the drift.
     np.testing.assert_allclose(simulator.reset()[0][:, 1], np.repeat([0.1, 0.3, 0.3], 2), rtol=1e-6)
+
+
+class Reuses(Pushed):
+    """Fills one array of the class with every observation, and rounds its action in place."""
+
+    seen: ClassVar[np.ndarray] = np.zeros(2, np.float32)
+
+    def _observe(self) -> np.ndarray:
+        self.seen[:] = super()._observe()
+        return self.seen
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        action[:] = np.sign(action)
+        return super().step(action)
+
+
+def test_arrays_may_be_used_again() -> None:
+    learner = PPO(steps=16, copies=2)
+    one, other = (
+        MetaPolicy(TaskSuite.from_gymnasium({"a": each, "b": each}), learner=learner, layers=2, width=4)
+        for each in (Pushed, Reuses)
+    )
+    np.testing.assert_array_equal(one.fit(100).parameters, other.fit(100).parameters)
+    np.testing.assert_array_equal(one.transitions(16).observations, other.transitions(16).observations)
 
 
 def test_environments_of_one_class_share_nothing() -> None:

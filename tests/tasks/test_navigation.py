@@ -46,6 +46,13 @@ def test_walking_straight_to_the_goal_succeeds() -> None:
     np.testing.assert_allclose(reward, 5, atol=1e-3)
 
 
+@pytest.mark.parametrize(("name", "most"), [("navigation", 3), ("ant-goal", 4)])
+def test_by_default_there_are_no_more_groups_than_tasks(name: str, most: int) -> None:
+    for n in (1, 2, most, most + 2):
+        suite = TaskSuite.make(name, n=n)
+        assert suite.options["groups"] == len(set(suite.labels.tolist())) == min(n, most)
+
+
 @pytest.mark.parametrize("n", [6, 7, 12])
 def test_groups_are_directions(n: int) -> None:
     suite = TaskSuite.make("navigation", n=n, groups=3, seed=1)
