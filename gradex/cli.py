@@ -219,6 +219,15 @@ def _amounts(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
+def _configuration(
+    options: argparse.Namespace, suite: "TaskSuite", grouping: "PolicyGradEx | PreferenceGrouping"
+) -> dict[str, Any]:
+    """Give what makes a run this one and no other."""
+    from gradex.user_code import source_of
+
+    return {**source_of(options.suite, suite), "suite": suite.config, **grouping.config}
+
+
 def _folder_of(options: argparse.Namespace, kind: str) -> Path:
     """Give the folder of a run, by default one that its suite, its kind and its seed name."""
     stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
@@ -235,7 +244,7 @@ def _group(options: argparse.Namespace) -> None:
     suite = _suite_of(options)
     grouping = _grouping_of(options, suite)
     path = _folder_of(options, f"k{options.k}")
-    checkpoint = open_run(path, {"suite": suite.config, **grouping.config}, options.force)
+    checkpoint = open_run(path, _configuration(options, suite, grouping), options.force)
     if (said := said_before(path, "groups.json", options.json)) is not None:
         return _show(options, said, path)
     with scratch(checkpoint, "groups") as folder:
@@ -265,7 +274,7 @@ def _plan(options: argparse.Namespace) -> None:
     suite = _suite_of(options)
     grouping = _by_subsets(options, suite)
     path = _folder_of(options, f"plan-k{options.k}")
-    settings = {"suite": suite.config, **grouping.config, "power": options.power}
+    settings = {**_configuration(options, suite, grouping), "power": options.power}
     checkpoint = open_run(path, settings, options.force)
     if (said := said_before(path, "plan.json", options.json)) is not None:
         return _show(options, said, path)

@@ -208,6 +208,16 @@ def test_tasks_of_your_own_without_draws(capsys: pytest.CaptureFixture[str]) -> 
     folder = Path("runs/mine-kauto-seed0")
     assert (folder / "groups.json").is_file()
     assert not any((folder / name).exists() for name in ("co_assignment.csv", "affinity_stderr.csv"))
+    # The same command says the same again; other environments of the same names are another run.
+    assert main(["group", "./mine.py:environments", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out) == report
+    assert refused(capsys, "group", "mine.py:suite", *arguments) == (
+        f'{str(folder)!r} holds another run, with source "mine.py:environments" instead of '
+        '"mine.py:suite": choose another folder with --out'
+    )
+    Path("mine.py").write_text(TASKS.replace("1, 0]", "2, 0]"))
+    message = refused(capsys, "group", "mine.py:environments", *arguments)
+    assert message.startswith(f'{str(folder)!r} holds another run, with contents of mine.py "')
 
 
 @pytest.fixture
