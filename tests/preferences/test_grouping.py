@@ -1,5 +1,7 @@
 """From pairs of answers to groups and an adapter for each."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,22 @@ def test_a_groups_module_is_a_copy_with_its_adapter(grouping: DPOGrouping, modul
     theta = torch.from_numpy(told.model.parameters)[None]
     expected = grouping.evaluate(held).loss[grouping.labels_ == 1]
     np.testing.assert_allclose(told.evaluate(theta).loss[grouping.labels_ == 1], expected, rtol=1e-5)
+
+
+def test_a_module_of_half_precision_is_trained_in_single_and_keeps_its_own(module: Speaker) -> None:
+    half = deepcopy(module).bfloat16()
+    small = SETTINGS | {"steps": 8}
+    found, single = (
+        DPOGrouping(**small).fit(each, pairs_of(40), parameters=ADAPTER)
+        for each in (half, deepcopy(half).float())
+    )
+    assert torch.equal(found.parameters_, single.parameters_)
+    table = found.evaluate(pairs_of(40, seed=5), reference=half)
+    assert (table.accuracy_at_start == 0.5).all()
+    assert {each.dtype for each in found.adapter(0).values()} == {torch.bfloat16}
+    tuned = found.module(0)
+    assert {each.dtype for each in tuned.parameters()} == {torch.bfloat16}
+    assert torch.equal(tuned.hidden.weight, half.hidden.weight)
 
 
 def test_the_module_keeps_its_mode_and_its_parameters(module: Speaker) -> None:
