@@ -80,13 +80,13 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value that JSON knows."""
     text = json.dumps(value, indent=2, default=repr) + "\n"
     with written_whole(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write lines of text."""
     with written_whole(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_table(path: Path, table: pd.DataFrame, index: bool = False) -> None:

@@ -1,5 +1,6 @@
 """The command `gradex`: what it prints, what it writes, and what it refuses."""
 
+import io
 import json
 import os
 import subprocess
@@ -160,6 +161,36 @@ def test_the_command_itself_prints_one_json_object(
     assert main(arguments) == 0
     assert capsys.readouterr().out == run.stdout  # of the finished run
     assert (folder / "report.txt").read_text().startswith("6 navigation tasks in ")
+
+
+def test_what_a_file_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("loud.py").write_text(f"print('loud'){TASKS}")
+    assert main(["group", "loud.py:nothing"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("loud\ngradex: 'loud.py:nothing' is of type int")
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("ascii", r"Ma\xf1ana"), ("utf-8", "Mañana")])
+def test_a_terminal_that_does_not_know_a_letter_shows_its_number(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, told: str
+) -> None:
+    monkeypatch.setattr(TaskSuite, "description", lambda name: "Mañana")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(["suites", "navigation"]) == 0
+    assert terminal.buffer.getvalue().decode(encoding) == f"{told}\n"
+
+
+def test_nobody_has_to_read_to_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["suites"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str]) -> None:

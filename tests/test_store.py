@@ -1,5 +1,8 @@
 """What is kept: files appear whole or not at all, and what is read is what was written, or it is refused."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 from gradex import PPO, MetaPolicy, TaskSuite
 from gradex.learners import ActorCritic
 from gradex.store import Store, difference, not_finite, read_tensors, scratch, write_tensors, written_whole
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +242,22 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     with written_whole(whole) as temporary:
         temporary.write_text("")
     assert whole.stat().st_mode == plain.stat().st_mode
+
+
+def test_text_is_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
+    source = """if True:
+        import sys
+        from pathlib import Path
+        from gradex.run_folder import said_before
+        from gradex.store import write_text
+        path = Path(sys.argv[1])
+        write_text(path / "report.txt", "Ma\\xf1ana")
+        write_text(path / "groups.json", "{}")
+        assert said_before(path, "groups.json", False) == "Ma\\xf1ana"
+    """
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", source, str(tmp_path)], env={**os.environ, **plain}, check=True)
+    assert (tmp_path / "report.txt").read_bytes() == "Mañana".encode()
 
 
 def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
