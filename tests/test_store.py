@@ -237,11 +237,33 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
-    plain, whole = tmp_path / "plain", tmp_path / "whole"
+    plain, whole, tensors = (tmp_path / name for name in ("plain", "whole", "tensors"))
     plain.write_text("")
     with written_whole(whole) as temporary:
         temporary.write_text("")
-    assert whole.stat().st_mode == plain.stat().st_mode
+    write_tensors(tensors, "policy", {"a": torch.ones(2)}, {})
+    assert whole.stat().st_mode == tensors.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    link.symlink_to(folder / "table.csv")
+    for text in ("old", "new"):
+        with written_whole(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink() and (folder / "table.csv").read_text() == text
+    assert [file.name for file in folder.iterdir()] == ["table.csv"]
+
+
+def test_what_is_no_file_stays(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        expected = rf"^cannot write to '{path}' \(it is no regular file\): choose another folder$"
+        with pytest.raises(ValueError, match=expected), written_whole(path) as temporary:
+            temporary.write_text("")
+    assert pipe.is_fifo() and link.is_symlink() and len(list(tmp_path.iterdir())) == 2
 
 
 def test_text_is_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
