@@ -210,13 +210,7 @@ def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
             f"affinity [{i}, {j}] is {array[i, j]:.6g} but [{j}, {i}] is {array[j, i]:.6g};"
             " give (U + U.T) / 2"
         )
-    array = (array + array.T) / 2
-    between = array[np.triu_indices(n, 1)]
-    if n > 2 and np.ptp(between) <= 1e-12 * np.abs(between).max():
-        raise ValueError(
-            f"all {n} tasks have the same affinity {between[0]:.6g}; no grouping is better than another"
-        )
-    return array
+    return (array + array.T) / 2
 
 
 def checked_errors(stderr: ArrayLike, n: int) -> Float[np.ndarray, "n n"]:
