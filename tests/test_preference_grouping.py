@@ -231,5 +231,7 @@ def test_refuses_tasks_that_are_no_preferences_and_comparisons_that_take_hours(
         PolicyGradEx().check(treasures(n=201))
     with pytest.raises(ValueError, match="trains a policy for each of 200 preferences: compare on a suite"):
         fitted.evaluate(compare=True)
+    with pytest.raises(ValueError, match=r"the suite has task '.*' twice: leave it out"):
+        PreferenceGrouping(k=2).check(fitted.suite_[[0, 0, 1]])
     with pytest.raises(ValueError, match="group_steps=0 trains no policies to run"):
         PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(fitted.suite_, meta=fitted.meta_).values()
