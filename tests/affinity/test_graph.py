@@ -49,6 +49,7 @@ def planted_scores(n=9, k=3, seed=0):
         ([[1.0]], None, "at least 2"),
         ([[0, np.nan], [np.nan, 0]], None, r"affinity \[0, 1\] is nan"),
         ([[0, 1], [1.1, 0]], None, r"give \(U \+ U.T\) / 2"),
+        (1e300 * planted()[0], None, "affinities reach 1.*e.300, whose squares overflow; give U / 1e.300"),
         (planted()[0], ["a", "b"], "2 names for 9 tasks"),
         (planted()[0], [*"abcdefgh", "a"], "the name 'a' occurs twice"),
     ],
@@ -57,6 +58,19 @@ def test_bad_graphs(matrix, names, message):
     with pytest.raises(ValueError, match=message) as error:
         AffinityGraph(matrix, names)
     assert "\n" not in str(error.value)
+
+
+def test_affinities_are_real_numbers():
+    with pytest.raises(TypeError, match="affinities are complex; give real numbers, such as their real part"):
+        AffinityGraph(planted()[0] * (1 + 1j))
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("k", [2.0, True, [2]])
+def test_a_number_of_groups_is_a_whole_one(k):
+    for method in (None, RandomGrouping()):
+        with pytest.raises(ValueError, match=r"k=.* is no number of groups; give a whole number from 1 to 9"):
+            AffinityGraph(planted()[0]).partition(k, method=method)
 
 
 def test_rounding_asymmetry_is_removed_and_the_matrix_is_the_graphs_own():
