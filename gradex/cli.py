@@ -112,7 +112,7 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         "suite",
         metavar="SUITE",
         help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a mapping "
-        "from task names to functions that make Gymnasium environments",
+        "from task names to functions that make Gymnasium environments, or of a list of their ids",
     )
     add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
     add("--seed", type=int, default=0)

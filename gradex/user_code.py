@@ -37,11 +37,12 @@ def read_suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
             found = found()
     if isinstance(found, TaskSuite):
         return found
-    if isinstance(found, Mapping):
+    if isinstance(found, Mapping | list | tuple):
         with _user_code(name):
             return TaskSuite.from_gymnasium(found)
     raise ValueError(
-        f"{name!r} is of type {type(found).__name__}: give a TaskSuite, or a mapping from names to functions"
+        f"{name!r} is of type {type(found).__name__}: give a TaskSuite, or a mapping from names to "
+        "functions, or a list of ids"
     )
 
 
@@ -94,7 +95,8 @@ def _imported(name: str) -> Any:
             module = importlib.import_module(place)
     if not hasattr(module, attribute):
         raise ValueError(
-            f"{place!r} has no {attribute!r}: give the name of a suite or of a mapping of environments"
+            f"{place!r} has no {attribute!r}: give the name of a suite, of a mapping of environments, or of a "
+            "list of ids"
         )
     return getattr(module, attribute)
 

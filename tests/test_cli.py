@@ -41,6 +41,8 @@ from tests.environments import scripted, scripted_suite
 environments = {name: scripted([float(ord(name)), 1, 0]) for name in "abcd"}
 suite = scripted_suite(**environments)
 nothing = 3
+ids = ["CartPole-v1", "MountainCar-v0", "Acrobot-v1"]
+poles = ["CartPole-v1"]
 
 
 def navigation():
@@ -265,9 +267,10 @@ def suites(monkeypatch: pytest.MonkeyPatch) -> list[TaskSuite]:
 
 
 def test_a_file_may_hold_a_suite_or_a_function(suites: list[TaskSuite]) -> None:
-    main(["group", "mine.py:suite"])
-    main(["group", "mine.py:navigation"])
-    assert [(suite.family, len(suite)) for suite in suites] == [("custom", 4), ("navigation", 5)]
+    for name in ("suite", "navigation", "poles"):
+        main(["group", f"mine.py:{name}"])
+    found = [(suite.family, len(suite)) for suite in suites]
+    assert found == [("custom", 4), ("navigation", 5), ("custom", 1)]
 
 
 def test_options_of_a_suite_are_read_as_json_or_text(suites: list[TaskSuite]) -> None:
@@ -469,6 +472,7 @@ def test_a_comparison_that_was_cut_off_goes_on(
         (["absent.py:suite"], "there is no file 'absent.py': give FILE.py:NAME"),
         (["mine.py:absent"], "'mine.py' has no 'absent': give the name of a suite"),
         (["mine.py:nothing"], "'mine.py:nothing' is of type int: give a TaskSuite"),
+        (["mine.py:ids"], "task 'MountainCar-v0' has observation_space Box("),
         (["absent_module:suite"], "No module named 'absent_module'"),
         (["mine.py:suite", "--set", "n=3"], "--set is for named suites, not for 'mine.py:suite'"),
     ],
