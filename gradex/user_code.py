@@ -95,8 +95,8 @@ def _imported(name: str) -> Any:
             module = importlib.import_module(place)
     if not hasattr(module, attribute):
         raise ValueError(
-            f"{place!r} has no {attribute!r}: give the name of a suite, of a mapping of environments, or of a "
-            "list of ids"
+            f"{place!r} has no {attribute!r}: give the name of a suite, of a mapping of environments or of "
+            "a list of ids"
         )
     return getattr(module, attribute)
 

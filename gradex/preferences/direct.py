@@ -185,7 +185,7 @@ class DirectPreferences:
         side_by_side = max(1, self._chunk() // batch)
         pieces = [subsets[i : i + side_by_side] for i in range(0, len(subsets), side_by_side)]
         seed = child(as_seed(seed), "direct preference optimisation")
-        with evaluating(self.module):
+        with evaluating(self.module), torch.inference_mode(False):  # in which nothing could be trained
             return torch.cat([self._tuned(piece, steps, batch, learning_rate, seed) for piece in pieces])
 
     def tune_groups(
@@ -276,7 +276,8 @@ class DirectPreferences:
 
 def _in_single_precision(module: nn.Module) -> nn.Module:
     """Copy a module, in evaluation mode."""
-    return deepcopy(module).float().eval()
+    with torch.inference_mode(False):
+        return deepcopy(module).float().eval()
 
 
 class _LogOdds(nn.Module):

@@ -125,6 +125,20 @@ def test_the_same_seed_gives_the_same(module: Speaker) -> None:
     np.testing.assert_array_equal(one.graph_.matrix, other.graph_.matrix)
 
 
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_whether_gradients_are_wanted_around_it_makes_no_difference(
+    module: Speaker, off: type, half: bool
+) -> None:
+    given, small = deepcopy(module).bfloat16() if half else module, SETTINGS | {"steps": 8}
+    expected = DPOGrouping(**small).fit(given, pairs_of(40), parameters=ADAPTER)
+    with off():
+        found = DPOGrouping(**small).fit(given, pairs_of(40), parameters=ADAPTER)
+        table = found.evaluate()
+    assert torch.equal(found.parameters_, expected.parameters_)
+    assert table.equals(expected.evaluate())
+
+
 def test_shows_groups_and_verdict(grouping: DPOGrouping) -> None:
     html = grouping._repr_html_()
     assert "DPOGrouping: 2 groups" in html
