@@ -5,8 +5,10 @@ What takes seconds to import is imported by the command that needs it, so that h
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -37,7 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; bad input gives one line on standard error and exit code 2."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        # Whatever environments print is no part of the answer.
+        with redirect_stdout(sys.stderr):
+            answer = options.run(options)
+        _say(answer)
     except (ValueError, OSError, ImportError) as error:
         print(f"gradex: {error}", file=sys.stderr)
         return 2
@@ -45,6 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("gradex: stopped; start the same command again to go on", file=sys.stderr)
         return 130
     return 0
+
+
+def _say(text: str) -> None:
+    """Print a text, with escapes for what the terminal does not know; silently where nobody reads on."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # or the rest of the text would be tried again at the end
+        os.close(nowhere)
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,7 +112,7 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         "suite",
         metavar="SUITE",
         help="a name from `gradex suites`, or FILE.py:NAME or MODULE:NAME of a TaskSuite or of a mapping "
-        "from task names to functions that make Gymnasium environments",
+        "from task names to functions that make Gymnasium environments, or of a list of their ids",
     )
     add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
     add("--seed", type=int, default=0)
@@ -147,15 +165,14 @@ def _count(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number: give a whole number, or auto") from None
 
 
-# ---------------------------------------------------------------------- what the commands do
-def _suites(options: argparse.Namespace) -> None:
+# ---------------------------------------------------------------------- what the commands do, and answer
+def _suites(options: argparse.Namespace) -> str:
     from gradex.tasks import TaskSuite
 
     if options.suite is not None:
-        return print(TaskSuite.description(options.suite))
-    for name in TaskSuite.names():
-        print(f"{name:14s}{TaskSuite.summary(name)}")
-    print("gradex suites SUITE tells which values each option takes")
+        return TaskSuite.description(options.suite)
+    lines = [f"{name:14s}{TaskSuite.summary(name)}" for name in TaskSuite.names()]
+    return "\n".join([*lines, "gradex suites SUITE tells which values each option takes"])
 
 
 def _suite_of(options: argparse.Namespace) -> "TaskSuite":
@@ -219,13 +236,22 @@ def _amounts(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
+def _configuration(
+    options: argparse.Namespace, suite: "TaskSuite", grouping: "PolicyGradEx | PreferenceGrouping"
+) -> dict[str, Any]:
+    """Give what makes a run this one and no other."""
+    from gradex.user_code import source_of
+
+    return {**source_of(options.suite, suite), "suite": suite.config, **grouping.config}
+
+
 def _folder_of(options: argparse.Namespace, kind: str) -> Path:
     """Give the folder of a run, by default one that its suite, its kind and its seed name."""
     stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
     return options.out or Path("runs") / f"{stem}-{kind}-seed{options.seed}"
 
 
-def _group(options: argparse.Namespace) -> None:
+def _group(options: argparse.Namespace) -> str:
     from gradex.grouped_preferences import MOST_COMPARED
     from gradex.run_folder import open_run, said_before, write_results
     from gradex.run_text import run_text
@@ -235,9 +261,9 @@ def _group(options: argparse.Namespace) -> None:
     suite = _suite_of(options)
     grouping = _grouping_of(options, suite)
     path = _folder_of(options, f"k{options.k}")
-    checkpoint = open_run(path, {"suite": suite.config, **grouping.config}, options.force)
+    checkpoint = open_run(path, _configuration(options, suite, grouping), options.force)
     if (said := said_before(path, "groups.json", options.json)) is not None:
-        return _show(options, said, path)
+        return _shown(options, said, path)
     with scratch(checkpoint, "groups") as folder:
         with running(options.suite):
             grouping.fit(suite, checkpoint=checkpoint, folder=folder)
@@ -250,10 +276,10 @@ def _group(options: argparse.Namespace) -> None:
         if grouping.comparison_ is not None:
             said += f"\n{grouping.comparison_}"
         write_results(path, grouping, report, evaluation, said)
-    _show(options, json.dumps(report) if options.json else said, path)
+    return _shown(options, json.dumps(report) if options.json else said, path)
 
 
-def _plan(options: argparse.Namespace) -> None:
+def _plan(options: argparse.Namespace) -> str:
     from gradex.affinity.significance import check_share
     from gradex.run_folder import open_run, said_before, write_plan
     from gradex.user_code import running
@@ -265,18 +291,18 @@ def _plan(options: argparse.Namespace) -> None:
     suite = _suite_of(options)
     grouping = _by_subsets(options, suite)
     path = _folder_of(options, f"plan-k{options.k}")
-    settings = {"suite": suite.config, **grouping.config, "power": options.power}
+    settings = {**_configuration(options, suite, grouping), "power": options.power}
     checkpoint = open_run(path, settings, options.force)
     if (said := said_before(path, "plan.json", options.json)) is not None:
-        return _show(options, said, path)
+        return _shown(options, said, path)
     with running(options.suite):
         plan = grouping.fit(suite, checkpoint=checkpoint).plan(options.power)
     write_plan(path, plan)
-    _show(options, json.dumps(plan.to_dict()) if options.json else str(plan), path)
+    return _shown(options, json.dumps(plan.to_dict()) if options.json else str(plan), path)
 
 
-def _show(options: argparse.Namespace, said: str, path: Path) -> None:
-    print(said if options.json else f"{said}\nwritten to {path}")
+def _shown(options: argparse.Namespace, said: str, path: Path) -> str:
+    return said if options.json else f"{said}\nwritten to {path}"
 
 
 if __name__ == "__main__":

@@ -72,6 +72,18 @@ def picture(draw: Callable[[Axes], object], says: str, size: tuple[float, float]
     return f'<img alt="{escape(says)}" src="data:image/png;base64,{data}">'
 
 
+def literal(name: str) -> str:
+    r"""Give a name as Matplotlib draws it letter by letter: dollars are no mathematics.
+
+    Examples
+    --------
+    >>> from gradex.display import literal
+    >>> print(literal("from $5 to $6"))
+    from \$5 to \$6
+    """
+    return name.replace("$", r"\$")
+
+
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -1,6 +1,7 @@
 """Tasks in groups, each with a policy, as everything later sees them: what the policies earn."""
 
 from abc import abstractmethod
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -23,6 +24,15 @@ from gradex.tasks import TaskSuite
 
 #: Tasks of a table that is shown at once.
 _SHOWN = 20
+
+
+def count_tasks(suite: TaskSuite) -> int:
+    """Count the tasks of a suite, and refuse one that holds a task twice: groups name their tasks."""
+    names = [task.name for task in as_kind("suite", suite, TaskSuite)]
+    if len(set(names)) < len(names):
+        twice = next(name for name, times in Counter(names).items() if times > 1)
+        raise ValueError(f"the suite has task {twice!r} twice: leave it out, or give it another name")
+    return len(names)
 
 
 class GroupPolicies(Estimator):

@@ -15,13 +15,14 @@ from gradex.affinity import (
     sample_subsets,
 )
 from gradex.affinity.unrelated import COMMON_SHARE
+from gradex.group_policies import count_tasks
 from gradex.grouped_tasks import EQUAL, WEIGHTINGS, WITHIN, GroupedTasks
 from gradex.learners import Learner
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
 from gradex.progress import stages
 from gradex.rollout_scores import ROLLOUT, RolloutScore
-from gradex.settings import as_kind, finite_or_none
+from gradex.settings import finite_or_none
 from gradex.surrogate import Score, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
@@ -170,9 +171,10 @@ class PolicyGradEx(GroupedTasks):
         ------
         TypeError, ValueError
             If a setting cannot be, actions are not for the learner, k exceeds the number of tasks, subsets of
-            this size and number cannot tell all pairs apart, or a single draw is to tell the uncertainty.
+            this size and number cannot tell all pairs apart, a single draw is to tell the uncertainty, or the
+            suite has a task twice.
         """
-        own, n = self._plain(), len(as_kind("suite", suite, TaskSuite))
+        own, n = self._plain(), count_tasks(suite)
         if own.k != "auto" and not (isinstance(own.k, int) and 1 <= own.k <= n):
             raise ValueError(f"k is {own.k!r} for {n} tasks: choose 1 to {n}, or 'auto'")
         if own.weighting not in WEIGHTINGS:

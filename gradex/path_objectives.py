@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gradex.affinity import AffinityFactors
+from gradex.affinity.factors import all_alike
 from gradex.learners import Transitions
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
@@ -74,8 +75,10 @@ class PathObjectives:
 
         The sum of squared differences from the mean gradient, in the metric of interactions, is what one
         policy each gains over one for all. It is compared with that of gradients turned around at random,
-        episode by episode, see `Interactions.noise`.
+        episode by episode, see `Interactions.noise`. Preferences that are all the same have no difference.
         """
+        if all(map(all_alike, mixtures)):
+            return 1.0
         spread, null = 0.0, np.zeros(draws)
         for interactions, mixture in zip(self.estimates, mixtures, strict=True):
             centred = mixture - mixture.mean(axis=0)

@@ -6,6 +6,8 @@ import seaborn as sns
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 
+from gradex.display import literal
+
 #: Groups that are told apart by a colour of their own.
 _COLOURS = 10
 
@@ -40,7 +42,8 @@ def draw_preferences(
     style = {"s": 12 if n > 100 else 30, "color": colours, "edgecolors": "white", "linewidths": 0.3}
     if count < 3:
         ax.scatter(weights[:, -1], labels, **style)
-        ax.set(xlabel=f"weight of {objectives[-1]}", ylabel="group", yticks=range(k), xlim=(-0.02, 1.02))
+        ax.set(xlabel=f"weight of {literal(objectives[-1])}", ylabel="group", yticks=range(k))
+        ax.set_xlim(-0.02, 1.02)
         ax.set_ylim(k - 0.5, -0.5)
         ax.spines[["top", "right"]].set_visible(False)
         return ax
@@ -51,7 +54,7 @@ def draw_preferences(
     for name, (x, y) in zip(objectives, corners, strict=True):
         side = "center" if abs(x) < 0.1 else "left" if x > 0 else "right"
         ax.annotate(
-            name,
+            literal(name),
             (x, y),
             xytext=(5 * x, 5 * y),
             textcoords="offset points",

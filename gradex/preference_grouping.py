@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from gradex.affinity import AffinityGraph, KernelKMeans
+from gradex.group_policies import count_tasks
 from gradex.grouped_preferences import NOISE_LEVEL, GroupedPreferences
 from gradex.learners import Learner
 from gradex.meta_policy import MetaPolicy
 from gradex.path_objectives import objectives_along
 from gradex.progress import stages
-from gradex.settings import as_kind
 from gradex.surrogate import SurrogateEstimator
 from gradex.tasks import TaskSuite
 
@@ -102,9 +102,9 @@ class PreferenceGrouping(GroupedPreferences):
         Raises
         ------
         TypeError, ValueError
-            If tasks are no preferences over objectives, or a setting cannot be.
+            If tasks are no preferences over objectives, a setting cannot be, or the suite has a task twice.
         """
-        own, n = self._plain(), len(as_kind("suite", suite, TaskSuite))
+        own, n = self._plain(), count_tasks(suite)
         if suite.options.get("conditioned"):
             raise ValueError(
                 f"policies see the preferences of {suite.family!r}, so that steps of one do not serve all: "

@@ -45,14 +45,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Give the name of a file to write, which takes its place once everything is in it.
 
     Whoever dies meanwhile leaves what was there before. Names are drawn, so that two processes do not write
-    into each other's files. Folders above it are made. For errors see `writing_to`.
+    into each other's files. Folders above it are made, a link is followed, and what is no file, such as a
+    device, stays. For errors see `writing_to`.
     """
-    temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(4)}-{path.name}")
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    temporary = place.with_name(f"{UNFINISHED}{secrets.token_hex(4)}-{place.name}")
     with writing_to(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise OSError(None, "Is a directory" if path.is_dir() else "it is no regular file")
+        place.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # as the umask has it, and some writers do not
             yield temporary
-            os.replace(temporary, path)
+            temporary.chmod(mode)
+            os.replace(temporary, place)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -80,13 +87,13 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value that JSON knows."""
     text = json.dumps(value, indent=2, default=repr) + "\n"
     with written_whole(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write lines of text."""
     with written_whole(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_table(path: Path, table: pd.DataFrame, index: bool = False) -> None:

@@ -9,6 +9,7 @@ import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,30 @@ def read_suite(name: str, assignments: Sequence[str], seed: int) -> TaskSuite:
             found = found()
     if isinstance(found, TaskSuite):
         return found
-    if isinstance(found, Mapping):
+    if isinstance(found, Mapping | list | tuple):
         with _user_code(name):
             return TaskSuite.from_gymnasium(found)
     raise ValueError(
-        f"{name!r} is of type {type(found).__name__}: give a TaskSuite, or a mapping from names to functions"
+        f"{name!r} is of type {type(found).__name__}: give a TaskSuite, or a mapping from names to "
+        "functions, or a list of ids"
     )
+
+
+def source_of(name: str, suite: TaskSuite) -> dict[str, Any]:
+    """Tell what `read_suite` has read from a suite of the user: what it is called, and what its file says.
+
+    A configuration of such a suite knows little more than the names of its tasks: others may have the same.
+    """
+    place, colon, attribute = name.rpartition(":")
+    if not colon:
+        return {}
+    script = place.endswith(".py")
+    file = Path(place if script else getattr(sys.modules[place], "__file__", None) or place)
+    told: dict[str, Any] = {"source": f"{file.name if script else place}:{attribute}"}
+    if file.is_file():
+        told[f"contents of {file.name}"] = sha256(file.read_bytes()).hexdigest()[:16]
+    spaces = [" ".join(str(space).split()) for space in (suite.observation_space, suite.action_space)]
+    return {**told, "spaces": spaces, "horizon": suite.horizon}
 
 
 def _setting(assignment: str) -> tuple[str, Any]:
@@ -57,9 +76,10 @@ def _setting(assignment: str) -> tuple[str, Any]:
 def _imported(name: str) -> Any:
     """Give what FILE.py:NAME or MODULE:NAME stands for."""
     place, _, attribute = name.rpartition(":")
-    if not attribute or not place or place.startswith("."):
+    script = place.endswith(".py")
+    if not attribute or not place or (place.startswith(".") and not script):
         raise ValueError(f"{name!r} names nothing: give FILE.py:NAME or MODULE:NAME")
-    if place.endswith(".py"):
+    if script:
         if not Path(place).is_file():
             raise ValueError(f"there is no file {place!r}: give FILE.py:NAME")
         specification = importlib.util.spec_from_file_location(Path(place).stem, place)
@@ -75,7 +95,8 @@ def _imported(name: str) -> Any:
             module = importlib.import_module(place)
     if not hasattr(module, attribute):
         raise ValueError(
-            f"{place!r} has no {attribute!r}: give the name of a suite or of a mapping of environments"
+            f"{place!r} has no {attribute!r}: give the name of a suite, of a mapping of environments or of "
+            "a list of ids"
         )
     return getattr(module, attribute)
 

@@ -1,5 +1,6 @@
 """The command `gradex`: what it prints, what it writes, and what it refuses."""
 
+import io
 import json
 import os
 import subprocess
@@ -40,6 +41,8 @@ from tests.environments import scripted, scripted_suite
 environments = {name: scripted([float(ord(name)), 1, 0]) for name in "abcd"}
 suite = scripted_suite(**environments)
 nothing = 3
+ids = ["CartPole-v1", "MountainCar-v0", "Acrobot-v1"]
+poles = ["CartPole-v1"]
 
 
 def navigation():
@@ -162,6 +165,36 @@ def test_the_command_itself_prints_one_json_object(
     assert (folder / "report.txt").read_text().startswith("6 navigation tasks in ")
 
 
+def test_what_a_file_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("loud.py").write_text(f"print('loud'){TASKS}")
+    assert main(["group", "loud.py:nothing"]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("loud\ngradex: 'loud.py:nothing' is of type int")
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("ascii", r"Ma\xf1ana"), ("utf-8", "Mañana")])
+def test_a_terminal_that_does_not_know_a_letter_shows_its_number(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, told: str
+) -> None:
+    monkeypatch.setattr(TaskSuite, "description", lambda name: "Mañana")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(["suites", "navigation"]) == 0
+    assert terminal.buffer.getvalue().decode(encoding) == f"{told}\n"
+
+
+def test_nobody_has_to_read_to_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["suites"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["group", "navigation", "--k", "2", "--subset-size", "2", *ESTIMATE]) == 0
     text, errors = capsys.readouterr()
@@ -208,6 +241,16 @@ def test_tasks_of_your_own_without_draws(capsys: pytest.CaptureFixture[str]) -> 
     folder = Path("runs/mine-kauto-seed0")
     assert (folder / "groups.json").is_file()
     assert not any((folder / name).exists() for name in ("co_assignment.csv", "affinity_stderr.csv"))
+    # The same command says the same again; other environments of the same names are another run.
+    assert main(["group", "./mine.py:environments", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out) == report
+    assert refused(capsys, "group", "mine.py:suite", *arguments) == (
+        f'{str(folder)!r} holds another run, with source "mine.py:environments" instead of '
+        '"mine.py:suite": choose another folder with --out'
+    )
+    Path("mine.py").write_text(TASKS.replace("1, 0]", "2, 0]"))
+    message = refused(capsys, "group", "mine.py:environments", *arguments)
+    assert message.startswith(f'{str(folder)!r} holds another run, with contents of mine.py "')
 
 
 @pytest.fixture
@@ -224,9 +267,10 @@ def suites(monkeypatch: pytest.MonkeyPatch) -> list[TaskSuite]:
 
 
 def test_a_file_may_hold_a_suite_or_a_function(suites: list[TaskSuite]) -> None:
-    main(["group", "mine.py:suite"])
-    main(["group", "mine.py:navigation"])
-    assert [(suite.family, len(suite)) for suite in suites] == [("custom", 4), ("navigation", 5)]
+    for name in ("suite", "navigation", "poles"):
+        main(["group", f"mine.py:{name}"])
+    found = [(suite.family, len(suite)) for suite in suites]
+    assert found == [("custom", 4), ("navigation", 5), ("custom", 1)]
 
 
 def test_options_of_a_suite_are_read_as_json_or_text(suites: list[TaskSuite]) -> None:
@@ -428,6 +472,7 @@ def test_a_comparison_that_was_cut_off_goes_on(
         (["absent.py:suite"], "there is no file 'absent.py': give FILE.py:NAME"),
         (["mine.py:absent"], "'mine.py' has no 'absent': give the name of a suite"),
         (["mine.py:nothing"], "'mine.py:nothing' is of type int: give a TaskSuite"),
+        (["mine.py:ids"], "task 'MountainCar-v0' has observation_space Box("),
         (["absent_module:suite"], "No module named 'absent_module'"),
         (["mine.py:suite", "--set", "n=3"], "--set is for named suites, not for 'mine.py:suite'"),
     ],

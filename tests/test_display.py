@@ -1,10 +1,16 @@
 """What notebooks show: valid HTML with what matters in it, without scripts, and readable by everybody."""
 
+from collections.abc import Callable
 from html.parser import HTMLParser
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from IPython.core.formatters import DisplayFormatter
+from matplotlib.axes import Axes
+from matplotlib.cbook import is_math_text
+from matplotlib.text import Text
 
 from gradex import (
     AffinityGraph,
@@ -16,6 +22,8 @@ from gradex import (
     SurrogateEstimator,
     TaskSuite,
 )
+from gradex.comparison.drawing import draw_differences
+from gradex.preference_drawing import draw_preferences
 
 VOID = {"img", "br"}
 
@@ -137,3 +145,35 @@ def test_thousands_of_tasks_are_no_table() -> None:
     graph = AffinityGraph.from_factors(np.arange(18_000.0).reshape(9_000, 2))
     page = shown(graph)
     assert "factors of rank 2" in page.text and page.pictures == []
+
+
+#: No mathematics, and such that could not be read.
+DOLLARS = ("from $5 to $6", "$\\frac$", "$")
+
+
+def with_dollars() -> AffinityGraph:
+    return AffinityGraph([[0, 2, -1], [2, 0, 1], [-1, 1, 0]], DOLLARS, np.ones((3, 3)))
+
+
+def differences() -> Axes:
+    table = pd.DataFrame({"arm": "groups", "task": DOLLARS, "difference": 1.0, "low": 0.0, "high": 2.0})
+    return draw_differences(table, "task", "difference")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: with_dollars().plot(),
+        lambda: with_dollars().plot_network(),
+        lambda: with_dollars().plot_pairs(),
+        differences,
+        lambda: draw_preferences(np.eye(3), np.arange(3), DOLLARS),
+        lambda: draw_preferences(np.eye(2), np.arange(2), DOLLARS[:2]),
+    ],
+)
+def test_dollars_in_names_are_no_mathematics(draw: Callable[[], Axes]) -> None:
+    figure = draw().figure
+    figure.canvas.draw()
+    texts = [text for text in figure.findobj(Text) if "$" in text.get_text()]
+    assert len(texts) >= 1 and not any(is_math_text(text.get_text()) for text in texts)
+    plt.close("all")

@@ -407,6 +407,12 @@ def test_what_cannot_work_is_refused_before_training(
         _ = grouping.labels_
 
 
+@pytest.mark.usefixtures("no_training")
+def test_a_task_that_is_there_twice_is_refused_before_training(suite: TaskSuite) -> None:
+    with pytest.raises(ValueError, match=f"the suite has task {suite.tasks[3].name!r} twice: leave it out"):
+        small().fit(suite[[0, 3, 4, 3]])
+
+
 def test_as_many_subsets_as_tasks_are_enough(suite: TaskSuite) -> None:
     for affinity, alone in (("mean", 0), ("pairwise", N)):
         assert len(small(subset_size=5, affinity=affinity).check(suite)) == 6 + alone

@@ -168,6 +168,18 @@ def test_where_gradients_may_be_noise_the_verdict_says_no_groups(fitted: Prefere
     )
 
 
+@pytest.mark.parametrize("affinity", ["kernel", "transfer"])
+def test_preferences_that_are_all_the_same_are_one_group(fitted: PreferenceGrouping, affinity: str) -> None:
+    suite = treasures(weights=[[0.3, 0.7]] * 4)
+    settings = {"affinity": affinity, "group_steps": 0, **SMALL}
+    found = PreferenceGrouping(**settings).fit(suite, meta=fitted.meta_.on(suite))
+    assert found.groups_ == ((0, 1, 2, 3),) and found.p_value_ == 1
+    assert str(found.verdict_).startswith("no groups: one policy for all")
+    assert found.report()["covered"] is None
+    with pytest.raises(ValueError, match=r"all 4 tasks have the same .* take k=1"):
+        PreferenceGrouping(k=2, **settings).fit(suite, meta=found.meta_)
+
+
 def test_a_policy_serves_other_preferences_and_no_other_objectives(fitted: PreferenceGrouping) -> None:
     meta = fitted.meta_
     other = treasures(n=3, seed=9)
@@ -219,5 +231,7 @@ def test_refuses_tasks_that_are_no_preferences_and_comparisons_that_take_hours(
         PolicyGradEx().check(treasures(n=201))
     with pytest.raises(ValueError, match="trains a policy for each of 200 preferences: compare on a suite"):
         fitted.evaluate(compare=True)
+    with pytest.raises(ValueError, match=r"the suite has task '.*' twice: leave it out"):
+        PreferenceGrouping(k=2).check(fitted.suite_[[0, 0, 1]])
     with pytest.raises(ValueError, match="group_steps=0 trains no policies to run"):
         PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(fitted.suite_, meta=fitted.meta_).values()

@@ -1,5 +1,8 @@
 """What is kept: files appear whole or not at all, and what is read is what was written, or it is refused."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 from gradex import PPO, MetaPolicy, TaskSuite
 from gradex.learners import ActorCritic
 from gradex.store import Store, difference, not_finite, read_tensors, scratch, write_tensors, written_whole
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -232,11 +237,49 @@ def test_two_writers_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
-    plain, whole = tmp_path / "plain", tmp_path / "whole"
+    plain, whole, tensors = (tmp_path / name for name in ("plain", "whole", "tensors"))
     plain.write_text("")
     with written_whole(whole) as temporary:
         temporary.write_text("")
-    assert whole.stat().st_mode == plain.stat().st_mode
+    write_tensors(tensors, "policy", {"a": torch.ones(2)}, {})
+    assert whole.stat().st_mode == tensors.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    link.symlink_to(folder / "table.csv")
+    for text in ("old", "new"):
+        with written_whole(link) as temporary:
+            temporary.write_text(text)
+        assert link.is_symlink() and (folder / "table.csv").read_text() == text
+    assert [file.name for file in folder.iterdir()] == ["table.csv"]
+
+
+def test_what_is_no_file_stays(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        expected = rf"^cannot write to '{path}' \(it is no regular file\): choose another folder$"
+        with pytest.raises(ValueError, match=expected), written_whole(path) as temporary:
+            temporary.write_text("")
+    assert pipe.is_fifo() and link.is_symlink() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_text_is_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
+    source = """if True:
+        import sys
+        from pathlib import Path
+        from gradex.run_folder import said_before
+        from gradex.store import write_text
+        path = Path(sys.argv[1])
+        write_text(path / "report.txt", "Ma\\xf1ana")
+        write_text(path / "groups.json", "{}")
+        assert said_before(path, "groups.json", False) == "Ma\\xf1ana"
+    """
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", source, str(tmp_path)], env={**os.environ, **plain}, check=True)
+    assert (tmp_path / "report.txt").read_bytes() == "Mañana".encode()
 
 
 def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:

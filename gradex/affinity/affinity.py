@@ -10,6 +10,9 @@ from scipy.sparse import csr_array
 
 from gradex.affinity.subsets import Subsets, entries, membership
 
+#: Sums of squares of larger affinities overflow.
+_MOST = 1e150
+
 
 @runtime_checkable
 class SubsetScoresLike(Protocol):
@@ -190,11 +193,14 @@ def with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarr
 def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
     """Return affinities as a symmetric array, or raise where they are none."""
     try:
-        array = np.array(matrix, dtype=np.float64)
+        unreal = np.iscomplexobj(matrix)
+        array = np.zeros(()) if unreal else np.array(matrix, dtype=np.float64)
     except (TypeError, ValueError):
         kind = type(matrix).__name__
         message = f"a {kind} is not an affinity matrix; give numbers, one row and column per task"
         raise TypeError(message) from None
+    if unreal:
+        raise TypeError("affinities are complex; give real numbers, such as their real parts")
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(f"a matrix of shape {array.shape} is not square; give one row and column per task")
     n = len(array)
@@ -203,6 +209,10 @@ def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
     if not np.isfinite(array).all():
         i, j = np.argwhere(~np.isfinite(array))[0]
         raise ValueError(f"affinity [{i}, {j}] is {array[i, j]}; every pair needs a finite number")
+    if (most := np.abs(array).max()) > _MOST:
+        raise ValueError(
+            f"affinities reach {most:.3g}, whose squares overflow; give U / {most:.0e} for the same groups"
+        )
     skew = np.abs(array - array.T)
     if skew.max() > 1e-8 * np.abs(array).max():
         i, j = np.unravel_index(np.argmax(skew), skew.shape)
@@ -210,13 +220,7 @@ def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
             f"affinity [{i}, {j}] is {array[i, j]:.6g} but [{j}, {i}] is {array[j, i]:.6g};"
             " give (U + U.T) / 2"
         )
-    array = (array + array.T) / 2
-    between = array[np.triu_indices(n, 1)]
-    if n > 2 and np.ptp(between) <= 1e-12 * np.abs(between).max():
-        raise ValueError(
-            f"all {n} tasks have the same affinity {between[0]:.6g}; no grouping is better than another"
-        )
-    return array
+    return (array + array.T) / 2
 
 
 def checked_errors(stderr: ArrayLike, n: int) -> Float[np.ndarray, "n n"]:

@@ -111,7 +111,7 @@ class AffinityMatrix:
         Raises
         ------
         ValueError
-            If the matrix is not square and finite, or three tasks or more all have the same affinity.
+            If the matrix is not square and finite.
 
         Examples
         --------

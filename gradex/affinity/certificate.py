@@ -11,6 +11,7 @@ these sums Iguchi et al. take one of rank one; we take the one nearest to cancel
 which certifies noisier groups.
 """
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +97,8 @@ def check_group_count(n: int, k: int | None, trace_penalty: float | None) -> Non
     """Raise unless exactly one of ``k``, in 1..n, and a finite ``trace_penalty`` is given."""
     if (k is None) == (trace_penalty is None):
         raise ValueError(f"k={k} and trace_penalty={trace_penalty}: give exactly one of them")
+    if k is not None and (isinstance(k, bool) or not isinstance(k, Integral)):
+        raise ValueError(f"k={k!r} is no number of groups; give a whole number from 1 to {n}")
     if k is not None and not 1 <= k <= n:
         raise ValueError(f"k={k} groups cannot be made of {n} tasks; choose k from 1 to {n}")
     if trace_penalty is not None and not np.isfinite(trace_penalty):

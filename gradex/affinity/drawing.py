@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from gradex.affinity.group_count import GroupCountPath
+from gradex.display import literal
 
 _GREY = "0.85"
 #: More pairs of tasks than this cannot be read.
@@ -36,7 +37,7 @@ def draw_heatmap(
         bars = 0.8 if co_assignment is None else 2.0  # inches beside the square
         _, ax = plt.subplots(figsize=(side + bars, side), layout="constrained")
     order = np.arange(n) if labels is None else np.argsort(labels, kind="stable")
-    ordered = affinities.iloc[order, order]
+    ordered = affinities.iloc[order, order].rename(literal).rename(columns=literal)
     centre, reach = _colour_range(affinities.to_numpy())
     stride = -(-n // 40)  # more names than this cannot be read
     style = {"square": True, "linewidths": 0.5 if n <= 30 else 0.0, "ax": ax}
@@ -102,7 +103,7 @@ def draw_network(
     for name, (dx, dy) in zip(affinities.index, position, strict=True):
         beside = radial or abs(dx) > 0.1
         text = ax.annotate(
-            name,
+            literal(name),
             (dx, dy),
             xytext=(12 * scale * dx, 12 * scale * dy),
             textcoords="offset points",
@@ -150,7 +151,7 @@ def draw_pairs(
             shown = order[chosen]
             style = {"color": color, "markersize": 4, "linewidth": 1.4, "label": kind, "zorder": 2}
             ax.errorbar(value[shown], pairs[chosen], xerr=quantile * error[shown], fmt="o", **style)
-    names = affinities.index
+    names = [literal(name) for name in affinities.index]
     ax.set_yticks(pairs, [f"{names[first[pair]]}  ·  {names[second[pair]]}" for pair in order])
     ax.tick_params(axis="y", length=0, labelsize=8)
     ax.set_ylim(-0.7, len(order) - 0.3)

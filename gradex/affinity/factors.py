@@ -67,10 +67,6 @@ class AffinityFactors:
             raise ValueError(f"factors of shape {rows.shape} are no rows of tasks: give [n, r], n at least 2")
         if (wrong := np.flatnonzero(~np.isfinite(rows).all(axis=1))).size:
             raise ValueError(f"the factors of task {wrong[0]} are not finite: check its advantages")
-        if len(rows) > 2 and np.abs(rows - rows[0]).max() <= 1e-12 * np.abs(rows).max():
-            raise ValueError(
-                f"all {len(rows)} tasks have the same factors; no grouping is better than another"
-            )
         rows.setflags(write=False)
         object.__setattr__(self, "rows", rows)
 
@@ -121,3 +117,16 @@ class AffinityFactors:
     def _together(self) -> float:
         """Objective of all tasks in one group."""
         return float(np.square(self.rows.sum(axis=0)).sum() / len(self))
+
+
+def all_alike(rows: Float[np.ndarray, "n *r"]) -> bool:
+    """Tell whether all rows are the same but for rounding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gradex.affinity.factors import all_alike
+    >>> all_alike(np.ones((3, 2))), all_alike(np.eye(2))
+    (True, False)
+    """
+    return bool(np.ptp(rows, axis=0).max() <= 1e-12 * np.abs(rows).max())

@@ -111,7 +111,10 @@ def find_groups(
         graph = AffinityGraph.from_scores(scores, affinity, names)
         group = partial(pairs.partition, method=method)
         most = 1 if settled else None
-        partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
+        if pairs.alike:  # no part of the tasks can be told from another
+            partition, conflicts, common_share = group(1), [1.0], 0.0
+        else:
+            partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
         if not settled and partition.k == 1 and common_share > 0:
             test = unrelated_test(interactions, common_share, _DRAWS, seed)
             unrelated = test.p_value

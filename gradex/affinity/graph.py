@@ -22,6 +22,7 @@ from gradex.affinity.certificate import check_group_count
 from gradex.affinity.conflict import ConflictTest, conflict_test
 from gradex.affinity.drawing import draw_path
 from gradex.affinity.explorer import Explorer, named_graphs
+from gradex.affinity.factors import all_alike
 from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_counts, stability_path
 from gradex.affinity.groupings import Grouping, SemidefiniteGrouping
 from gradex.affinity.kernel_kmeans import KernelKMeans
@@ -46,8 +47,8 @@ class AffinityGraph(AffinityMatrix):
     Raises
     ------
     ValueError
-        If the matrix is not square, finite and symmetric to 1e-8 of its largest entry, if three tasks or more
-        all have the same affinity, or if the names are not unique, one per task.
+        If the matrix is not square, finite and symmetric to 1e-8 of its largest entry, or if the names are
+        not unique, one per task.
 
     Examples
     --------
@@ -85,7 +86,7 @@ class AffinityGraph(AffinityMatrix):
         Raises
         ------
         ValueError
-            If the affinity is unknown, a pair of tasks is in no subset, or the scores show no interaction.
+            If the affinity is unknown, or a pair of tasks is in no subset.
         """
         if not isinstance(scores, SubsetScoresLike):
             raise TypeError(
@@ -122,6 +123,22 @@ class AffinityGraph(AffinityMatrix):
         """
         return AffinityGraph(without_additive_part(self.matrix), self.names)
 
+    @property
+    def alike(self) -> bool:
+        """Whether three tasks or more all have the same affinity: no grouping is better than another."""
+        return len(self) > 2 and all_alike(self._between if self.factors is None else self.factors.rows)
+
+    @property
+    def _between(self) -> Float[np.ndarray, " pairs"]:
+        return self.matrix[np.triu_indices(len(self), 1)]
+
+    def _check_differences(self) -> None:
+        if self.alike:
+            what = f"affinity {self._between[0]:.6g}" if self.factors is None else "factors"
+            raise ValueError(
+                f"all {len(self)} tasks have the same {what}; no grouping is better than another: take k=1"
+            )
+
     def partition(
         self,
         k: int | str | None = None,
@@ -150,7 +167,8 @@ class AffinityGraph(AffinityMatrix):
         Raises
         ------
         ValueError
-            Unless exactly one of ``k``, in 1..n or "auto", and ``trace_penalty`` is given.
+            Unless exactly one of ``k``, in 1..n or "auto", and ``trace_penalty`` is given; or if tasks are
+            `alike`, and there is to be more than one group.
         """
         n = len(self)
         if method is None:
@@ -162,6 +180,8 @@ class AffinityGraph(AffinityMatrix):
             check_group_count(n, 1, trace_penalty)
             k = self.path().k
         check_group_count(n, k, trace_penalty)
+        if k != 1:
+            self._check_differences()
         if k is not None and self.factors is not None and isinstance(method, KernelKMeans):
             partition = method.partition(self.factors, k)
         elif k is not None:
@@ -197,9 +217,10 @@ class AffinityGraph(AffinityMatrix):
         Raises
         ------
         ValueError
-            If ``k_max`` is outside 2..n, or there are fewer than 2 draws.
+            If ``k_max`` is outside 2..n, there are fewer than 2 draws, or tasks are `alike`.
         """
         counts = group_counts(len(self), k_max)
+        self._check_differences()
         if self._evidence is None or not self._evidence.varies():
             return eigengap_path(self.matrix if self.factors is None else self.factors, counts)
         return stability_path(self.matrix, self.bootstrap(resamples, seed), counts)

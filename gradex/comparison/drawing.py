@@ -6,6 +6,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from gradex.display import literal
+
 
 def draw_differences(table: pd.DataFrame, rows: str, label: str, ax: Axes | None = None) -> Axes:
     """Draw differences as dots with intervals, beside a line at 0.
@@ -27,7 +29,8 @@ def draw_differences(table: pd.DataFrame, rows: str, label: str, ax: Axes | None
         reach = [own.difference - own.low, own.high - own.difference]
         style = {"fmt": "o", "color": colour, "markersize": 5, "capsize": 2, "zorder": 2}
         ax.errorbar(own.difference, places, xerr=reach, label=arm, **style)
-    ax.set(xlabel=label, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    ax.set(xlabel=label, ylim=(len(names) - 0.5, -0.5))
+    ax.set_yticks(range(len(names)), [literal(name) for name in names])
     ax.grid(axis="x", color="0.92")
     ax.set_axisbelow(True)
     sns.despine(ax=ax)

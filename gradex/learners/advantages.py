@@ -50,6 +50,8 @@ def discounted_advantages(
     >>> discounted_advantages(np.ones(2), np.zeros(3), ends, ends, discount=0.5, gae_lambda=1.0)
     array([1.5, 1. ])
     """
+    rewards, values = np.asarray(rewards), np.asarray(values)
+    terminated, ended = np.asarray(terminated, dtype=bool), np.asarray(ended, dtype=bool)  # ~1 would be -2
     surprise = rewards + discount * values[1:] * ~terminated - values[:-1]
     decay = discount * gae_lambda * ~ended
     advantages = np.empty_like(surprise)

@@ -67,7 +67,7 @@ class GroupAdapters(Estimator):
         if not 0 <= group < groups:
             raise ValueError(f"there is no group {group}: choose 0 to {groups - 1}")
         model = self.preferences_.model
-        own = [model.module.get_parameter(name) for name in model.names]
+        own = [self.preferences_.given.get_parameter(name) for name in model.names]
         pieces = self.parameters_[group].split([each.numel() for each in own])
         return {
             name: piece.reshape(each.shape).to(each.device, each.dtype, copy=True)
@@ -76,7 +76,7 @@ class GroupAdapters(Estimator):
 
     def module(self, group: int) -> nn.Module:
         """Give a copy of the language model with the parameters of a group."""
-        tuned = deepcopy(self.preferences_.module)
+        tuned = deepcopy(self.preferences_.given)
         tuned.load_state_dict(self.adapter(group), strict=False)
         return tuned
 
@@ -108,7 +108,7 @@ class GroupAdapters(Estimator):
             if pairs.names != own.pairs.names:
                 raise ValueError(f"pairs of {list(pairs.names)} are given for {list(own.pairs.names)}")
             own = DirectPreferences(
-                own.module, pairs, own.beta, reference, own.model.names, own.log_prob, own.model.memory
+                own.given, pairs, own.beta, reference, own.model.names, own.log_prob, own.model.memory
             )
         start = torch.from_numpy(own.model.parameters)[None].to(self.parameters_)
         found = own.evaluate(torch.cat([start, self.parameters_])).set_index(["row", "objective"])

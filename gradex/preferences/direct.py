@@ -9,6 +9,7 @@ Eq. (3) of PolicyGradEx, then is no model of the loss but the loss itself, linea
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import cached_property
 from typing import Any
 
@@ -28,11 +29,15 @@ from gradex.settings import as_seed, check_subset, whole
 from gradex.surrogate import ModuleGradients, Samples
 from gradex.threads import threads_for
 
+#: Of parameters that are trained in single precision: steps would be lost in their rounding.
+_HALF = (torch.bfloat16, torch.float16)
+
 
 class DirectPreferences:
     """Pairs of answers as a language model sees them, whose parameters, or those of an adapter, may change.
 
-    Everything happens in evaluation mode, without dropout.
+    Everything happens in evaluation mode, without dropout, and of a module whose parameters have half
+    precision in a copy of single precision.
 
     Parameters
     ----------
@@ -54,6 +59,8 @@ class DirectPreferences:
 
     Attributes
     ----------
+    given : torch.nn.Module
+        The module as it was given.
     model : ModuleGradients
         Whose number for a pair is β D(θ). Its gradients are taken as the module is: see `evaluating`.
 
@@ -93,7 +100,13 @@ class DirectPreferences:
             raise ValueError(f"beta is {beta}: give a positive number")
         self.pairs, self.beta, self.log_prob = pairs, beta, log_prob
         batch = (pairs.first, pairs.second)
+        self.given = module
         self.model = ModuleGradients(module, self._log_odds, batch, parameters, memory)
+        own = (module.get_parameter(name).dtype for name in self.model.names)
+        if any(dtype in _HALF for dtype in own):
+            single, names = _in_single_precision(module), self.model.names
+            self.model = ModuleGradients(single, self._log_odds, batch, names, memory)
+            reference = None if reference is None else _in_single_precision(reference)
         self._together: int | None = None
         self._other = reference
 
@@ -104,7 +117,7 @@ class DirectPreferences:
 
     @property
     def module(self) -> nn.Module:
-        """The language model."""
+        """The language model, in the precision of `model`."""
         return self.model.module
 
     def samples(self) -> Samples:
@@ -172,7 +185,7 @@ class DirectPreferences:
         side_by_side = max(1, self._chunk() // batch)
         pieces = [subsets[i : i + side_by_side] for i in range(0, len(subsets), side_by_side)]
         seed = child(as_seed(seed), "direct preference optimisation")
-        with evaluating(self.module):
+        with evaluating(self.module), torch.inference_mode(False):  # in which nothing could be trained
             return torch.cat([self._tuned(piece, steps, batch, learning_rate, seed) for piece in pieces])
 
     def tune_groups(
@@ -259,6 +272,12 @@ class DirectPreferences:
                     (F.softplus(-signs * margins).sum() / batch).backward()
                 optimizer.step()
         return torch.cat([each.detach().flatten(1) for each in stack], dim=1).cpu()
+
+
+def _in_single_precision(module: nn.Module) -> nn.Module:
+    """Copy a module, in evaluation mode."""
+    with torch.inference_mode(False):
+        return deepcopy(module).float().eval()
 
 
 class _LogOdds(nn.Module):

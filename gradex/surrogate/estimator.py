@@ -20,7 +20,7 @@ from gradex.surrogate.projection import (
     Projection,
     gradient_features,
 )
-from gradex.surrogate.samples import Block, Samples
+from gradex.surrogate.samples import Block, Samples, for_torch
 from gradex.surrogate.scores import SCORES, NegativeLoss, Score
 from gradex.surrogate.subset_fits import SubsetFits, Subsets
 
@@ -204,7 +204,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         ValueError
             If features or advantages are not finite or do not fit together.
         """
-        own, features = self._plain(), np.asarray(features)
+        own, features = self._plain(), for_torch(np.asarray(features))
         if features.ndim != 2 or len(features) != len(samples) or features.dtype not in (np.float32, float):
             raise ValueError(
                 f"features have the shape {features.shape} and type {features.dtype} for {len(samples)} "

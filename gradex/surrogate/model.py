@@ -151,9 +151,10 @@ class ModuleGradients:
 
     @property
     def parameters(self) -> Float[np.ndarray, " p"]:
-        """θ*, the chosen parameters one after the other."""
+        """θ*, the chosen parameters one after the other, at least in single precision."""
         pieces = [self.module.get_parameter(name).detach().flatten() for name in self.names]
-        return torch.cat(pieces).cpu().numpy().copy()
+        theta = torch.cat(pieces).cpu()
+        return theta.to(torch.promote_types(theta.dtype, torch.float32)).numpy().copy()
 
     @property
     def layout(self) -> list[tuple[int, int]]:

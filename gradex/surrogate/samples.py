@@ -6,11 +6,12 @@ Neighbouring steps tell nearly the same: only whole episodes can be held out, or
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heapreplace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from gradex.display import card, folded, table
 
@@ -47,9 +48,17 @@ class Block:
         return advantages.clip(min=0) - np.abs(advantages) / (1 + np.exp(-self.offsets))
 
 
+#: Types of numbers that may stand in an array, and what to give instead of others.
+_KINDS = (
+    ("advantages", "fiub", "numbers"), ("offsets", "fiub", "numbers"), ("tasks", "iub", "whole numbers"),
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Samples:
     """Samples with their advantages: each of one task, or all of them of every task.
+
+    Lists and tensors become arrays.
 
     Attributes
     ----------
@@ -89,6 +98,11 @@ class Samples:
     #: What has no entry for each sample.
     _BY_TASK: ClassVar[tuple[str, ...]] = ("advantages",)
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None:
+                object.__setattr__(self, name, _as_array(value))
+
     def __len__(self) -> int:
         return int(self.advantages.shape[-1])
 
@@ -118,11 +132,13 @@ class Samples:
         Raises
         ------
         ValueError
-            If arrays do not fit together, an advantage or an offset is not finite, or a task has no sample.
+            If arrays do not fit together or hold other things than numbers, an advantage or an offset is not
+            finite, or a task has no sample.
         """
         self._check()
-        advantages = np.atleast_2d(np.asarray(self.advantages, dtype=np.float64))
+        advantages = for_torch(np.atleast_2d(np.asarray(self.advantages, dtype=np.float64)))
         offsets = np.zeros(len(self)) if self.offsets is None else np.asarray(self.offsets, dtype=np.float64)
+        offsets = for_torch(offsets)
         if self.tasks is None:
             return [Block(np.arange(self.n), np.arange(len(self)), advantages, offsets)]
         owned = [np.flatnonzero(self.tasks == task) for task in range(self.n)]
@@ -139,6 +155,12 @@ class Samples:
             )
         if self.advantages.ndim == 2 and self.tasks is not None:
             raise ValueError("advantages [n, N] serve all tasks: give no tasks, or advantages [N]")
+        for name, kinds, wanted in _KINDS:
+            array = getattr(self, name)
+            if array is not None and array.dtype.kind not in kinds:
+                raise ValueError(f"{name} are of type {array.dtype}: give {wanted}")
+            if array is not None and name != "advantages" and array.ndim != 1:
+                raise ValueError(f"{name} have the shape {array.shape}: give one for each sample, [N]")
         for name, array in vars(self).items():
             if name not in self._BY_TASK and array is not None and len(array) != len(self):
                 raise ValueError(f"{len(self)} samples have {len(array)} {name}: give one entry per sample")
@@ -154,6 +176,20 @@ class Samples:
         missing = np.flatnonzero(np.bincount(self.tasks, minlength=self.n) == 0)
         if len(missing):
             raise ValueError(f"task {missing[0]} has no samples: collect some in every task of the suite")
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """Give values as an array; one stays the object that it is."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.double() if values.is_floating_point() else values  # some types only torch has
+    return np.asarray(values)
+
+
+def for_torch(array: np.ndarray) -> np.ndarray:
+    """Give an array that a tensor can share: one that is read-only or runs backwards is copied."""
+    shared = array.flags.writeable and min(array.strides, default=0) >= 0
+    return array if shared else np.array(array)
 
 
 def owners(blocks: Sequence[Block]) -> Int[np.ndarray, " N"]:

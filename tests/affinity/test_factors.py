@@ -120,7 +120,6 @@ def test_the_same_seed_gives_the_same_groups() -> None:
         (np.ones((1, 2)), r"shape \(1, 2\) are no rows of tasks: give \[n, r\], n at least 2"),
         (np.ones((3, 0)), r"shape \(3, 0\) are no rows"),
         (np.array([[1.0, 2.0], [np.nan, 0.0]]), "factors of task 1 are not finite"),
-        (np.ones((3, 2)), "all 3 tasks have the same factors; no grouping is better"),
     ],
 )
 def test_refuses_what_are_no_factors(rows: np.ndarray, message: str) -> None:

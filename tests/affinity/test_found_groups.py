@@ -84,6 +84,16 @@ def test_without_conflict_there_are_no_groups() -> None:
     assert str(said(asked)).endswith("in conflict that counts; do not rely on these 2")
 
 
+@pytest.mark.parametrize("pull", [1.0, 0.0])
+def test_tasks_that_are_all_alike_make_one_group_whatever_their_noise(pull: float) -> None:
+    for seed in range(40):
+        own = np.random.default_rng(seed).normal(pull, 1.0, (20, 2))
+        same = Interactions((own,) * 6, common=True)
+        found = find_groups(scores([0] * 6), same, NAMES, draws=2, common_share=0.2)
+        assert found.interactions.alike and found.partition.k == 1
+        assert str(said(found)).startswith("no groups: ")
+
+
 def test_strangers_make_groups_where_that_is_asked_for() -> None:
     rng = np.random.default_rng(0)
     aims = np.array([[2.0, 0.1, 0], [0.1, 2.0, 0]]).repeat(3, axis=0)

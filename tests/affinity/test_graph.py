@@ -1,10 +1,18 @@
+from functools import partial
 from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
 import pytest
 
-from gradex.affinity import AffinityGraph, MeanAffinity, PairwiseAffinity, RandomGrouping, sample_subsets
+from gradex.affinity import (
+    AffinityFactors,
+    AffinityGraph,
+    MeanAffinity,
+    PairwiseAffinity,
+    RandomGrouping,
+    sample_subsets,
+)
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -41,7 +49,7 @@ def planted_scores(n=9, k=3, seed=0):
         ([[1.0]], None, "at least 2"),
         ([[0, np.nan], [np.nan, 0]], None, r"affinity \[0, 1\] is nan"),
         ([[0, 1], [1.1, 0]], None, r"give \(U \+ U.T\) / 2"),
-        (np.ones((3, 3)) + np.diag([1, 2, 3]), None, "all 3 tasks have the same affinity 1"),
+        (1e300 * planted()[0], None, "affinities reach 1.*e.300, whose squares overflow; give U / 1e.300"),
         (planted()[0], ["a", "b"], "2 names for 9 tasks"),
         (planted()[0], [*"abcdefgh", "a"], "the name 'a' occurs twice"),
     ],
@@ -50,6 +58,19 @@ def test_bad_graphs(matrix, names, message):
     with pytest.raises(ValueError, match=message) as error:
         AffinityGraph(matrix, names)
     assert "\n" not in str(error.value)
+
+
+def test_affinities_are_real_numbers():
+    with pytest.raises(TypeError, match="affinities are complex; give real numbers, such as their real part"):
+        AffinityGraph(planted()[0] * (1 + 1j))
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("k", [2.0, True, [2]])
+def test_a_number_of_groups_is_a_whole_one(k):
+    for method in (None, RandomGrouping()):
+        with pytest.raises(ValueError, match=r"k=.* is no number of groups; give a whole number from 1 to 9"):
+            AffinityGraph(planted()[0]).partition(k, method=method)
 
 
 def test_rounding_asymmetry_is_removed_and_the_matrix_is_the_graphs_own():
@@ -98,8 +119,22 @@ def test_scores_without_interaction_cannot_be_grouped():
     scores, _ = planted_scores()
     difficulty = np.arange(9.0)
     scores.per_task[:] = np.where(np.isnan(scores.per_task), np.nan, difficulty)
-    with pytest.raises(ValueError, match="same affinity 0"):
-        AffinityGraph.from_scores(scores)
+    graph = AffinityGraph.from_scores(scores)
+    with pytest.raises(ValueError, match="all 9 tasks have the same affinity 0; no grouping is better"):
+        graph.partition(k=2)
+
+
+@pytest.mark.parametrize("alike", [np.ones((3, 3)) + np.diag([1, 2, 3]), AffinityFactors(np.ones((3, 2)))])
+def test_tasks_that_are_all_alike_are_one_group(alike):
+    graph = AffinityGraph(alike)
+    assert graph.alike and graph.partition(k=1).groups == ((0, 1, 2),)
+    for ask in (partial(graph.partition, k=2), partial(graph.partition, k="auto"), graph.path):
+        with pytest.raises(
+            ValueError, match=r"all 3 tasks have the same .*no grouping is better.*: take k=1"
+        ):
+            ask()
+    assert not AffinityGraph([[0, 1], [1, 0]]).alike
+    graph.plot_network(graph.plot().figure.add_subplot()).figure.canvas.draw()
 
 
 def test_gradients():

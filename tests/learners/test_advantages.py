@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradex.learners import Rollout
+from gradex.learners import Rollout, discounted_advantages
 from gradex.learners.advantages import linear_baseline
 from tests.oracles import maml
 
@@ -103,3 +103,15 @@ def test_where_observations_have_their_zero_does_not_matter(offset: float) -> No
     moved = replace(rollout, observations=rollout.observations + offset, rewards=rewards)
     values = linear_baseline(moved, discount=0.0)
     np.testing.assert_allclose(values[:-1], rewards, atol=1e-3)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float64, list])
+def test_flags_may_be_numbers(kind: type) -> None:
+    rng = np.random.default_rng(0)
+    rewards, values, flags = rng.normal(size=4), rng.normal(size=5), np.array([False, True, False, False])
+    other = flags.tolist() if kind is list else flags.astype(kind)
+    found, expected = (
+        discounted_advantages(rewards, values, each, each, 0.9, 0.95) for each in (other, flags)
+    )
+    np.testing.assert_array_equal(found, expected)

@@ -1,5 +1,7 @@
 """From pairs of answers to groups and an adapter for each."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,22 @@ def test_a_groups_module_is_a_copy_with_its_adapter(grouping: DPOGrouping, modul
     np.testing.assert_allclose(told.evaluate(theta).loss[grouping.labels_ == 1], expected, rtol=1e-5)
 
 
+def test_a_module_of_half_precision_is_trained_in_single_and_keeps_its_own(module: Speaker) -> None:
+    half = deepcopy(module).bfloat16()
+    small = SETTINGS | {"steps": 8}
+    found, single = (
+        DPOGrouping(**small).fit(each, pairs_of(40), parameters=ADAPTER)
+        for each in (half, deepcopy(half).float())
+    )
+    assert torch.equal(found.parameters_, single.parameters_)
+    table = found.evaluate(pairs_of(40, seed=5), reference=half)
+    assert (table.accuracy_at_start == 0.5).all()
+    assert {each.dtype for each in found.adapter(0).values()} == {torch.bfloat16}
+    tuned = found.module(0)
+    assert {each.dtype for each in tuned.parameters()} == {torch.bfloat16}
+    assert torch.equal(tuned.hidden.weight, half.hidden.weight)
+
+
 def test_the_module_keeps_its_mode_and_its_parameters(module: Speaker) -> None:
     before = {name: value.clone() for name, value in module.state_dict().items()}
     module.train()
@@ -105,6 +123,20 @@ def test_the_same_seed_gives_the_same(module: Speaker) -> None:
     one, other = (DPOGrouping(**small).fit(module, pairs_of(40), parameters=ADAPTER) for _ in range(2))
     assert torch.equal(one.parameters_, other.parameters_)
     np.testing.assert_array_equal(one.graph_.matrix, other.graph_.matrix)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_whether_gradients_are_wanted_around_it_makes_no_difference(
+    module: Speaker, off: type, half: bool
+) -> None:
+    given, small = deepcopy(module).bfloat16() if half else module, SETTINGS | {"steps": 8}
+    expected = DPOGrouping(**small).fit(given, pairs_of(40), parameters=ADAPTER)
+    with off():
+        found = DPOGrouping(**small).fit(given, pairs_of(40), parameters=ADAPTER)
+        table = found.evaluate()
+    assert torch.equal(found.parameters_, expected.parameters_)
+    assert table.equals(expected.evaluate())
 
 
 def test_shows_groups_and_verdict(grouping: DPOGrouping) -> None:

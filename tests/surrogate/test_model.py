@@ -114,6 +114,16 @@ def test_moved_it_is_a_module_of_its_own(module, batch) -> None:
     assert isinstance(surrogate.adapted((0, 1)), ModuleGradients)
 
 
+def test_a_module_of_half_precision_is_differentiated_in_single(module, batch) -> None:
+    half = ModuleGradients(deepcopy(module).bfloat16(), log_odds, batch)
+    single = ModuleGradients(deepcopy(half.module).float(), log_odds, batch)
+    assert half.parameters.dtype == np.float32
+    np.testing.assert_array_equal(half.parameters, single.parameters)
+    ours, theirs = (SurrogateEstimator(projection="none").fit(each, tasks()) for each in (half, single))
+    np.testing.assert_array_equal(ours.features, theirs.features)
+    assert ours.adapted([0, 1]).module.last.weight.dtype == torch.bfloat16
+
+
 def test_refuses_what_does_not_fit_together(module, batch) -> None:
     with pytest.raises(ValueError, match=r"the module has no parameter 'lora': choose from \['embedding"):
         ModuleGradients(module, log_odds, batch, ["lora"])

@@ -1,9 +1,66 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradex.surrogate import Samples, SurrogateEstimator
 from gradex.surrogate.samples import deal_episodes, draw_episodes
+
+ROWS = 60
+
+
+def scored(features: np.ndarray, samples: Samples) -> list[float]:
+    surrogate = SurrogateEstimator(folds=2).fit_features(features, samples)
+    return surrogate.scores([(0,), (0, 1)]).score.tolist()
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.setflags(write=False)
+    return array
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    "change",
+    [np.ndarray.tolist, torch.tensor, lambda array: array[::-1].copy()[::-1], read_only],
+    ids=["list", "tensor", "backwards", "read-only"],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_other_containers_of_the_same_numbers_serve_as_well(change, shared: bool) -> None:
+    rng = np.random.default_rng(0)
+    features, offsets = rng.normal(size=(ROWS, 4)), rng.normal(size=ROWS)
+    given = {"offsets": offsets, "advantages": rng.normal(size=(2, ROWS) if shared else ROWS)}
+    given |= {} if shared else {"tasks": np.arange(ROWS) % 2}
+    expected = scored(features, Samples(**given))
+    assert (
+        scored(change(features), Samples(**{name: change(each) for name, each in given.items()})) == expected
+    )
+
+
+@pytest.mark.wrong_types
+def test_arrays_stay_the_objects_that_they_are() -> None:
+    advantages, tasks = np.ones(4), np.zeros(4, dtype=np.int64)
+    samples = Samples(advantages, tasks)
+    assert samples.advantages is advantages and samples.tasks is tasks
+    half = torch.ones(4, dtype=torch.bfloat16, requires_grad=True)
+    assert Samples(half).advantages.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"tasks": np.zeros(4)}, "tasks are of type float64: give whole numbers"),
+        ({"tasks": list("abcd")}, "tasks are of type <U1: give whole numbers"),
+        ({"tasks": np.zeros((4, 1), dtype=int)}, r"tasks have the shape \(4, 1\): give one for each sample"),
+        ({"advantages": [None, 1, 1, 1]}, "advantages are of type object: give numbers"),
+    ],
+)
+def test_what_is_no_number_of_a_task_or_no_advantage_is_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Samples(**{"advantages": np.ones(4), **wrong}).blocks()
 
 
 @given(
