@@ -42,8 +42,8 @@ class PolicyGradEx(GroupedTasks):
         With k="auto" and no conflict, tasks make groups, too, if what a task has in common with another group
         is at most this share of what it has in common with its own, see `gradex.affinity.unrelated_test`, and
         draws agree on them: a policy that is to learn two things which have nothing to do with each other may
-        learn neither well. A single task takes a conflict to be apart. With 0 only conflicts make groups, and
-        so it is where the policy sees which task it is in.
+        learn neither well. A single task, and one of four or fewer, takes a conflict to be apart. With 0 only
+        conflicts make groups, and so it is where the policy sees which task it is in.
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again

@@ -97,19 +97,21 @@ def test_kinds_that_have_nothing_in_common_are_told_apart_within_a_group(
     suite: TaskSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Next to tasks that are at odds with both, two kinds that have less in common are one group at first."""
-    kinds = np.array([0, 0, 1, 1, 2, 2])
+    kinds = np.array([0, 0, 0, 1, 1, 2])
     together = np.array([[1.0, 0.8, 0.0], [1.0, 0.0, 0.8], [-1.0, -0.5, -0.5]])[kinds]
-    by_themselves = np.eye(3)[kinds[:4]]
+    by_themselves = np.eye(3)[kinds[:5]]
     met = {
         len(own): Interactions(tuple(np.tile(own, (40, 1, 1)).swapaxes(0, 1)), common=False)
-        for own in (together, by_themselves, together[4:])
+        for own in (together, by_themselves, together[:3], together[:2])
     }
     monkeypatch.setattr(SurrogateEstimator, "interactions", lambda self: met[self.samples_.n])
     few = {"meta_steps": 4_000, "steps_per_task": 64, "snapshots": 1, "bootstrap": 4}
     found = small(**few).fit(suite[:6])
-    assert found.first_partition_.groups == ((0, 1, 2, 3), (4, 5))
-    assert found.groups_ == ((0, 1), (2, 3), (4, 5))
-    assert [part and part.unrelated_ is not None for part in found.parts_] == [True, True]
+    assert found.first_partition_.groups == ((0, 1, 2, 3, 4), (5,))
+    assert found.groups_ == ((0, 1, 2), (3, 4), (5,))
+    part, alone = found.parts_
+    assert part is not None and part.unrelated_ is not None and part.unrelated_ < 0.05
+    assert alone is None
 
 
 def test_a_run_that_was_cut_off_trains_nothing_twice(

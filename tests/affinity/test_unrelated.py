@@ -82,9 +82,10 @@ def test_noise_has_kinds_less_often_than_the_level_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "odd", "apart"), [(6, 2, True), (6, 1, False), (2, 1, False), (1, 1, False)]
+    ("others", "odd", "apart"),
+    [(6, 2, True), (3, 2, True), (2, 2, False), (6, 1, False), (2, 1, False), (1, 1, False)],
 )
-def test_a_single_task_is_no_kind(others: int, odd: int, apart: bool) -> None:
+def test_a_single_task_and_one_of_four_is_no_kind(others: int, odd: int, apart: bool) -> None:
     aims = np.array([[2.0, 0.0]] * others + [[0.0, 2.0]] * odd)
     assert (unrelated_test(interactions(aims)).p_value < 0.05) == apart
 
