@@ -26,7 +26,7 @@ from gradex.affinity.rounding import linkage_labels
 #: What tasks have in common with another group, at most, as a share of what they have with their own. Of
 #: kinds that neither help nor harm each other it was 0.47 or less, of one kind mostly 0.59 or more.
 COMMON_SHARE = 0.5
-#: Tasks of a kind on average, at least: four on a scale look like two pairs as often as not.
+#: Tasks of a kind on average, at least: four that differ by degrees may look like two pairs.
 _TASKS = 2.5
 
 
