@@ -20,7 +20,7 @@ from gradex.grouped_tasks import EQUAL, WEIGHTINGS, WITHIN, GroupedTasks
 from gradex.learners import Learner
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
-from gradex.progress import stages
+from gradex.progress import stages, timed
 from gradex.rollout_scores import ROLLOUT, RolloutScore
 from gradex.settings import finite_or_none
 from gradex.surrogate import Score, SurrogateEstimator
@@ -227,9 +227,11 @@ class PolicyGradEx(GroupedTasks):
             See `check`; or if the meta-policy, given or kept, is one for other tasks, or the kept one was
             trained with other settings; or if all that the policy ever did was paid alike.
         """
-        self.seconds_ = {}
-        with self._stage("subsets"):
+        seconds: dict[str, float] = {}
+        with timed(seconds, "subsets"):
             chosen = self.check(suite)
+        self._forget()
+        self.seconds_ = seconds
         self.coverage_ = pair_coverage(chosen, len(suite))
         own = self._plain()
         with stages(own._stages(suite, meta, checkpoint)) as begin:

@@ -114,6 +114,8 @@ class PreferenceGrouping(GroupedPreferences):
             raise ValueError(
                 f"tasks of {suite.family!r} are no preferences over objectives: group them by PolicyGradEx"
             )
+        if len(suite.objectives) < 2:
+            raise ValueError(f"{suite.family!r} has one objective, so that all preferences are the same")
         if own.k != "auto" and (not isinstance(own.k, int) or not 1 <= own.k <= n):
             raise ValueError(f"k is {own.k!r} for {n} preferences: choose 1 to {n}, or 'auto'")
         if own.affinity not in _AFFINITIES:
@@ -143,9 +145,9 @@ class PreferenceGrouping(GroupedPreferences):
         TypeError, ValueError
             See `check`; or if the meta-policy, given or kept, is one for other tasks.
         """
-        self.seconds_ = {}
         self.check(suite)
-        own = self._plain()
+        self._forget()
+        self.seconds_, own = {}, self._plain()
         with stages(own._stages(suite, meta, checkpoint)) as begin:
             begin("meta-policy")
             self._train_meta(suite, meta, checkpoint)

@@ -192,6 +192,11 @@ class Fitted:
     def _is_fitted(self) -> bool:
         return all(name in vars(self) for name in self._results)
 
+    def _forget(self) -> None:
+        """Drop the results of an earlier fit, so that one that is cut off leaves no mixture of both."""
+        for name in self._results:
+            vars(self).pop(name, None)
+
     if not TYPE_CHECKING:  # or type checkers would take every name for an attribute
 
         def __getattr__(self, name: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """PolicyGradEx from a suite to groups and their policies, on small budgets."""
 
 import json
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import normalized_mutual_info_score
 
-from gradex import MetaPolicy, PolicyGradEx, TaskSuite
+from gradex import MetaPolicy, PolicyGradEx, TaskSuite, grouping
 from gradex.affinity import AffinityGraph, PairwiseAffinity
 from gradex.learners import PPO, SAC, Learner, ppo
 from gradex.surrogate import Interactions, SubsetScores
@@ -84,6 +85,25 @@ def test_groups_come_with_their_uncertainty(fitted: PolicyGradEx) -> None:
     np.testing.assert_array_equal(
         fitted.partition_.co_assignment > 0.5, fitted.labels_[:, None] == fitted.labels_
     )
+
+
+@pytest.mark.parametrize("stage", ["score_along", "find_groups"])
+def test_a_second_fit_that_is_cut_off_leaves_no_mixture(
+    fitted: PolicyGradEx, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = copy(fitted)
+    with pytest.raises(ValueError, match="twice: leave it out"):
+        again.fit(fitted.suite_[[0, 0, 1, 2]])
+    assert again.report() == fitted.report()  # nothing had begun
+
+    def cut_off(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grouping, stage, cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        again.set_params(meta_steps=2_000).fit(fitted.suite_[:4])
+    with pytest.raises(NotFittedError):
+        _ = again.groups_
 
 
 def test_group_policies_train_on_from_the_meta_policy(fitted: PolicyGradEx) -> None:

@@ -221,7 +221,7 @@ def test_refuses_settings_before_any_training(
 
 
 def test_refuses_tasks_that_are_no_preferences_and_comparisons_that_take_hours(
-    fitted: PreferenceGrouping,
+    fitted: PreferenceGrouping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match="'cartpole' are no preferences over objectives: group them by Pol"):
         PreferenceGrouping(k=2).fit(TaskSuite.make("cartpole", n=4))
@@ -233,5 +233,9 @@ def test_refuses_tasks_that_are_no_preferences_and_comparisons_that_take_hours(
         fitted.evaluate(compare=True)
     with pytest.raises(ValueError, match=r"the suite has task '.*' twice: leave it out"):
         PreferenceGrouping(k=2).check(fitted.suite_[[0, 0, 1]])
+    monkeypatch.setattr(TaskSuite, "objectives", ("treasure",))
+    with pytest.raises(ValueError, match="has one objective, so that all preferences are the same"):
+        PreferenceGrouping(k=2).check(fitted.suite_)
+    monkeypatch.undo()
     with pytest.raises(ValueError, match="group_steps=0 trains no policies to run"):
         PreferenceGrouping(k=2, group_steps=0, **SMALL).fit(fitted.suite_, meta=fitted.meta_).values()

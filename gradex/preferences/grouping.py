@@ -159,9 +159,10 @@ class DPOGrouping(GroupAdapters):
         TypeError, ValueError
             See `check`; or if a gradient is not finite, or an objective has too few pairs for the folds.
         """
+        chosen, own = self.check(pairs), self._plain()
+        self._forget()
         self.seconds_ = {}
         stage = partial(timed, self.seconds_)
-        chosen, own = self.check(pairs), self._plain()
         given = module, pairs, own.beta, reference, parameters, log_prob, own.memory
         self.preferences_ = DirectPreferences(*given)
         with stage("gradients"), evaluating(module):

@@ -7,6 +7,7 @@ where it does not vary it is divided by its size.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from math import floor, log10
 
@@ -23,9 +24,11 @@ _STEPS, _LEAST, _STARTS = 2000, 20, 4
 _LARGEST, _SMALLEST = 5.0, 0.05
 #: No observation of the look is farther from the centre than so many spreads.
 _FARTHEST = 5.0
-#: Deviations smaller than this share of the size, or than this, are rounding of single precision: brought to
-#: order one, what moves later would be enormous.
-_ROUNDING, _NOISE = 1e-6, 1e-7
+#: Deviations smaller than this share of the size, or than this, are rounding of single precision, in which
+#: policies see: brought to order one, what moves later would be enormous.
+_ROUNDING, _NOISE = 2.5e-7, 1e-7
+#: Deviations that are a smaller share of the size than this are rounding of double precision, too.
+_DOUBLE = 1e-14
 
 
 def measure(makers: Mapping[str, Callable[[], gymnasium.Env]], action_space: gymnasium.Space) -> Scale | None:
@@ -36,7 +39,9 @@ def measure(makers: Mapping[str, Callable[[], gymnasium.Env]], action_space: gym
     steps = max(_LEAST, _STEPS // len(makers))
     actions = copy.deepcopy(action_space)  # the environment's own stays where it is
     actions.seed(0)
-    return scale_of(np.concatenate([_look(make, actions, steps) for make in makers.values()]))
+    seen = np.concatenate([_look(make, actions, steps) for make in makers.values()])
+    _warn_of_lost(seen)
+    return scale_of(seen)
 
 
 def scale_of(observations: Float[np.ndarray, "times features"]) -> Scale | None:
@@ -60,6 +65,22 @@ def scale_of(observations: Float[np.ndarray, "times features"]) -> Scale | None:
         for fine, c, s in zip(usual, centre, spread, strict=True)
     ]
     return tuple(c for c, _ in pairs), tuple(s for _, s in pairs)
+
+
+def _warn_of_lost(seen: np.ndarray) -> None:
+    """Tell of numbers that move, though too little beside their size for a policy to see it."""
+    seen = seen[np.isfinite(seen).all(axis=1)]
+    if seen.dtype == np.float32 or not len(seen):
+        return
+    size, spread = np.abs(seen).max(axis=0), seen.std(axis=0)
+    lost = np.flatnonzero((spread > _DOUBLE * size) & (spread <= _ROUNDING * size) & (size > _LARGEST))
+    if lost.size:
+        number = lost[0]
+        warnings.warn(
+            f"number {number} of the observations is about {size[number]:.2g} and moves by "
+            f"{spread[number]:.2g}, which policies cannot see in single precision: subtract a constant",
+            stacklevel=2,
+        )
 
 
 def _look(make: Callable[[], gymnasium.Env], actions: gymnasium.Space, steps: int) -> np.ndarray:

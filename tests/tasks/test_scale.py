@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ UNIFORM = RNG.uniform(-1, 1, 4000)
         # Never, but large; rounding is no variation.
         (np.full(4000, 1e4), 1e4, 1e4),
         (np.float32(1e4) * (1 + 1e-7 * UNIFORM), 1e4, 1e4),
+        (UNIFORM + 1e6, 1e6, 0.58),
         # Seldom and large: nothing is farther than five spreads.
         (1e3 * np.eye(1, 4000)[0], 0.0, 200.0),
     ],
@@ -160,3 +162,23 @@ def test_a_policy_tells_the_sign_of_a_number_far_from_0() -> None:
 
     policy = MetaPolicy(TaskSuite.from_gymnasium({"a": Sign}), width=32).fit(10_000)
     assert policy.evaluate(16, choose="mode").return_mean.item() > 9
+
+
+@pytest.mark.parametrize(("shift", "seen"), [(0.0, True), (1e5, True), (1e9, False)])
+def test_says_what_single_precision_cannot_show(
+    shift: float, seen: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    class Precise(Shifted):
+        def __init__(self) -> None:
+            super().__init__(shift)
+            self.observation_space = Box(-np.inf, np.inf, (3,), np.float64)
+
+        def _observe(self) -> np.ndarray:
+            return np.array([self.np_random.uniform(-1, 1) + self.shift, 1e4, self.time / 10])
+
+    warnings.simplefilter("always")
+    assert TaskSuite.from_gymnasium({"a": Precise}).typical_observation is not None
+    told = [str(warning.message) for warning in recwarn]
+    assert [text.partition(",")[0] for text in told] == [
+        "number 0 of the observations is about 1e+09 and moves by 0.59"
+    ] * (not seen)
