@@ -1,18 +1,18 @@
 """Own environments, which gradex has no settings for: are kinds of tasks found by all defaults.
 
 `PolicyGradEx` gets the environments by `TaskSuite.from_gymnasium` and nothing else: no number of groups, no
-amount of training. On two of the suites there is one kind only, so that the right answer is "no groups".
+amount of training. On some of the suites there is one kind only, so that the right answer is "no groups".
 
 "One look" is the same run before it looks at each group again (`recursive`). Gradient cosine reads the same
-run and is told the number of kinds. No amount was chosen on these suites, but three features were made for
-some of them, on seeds of 100 and more. That each group is looked at again is for "reach" and "pendulum", of
-which three kinds came out as two. That snapshots then count by the return at stake, `weighting="return"`, is
-for "distance" and "speed": tasks differ by degrees within a kind, and the second look took them apart. That
-the first look does not count so was decided after a rendering of seeds 0 to 2, where it erred on "distance".
-That groups need no conflict if they have little in common, `common_share`, is for "corridor" and "lander", of
-which two kinds were left together. How that is measured, and that it is asked within groups and beside a
-conflict, too, is for kinds like those of "bandit, three kinds" and "thrusters": some were left together next
-to a third one.
+run and is told the number of kinds. No amount was chosen on these suites. Nothing at all was chosen on those
+of `analysis.strangers.added`. Of the others three features were made for some, on seeds of 100 and more. That
+each group is looked at again is for "reach" and "pendulum", of which three kinds came out as two. That
+snapshots then count by the return at stake, `weighting="return"`, is for "distance" and "speed": tasks differ
+by degrees within a kind, and the second look took them apart. That the first look does not count so was
+decided after a rendering of seeds 0 to 2, where it erred on "distance". That groups need no conflict if they
+have little in common, `common_share`, is for "corridor" and "lander", of which two kinds were left together.
+How that is measured, and that it is asked within groups and beside a conflict, too, is for kinds like those
+of "bandit, three kinds" and "thrusters": some were left together next to a third one.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.abstention import gradient_cosine
-from analysis.strangers import environments
+from analysis.strangers import added, environments
 from analysis.strangers.environments import Factory
 from analysis.study import mean_with_interval, plain, wilson_interval
 from gradex import PolicyGradEx, TaskSuite
@@ -78,6 +78,12 @@ _CASES = {
     "pendulum": _Case("pendulum, 3 + 3 + 2", (3, 3, 2), environments.pendulums),
     "bandit, one kind": _Case("contextual bandit, 8", (8,), environments.bandits),
     "pendulum, one kind": _Case("pendulum by gravity, 8", (8,), environments.pendulums),
+    "market": _Case("market, 4 + 4", (4, 4), added.markets),
+    "tag": _Case("tag, chase or flee, 4 + 4", (4, 4), added.tags),
+    "errands": _Case("errands in an order, 3 + 3 + 3", (3, 3, 3), added.errands),
+    "arm": _Case("arm with a place, 3 + 3 + 3 + 3", (3, 3, 3, 3), added.arms),
+    "market, one kind": _Case("market with momentum, 8", (8,), added.markets),
+    "arm, one kind": _Case("arm with a place ahead, 8", (8,), added.arms),
 }
 PARTS = tuple(_CASES)
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis import strangers
-from analysis.strangers import environments
+from analysis.strangers import added, environments
 
 
 def test_a_bandit_pays_what_its_arms_are_worth() -> None:
@@ -79,6 +79,60 @@ def test_the_other_kind_of_lander_has_its_engines_swapped() -> None:
         environment.reset(seed=3)
     turned = [environment.step(action)[0][5] for environment, action in ((plain, 1), (swapped, 3))]
     assert turned[0] == pytest.approx(turned[1], rel=0.1) and turned[0] != 0
+
+
+def test_a_market_pays_for_its_own_kind_of_move() -> None:
+    earned = []
+    for momentum in (0.6, -0.6):
+        market, total = added.Market(momentum, 1.0), 0.0
+        for seed in range(20):
+            seen, _ = market.reset(seed=seed)
+            cut = False
+            while not cut:
+                seen, pays, _, cut, _ = market.step(1 + np.sign(seen[0]))
+                total += pays
+        earned.append(total)
+    assert earned[0] > 500 and earned[1] < -500
+
+
+def test_who_chases_is_done_when_it_is_there_and_who_flees_never() -> None:
+    paid = {}
+    for chases in (True, False):
+        game = added.Tag(chases, 0.5)
+        seen, _ = game.reset(seed=0)
+        ended = cut = False
+        while not ended and not cut:
+            seen, pays, ended, cut, _ = game.step(np.clip(10 * (seen[2:4] - seen[:2]), -1, 1))
+            assert np.abs(seen[:4]).max() <= 1
+        assert (ended, cut) == (chases, not chases)
+        paid[chases] = pays
+    assert paid[True] > 4.8 and 0 <= paid[False] < 0.2
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_errands_end_at_the_last_place_of_their_order(kind: int) -> None:
+    errands = added.errands([kind], np.random.default_rng(0))[0]()
+    assert isinstance(errands, added.Errands)
+    errands.reset(seed=0)
+    total, at = 0.0, np.array([2, 2])
+    for place in errands.places:
+        for axis, moves in ((0, (2, 3)), (1, (0, 1))):
+            while at[axis] != place[axis]:
+                move = moves[0] if place[axis] > at[axis] else moves[1]
+                seen, pays, ended, _, _ = errands.step(move)
+                at, total = at + errands._moves[move], total + pays
+                assert seen.sum() == 2
+    assert ended and 12 < total < 18
+
+
+def test_an_arm_is_paid_for_the_distance_of_its_hand() -> None:
+    arm = added.Arm((1.0, 0.5), (0.7, 0.9))
+    seen, _ = arm.reset(seed=1)
+    arm.angles[:] = 0.3, 0.4
+    seen, pays, *_ = arm.step(np.zeros(2))
+    first, second = np.array([np.cos(0.3), np.sin(0.3)]), np.array([np.cos(0.7), np.sin(0.7)])
+    assert pays == pytest.approx(-np.linalg.norm(0.7 * first + 0.9 * second - (1.0, 0.5)))
+    np.testing.assert_allclose(seen[:2], np.sin([0.3, 0.4]), rtol=1e-6)
 
 
 def test_units_and_kinds_take_turns() -> None:
