@@ -269,7 +269,8 @@ class DirectPreferences:
                     margins = vmap(odds)(named, self._batch(places, device)) - self.reference[places].to(
                         device
                     )
-                    (F.softplus(-signs * margins).sum() / batch).backward()
+                    # What else of the module requires a gradient keeps the one that it has.
+                    (F.softplus(-signs * margins).sum() / batch).backward(inputs=stack)
                 optimizer.step()
         return torch.cat([each.detach().flatten(1) for each in stack], dim=1).cpu()
 

@@ -120,6 +120,14 @@ def test_a_step_of_training_is_one_of_adam_on_the_dpo_loss(module: Speaker) -> N
     np.testing.assert_allclose(tuned - preferences.model.parameters, 0.01 * np.sign(slope), atol=1e-5)
 
 
+def test_training_leaves_no_gradient_in_the_module(module: Speaker) -> None:
+    before = torch.ones_like(module.last.bias)
+    module.last.bias.grad = before.clone()
+    DirectPreferences(module, pairs_of(10), BETA, None, ADAPTER).tune([(0,), (1, 3)], steps=2)
+    left = {name: each.grad for name, each in module.named_parameters() if each.grad is not None}
+    assert list(left) == ["last.bias"] and torch.equal(left["last.bias"], before)
+
+
 def test_groups_share_the_steps_by_their_objectives(module: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
     preferences = DirectPreferences(module, pairs_of(10), BETA, None, ADAPTER)
     asked = []
