@@ -5,6 +5,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from gradex.preferences import Answers, DirectPreferences, PreferencePairs, answer_log_prob
 from gradex.surrogate import SurrogateEstimator
@@ -108,6 +109,24 @@ def test_a_stack_trains_as_each_of_its_members_does(module: Speaker) -> None:
     assert small.model.together() == 1
     torch.testing.assert_close(small.tune([(0, 2), (1,)], **amounts), together[:2])
     assert not torch.equal(preferences.tune([(1,)], **amounts | {"seed": 4})[0], together[1])
+
+
+class Thrifty(Speaker):
+    """Works its hidden layer out once more when it is differentiated."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        seen = self.embedding(tokens).cumsum(dim=1)
+        return self.last(torch.tanh(checkpoint(self.hidden, seen, use_reentrant=False)))
+
+
+def test_what_vmap_cannot_batch_is_trained_subset_by_subset(module: Speaker) -> None:
+    amounts = {"steps": 4, "batch": 6, "learning_rate": 0.05, "seed": 3}
+    thrifty, plain = (
+        DirectPreferences(each, pairs_of(20), BETA, None, ADAPTER) for each in (Thrifty().double(), module)
+    )
+    with pytest.warns(UserWarning, match="vmap cannot batch this module, so each subset is trained alone"):
+        found = thrifty.tune([(0, 2), (1,)], **amounts)
+    torch.testing.assert_close(found, plain.tune([(0, 2), (1,)], **amounts))
 
 
 def test_a_step_of_training_is_one_of_adam_on_the_dpo_loss(module: Speaker) -> None:
