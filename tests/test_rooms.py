@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("seeds", "store", "settings", "threads", "display", "progress"), ("affinity", "tasks"),
+    ("seeds", "store", "settings", "threads", "arrays", "display", "progress"), ("affinity", "tasks"),
     ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
@@ -21,12 +21,12 @@ FLOORS = [
     ("grouping", "preference_grouping"), ("run_folder", "run_text", "user_code"), ("cli",), ("__init__",),
 ]  # fmt: skip
 
-#: Matrices in, groups out: useful to anybody who clusters, so it imports no room but seeds and threads, and
-#: nothing of reinforcement learning knows that results will be clustered.
+#: Matrices in, groups out: useful to anybody who clusters, so it imports no room but small ones of the first
+#: floor, and nothing of reinforcement learning knows that results will be clustered.
 APART, JOINED = "affinity", "plan"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
-GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "display"}
+GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "arrays", "display"}
 
 #: Language models in, adapters out: it stands on gradients and groups, and on nothing of policies.
 LANGUAGE, BASE = "preferences", PLAIN | {"progress", "affinity", "surrogate"}
@@ -66,7 +66,7 @@ def floor(name: str) -> int:
 def may_import(name: str) -> set[str]:
     """Give the rooms above this one."""
     if name == APART:
-        return {"seeds", "threads", "display"}
+        return {"seeds", "threads", "arrays", "display"}
     if name == GROUND:
         return PLAIN
     if name == LANGUAGE:

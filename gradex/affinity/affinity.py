@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from gradex.affinity.subsets import Subsets, entries, membership
+from gradex.arrays import from_torch
 
 #: Sums of squares of larger affinities overflow.
 _MOST = 1e150
@@ -192,11 +193,12 @@ def with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarr
 
 def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
     """Return affinities as a symmetric array, or raise where they are none."""
+    kind = type(matrix).__name__
     try:
+        matrix = from_torch(matrix)
         unreal = np.iscomplexobj(matrix)
         array = np.zeros(()) if unreal else np.array(matrix, dtype=np.float64)
     except (TypeError, ValueError):
-        kind = type(matrix).__name__
         message = f"a {kind} is not an affinity matrix; give numbers, one row and column per task"
         raise TypeError(message) from None
     if unreal:
@@ -225,7 +227,7 @@ def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
 
 def checked_errors(stderr: ArrayLike, n: int) -> Float[np.ndarray, "n n"]:
     """Return standard errors of n tasks as an array, or raise where they are none."""
-    errors = np.array(stderr, dtype=np.float64)
+    errors = np.array(from_torch(stderr), dtype=np.float64)
     if errors.shape != (n, n) or not (np.isfinite(errors).all() and errors.min() >= 0):
         raise ValueError(
             f"standard errors of shape {errors.shape} do not fit {n} tasks; give [n, n], none negative"

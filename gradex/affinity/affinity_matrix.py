@@ -18,6 +18,7 @@ from gradex.affinity.drawing import draw_heatmap, draw_network, draw_pairs
 from gradex.affinity.factors import AffinityFactors
 from gradex.affinity.partition import Partition
 from gradex.affinity.significance import check_share, conflicting_pairs, significant_pairs
+from gradex.arrays import from_torch
 from gradex.display import card, folded, picture, table
 
 #: More tasks than this make no heatmap in a notebook.
@@ -82,7 +83,7 @@ class AffinityMatrix:
         ValueError
             If a gradient is zero or not finite.
         """
-        gradients = np.asarray(gradients, dtype=np.float64)
+        gradients = np.asarray(from_torch(gradients), dtype=np.float64)
         norms = np.linalg.norm(gradients, axis=1)
         if (wrong := np.flatnonzero(~np.isfinite(norms) | (norms == 0))).size:
             raise ValueError(
@@ -123,7 +124,7 @@ class AffinityMatrix:
                [ 1.5,  3. , -1. ],
                [ 0. , -1. ,  2. ]])
         """
-        transfers = np.asarray(transfers, dtype=np.float64)
+        transfers = np.asarray(from_torch(transfers), dtype=np.float64)
         square = transfers.ndim == 2 and transfers.shape[0] == transfers.shape[1]
         return cls((transfers + transfers.T) / 2 if square else transfers, names)
 
@@ -154,7 +155,7 @@ class AffinityMatrix:
         >>> [len(group) for group in graph.partition(k=2).groups]
         [500, 500]
         """
-        return cls(AffinityFactors(np.asarray(factors)), names)
+        return cls(AffinityFactors(np.asarray(from_torch(factors))), names)
 
     @cached_property
     def matrix(self) -> Float[np.ndarray, "n n"]:

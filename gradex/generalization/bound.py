@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log, sqrt
+from math import isnan, log, sqrt
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from gradex.generalization.loss import LossRange, PolicyGradientLoss, StackedSamples
 from gradex.policies import Policy
 from gradex.seeds import Streams
+from gradex.settings import check_finite, check_positive
 
 #: ε that a bound is taken over, and standard deviations σ of the isotropic perturbation.
 EPSILONS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -154,7 +155,13 @@ class PACBayes:
             r = ‖θ - θ_0‖.
         samples : int
             N.
+
+        Raises
+        ------
+        ValueError
+            If a number is nan, the distance is negative, or there is no sample.
         """
+        _check(distance, samples, loss=loss, trace=trace)
         grid = [(epsilon, sigma) for epsilon in self.epsilons for sigma in self.sigmas]
         return self._best(grid, loss, loss_range, trace, distance, samples)
 
@@ -162,6 +169,7 @@ class PACBayes:
         self, loss: float, loss_range: LossRange, form: float, distance: float, samples: int
     ) -> Bound:
         """Evaluate the sharper form, with the best Σ; `form` is vᵀ[H]₊v, the rest as for `isotropic`."""
+        _check(distance, samples, loss=loss, form=form)
         along = max(form, 0.0) / distance**2 if distance > 0 else 0.0
         grid = []
         for epsilon in self.epsilons:
@@ -193,6 +201,15 @@ class PACBayes:
                 Bound(sum(terms), *terms, epsilon, sigma, loss_range, samples, distance, self.delta)
             )
         return min(bounds, key=lambda bound: bound.value)
+
+
+def _check(distance: float, samples: int, **numbers: float) -> None:
+    """Refuse what no bound can be made of."""
+    for name, value in numbers.items():
+        if isnan(value):
+            raise ValueError(f"{name} is nan: give a number")
+    check_finite("distance", distance, least=0)
+    check_positive("samples", samples)
 
 
 def perturbed_loss(

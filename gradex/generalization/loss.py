@@ -84,6 +84,11 @@ class LossRange:
     certified : bool
         True if it holds whatever sample may come, False if it only held for those that were seen.
 
+    Raises
+    ------
+    ValueError
+        If `low` is above `high`, or one of them nan.
+
     Examples
     --------
     >>> from gradex.generalization import LossRange
@@ -94,6 +99,10 @@ class LossRange:
     low: float
     high: float
     certified: bool
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"the loss ranges from {self.low} to {self.high}: give numbers, the lower first")
 
     @property
     def width(self) -> float:

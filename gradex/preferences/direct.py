@@ -8,9 +8,10 @@ Eq. (3) of PolicyGradEx, then is no model of the loss but the loss itself, linea
     log(1 + exp(-y (z₀ + g·δ))),    g = β ∇D.
 """
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from gradex.preferences.pairs import Answers, PreferencePairs
 from gradex.seeds import Streams, child
 from gradex.settings import as_seed, check_subset, whole
 from gradex.surrogate import ModuleGradients, Samples
+from gradex.surrogate.model import Scored, unbatched
 from gradex.threads import threads_for
 
 #: Of parameters that are trained in single precision: steps would be lost in their rounding.
@@ -48,7 +50,7 @@ class DirectPreferences:
         β, how strongly the reference holds.
     reference : torch.nn.Module, optional
         θ_ref where that is not the start itself.
-    parameters : sequence of str, optional
+    parameters : iterable of str, optional
         Names of the parameters that are trained, as `module.named_parameters()` has them; by default all that
         require a gradient, which are those of the adapter where peft has added one.
     log_prob : callable
@@ -92,7 +94,7 @@ class DirectPreferences:
         pairs: PreferencePairs,
         beta: float = 0.1,
         reference: nn.Module | None = None,
-        parameters: Sequence[str] | None = None,
+        parameters: Iterable[str] | None = None,
         log_prob: LogProb = answer_log_prob,
         memory: int = MEMORY,
     ) -> None:
@@ -184,9 +186,14 @@ class DirectPreferences:
             check_subset(subset, self.pairs.n)
         side_by_side = max(1, self._chunk() // batch)
         pieces = [subsets[i : i + side_by_side] for i in range(0, len(subsets), side_by_side)]
-        seed = child(as_seed(seed), "direct preference optimisation")
+        known = steps, batch, learning_rate, child(as_seed(seed), "direct preference optimisation")
         with evaluating(self.module), torch.inference_mode(False):  # in which nothing could be trained
-            return torch.cat([self._tuned(piece, steps, batch, learning_rate, seed) for piece in pieces])
+            try:
+                return torch.cat([self._tuned(piece, *known) for piece in pieces])
+            except RuntimeError as error:
+                found = torch.cat([self._tuned([subset], *known, alone=True) for subset in subsets])
+                warnings.warn(unbatched("each subset is trained alone", error), stacklevel=2)
+                return found
 
     def tune_groups(
         self,
@@ -246,17 +253,28 @@ class DirectPreferences:
         return 2 * pairs * self.pairs.first.tokens.shape[1]
 
     def _tuned(
-        self, subsets: Sequence[Sequence[int]], steps: int, batch: int, learning_rate: float, seed: int
+        self,
+        subsets: Sequence[Sequence[int]],
+        steps: int,
+        batch: int,
+        learning_rate: float,
+        seed: int,
+        alone: bool = False,
     ) -> Float[Tensor, "m p"]:
-        module, names = self.module, self.model.names
-        start = [module.get_parameter(name).detach() for name in names]
+        """Train a stack of parameters, one subset each, or those of a single subset without vmap."""
+        module, names = self.module, [f"module.{name}" for name in self.model.names]
+        start = [module.get_parameter(name).detach() for name in self.model.names]
         stack = [each.expand(len(subsets), *each.shape).clone().requires_grad_() for each in start]
         optimizer, device = torch.optim.Adam(stack, lr=learning_rate), start[0].device
         draws = _Draws(self.pairs.labels, subsets, seed)
-        scored = _LogOdds(module, self._log_odds)
+        scored = Scored(module, self._log_odds)
 
-        def odds(parameters: dict[str, Tensor], pairs: tuple[Answers, Answers]) -> Tensor:
-            return functional_call(scored, parameters, (pairs,))
+        def odds(parameters: dict[str, Tensor], *given: Any) -> Any:
+            return functional_call(scored, parameters, given)
+
+        def descend(signs: Tensor, reference: Tensor, odds: Tensor) -> None:
+            # What else of the module requires a gradient keeps the one that it has.
+            (F.softplus(-signs * (odds - reference)).sum() / batch).backward(inputs=stack)
 
         together = max(1, min(batch, self._chunk() // len(subsets)))
         with threads_for(self._tokens(len(subsets) * together)), torch.enable_grad():
@@ -265,11 +283,12 @@ class DirectPreferences:
                 optimizer.zero_grad()
                 for part in torch.arange(batch).split(together):
                     places, signs = rows[:, part], labels[:, part].to(device)
-                    named = dict(zip((f"module.{name}" for name in names), stack, strict=True))
-                    margins = vmap(odds)(named, self._batch(places, device)) - self.reference[places].to(
-                        device
-                    )
-                    (F.softplus(-signs * margins).sum() / batch).backward()
+                    then = partial(descend, signs, self.reference[places].to(device))
+                    if alone:
+                        own = {name: each[0] for name, each in zip(names, stack, strict=True)}
+                        odds(own, self._batch(places[0], device), then)
+                    else:
+                        then(vmap(odds)(dict(zip(names, stack, strict=True)), self._batch(places, device)))
                 optimizer.step()
         return torch.cat([each.detach().flatten(1) for each in stack], dim=1).cpu()
 
@@ -278,17 +297,6 @@ def _in_single_precision(module: nn.Module) -> nn.Module:
     """Copy a module, in evaluation mode."""
     with torch.inference_mode(False):
         return deepcopy(module).float().eval()
-
-
-class _LogOdds(nn.Module):
-    """β D(θ) as a module's own output, so that its parameters can be exchanged for a call."""
-
-    def __init__(self, module: nn.Module, odds: Callable[[nn.Module, Any], Tensor]) -> None:
-        super().__init__()
-        self.module, self._odds = module, odds
-
-    def forward(self, pairs: tuple[Answers, Answers]) -> Tensor:
-        return self._odds(self.module, pairs)
 
 
 class _Draws:

@@ -1,6 +1,6 @@
 """Which objectives can share an adapter: from pairs of answers to groups, and trained parameters for each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -141,7 +141,7 @@ class DPOGrouping(GroupAdapters):
         module: nn.Module,
         pairs: PreferencePairs,
         reference: nn.Module | None = None,
-        parameters: Sequence[str] | None = None,
+        parameters: Iterable[str] | None = None,
         log_prob: LogProb = answer_log_prob,
     ) -> "DPOGrouping":
         """Group the objectives, and train parameters for each group.

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
+from gradex.arrays import from_torch
 from gradex.display import card
 from gradex.seeds import generator_for
 from gradex.settings import Estimator, shown
@@ -180,11 +181,11 @@ class SurrogateEstimator(SubsetFits, Estimator):
                 f"model is {shown(model)}: give a MetaPolicy, ModuleGradients of a torch module, or another "
                 "model with parameters, gradients, log_prob and with_parameters"
             )
-        theta = model.parameters
         if samples is None:
             if not hasattr(model, "transitions"):
                 raise TypeError(f"{type(model).__name__} collects no samples by itself: give some")
             samples = model.transitions()
+        theta, samples = model.parameters, samples.apart()
         blocks = samples.blocks()  # refuses what cannot be fitted before gradients are computed
         projection = own._make_projection(len(theta), getattr(model, "layout", [(1, len(theta))]))
         features = gradient_features(model, samples, projection, _PRECISIONS[own.dtype])
@@ -196,7 +197,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         Parameters
         ----------
         features : float array [N, d]
-            In single or double precision.
+            In single or double precision. They are not copied: leave them as they are afterwards.
         samples : Samples
 
         Raises
@@ -204,7 +205,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         ValueError
             If features or advantages are not finite or do not fit together.
         """
-        own, features = self._plain(), for_torch(np.asarray(features))
+        own, features, samples = self._plain(), for_torch(np.asarray(from_torch(features))), samples.apart()
         if features.ndim != 2 or len(features) != len(samples) or features.dtype not in (np.float32, float):
             raise ValueError(
                 f"features have the shape {features.shape} and type {features.dtype} for {len(samples)} "

@@ -3,9 +3,12 @@
 Any torch module is one by `ModuleGradients`, on any of its parameters.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
+from functools import partial
 from math import prod
+from operator import itemgetter
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,11 +18,19 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
+from gradex.surrogate.batches import changed, in_precision, leaves
 from gradex.surrogate.gradients import Dense, FactoredGradients
 
 #: Bytes that gradients under way may take, and how many copies of them differentiation keeps at once; of what
 #: layers keep for it, there is one copy, and the gradient of it.
 _MEMORY, _COPIES, _KEPT = 256 * 2**20, 4, 2
+#: Share by which the number of a sample may differ when it comes with others: more than rounding, even on a
+#: GPU, and less than dropout or a batch's own statistics change.
+_ROUNDING = 0.01
+_UNSTEADY = (
+    "in training mode the module's number for a sample depends on chance or on other samples: "
+    "call module.eval() first"
+)
 
 
 @runtime_checkable
@@ -73,15 +84,26 @@ class Model(Protocol):
         """Give the model at other parameters."""
 
 
-class _Scored(nn.Module):
-    """The log-probability as a module's own output, so that its parameters can be exchanged for a call."""
+def unbatched(instead: str, error: RuntimeError) -> str:
+    """Say what is done where vmap fails."""
+    why = str(error).partition("\n")[0]
+    return f"torch.func.vmap cannot batch this module, so {instead}, which is slow; it says: {why}"
+
+
+class Scored(nn.Module):
+    """The log-probability as a module's own output, so that its parameters can be exchanged for a call.
+
+    What is done `then` with it happens before the parameters are back: differentiation, for instance, where
+    layers are worked out once more for it, as by `torch.utils.checkpoint`.
+    """
 
     def __init__(self, module: nn.Module, log_prob: Callable[[nn.Module, Any], Tensor]) -> None:
         super().__init__()
         self.module, self._log_prob = module, log_prob
 
-    def forward(self, batch: Any) -> Tensor:
-        return self._log_prob(self.module, batch)
+    def forward(self, batch: Any, then: Callable[[Tensor], Any] | None = None) -> Any:
+        found = self._log_prob(self.module, batch)
+        return found if then is None else then(found)
 
 
 class ModuleGradients:
@@ -90,13 +112,14 @@ class ModuleGradients:
     Parameters
     ----------
     module : torch.nn.Module
-        At θ*. It should be in evaluation mode where it behaves otherwise in training.
+        At θ*, of which a copy is kept; all else is read from the module whenever it is needed, and never
+        written to. It should be in evaluation mode where it behaves otherwise in training.
     log_prob : callable
         `log_prob(module, batch)` gives the log-probability of each sample [N], or any other number that
         should rise where the advantage is positive. A sample's must not depend on the others.
     batch : Tensor, or a tuple, list or dict of such
         The samples: every tensor has one entry per sample along its first axis.
-    parameters : sequence of str, optional
+    parameters : iterable of str, optional
         Names of the parameters that would be trained on, as `module.named_parameters()` has them, for
         instance those of an adapter; by default all that require a gradient.
     memory : int
@@ -106,6 +129,12 @@ class ModuleGradients:
     ------
     ValueError
         If there is no such parameter, or tensors of the batch differ in length.
+
+    Warns
+    -----
+    UserWarning
+        If `torch.func.vmap` cannot batch the module, such as one with an LSTM: each sample is differentiated
+        alone then, which is exact but slow.
 
     Examples
     --------
@@ -127,34 +156,35 @@ class ModuleGradients:
         module: nn.Module,
         log_prob: Callable[[nn.Module, Any], Tensor],
         batch: Any,
-        parameters: Sequence[str] | None = None,
+        parameters: Iterable[str] | None = None,
         memory: int = _MEMORY,
     ) -> None:
         self.module, self.log_prob_of, self.batch, self.memory = module, log_prob, batch, memory
         named = dict(module.named_parameters())
         self.names = [name for name, each in named.items() if each.requires_grad]
         if parameters is not None:
-            unknown = [name for name in parameters if name not in named]
+            self.names = list(parameters)
+            unknown = [name for name in self.names if name not in named]
             if unknown:
                 raise ValueError(f"the module has no parameter {unknown[0]!r}: choose from {list(named)}")
-            self.names = list(parameters)
         if not self.names:
             raise ValueError("no parameter requires a gradient: name those that would be trained on")
         self._shapes = [named[name].shape for name in self.names]
-        lengths = sorted({len(leaf) for leaf in _leaves(batch)})
+        theta = torch.cat([named[name].detach().flatten() for name in self.names]).cpu()
+        self._theta = theta.to(torch.promote_types(theta.dtype, torch.float32)).numpy().copy()
+        self._buffers = {f"module.{name}" for name, _ in module.named_buffers()}
+        lengths = sorted({len(leaf) for leaf in leaves(batch)})
         if len(lengths) != 1:
             raise ValueError(f"tensors of the batch have {lengths} samples: give each as many, at least one")
-        self._scored = _Scored(module, log_prob)
+        self._scored = Scored(module, log_prob)
 
     def __len__(self) -> int:
-        return len(next(_leaves(self.batch)))
+        return len(next(leaves(self.batch)))
 
     @property
     def parameters(self) -> Float[np.ndarray, " p"]:
-        """θ*, the chosen parameters one after the other, at least in single precision."""
-        pieces = [self.module.get_parameter(name).detach().flatten() for name in self.names]
-        theta = torch.cat(pieces).cpu()
-        return theta.to(torch.promote_types(theta.dtype, torch.float32)).numpy().copy()
+        """θ*, the parameters one after the other as they were at first, at least in single precision."""
+        return self._theta.copy()
 
     @property
     def layout(self) -> list[tuple[int, int]]:
@@ -166,15 +196,21 @@ class ModuleGradients:
     ) -> Iterator[FactoredGradients]:
         """Differentiate the log-probabilities of these samples, batch by batch."""
         self._check(samples)
-        theta, fixed = torch.from_numpy(self.parameters), self._fixed(dtype)
+        named, fixed = self._named(torch.from_numpy(self._theta), dtype), self._fixed(dtype)
 
         def log_prob(parameters: dict[str, Tensor], sample: Any) -> Tensor:
-            alone = _each(sample, lambda leaf: leaf.unsqueeze(0))
-            return functional_call(self._scored, fixed | parameters, (alone,)).sum()
+            alone = changed(sample, lambda leaf: leaf.unsqueeze(0))
+            return self._call(fixed | parameters, alone).sum()
 
         differentiate = vmap(grad(log_prob), in_dims=(None, 0))
         for chosen in torch.from_numpy(rows).split(self.together(dtype)):
-            found = differentiate(self._named(theta, dtype), self._chosen(chosen, dtype))
+            batch = self._chosen(chosen, dtype)
+            try:
+                found = differentiate(named, batch)
+            except RuntimeError as error:
+                differentiate = partial(self._one_by_one, fixed)
+                found = differentiate(named, batch)  # refuses what is no fault of vmap
+                warnings.warn(unbatched("each sample is differentiated alone", error), stacklevel=2)
             yield FactoredGradients(
                 [
                     Dense(found[f"module.{name}"].detach().reshape(len(chosen), *shape))
@@ -187,8 +223,8 @@ class ModuleGradients:
 
         What layers keep of a sample is measured on the first one.
         """
-        named = self._named(torch.from_numpy(self.parameters), dtype)
-        fixed, kept = self._fixed(dtype), {}
+        named = self._named(torch.from_numpy(self._theta), dtype)
+        fixed, kept = self._apart(self._fixed(dtype)), {}
         own = {tensor.untyped_storage().data_ptr() for tensor in (*named.values(), *fixed.values())}
 
         def note(tensor: Tensor) -> Tensor:
@@ -200,8 +236,13 @@ class ModuleGradients:
         learned = {name: each.detach().requires_grad_() for name, each in named.items()}
         first = self._chosen(torch.zeros(1, dtype=torch.int64), dtype)
         with torch.enable_grad(), saved_tensors_hooks(note, lambda tensor: tensor):
-            # The result is held, as memory that is let go would be counted twice.
-            _result = functional_call(self._scored, fixed | learned, (first,))
+            try:
+                # The result is held, as memory that is let go would be counted twice.
+                _result = functional_call(self._scored, fixed | learned, (first,))
+            except ValueError as error:
+                if "when training" not in str(error):
+                    raise
+                raise ValueError(_UNSTEADY) from error
         sizes = sum(prod(shape) for shape in self._shapes)
         each = _COPIES * dtype.itemsize * sizes + _KEPT * sum(kept.values())
         return max(1, self.memory // each)
@@ -215,7 +256,7 @@ class ModuleGradients:
         batch, fixed = self._chosen(torch.from_numpy(rows), dtype), self._fixed(dtype)
         with torch.no_grad():
             moved = (fixed | self._named(row, dtype) for row in parameters)
-            return torch.stack([functional_call(self._scored, named, (batch,)) for named in moved])
+            return torch.stack([self._call(named, batch) for named in moved])
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "ModuleGradients":
         """Give a copy of the module at other parameters, with the same samples."""
@@ -231,6 +272,36 @@ class ModuleGradients:
     def _device(self) -> torch.device:
         return next(self.module.parameters()).device
 
+    def _call(self, held: dict[str, Tensor], *given: Any) -> Any:
+        """Score samples with all that the module holds exchanged."""
+        return functional_call(self._scored, self._apart(held), given)
+
+    def _apart(self, held: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Copy buffers, to which a module may write."""
+        return held | {name: each.clone() for name, each in held.items() if name in self._buffers}
+
+    def _one_by_one(
+        self, fixed: dict[str, Tensor], named: dict[str, Tensor], batch: Any
+    ) -> dict[str, Tensor]:
+        """Differentiate sample by sample what vmap cannot batch."""
+        learned = {name: each.detach().requires_grad_() for name, each in named.items()}
+        values, rows = [], []
+
+        def differentiate(value: Tensor) -> tuple[Tensor, ...]:
+            values.append(value.detach())
+            return torch.autograd.grad(value.sum(), tuple(learned.values()), materialize_grads=True)
+
+        for place in range(len(next(leaves(batch)))):
+            alone = changed(batch, itemgetter(slice(place, place + 1)))
+            with torch.enable_grad():
+                rows.append(self._call(fixed | learned, alone, differentiate))
+        if any(part.training for part in self.module.modules()):
+            with torch.no_grad():
+                together = self._call(fixed | named, batch)
+            if (torch.cat(values) - together).abs().max() > _ROUNDING * together.abs().max():
+                raise ValueError(_UNSTEADY)
+        return dict(zip(learned, map(torch.stack, zip(*rows, strict=True)), strict=True))
+
     def _named(self, theta: Float[Tensor, " p"], dtype: torch.dtype) -> dict[str, Tensor]:
         """View parameters by name, where the module is."""
         pieces = theta.to(self._device, dtype).split([prod(shape) for shape in self._shapes])
@@ -243,42 +314,17 @@ class ModuleGradients:
         """Give everything else that the module holds, in this precision."""
         held = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
         return {
-            f"module.{name}": _in_precision(value.detach(), dtype)
+            f"module.{name}": in_precision(value.detach(), dtype)
             for name, value in held.items()
             if name not in self.names
         }
 
     def _chosen(self, rows: Int[Tensor, " k"], dtype: torch.dtype) -> Any:
         """Give some samples of the batch, where the module is."""
-        return _each(
-            self.batch, lambda leaf: _in_precision(leaf[rows.to(leaf.device)].to(self._device), dtype)
+        return changed(
+            self.batch, lambda leaf: in_precision(leaf[rows.to(leaf.device)].to(self._device), dtype)
         )
 
     def _check(self, samples: Any) -> None:
         if len(samples) != len(self):
             raise ValueError(f"the batch has {len(self)} samples for {len(samples)} advantages: give as many")
-
-
-def _in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _leaves(batch: Any) -> Iterator[Tensor]:
-    """Give the tensors of a nested batch."""
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping | tuple | list):
-        for each in batch.values() if isinstance(batch, Mapping) else batch:
-            yield from _leaves(each)
-    else:
-        raise TypeError(f"the batch holds {type(batch).__name__}: give tensors, in tuples, lists or dicts")
-
-
-def _each(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Change every tensor of a nested batch."""
-    if isinstance(batch, Tensor):
-        return change(batch)
-    if isinstance(batch, Mapping):
-        return {name: _each(each, change) for name, each in batch.items()}
-    made = getattr(type(batch), "_make", type(batch))  # named tuples
-    return made(_each(each, change) for each in batch)

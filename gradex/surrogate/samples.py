@@ -4,15 +4,17 @@ Neighbouring steps tell nearly the same: only whole episodes can be held out, or
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, fields
 from heapq import heapreplace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gradex.arrays import from_torch
 from gradex.display import card, folded, table
 
 
@@ -47,6 +49,9 @@ class Block:
         advantages = self.advantages[chosen]
         return advantages.clip(min=0) - np.abs(advantages) / (1 + np.exp(-self.offsets))
 
+
+#: The class of some samples.
+Own = TypeVar("Own", bound="Samples")
 
 #: Types of numbers that may stand in an array, and what to give instead of others.
 _KINDS = (
@@ -112,6 +117,14 @@ class Samples:
         if self.advantages.ndim == 2:
             return len(self.advantages)
         return 1 if self.tasks is None or len(self) == 0 else int(self.tasks.max()) + 1
+
+    def apart(self: Own) -> Own:
+        """Give the same samples with own copies of what every sample has, which nobody else can change."""
+        other = copy(self)
+        for each in fields(Samples):
+            value = getattr(self, each.name)
+            object.__setattr__(other, each.name, None if value is None else np.array(value))
+        return other
 
     def _repr_html_(self) -> str:
         advantages, every = np.asarray(self.advantages), range(self.n)
@@ -180,10 +193,9 @@ class Samples:
 
 def _as_array(values: Any) -> np.ndarray:
     """Give values as an array; one stays the object that it is."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = values.double() if values.is_floating_point() else values  # some types only torch has
-    return np.asarray(values)
+    if isinstance(values, Tensor) and values.is_floating_point():
+        values = values.double()
+    return np.asarray(from_torch(values))
 
 
 def for_torch(array: np.ndarray) -> np.ndarray:

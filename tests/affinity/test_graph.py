@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
+import torch
 
 from gradex.affinity import (
     AffinityFactors,
@@ -58,6 +59,22 @@ def test_bad_graphs(matrix, names, message):
     with pytest.raises(ValueError, match=message) as error:
         AffinityGraph(matrix, names)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda matrix: AffinityGraph(matrix, stderr=abs(matrix)),
+        AffinityGraph.from_gradients,
+        AffinityGraph.from_transfers,
+        AffinityGraph.from_factors,
+    ],
+)
+def test_tensors_serve_as_arrays_do(make, dtype):
+    tensor = torch.tensor(planted()[0]).to(dtype).requires_grad_()
+    np.testing.assert_array_equal(make(tensor).matrix, make(tensor.detach().double().numpy()).matrix)
 
 
 def test_affinities_are_real_numbers():

@@ -73,6 +73,30 @@ def test_says_when_it_says_nothing() -> None:
     assert not PACBayes().isotropic(0.0, RANGE, 50.0, 10.0, 10**7).vacuous
 
 
+@pytest.mark.parametrize("method", ["isotropic", "anisotropic"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"loss": np.nan}, "loss is nan: give a number"),
+        ({"curvature": np.nan}, "(trace|form) is nan: give a number"),
+        ({"distance": -1.0}, "distance is -1.0: choose at least 0"),
+        ({"distance": np.nan}, "distance is nan: give a finite number"),
+        ({"samples": 0}, "samples is 0: it must be positive"),
+        ({"samples": -3}, "samples is -3: it must be positive"),
+    ],
+)
+def test_refuses_numbers_that_bound_nothing(method: str, wrong: dict, message: str) -> None:
+    given = {"loss": 0.1, "range": RANGE, "curvature": 5.0, "distance": 1.0, "samples": 100} | wrong
+    with pytest.raises(ValueError, match=message):
+        getattr(PACBayes(), method)(*given.values())
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 0.0), (np.nan, 1.0), (0.0, np.nan)])
+def test_refuses_a_range_that_holds_no_loss(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match=f"the loss ranges from {low} to {high}: give numbers, the lower"):
+        LossRange(low, high, certified=True)
+
+
 def test_an_untrained_policy_has_no_divergence() -> None:
     for bound in (
         PACBayes().isotropic(0.0, RANGE, 5.0, 0.0, 1000),

@@ -5,6 +5,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from gradex.preferences import Answers, DirectPreferences, PreferencePairs, answer_log_prob
 from gradex.surrogate import SurrogateEstimator
@@ -110,6 +111,24 @@ def test_a_stack_trains_as_each_of_its_members_does(module: Speaker) -> None:
     assert not torch.equal(preferences.tune([(1,)], **amounts | {"seed": 4})[0], together[1])
 
 
+class Thrifty(Speaker):
+    """Works its hidden layer out once more when it is differentiated."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        seen = self.embedding(tokens).cumsum(dim=1)
+        return self.last(torch.tanh(checkpoint(self.hidden, seen, use_reentrant=False)))
+
+
+def test_what_vmap_cannot_batch_is_trained_subset_by_subset(module: Speaker) -> None:
+    amounts = {"steps": 4, "batch": 6, "learning_rate": 0.05, "seed": 3}
+    thrifty, plain = (
+        DirectPreferences(each, pairs_of(20), BETA, None, ADAPTER) for each in (Thrifty().double(), module)
+    )
+    with pytest.warns(UserWarning, match="vmap cannot batch this module, so each subset is trained alone"):
+        found = thrifty.tune([(0, 2), (1,)], **amounts)
+    torch.testing.assert_close(found, plain.tune([(0, 2), (1,)], **amounts))
+
+
 def test_a_step_of_training_is_one_of_adam_on_the_dpo_loss(module: Speaker) -> None:
     """The first step goes by the learning rate against the sign of the gradient; labels all agree here."""
     prompts, first, second = answers(1)
@@ -118,6 +137,14 @@ def test_a_step_of_training_is_one_of_adam_on_the_dpo_loss(module: Speaker) -> N
     tuned = preferences.tune([(0,)], steps=1, batch=2, learning_rate=0.01)[0].numpy()
     slope = oracle.gradients(module.eval(), ADAPTER, prompts, first, second)[0]
     np.testing.assert_allclose(tuned - preferences.model.parameters, 0.01 * np.sign(slope), atol=1e-5)
+
+
+def test_training_leaves_no_gradient_in_the_module(module: Speaker) -> None:
+    before = torch.ones_like(module.last.bias)
+    module.last.bias.grad = before.clone()
+    DirectPreferences(module, pairs_of(10), BETA, None, ADAPTER).tune([(0,), (1, 3)], steps=2)
+    left = {name: each.grad for name, each in module.named_parameters() if each.grad is not None}
+    assert list(left) == ["last.bias"] and torch.equal(left["last.bias"], before)
 
 
 def test_groups_share_the_steps_by_their_objectives(module: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_features_are_projected_gradients_of_the_samples(meta, transitions, surr
     assert matrix.shape == (p, d)
     expected = true_gradients(meta, transitions) @ matrix
     np.testing.assert_allclose(surrogate.features, expected, rtol=1e-3, atol=1e-4)
-    assert surrogate.samples_ is transitions
+    assert surrogate.samples_.observations is transitions.observations
     np.testing.assert_array_equal(surrogate.labels * surrogate.weights, transitions.advantages)
     np.testing.assert_array_equal(surrogate.tasks, transitions.tasks)
     np.testing.assert_array_equal(surrogate.episodes, transitions.episodes)

@@ -3,9 +3,11 @@
 from copy import deepcopy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gradex.affinity import AffinityGraph, sample_subsets
 from gradex.surrogate import ModuleGradients, Samples, SurrogateEstimator
@@ -122,6 +124,99 @@ def test_a_module_of_half_precision_is_differentiated_in_single(module, batch) -
     ours, theirs = (SurrogateEstimator(projection="none").fit(each, tasks()) for each in (half, single))
     np.testing.assert_array_equal(ours.features, theirs.features)
     assert ours.adapted([0, 1]).module.last.weight.dtype == torch.bfloat16
+
+
+class Last(nn.Module):
+    """A log-probability of what a layer makes of the end of a sequence. It counts, and keeps a mean."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.last = layer, nn.LazyLinear(2)
+        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("mean", torch.zeros(4))
+        self(torch.zeros(1, 3, 4))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.count += 1
+        self.mean.mul_(0.9).add_(inputs.detach().mean(dim=(0, 1)), alpha=0.1)
+        given = self.layer(inputs)
+        return self.last(given[0] if isinstance(given, tuple) else given)[:, -1].log_softmax(-1)[:, 0]
+
+
+class Checkpointed(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return checkpoint(
+            lambda given: super(Checkpointed, self).forward(given).tanh(), inputs, use_reentrant=False
+        )
+
+
+def call(module: nn.Module, batch: Tensor) -> Tensor:
+    return module(batch)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("layer", [lambda: nn.LSTM(4, 6, batch_first=True), lambda: Checkpointed(4, 6)])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_module_that_vmap_cannot_batch_is_differentiated_sample_by_sample(layer, training: bool) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module, inputs = Last(layer()).double().train(training), torch.randn(30, 3, 4).double()
+    before = deepcopy(module.state_dict())
+    model = ModuleGradients(module, call, inputs)
+    with pytest.warns(
+        UserWarning, match="vmap cannot batch this module, so each sample is differentiated alone"
+    ):
+        (found,) = model.gradients(Samples(np.ones(30)), np.arange(30), torch.float64)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    for row, ours in zip(inputs, found.dense(), strict=True):
+        expected = torch.autograd.grad(module(row[None]).sum(), list(module.parameters()))
+        torch.testing.assert_close(ours, torch.cat([each.flatten() for each in expected]))
+
+
+def test_sample_by_sample_is_what_vmap_gives(module, batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def features() -> np.ndarray:
+        model = ModuleGradients(module.train(), log_odds, batch)
+        return SurrogateEstimator(projection="none").fit(model, tasks()).features
+
+    def broken(*_, **__):
+        raise RuntimeError("vmap: of no use\nat all")
+
+    expected = features()
+    monkeypatch.setattr("gradex.surrogate.model.vmap", lambda *_, **__: broken)
+    with pytest.warns(UserWarning, match="which is slow; it says: vmap: of no use$"):
+        np.testing.assert_allclose(features(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Unflatten(1, (2, 4)), nn.LSTM(8, 8, 2, dropout=0.5)]
+)
+def test_training_mode_that_matters_is_refused(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Unflatten):  # statistics that one sample has, too
+        layer = nn.Sequential(layer, nn.BatchNorm1d(2), nn.Flatten())
+    module = nn.Sequential(nn.Linear(4, 8), layer)
+    before = deepcopy(module.state_dict())
+
+    def log_prob(module: nn.Module, batch: Tensor) -> Tensor:
+        given = module(batch)
+        return (given[0] if isinstance(given, tuple) else given)[:, 0]
+
+    model = ModuleGradients(module, log_prob, torch.randn(30, 4, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(
+        ValueError, match=r"depends on chance or on other samples: call module.eval\(\) first"
+    ):
+        SurrogateEstimator(projection="none").fit(model, Samples(np.ones(30)))
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_a_module_that_is_trained_on_leaves_what_was_fitted(module, batch) -> None:
+    model = ModuleGradients(module, log_odds, batch, (name for name in ["adapter.weight"]))
+    surrogate = SurrogateEstimator(projection="none").fit(model, tasks())
+    theta, expected = model.parameters, surrogate.first_order_error(distances=(0.01,))
+    with torch.no_grad():
+        module.adapter.weight += 3
+    np.testing.assert_array_equal(model.parameters, theta)
+    pd.testing.assert_frame_equal(surrogate.first_order_error(distances=(0.01,)), expected)
+    np.testing.assert_allclose(surrogate.adapted([0], distance=0.0).parameters, theta)
 
 
 def test_refuses_what_does_not_fit_together(module, batch) -> None:

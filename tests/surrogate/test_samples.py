@@ -21,11 +21,15 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def requiring(array: np.ndarray) -> torch.Tensor:
+    return torch.tensor(array, requires_grad=array.dtype.kind == "f")
+
+
 @pytest.mark.wrong_types
 @pytest.mark.parametrize(
     "change",
-    [np.ndarray.tolist, torch.tensor, lambda array: array[::-1].copy()[::-1], read_only],
-    ids=["list", "tensor", "backwards", "read-only"],
+    [np.ndarray.tolist, torch.tensor, requiring, lambda array: array[::-1].copy()[::-1], read_only],
+    ids=["list", "tensor", "requires-grad", "backwards", "read-only"],
 )
 @pytest.mark.parametrize("shared", [False, True])
 def test_other_containers_of_the_same_numbers_serve_as_well(change, shared: bool) -> None:
@@ -46,6 +50,20 @@ def test_arrays_stay_the_objects_that_they_are() -> None:
     assert samples.advantages is advantages and samples.tasks is tasks
     half = torch.ones(4, dtype=torch.bfloat16, requires_grad=True)
     assert Samples(half).advantages.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_was_fitted_is_not_changed_from_outside(shared: bool) -> None:
+    rng = np.random.default_rng(0)
+    given = {"advantages": rng.normal(size=(2, ROWS) if shared else ROWS), "offsets": rng.normal(size=ROWS)}
+    given |= {"episodes": np.arange(ROWS) // 2} | ({} if shared else {"tasks": np.arange(ROWS) // 30})
+    surrogate = SurrogateEstimator(folds=2).fit_features(rng.normal(size=(ROWS, 4)), Samples(**given))
+    expected = surrogate.scores([(0,), (0, 1)]).score, surrogate.interactions().matrix, surrogate.factors()
+    for array in given.values():
+        array[:] = array[::-1] * 3
+    found = surrogate.scores([(0,), (0, 1)]).score, surrogate.interactions().matrix, surrogate.factors()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.wrong_types

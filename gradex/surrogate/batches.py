@@ -1,0 +1,33 @@
+"""Batches of samples: tensors in nested tuples, lists and dicts, each with one entry per sample."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Give numbers in this precision, and all else as it is."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def leaves(batch: Any) -> Iterator[Tensor]:
+    """Give the tensors of a nested batch."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping | tuple | list):
+        for each in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from leaves(each)
+    else:
+        raise TypeError(f"the batch holds {type(batch).__name__}: give tensors, in tuples, lists or dicts")
+
+
+def changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change every tensor of a nested batch."""
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        return {name: changed(each, change) for name, each in batch.items()}
+    made = getattr(type(batch), "_make", type(batch))  # named tuples
+    return made(changed(each, change) for each in batch)
