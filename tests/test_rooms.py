@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 #: The order of the walk. A room imports from floors above its own, and from no room beside it.
 FLOORS = [
-    ("seeds", "store", "settings", "threads", "arrays", "display", "progress"), ("affinity", "tasks"),
+    ("seeds", "store", "settings", "threads", "tensors", "display", "progress"), ("affinity", "tasks"),
     ("surrogate", "lineage"),
     ("policies",), ("learners",), ("trained_policy",), ("policy_file",), ("meta_policy",),
     ("generalization", "ground_truth", "comparison", "cross_evaluation"), ("reassignment",),
@@ -26,7 +26,7 @@ FLOORS = [
 APART, JOINED = "affinity", "plan"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
-GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "arrays", "display"}
+GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "tensors", "display"}
 
 #: Language models in, adapters out: it stands on gradients and groups, and on nothing of policies.
 LANGUAGE, BASE = "preferences", PLAIN | {"progress", "affinity", "surrogate"}
@@ -66,7 +66,7 @@ def floor(name: str) -> int:
 def may_import(name: str) -> set[str]:
     """Give the rooms above this one."""
     if name == APART:
-        return {"seeds", "threads", "arrays", "display"}
+        return {"seeds", "threads", "tensors", "display"}
     if name == GROUND:
         return PLAIN
     if name == LANGUAGE:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
 
 from gradex.affinity.subsets import Subsets, entries, membership
-from gradex.arrays import from_torch
+from gradex.tensors import from_torch
 
 #: Sums of squares of larger affinities overflow.
 _MOST = 1e150

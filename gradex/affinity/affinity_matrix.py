@@ -18,8 +18,8 @@ from gradex.affinity.drawing import draw_heatmap, draw_network, draw_pairs
 from gradex.affinity.factors import AffinityFactors
 from gradex.affinity.partition import Partition
 from gradex.affinity.significance import check_share, conflicting_pairs, significant_pairs
-from gradex.arrays import from_torch
 from gradex.display import card, folded, picture, table
+from gradex.tensors import from_torch
 
 #: More tasks than this make no heatmap in a notebook.
 _MOST_DRAWN = 40

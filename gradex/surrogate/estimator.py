@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from gradex.arrays import from_torch
 from gradex.display import card
 from gradex.seeds import generator_for
 from gradex.settings import Estimator, shown
@@ -24,6 +23,7 @@ from gradex.surrogate.projection import (
 from gradex.surrogate.samples import Block, Samples, for_torch
 from gradex.surrogate.scores import SCORES, NegativeLoss, Score
 from gradex.surrogate.subset_fits import SubsetFits, Subsets
+from gradex.tensors import from_torch
 
 #: λ with regularization="auto", as a share of the mean eigenvalue of the Hessian of all tasks at θ = 0, and
 #: how much stronger it may be where samples are few.

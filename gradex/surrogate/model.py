@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
-from gradex.surrogate.batches import changed, in_precision, leaves
 from gradex.surrogate.gradients import Dense, FactoredGradients
+from gradex.tensors import changed, in_precision, leaves
 
 #: Bytes that gradients under way may take, and how many copies of them differentiation keeps at once; of what
 #: layers keep for it, there is one copy, and the gradient of it.

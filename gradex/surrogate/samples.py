@@ -14,8 +14,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gradex.arrays import from_torch
 from gradex.display import card, folded, table
+from gradex.tensors import from_torch
 
 
 @dataclass(frozen=True)

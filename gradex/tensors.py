@@ -1,4 +1,4 @@
-"""Batches of samples: tensors in nested tuples, lists and dicts, each with one entry per sample."""
+"""Tensors that users hand over: in place of arrays, or nested in batches of samples."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -7,13 +7,25 @@ import torch
 from torch import Tensor
 
 
+def from_torch(values: Any) -> Any:
+    """Give a tensor as an array, and anything else as it is.
+
+    The tensor may require a gradient or lie on a GPU; numbers of half precision, of which some types are only
+    torch's, become single.
+    """
+    if not isinstance(values, Tensor):
+        return values
+    half = values.is_floating_point() and values.dtype.itemsize < 4
+    return (values.float() if half else values).numpy(force=True)
+
+
 def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Give numbers in this precision, and all else as it is."""
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def leaves(batch: Any) -> Iterator[Tensor]:
-    """Give the tensors of a nested batch."""
+    """Give the tensors of a batch: of nested tuples, lists and dicts, each with an entry per sample."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, Mapping | tuple | list):
