@@ -90,7 +90,9 @@ class Partition:
     """Task indices of each group."""
 
     def __post_init__(self) -> None:
-        self.labels.setflags(write=False)
+        for labels in (self.labels, self.resampled):
+            if labels is not None:
+                labels.setflags(write=False)
         groups = tuple(tuple(np.flatnonzero(self.labels == c).tolist()) for c in range(self.k))
         object.__setattr__(self, "groups", groups)
 
@@ -143,7 +145,9 @@ class Partition:
         """Share of the draws in which two tasks are in the same group; None without draws."""
         if self.resampled is None:
             return None
-        return (self.resampled[:, :, None] == self.resampled[:, None]).mean(axis=0)
+        share = (self.resampled[:, :, None] == self.resampled[:, None]).mean(axis=0)
+        share.setflags(write=False)
+        return share
 
     @cached_property
     def stability(self) -> float | None:
