@@ -655,6 +655,25 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"gradex {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"), [(["--version"], "gradex 0+unknown\n"), (["suites", "cartpole"], "Defaults: n=10")]
+)
+def test_a_source_tree_runs_that_is_not_installed_and_without_docstrings(
+    arguments: list[str], told: str
+) -> None:
+    source = """
+import runpy
+from importlib import metadata
+installed = metadata.version
+metadata.version = lambda name: installed("absent" if name == "gradex" else name)
+runpy.run_module("gradex", run_name="__main__", alter_sys=True)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-OO", "-c", source, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert run.stderr == "" and told in run.stdout
+
+
 def test_help_and_version_come_at_once() -> None:
     """No library that takes long is imported for them."""
     source = "import sys\nfrom gradex.cli import main\ntry: main()\nfinally: print(*sys.modules)"
