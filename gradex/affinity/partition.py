@@ -202,12 +202,12 @@ class Partition:
         moved = np.array([_moved(self.labels, drawn) for drawn in self.resampled])
         return float(np.mean(~moved.any(axis=1))), moved.mean(axis=0)
 
-    def agreement(self, labels: Int[np.ndarray, " n"]) -> Agreement:
+    def agreement(self, labels: "Int[np.ndarray, ' n'] | Partition") -> Agreement:
         """Compare with another labelling of the tasks, such as the planted one.
 
         Parameters
         ----------
-        labels : array [n] of int
+        labels : array [n] of int, or Partition
             Group of each task, numbered in any way.
 
         Raises
@@ -215,11 +215,16 @@ class Partition:
         ValueError
             If there is not one label per task.
         """
-        labels = np.asarray(labels)
+        labels = np.asarray(labels.labels if isinstance(labels, Partition) else labels)
         if labels.shape != self.labels.shape:
             raise ValueError(
                 f"labels of shape {labels.shape} do not fit {len(self.labels)} tasks; give one label per task"
             )
+        real = labels.dtype.kind == "f"
+        wrong = ~np.isfinite(labels) | (labels != np.floor(labels)) if real else pd.isna(labels)
+        if wrong.any():
+            task = int(np.argmax(wrong))
+            raise ValueError(f"the label of task {task} is {labels[task]}; give one whole number per task")
         return Agreement(
             nmi=float(normalized_mutual_info_score(labels, self.labels)),
             ami=float(adjusted_mutual_info_score(labels, self.labels)),
