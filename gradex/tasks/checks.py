@@ -167,19 +167,21 @@ def other_spaces(suite: Any, known: Any) -> str | None:
 
 def _problem(environment: gymnasium.Env) -> str | None:
     """Give the first complaint of Gymnasium's checker, or None; what the environment warns of is none."""
+    failure = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             env_checker.check_env(Checked(environment), skip_render_check=True, skip_close_check=True)
         except Exception as problem:  # whatever an environment throws while it is checked is its problem
             told = str(problem) if isinstance(problem, AssertionError | gymnasium.error.Error) else ""
-            return one_line(told) or one_line(problem)
+            failure = one_line(told) or one_line(problem)
     complaints = [
         one_line(_COLOUR.sub("", str(warning.message)).removeprefix("WARN: "))
         for warning in caught
         if issubclass(warning.category, UserWarning) and warning.filename in _CHECKERS
     ]
-    return next((line for line in complaints if not any(word in line for word in _HARMLESS)), None)
+    # What it warned of comes first: it fails by that, as where a reward of nan does not equal itself.
+    return next((line for line in complaints if not any(word in line for word in _HARMLESS)), failure)
 
 
 def read_time_limit(environment: gymnasium.Env) -> int | None:

@@ -172,6 +172,15 @@ SHARED = Drift()
             None,
             r"passes: The obs returned by the `reset\(\)` method was expecting a numpy array, .* 'list'>$",
         ),
+        ({"a": lambda: Told(reward=lambda time: np.nan)}, None, "passes: The reward is a NaN value.$"),
+        *(
+            (
+                {"a": lambda flag=flag: Told(**{flag: lambda time: None})},
+                None,
+                f"passes: Expects `{flag}` signal to be a boolean, actual type: <class 'NoneType'>$",
+            )
+            for flag in ("terminated", "truncated")
+        ),
         (
             {"a": lambda: SHARED},
             None,
