@@ -18,9 +18,12 @@ from gradex.settings import shown, whole, without_numpy
 
 Factory = Callable[[], gymnasium.Env]
 
-#: What Gymnasium's checker warns of although nothing is wrong: bounds without end, large actions, which
-#: policies here scale, wrappers, rounding.
-_HARMLESS = ("infinity", "symmetric and normalized", "unwrapped version", "although similar")
+#: What Gymnasium's checker warns of although nothing is wrong: bounds without end, or at one point, large
+#: actions, which policies here scale, wrappers, rounding.
+_HARMLESS = (
+    "infinity", "minimum values are equal", "symmetric and normalized", "unwrapped version",
+    "although similar",
+)  # fmt: skip
 #: Where its complaints come from; all other warnings are the environment's own.
 _CHECKERS = (env_checker.__file__, passive_env_checker.__file__)
 #: They are written for terminals.
