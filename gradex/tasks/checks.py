@@ -213,16 +213,22 @@ class Checked(gymnasium.Wrapper):
 
     Infos are empty, as it compares them; rewards and flags are read as in a run; and an episode may be cut
     off after one step, which it takes for a fault. Observations may fill the same array again, and actions
-    may be changed in place: simulators copy both.
+    may be changed in place: simulators copy both. Observations may be any finite numbers of their type, as
+    no policy reads between which ends they shall lie.
     """
 
     def __init__(self, environment: gymnasium.Env) -> None:
         super().__init__(environment)
+        seen = environment.observation_space
+        if seen.dtype is not None and seen.dtype.kind == "f":
+            most = np.finfo(seen.dtype).max
+            self.observation_space = spaces.Box(-most, most, seen.shape, seen.dtype.type)
         # The checker reads the signatures of the environment itself.
         self.reset = _without_info(environment.reset)  # type: ignore[method-assign]
 
     def step(self, action: Any) -> Any:
-        result = self.env.step(copy(action))
+        with _unchecked():
+            result = self.env.step(copy(action))
         if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
             return result
         observation, reward, terminated, truncated, _ = result
@@ -232,10 +238,19 @@ class Checked(gymnasium.Wrapper):
         return copy(observation), numbers[0], any(numbers[1:]), False, {}
 
 
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Silence the checker that `gymnasium.make` puts around an environment: it sees what `Checked` hides."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"gymnasium\.utils\.passive_env_checker")
+        yield
+
+
 def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(reset)
     def emptied(**keywords: Any) -> Any:
-        result = reset(**keywords)
+        with _unchecked():
+            result = reset(**keywords)
         sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
         return (copy(result[0]), {}) if sound else result
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
-from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+from gymnasium.wrappers import PassiveEnvChecker, RecordEpisodeStatistics, TimeLimit
 
 from gradex import PPO, SAC, MetaPolicy
 from gradex.tasks import TaskSuite
@@ -578,6 +578,19 @@ def test_continuous_actions_and_harmless_warnings() -> None:
     after, *_ = simulator.step(np.array([[-2.0], [2.0]], np.float32))
     assert after[0, 0] < before[0, 0]
     assert after[1, 0] > before[1, 0]
+
+
+@pytest.mark.parametrize("around", [lambda made: made, PassiveEnvChecker])  # as `gymnasium.make` does
+def test_observations_may_be_any_finite_numbers(around: Callable[[Any], Any]) -> None:
+    def make(place: float) -> gymnasium.Env:
+        made = Variant(observations=Box(0.0, 0.1, (2,), np.float32))
+        made._observe = lambda: np.array([place, 0.5], np.float32)  # type: ignore[method-assign]
+        return around(made)
+
+    assert len(TaskSuite.from_gymnasium({"a": lambda: make(3e38)})) == 1
+    for place in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="not within the observation space"):
+            TaskSuite.from_gymnasium({"a": lambda place=place: make(place)})
 
 
 def test_an_action_without_a_choice_is_no_fault() -> None:
