@@ -1,7 +1,7 @@
 """Given n reinforcement-learning tasks, which should share a policy? (PolicyGradEx, AAAI 2026)."""
 
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,10 @@ __all__ = [
 ]
 
 #: As `pyproject.toml` says, at the time of installation.
-__version__: str = version("gradex")
+try:
+    __version__: str = version("gradex")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0+unknown"
 
 #: Where public names live. They are imported when they are first asked for (PEP 562): all of them together
 #: take seconds, which `gradex --help` has no use for.

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -74,7 +73,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="gradex", description="Which reinforcement-learning tasks should share a policy?")
-    parser.add_argument("--version", action="version", version=f"gradex {version('gradex')}")
+    parser.add_argument("--version", action="version", version=f"gradex {sys.modules['gradex'].__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     suites = commands.add_parser("suites", help="list the suites of tasks, or tell what options one takes")

@@ -89,7 +89,7 @@ class Reassignment:
         """Tasks that move; none unless the moves are kept."""
         return tuple(np.flatnonzero(self.labels != self.before).tolist())
 
-    @cached_property
+    @property
     def moves(self) -> pd.DataFrame:
         """Proposed moves, kept or not: task, before, after, difference, low, high.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from gradex.tasks import TaskSuite
@@ -82,15 +83,12 @@ def _imported(name: str) -> Any:
     if script:
         if not Path(place).is_file():
             raise ValueError(f"there is no file {place!r}: give FILE.py:NAME")
-        specification = importlib.util.spec_from_file_location(Path(place).stem, place)
-        assert specification is not None and specification.loader is not None  # for the type checker
-        module = importlib.util.module_from_spec(specification)
-        # As if the file had been started by itself: it can import its neighbours.
-        sys.path.insert(0, str(Path(place).resolve().parent))
-        sys.modules[specification.name] = module
         with _user_code(place):
-            specification.loader.exec_module(module)
+            module = _run(Path(place).resolve())
     else:
+        here = str(Path.cwd())
+        if not {"", here} & set(sys.path):
+            sys.path.insert(0, here)  # as `python -m` does; it stays, for what is imported later
         with _user_code(place):
             module = importlib.import_module(place)
     if not hasattr(module, attribute):
@@ -99,6 +97,26 @@ def _imported(name: str) -> Any:
             "a list of ids"
         )
     return getattr(module, attribute)
+
+
+def _run(file: Path) -> ModuleType:
+    """Run a file of Python, by its dotted name where it is part of a package."""
+    top = next(folder for folder in file.parents if not (folder / "__init__.py").is_file())
+    package = ".".join(file.parent.relative_to(top).parts)
+    name = f"{package}.{file.stem}" if package else file.stem
+    sys.path.insert(0, str(top))
+    if package:
+        importlib.import_module(package)
+        if name in sys.modules:
+            return sys.modules[name]  # the package has imported it
+        sys.path.insert(0, str(file.parent))
+    # As if the file had been started by itself: it can import its neighbours.
+    specification = importlib.util.spec_from_file_location(name, file)
+    assert specification is not None and specification.loader is not None  # for the type checker
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
 
 
 @contextmanager

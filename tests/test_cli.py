@@ -62,6 +62,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole runs, as users make them, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds to it
     (tmp_path / "mine.py").write_text(TASKS)
 
 
@@ -271,6 +272,20 @@ def test_a_file_may_hold_a_suite_or_a_function(suites: list[TaskSuite]) -> None:
         main(["group", f"mine.py:{name}"])
     found = [(suite.family, len(suite)) for suite in suites]
     assert found == [("custom", 4), ("navigation", 5), ("custom", 1)]
+
+
+def test_tasks_may_lie_in_a_module_of_the_current_folder_or_in_a_package(suites: list[TaskSuite]) -> None:
+    Path("beside.py").write_text(TASKS)
+    Path("bundle").mkdir()
+    Path("bundle/__init__.py").write_text("from .near import suite")  # which imports `inner`, too
+    Path("bundle/inner.py").write_text(TASKS)
+    Path("bundle/near.py").write_text("from .inner import *\nimport bundle.inner")
+    Path("bundle/far.py").write_text("from .inner import suite\nfrom lone import navigation")
+    Path("bundle/lone.py").write_text(TASKS)
+    places = ("beside:suite", "bundle.near:suite", "bundle/near.py:suite", "bundle/inner.py:suite")
+    for name in (*places, "bundle/far.py:suite", "bundle/far.py:navigation"):
+        main(["group", name])
+    assert [suite.family for suite in suites] == [*["custom"] * 5, "navigation"]
 
 
 def test_options_of_a_suite_are_read_as_json_or_text(suites: list[TaskSuite]) -> None:
@@ -638,6 +653,25 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out == f"gradex {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"), [(["--version"], "gradex 0+unknown\n"), (["suites", "cartpole"], "Defaults: n=10")]
+)
+def test_a_source_tree_runs_that_is_not_installed_and_without_docstrings(
+    arguments: list[str], told: str
+) -> None:
+    source = """
+import runpy
+from importlib import metadata
+installed = metadata.version
+metadata.version = lambda name: installed("absent" if name == "gradex" else name)
+runpy.run_module("gradex", run_name="__main__", alter_sys=True)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-OO", "-c", source, *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert run.stderr == "" and told in run.stdout
 
 
 def test_help_and_version_come_at_once() -> None:

@@ -18,7 +18,8 @@ FLOORS = [
     ("plan", "group_policies"), ("preferences",), ("rollout_scores",),
     ("path_scores", "expectation_maximization"), ("grouped_tasks",),
     ("path_objectives", "preference_drawing"), ("grouped_preferences",),
-    ("grouping", "preference_grouping"), ("run_folder", "run_text", "user_code"), ("cli",), ("__init__",),
+    ("grouping", "preference_grouping"), ("run_folder", "run_text", "user_code"), ("cli",),
+    ("__init__", "__main__"),
 ]  # fmt: skip
 
 #: Matrices in, groups out: useful to anybody who clusters, so it imports no room but small ones of the first

@@ -33,6 +33,7 @@ class AffinityMatrix:
     Attributes
     ----------
     names : tuple of str
+        By default those of a table, or "task 0" and so on.
     factors : AffinityFactors or None
         What the matrix is the product of, where it was given so.
 
@@ -55,6 +56,10 @@ class AffinityMatrix:
         stderr: ArrayLike | None = None,
         freedom: float = np.inf,
     ):
+        if names is None and isinstance(matrix, pd.DataFrame):
+            if list(matrix.index) != list(matrix.columns):
+                raise ValueError("columns of the table are not named as its rows; give table[table.index]")
+            names = None if isinstance(matrix.index, pd.RangeIndex) else list(matrix.index)
         self.factors = matrix if isinstance(matrix, AffinityFactors) else None
         self._affinities = matrix if isinstance(matrix, AffinityFactors) else checked_matrix(matrix)
         n = len(self._affinities)

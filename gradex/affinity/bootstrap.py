@@ -40,12 +40,17 @@ class Bootstrap:
     """
 
     matrices: Float[np.ndarray, "draws n n"]
-    """Affinities of each draw, two draws or more."""
+    """Affinities of each draw, two draws or more; read-only."""
+
+    def __post_init__(self) -> None:
+        self.matrices.setflags(write=False)
 
     @cached_property
     def stderr(self) -> Float[np.ndarray, "n n"]:
         """Standard error of each affinity, in its units."""
-        return self.matrices.std(axis=0, ddof=1)
+        stderr = self.matrices.std(axis=0, ddof=1)
+        stderr.setflags(write=False)
+        return stderr
 
     def groups(self, k: int, method: Grouping | None = None) -> Int[np.ndarray, "draws n"]:
         """Group the tasks in each draw, into groups 0..k-1.

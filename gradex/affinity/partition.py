@@ -90,7 +90,9 @@ class Partition:
     """Task indices of each group."""
 
     def __post_init__(self) -> None:
-        self.labels.setflags(write=False)
+        for labels in (self.labels, self.resampled):
+            if labels is not None:
+                labels.setflags(write=False)
         groups = tuple(tuple(np.flatnonzero(self.labels == c).tolist()) for c in range(self.k))
         object.__setattr__(self, "groups", groups)
 
@@ -143,7 +145,9 @@ class Partition:
         """Share of the draws in which two tasks are in the same group; None without draws."""
         if self.resampled is None:
             return None
-        return (self.resampled[:, :, None] == self.resampled[:, None]).mean(axis=0)
+        share = (self.resampled[:, :, None] == self.resampled[:, None]).mean(axis=0)
+        share.setflags(write=False)
+        return share
 
     @cached_property
     def stability(self) -> float | None:
@@ -198,12 +202,12 @@ class Partition:
         moved = np.array([_moved(self.labels, drawn) for drawn in self.resampled])
         return float(np.mean(~moved.any(axis=1))), moved.mean(axis=0)
 
-    def agreement(self, labels: Int[np.ndarray, " n"]) -> Agreement:
+    def agreement(self, labels: "Int[np.ndarray, ' n'] | Partition") -> Agreement:
         """Compare with another labelling of the tasks, such as the planted one.
 
         Parameters
         ----------
-        labels : array [n] of int
+        labels : array [n] of int, or Partition
             Group of each task, numbered in any way.
 
         Raises
@@ -211,11 +215,16 @@ class Partition:
         ValueError
             If there is not one label per task.
         """
-        labels = np.asarray(labels)
+        labels = np.asarray(labels.labels if isinstance(labels, Partition) else labels)
         if labels.shape != self.labels.shape:
             raise ValueError(
                 f"labels of shape {labels.shape} do not fit {len(self.labels)} tasks; give one label per task"
             )
+        real = labels.dtype.kind == "f"
+        wrong = ~np.isfinite(labels) | (labels != np.floor(labels)) if real else pd.isna(labels)
+        if wrong.any():
+            task = int(np.argmax(wrong))
+            raise ValueError(f"the label of task {task} is {labels[task]}; give one whole number per task")
         return Agreement(
             nmi=float(normalized_mutual_info_score(labels, self.labels)),
             ami=float(adjusted_mutual_info_score(labels, self.labels)),

@@ -60,7 +60,8 @@ class Comparison:
     """Policies of each arm, one for each of its subsets."""
 
     # ------------------------------------------------------------------ figures
-    @cached_property
+    # Tables are made at each call, as people change theirs in place.
+    @property
     def table(self) -> pd.DataFrame:
         """One row per arm and task: arm, group, task, return_mean, return_stderr, success."""
         rows = [
@@ -81,9 +82,11 @@ class Comparison:
 
         Overall differences are in these units, as tasks may be paid in different ones.
         """
-        return self.returns.std(axis=(0, 2))
+        scale = self.returns.std(axis=(0, 2))
+        scale.setflags(write=False)
+        return scale
 
-    @cached_property
+    @property
     def differences(self) -> pd.DataFrame:
         """Paired differences to one policy for all, task by task: arm, task, difference, low, high, scale.
 
@@ -98,7 +101,7 @@ class Comparison:
         ]
         return pd.DataFrame(rows, columns=["arm", "task", "difference", "low", "high", "scale"])
 
-    @cached_property
+    @property
     def overall(self) -> pd.DataFrame:
         """One row per arm, means over tasks: arm, policies, return_mean, success, difference, low, high.
 
@@ -197,7 +200,7 @@ class Comparison:
         """
         if by not in ("arm", "task"):
             raise ValueError(f"unknown rows by={by!r}: choose 'arm' or 'task'")
-        table = self.overall[self.overall.arm != TOGETHER] if by == "arm" else self.differences.copy()
+        table = self.overall[self.overall.arm != TOGETHER] if by == "arm" else self.differences
         if by == "task":
             spans = ["difference", "low", "high"]
             table[spans] = table[spans].div(table.scale.where(table.scale > 0, 1.0), axis=0)

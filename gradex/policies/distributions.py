@@ -14,6 +14,9 @@ from gradex.policies.squashed_gaussian import SquashedGaussian
 
 __all__ = ["ActionDistribution", "Categorical", "Gaussian", "SquashedGaussian", "action_distribution"]
 
+#: Where actions may end and a policy still draw some thirty ranges beyond, in single precision.
+_FARTHEST = 1e37
+
 
 @dataclass(frozen=True)
 class Categorical(ActionDistribution):
@@ -106,11 +109,11 @@ class Gaussian(ActionDistribution):
     def of(cls, space: gymnasium.spaces.Box) -> "Gaussian":
         """Fit a one-dimensional Box: where it ends on both sides, a fresh policy acts in shares of its range.
 
-        Ends at the limits of single precision count as none, and a range of one point as one of width 2.
+        Ends beyond 1e37 count as none, as little more overflows single precision, and a range of one point
+        as one of width 2.
         """
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        limit = np.finfo(np.float32).max
-        ends = (np.abs(low) < limit) & (np.abs(high) < limit)
+        ends = (np.abs(low) <= _FARTHEST) & (np.abs(high) <= _FARTHEST)
         low, high = np.where(ends, low, -1.0), np.where(ends, high, 1.0)
         half = high / 2 - low / 2
         return cls(

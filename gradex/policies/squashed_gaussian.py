@@ -70,16 +70,16 @@ class SquashedGaussian(ActionDistribution):
         Raises
         ------
         ValueError
-            If the space is not a one-dimensional Box with finite ends, so far from the limits of single
-            precision that middle and width can be told.
+            If the space is not a one-dimensional Box with finite ends, apart from each other and so far from
+            the limits of single precision that middle and width can be told.
         """
         box = space if isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1 else None
         # Neither the sum nor the difference of two ends may overflow.
         reach = inf if box is None else np.abs([box.low, box.high], dtype=np.float64).sum(axis=0).max()
-        if box is None or reach > _LARGEST:
+        if box is None or reach > _LARGEST or (box.low == box.high).any():
             raise ValueError(
                 f"action space {space} is not one that a squashed Gaussian can cover: "
-                "use a one-dimensional Box with finite ends, of at most 1e38, or the learner 'ppo'"
+                "use a one-dimensional Box with two finite ends, of at most 1e38, or the learner 'ppo'"
             )
         return cls(box.shape[0], tuple(box.low.tolist()), tuple(box.high.tolist()))
 

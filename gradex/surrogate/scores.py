@@ -144,7 +144,7 @@ SCORES: dict[str, Score] = {"loss": NegativeLoss(), "improvement": Improvement()
 
 @dataclass(frozen=True)
 class SubsetScores:
-    """Scores of m subsets of n tasks.
+    """Scores of m subsets of n tasks; its arrays are read-only.
 
     Attributes
     ----------
@@ -175,11 +175,15 @@ class SubsetScores:
     score: Float[np.ndarray, " m"]
     drawn: Float[np.ndarray, "draws m n"] | Callable[[], Float[np.ndarray, "draws m n"]] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("per_task", "score"):
+            object.__setattr__(self, name, _read_only(getattr(self, name)))
+
     @cached_property
     def draws(self) -> Float[np.ndarray, "draws m n"]:
         """`per_task` from data that were drawn again; none unless asked for. Reading it may take a while."""
         drawn = self.drawn() if callable(self.drawn) else self.drawn
-        return np.zeros((0, *self.per_task.shape)) if drawn is None else drawn
+        return _read_only(np.zeros((0, *self.per_task.shape)) if drawn is None else drawn)
 
     def _repr_html_(self) -> str:
         names = [", ".join(map(str, subset)) for subset in self.subsets]
@@ -222,6 +226,13 @@ class SubsetScores:
                 "score": self.score[subset],
             }
         )
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """Give a view that cannot be written to; an array of the caller stays as it is."""
+    view = np.asarray(array).view()
+    view.setflags(write=False)
+    return view
 
 
 def _combinations(parts: Sequence[SubsetScores], draws: int, seed: int) -> Float[np.ndarray, "draws m n"]:

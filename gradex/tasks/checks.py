@@ -18,9 +18,12 @@ from gradex.settings import shown, whole, without_numpy
 
 Factory = Callable[[], gymnasium.Env]
 
-#: What Gymnasium's checker warns of although nothing is wrong: bounds without end, large actions, which
-#: policies here scale, wrappers, rounding.
-_HARMLESS = ("infinity", "symmetric and normalized", "unwrapped version", "although similar")
+#: What Gymnasium's checker warns of although nothing is wrong: bounds without end, or at one point, large
+#: actions, which policies here scale, wrappers, rounding.
+_HARMLESS = (
+    "infinity", "minimum values are equal", "symmetric and normalized", "unwrapped version",
+    "although similar",
+)  # fmt: skip
 #: Where its complaints come from; all other warnings are the environment's own.
 _CHECKERS = (env_checker.__file__, passive_env_checker.__file__)
 #: They are written for terminals.
@@ -167,19 +170,21 @@ def other_spaces(suite: Any, known: Any) -> str | None:
 
 def _problem(environment: gymnasium.Env) -> str | None:
     """Give the first complaint of Gymnasium's checker, or None; what the environment warns of is none."""
+    failure = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             env_checker.check_env(Checked(environment), skip_render_check=True, skip_close_check=True)
         except Exception as problem:  # whatever an environment throws while it is checked is its problem
             told = str(problem) if isinstance(problem, AssertionError | gymnasium.error.Error) else ""
-            return one_line(told) or one_line(problem)
+            failure = one_line(told) or one_line(problem)
     complaints = [
         one_line(_COLOUR.sub("", str(warning.message)).removeprefix("WARN: "))
         for warning in caught
         if issubclass(warning.category, UserWarning) and warning.filename in _CHECKERS
     ]
-    return next((line for line in complaints if not any(word in line for word in _HARMLESS)), None)
+    # What it warned of comes first: it fails by that, as where a reward of nan does not equal itself.
+    return next((line for line in complaints if not any(word in line for word in _HARMLESS)), failure)
 
 
 def read_time_limit(environment: gymnasium.Env) -> int | None:
@@ -208,16 +213,22 @@ class Checked(gymnasium.Wrapper):
 
     Infos are empty, as it compares them; rewards and flags are read as in a run; and an episode may be cut
     off after one step, which it takes for a fault. Observations may fill the same array again, and actions
-    may be changed in place: simulators copy both.
+    may be changed in place: simulators copy both. Observations may be any finite numbers of their type, as
+    no policy reads between which ends they shall lie.
     """
 
     def __init__(self, environment: gymnasium.Env) -> None:
         super().__init__(environment)
+        seen = environment.observation_space
+        if seen.dtype is not None and seen.dtype.kind == "f":
+            most = np.finfo(seen.dtype).max
+            self.observation_space = spaces.Box(-most, most, seen.shape, seen.dtype.type)
         # The checker reads the signatures of the environment itself.
         self.reset = _without_info(environment.reset)  # type: ignore[method-assign]
 
     def step(self, action: Any) -> Any:
-        result = self.env.step(copy(action))
+        with _unchecked():
+            result = self.env.step(copy(action))
         if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
             return result
         observation, reward, terminated, truncated, _ = result
@@ -227,10 +238,19 @@ class Checked(gymnasium.Wrapper):
         return copy(observation), numbers[0], any(numbers[1:]), False, {}
 
 
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Silence the checker that `gymnasium.make` puts around an environment: it sees what `Checked` hides."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"gymnasium\.utils\.passive_env_checker")
+        yield
+
+
 def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(reset)
     def emptied(**keywords: Any) -> Any:
-        result = reset(**keywords)
+        with _unchecked():
+            result = reset(**keywords)
         sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
         return (copy(result[0]), {}) if sound else result
 

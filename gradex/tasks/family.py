@@ -268,7 +268,8 @@ class Family(ABC):
         docs = [inspect.cleandoc(each.__doc__ or "").partition("\nExamples\n")[0] for each in cls.__mro__]
         about = docs[0].rstrip()
         if "\nOptions\n" not in about:  # they are those of the family that it is a kind of
-            about += "".join(next(doc for doc in docs if "\nOptions\n" in doc).partition("\n\nOptions\n")[1:])
+            options = next((doc for doc in docs if "\nOptions\n" in doc), "")  # -OO leaves none
+            about += "".join(options.partition("\n\nOptions\n")[1:])
         return f"{about}\n\nDefaults: {defaults}"
 
     @classmethod

@@ -38,6 +38,15 @@ def test_standard_errors_are_those_of_other_subsets():
     assert ratio == pytest.approx(1.0, abs=0.12)
 
 
+def test_what_was_drawn_is_read_only():
+    graph = AffinityGraph.from_scores(planted(TRIPLES, 0.1, seed=0, draws=4))
+    bootstrap = graph.bootstrap(4)
+    partition = graph.partition(k=2, bootstrap=bootstrap)
+    for array in (bootstrap.matrices, bootstrap.stderr, partition.resampled, partition.co_assignment):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 5
+
+
 @pytest.mark.parametrize("affinity", ["mean", "pairwise"])
 def test_where_all_subsets_were_scored_only_the_scores_are_drawn(affinity):
     scores = planted(TRIPLES, 0.1, seed=0, draws=4)

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -49,6 +50,7 @@ def planted_scores(n=9, k=3, seed=0):
         (np.zeros(4), None, r"shape \(4,\) is not square"),
         ([[1.0]], None, "at least 2"),
         ([[0, np.nan], [np.nan, 0]], None, r"affinity \[0, 1\] is nan"),
+        (np.ma.masked_less(planted()[0], 0), None, "affinities are masked in places; every pair needs"),
         ([[0, 1], [1.1, 0]], None, r"give \(U \+ U.T\) / 2"),
         (1e300 * planted()[0], None, "affinities reach 1.*e.300, whose squares overflow; give U / 1e.300"),
         (planted()[0], ["a", "b"], "2 names for 9 tasks"),
@@ -100,6 +102,16 @@ def test_rounding_asymmetry_is_removed_and_the_matrix_is_the_graphs_own():
         graph.matrix[0, 1] = 0.0
     assert graph.names == ("task 0", "task 1", "task 2")
     assert len(graph) == 3
+
+
+def test_a_table_brings_its_names_along():
+    matrix = planted()[0][:3, :3]
+    table = pd.DataFrame(matrix, list("abc"), list("abc"))
+    assert AffinityGraph(table).names == ("a", "b", "c")
+    assert AffinityGraph(AffinityGraph(table).to_frame(), "xyz").names == ("x", "y", "z")
+    assert AffinityGraph(pd.DataFrame(matrix)).names == ("task 0", "task 1", "task 2")
+    with pytest.raises(ValueError, match=r"not named as its rows; give table\[table.index\]"):
+        AffinityGraph(table[list("cba")])
 
 
 def test_planted_groups_from_scores_of_tasks_or_of_subsets():

@@ -61,6 +61,18 @@ def test_agreement():
         partition.agreement(np.array([0, 1]))
 
 
+@pytest.mark.wrong_types
+def test_labels_are_of_a_partition_or_whole_numbers():
+    labels = np.array([0, 0, 1, 1])
+    partition = Partition.of(np.eye(4), labels, upper_bound=2.0, status="")
+    for other in (partition, labels.astype(float), list("aabb")):
+        assert partition.agreement(other) == pytest.approx((1.0, 1.0))
+    for wrong in (0.5, np.nan, np.inf, None):
+        message = f"the label of task 2 is {wrong}; give one whole number per task"
+        with pytest.raises(ValueError, match=message):
+            partition.agreement([0, 0, wrong, 1])
+
+
 # How far groups come out the same when affinities are drawn again.
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])

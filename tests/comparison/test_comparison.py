@@ -85,6 +85,18 @@ def test_overall_differences_are_means_over_tasks_in_units_of_the_scale() -> Non
     assert forth == pytest.approx((-back.mean, -back.high, -back.low))
 
 
+@pytest.mark.parametrize("name", ["table", "overall", "differences"])
+def test_a_table_that_is_changed_in_place_changes_no_answer(name: str) -> None:
+    made = comparison()
+    before, summary, table = str(made), made.summary(), getattr(made, name)
+    table.iloc[:, -1] = 0
+    table["arm"] = "none"
+    assert (str(made), made.summary()) == (before, summary)
+    assert "none" not in set(getattr(made, name).arm)
+    with pytest.raises(ValueError, match="read-only"):
+        made.scale[0] = 0
+
+
 def test_units_of_the_tasks_do_not_matter_overall() -> None:
     one, other = comparison(), comparison(units=(7.0, 0.01, 300.0, 1.0))
     names = ["difference", "low", "high"]

@@ -64,6 +64,7 @@ def test_a_fresh_policy_is_close_to_uniform() -> None:
         (spaces.Box(-np.inf, np.inf, (2,), np.float32), Gaussian(2)),
         (spaces.Box(0, np.inf, (2,), np.float64), Gaussian(2)),
         (spaces.Box(np.finfo(np.float32).min, np.finfo(np.float32).max, (1,), np.float32), Gaussian(1)),
+        (spaces.Box(0, 3e38, (1,)), Gaussian(1)),  # a little beyond single precision ends
         (spaces.Box(0, 255, (2,), np.uint8), Gaussian(2, (127.5, 127.5), (127.5, 127.5))),
         (
             spaces.Box(np.array([-1, 100, -np.inf, 3]), np.array([1, 200, 0, 3]), dtype=np.float64),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gradex.surrogate.logistic import SubsetLogisticRegression
 from gradex.surrogate.samples import Block, Samples
-from gradex.surrogate.scores import SCORES, Improvement, NegativeLoss, Score, score_subsets
+from gradex.surrogate.scores import SCORES, Improvement, NegativeLoss, Score, SubsetScores, score_subsets
 from tests.oracles import surrogate as oracle
 
 DOUBLE = torch.float64
@@ -21,6 +21,15 @@ def test_every_score_rises_with_what_serves_a_sample(score: Score, change: float
     gain, loss = score.per_sample(changes, torch.tensor(offset, dtype=DOUBLE))
     # Clipping holds back what is gained, not what is lost.
     assert gain[0] < gain[1] < gain[2] and loss[0] > loss[1] > loss[2]
+
+
+def test_scores_are_read_only_and_arrays_of_the_caller_stay_as_they_are() -> None:
+    own, drawn = np.ones((1, 2)), np.ones((3, 1, 2))
+    scores = SubsetScores(((0, 1),), own, np.ones(1), lambda: drawn)
+    for array in (scores.per_task, scores.score, scores.draws):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 5
+    assert own.flags.writeable and drawn.flags.writeable
 
 
 def test_negative_loss_is_that_of_eq_3() -> None:

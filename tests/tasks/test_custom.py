@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
-from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+from gymnasium.wrappers import PassiveEnvChecker, RecordEpisodeStatistics, TimeLimit
 
-from gradex import PPO, MetaPolicy
+from gradex import PPO, SAC, MetaPolicy
 from gradex.tasks import TaskSuite
 
 from .families import Drift, drift, roll
@@ -61,11 +61,11 @@ class Listed(Drift):
 
 
 class Pushed(Drift):
-    """Takes a push instead of a choice."""
+    """Takes a push instead of a choice; of further actions only the `fixed`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *fixed: float) -> None:
         super().__init__()
-        self.action_space = Box(-2.0, 2.0, (1,), np.float32)
+        self.action_space = Box(np.float32([-2.0, *fixed]), np.float32([2.0, *fixed]))
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         return super().step(int(np.sign(action[0])) + 1)
@@ -171,6 +171,15 @@ SHARED = Drift()
             {"bad": Listed},
             None,
             r"passes: The obs returned by the `reset\(\)` method was expecting a numpy array, .* 'list'>$",
+        ),
+        ({"a": lambda: Told(reward=lambda time: np.nan)}, None, "passes: The reward is a NaN value.$"),
+        *(
+            (
+                {"a": lambda flag=flag: Told(**{flag: lambda time: None})},
+                None,
+                f"passes: Expects `{flag}` signal to be a boolean, actual type: <class 'NoneType'>$",
+            )
+            for flag in ("terminated", "truncated")
         ),
         (
             {"a": lambda: SHARED},
@@ -569,6 +578,33 @@ def test_continuous_actions_and_harmless_warnings() -> None:
     after, *_ = simulator.step(np.array([[-2.0], [2.0]], np.float32))
     assert after[0, 0] < before[0, 0]
     assert after[1, 0] > before[1, 0]
+
+
+@pytest.mark.parametrize("around", [lambda made: made, PassiveEnvChecker])  # as `gymnasium.make` does
+def test_observations_may_be_any_finite_numbers(around: Callable[[Any], Any]) -> None:
+    def make(place: float) -> gymnasium.Env:
+        made = Variant(observations=Box(0.0, 0.1, (2,), np.float32))
+        made._observe = lambda: np.array([place, 0.5], np.float32)  # type: ignore[method-assign]
+        return around(made)
+
+    assert len(TaskSuite.from_gymnasium({"a": lambda: make(3e38)})) == 1
+    for place in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="not within the observation space"):
+            TaskSuite.from_gymnasium({"a": lambda place=place: make(place)})
+
+
+def test_an_action_without_a_choice_is_no_fault() -> None:
+    class Fixed(Pushed):
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+            assert action[1] == 3
+            return super().step(action)
+
+    suite = TaskSuite.from_gymnasium({"a": lambda: Fixed(3.0)})
+    small: Any = {"layers": 2, "width": 4}
+    policy = MetaPolicy(suite, learner=PPO(steps=16, copies=2), **small).fit(64)
+    assert np.isfinite(policy.parameters).all()
+    with pytest.raises(ValueError, match="two finite ends, of at most 1e38, or the learner 'ppo'"):
+        MetaPolicy(suite, learner=SAC(), **small).fit(64)
 
 
 def test_success_of_the_environments_is_handed_on() -> None:
