@@ -246,8 +246,10 @@ def _configuration(
 
 def _folder_of(options: argparse.Namespace, kind: str) -> Path:
     """Give the folder of a run, by default one that its suite, its kind and its seed name."""
+    if options.out:
+        return options.out.expanduser()  # shells leave the ~ of --out=~/here alone
     stem = Path(options.suite.rpartition(":")[0]).stem or options.suite
-    return options.out or Path("runs") / f"{stem}-{kind}-seed{options.seed}"
+    return Path("runs") / f"{stem}-{kind}-seed{options.seed}"
 
 
 def _group(options: argparse.Namespace) -> str:

@@ -700,3 +700,8 @@ def test_usage_errors_have_exit_code_two(capsys: pytest.CaptureFixture[str]) -> 
             main(arguments)
         assert stopped.value.code == 2
     capsys.readouterr()
+
+
+def test_a_folder_may_be_named_from_home() -> None:
+    options = cli._parser().parse_args(["group", "navigation", "--out=~/here"])
+    assert cli._folder_of(options, "group") == Path.home() / "here"
