@@ -11,8 +11,8 @@ snapshots then count by the return at stake, `weighting="return"`, is for "dista
 by degrees within a kind, and the second look took them apart. That the first look does not count so was
 decided after a rendering of seeds 0 to 2, where it erred on "distance". That groups need no conflict if they
 have little in common, `common_share`, is for "corridor" and "lander", of which two kinds were left together.
-How that is measured, and that it is asked within groups and beside a conflict, too, is for kinds like those
-of "bandit, three kinds" and "thrusters": some were left together next to a third one.
+How that is measured, and that it is asked within groups, too, is for kinds like those of "bandit, three
+kinds" and "thrusters": some were left together next to a third one.
 """
 
 from collections.abc import Callable
