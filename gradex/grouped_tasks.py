@@ -141,9 +141,8 @@ class GroupedTasks(GroupPolicies):
         graph, share = self.graph_, 0.0
         method: Grouping | None = None
         if own.k == "auto":
-            kinds = partition.k > len(self.conflicts_)  # more groups than the conflict took
-            share = self._common_share() if kinds and self.conflicts_[0] > CONFLICT_LEVEL else 0.0
-            graph, method = self.interactions_, CosineLinkage() if kinds else CorrelationGrouping()
+            share = self._common_share() if self.unrelated_ is not None and partition.k > 1 else 0.0
+            graph, method = self.interactions_, CosineLinkage() if share else CorrelationGrouping()
         seconds = sum(self.seconds_[stage] for stage in _STAGES)
         given = graph, partition, bootstrap, interactions, own.steps_per_task
         return make_plan(*given, power, CONFLICT_LEVEL, seconds, own.seed, method, share)

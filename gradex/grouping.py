@@ -39,12 +39,11 @@ class PolicyGradEx(GroupedTasks):
         smallest number of groups without a conflict that counts (`gradex.affinity.fewest_groups`), maybe one.
         `subsets`, `affinity` and `score` then make `graph_`, but not the groups.
     common_share : float
-        With k="auto" kinds of tasks are groups, too, in conflict or not, if what a task has in common with
-        another kind is at most this share of what it has in common with its own, see
-        `gradex.affinity.unrelated_test`, and draws agree on them: a policy that is to learn two things which
-        have nothing to do with each other may learn neither well. A single task, and one of four or fewer,
-        takes a conflict to be apart. With 0 only conflicts make groups, and so it is where the policy sees
-        which task it is in.
+        With k="auto" and no conflict, tasks make groups, too, if what a task has in common with another group
+        is at most this share of what it has in common with its own, see `gradex.affinity.unrelated_test`, and
+        draws agree on them: a policy that is to learn two things which have nothing to do with each other may
+        learn neither well. A single task, and one of four or fewer, takes a conflict to be apart. With 0 only
+        conflicts make groups, and so it is where the policy sees which task it is in.
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
@@ -103,7 +102,7 @@ class PolicyGradEx(GroupedTasks):
         holds a conflict, see `gradex.affinity.fewest_groups`; for a given k of one group alone.
     unrelated_ : float or None
         How likely it is by chance that kinds have so little in common; None where that is not asked, as
-        k is given, or `common_share` is 0.
+        there is a conflict, k is given, or `common_share` is 0.
     graph_ : AffinityGraph
     bootstrap_ : Bootstrap or None
         Draws of what was clustered, with standard errors: the affinities, or the interactions if k="auto".

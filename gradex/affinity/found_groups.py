@@ -56,7 +56,7 @@ class FoundGroups:
     unrelated: float | None
     """How likely it is a matter of chance that kinds have so little in common, see `unrelated_test`.
 
-    None where that was not asked, as the number of groups was given.
+    None where that was not asked, as there is a conflict or the number of groups was given.
     """
     bootstrap: Bootstrap | None
     """Draws of what was clustered, the affinities or the interactions, if there were to be any."""
@@ -89,8 +89,8 @@ def find_groups(
     stage : callable
         Gives a context for each stage by its name, for whoever takes the time.
     common_share : float
-        With k="auto" kinds of tasks that have less than this share in common, see `unrelated_test`, are the
-        groups, where they are more than a conflict takes, and not unstable.
+        With k="auto" tasks without a conflict make groups, too, if these have less than this share in
+        common, see `unrelated_test`, and are not unstable.
 
     Examples
     --------
@@ -115,14 +115,14 @@ def find_groups(
             partition, conflicts, common_share = group(1), [1.0], 0.0
         else:
             partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
-        if not settled and common_share > 0:
+        if not settled and partition.k == 1 and common_share > 0:
             test = unrelated_test(interactions, common_share, _DRAWS, seed)
-            kinds, unrelated = int(test.labels.max()) + 1, test.p_value
-            if unrelated <= CONFLICT_LEVEL and kinds > partition.k:
-                linkage, drawn = CosineLinkage(), pairs.bootstrap(_DRAWS, seed)
-                found = pairs.partition(kinds, method=linkage, bootstrap=drawn)
+            unrelated = test.p_value
+            if unrelated <= CONFLICT_LEVEL:
+                kinds, drawn = CosineLinkage(), pairs.bootstrap(_DRAWS, seed)
+                found = pairs.partition(int(test.labels.max()) + 1, method=kinds, bootstrap=drawn)
                 if not found.unstable:  # else which tasks are strangers is noise
-                    partition, method = found, linkage
+                    partition, method = found, kinds
         partition = graph.partition(k=k) if settled else partition
     with stage("uncertainty"):
         bootstrap, count = None, _DRAWS_OF_SUBSETS * draws
@@ -156,9 +156,8 @@ def verdict(
     nothing is known; the rest is explained at `FoundGroups`.
     """
     names = interactions.names
-    conflict = conflicts[0] <= CONFLICT_LEVEL
-    little = not conflict and unrelated is not None and unrelated <= CONFLICT_LEVEL and partition.k > 1
-    apart = conflict or little
+    little = unrelated is not None and unrelated <= CONFLICT_LEVEL and partition.k > 1
+    apart = conflicts[0] <= CONFLICT_LEVEL or little
     found = partition.verdict_naming(names)
     if apart and found is None:
         return None
