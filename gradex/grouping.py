@@ -40,10 +40,11 @@ class PolicyGradEx(GroupedTasks):
         `subsets`, `affinity` and `score` then make `graph_`, but not the groups.
     common_share : float
         With k="auto" and no conflict, tasks make groups, too, if what a task has in common with another group
-        is at most this share of what it has in common with its own, see `gradex.affinity.unrelated_test`, and
-        draws agree on them: a policy that is to learn two things which have nothing to do with each other may
-        learn neither well. A single task, and one of four or fewer, takes a conflict to be apart. With 0 only
-        conflicts make groups, and so it is where the policy sees which task it is in.
+        is at most this share of what it has in common with its own, see `gradex.affinity.unrelated_test`, if
+        draws agree on them, and if they are in conflict late in the training, though not in sum: a policy
+        that is to learn two things which have nothing to do with each other may learn neither well. A single
+        task, and one of four or fewer, takes a conflict to be apart. With 0 only conflicts make groups, and
+        so it is where the policy sees which task it is in.
     recursive : bool
         With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
         third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
@@ -248,7 +249,7 @@ class PolicyGradEx(GroupedTasks):
             names = [task.name for task in suite.tasks]
             given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage, self._common_share()
             interactions = found.interactions if own.weighting == EQUAL else found.by_return
-            groups = find_groups(found.scores, interactions, *given)
+            groups = find_groups(found.scores, interactions, *given, found.path_by_return)
             self.graph_, self.interactions_ = groups.graph, groups.interactions
             self.bootstrap_, self.conflicts_ = groups.bootstrap, groups.conflicts
             self.unrelated_ = groups.unrelated

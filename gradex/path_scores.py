@@ -52,6 +52,12 @@ class PathScores:
         """Sum of the interactions in which snapshots count by how much return is at stake, see `stakes`."""
         return Interactions.joined(self.each, stakes(self.surrogates))
 
+    @property
+    def path_by_return(self) -> Float[np.ndarray, "snapshots n n"]:
+        """What these are the sum of."""
+        weights = np.sqrt(stakes(self.surrogates))
+        return np.array([own.matrix for own in self.each]) * weights[:, :, None] * weights[:, None]
+
 
 def count_steps(snapshot: TrainedPolicy, steps_per_task: int) -> int:
     """Count the transitions to collect, those of one task or those that serve all.

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from gradex.affinity.affinity import Affinity, InteractionsLike, SubsetScoresLike
 from gradex.affinity.bootstrap import Bootstrap
 from gradex.affinity.conflict import fewest_groups
@@ -72,6 +75,7 @@ def find_groups(
     seed: int = 0,
     stage: Callable[[str], AbstractContextManager[Any]] = nullcontext,
     common_share: float = 0.0,
+    path: Float[np.ndarray, "snapshots n n"] | None = None,
 ) -> FoundGroups:
     """Cluster tasks (PolicyGradEx, Algorithm 2), and tell how stable the groups are.
 
@@ -91,6 +95,8 @@ def find_groups(
     common_share : float
         With k="auto" tasks without a conflict make groups, too, if these have less than this share in
         common, see `unrelated_test`, and are not unstable.
+    path : array [snapshots, n, n], optional
+        Interactions at each of the snapshots of a training, for that test.
 
     Examples
     --------
@@ -116,7 +122,7 @@ def find_groups(
         else:
             partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
         if not settled and partition.k == 1 and common_share > 0:
-            test = unrelated_test(interactions, common_share, _DRAWS, seed)
+            test = unrelated_test(interactions, common_share, _DRAWS, seed, path)
             unrelated = test.p_value
             if unrelated <= CONFLICT_LEVEL:
                 kinds, drawn = CosineLinkage(), pairs.bootstrap(_DRAWS, seed)

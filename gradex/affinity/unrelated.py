@@ -8,6 +8,9 @@ have nothing to do with each other.
 What tasks have in common is the cosine of their gradients, U_ij / √(U_ii U_jj). In a kind every task has much
 in common with its own group, and little with any other. Tasks that differ by degrees have no such groups: at
 the border of two they have about as much in common with the one as with the other.
+
+Kinds that are never in conflict, not even late in a training, can be learned by one policy, however little
+they have in common.
 """
 
 from dataclasses import dataclass
@@ -26,6 +29,9 @@ from gradex.affinity.rounding import linkage_labels
 #: What tasks have in common with another group, at most, as a share of what they have with their own. Of
 #: kinds that neither help nor harm each other it was 0.47 or less, of one kind mostly 0.59 or more.
 COMMON_SHARE = 0.5
+#: What two kinds lose by each other late in a training, at least, as a share of all that pulls along it. Of
+#: short and long cart-poles, which one policy can balance, it is 0.001; of kinds mostly 0.04 or more.
+_LATER = 0.03
 #: Tasks of a kind on average, at least: four that differ by degrees may look like two pairs.
 _TASKS = 2.5
 
@@ -82,6 +88,12 @@ class UnrelatedTest:
     """What a task has in common with its own kind at least: the mean cosine with the others of it."""
     share: float
     """That was asked for."""
+    later: float
+    """How far two of the kinds are in conflict from some moment of the training on.
+
+    The sum of their mean interactions from there to the end, how far it is below 0, as a share of what tasks
+    have with themselves along the whole path. Infinite where no path is known.
+    """
     drawn: Float[np.ndarray, " draws"]
     """What two kinds have in common, at most, from episodes drawn again: the cosine of both kinds' gradients.
 
@@ -92,16 +104,20 @@ class UnrelatedTest:
     def p_value(self) -> float:
         """Chance that these kinds have more in common than the share, as draws of the episodes tell.
 
-        It is 1 where it is so in the estimate, or where tasks of a kind have no more than the share of their
-        own steps in common.
+        It is 1 where it is so in the estimate, where tasks of a kind have no more than the share of their own
+        steps in common, or where no two kinds are in conflict later on.
         """
-        if not self.common <= self.share or self.cohesion < self.share:
+        if not self.common <= self.share or self.cohesion < self.share or self.later < _LATER:
             return 1.0
         return float((1 + np.sum(~(self.drawn <= self.share))) / (1 + len(self.drawn)))
 
 
 def unrelated_test(
-    interactions: InteractionsLike, share: float = COMMON_SHARE, draws: int = 100, seed: int = 0
+    interactions: InteractionsLike,
+    share: float = COMMON_SHARE,
+    draws: int = 100,
+    seed: int = 0,
+    path: Float[np.ndarray, "snapshots n n"] | None = None,
 ) -> UnrelatedTest:
     """Look for kinds of tasks that have as little in common as can be.
 
@@ -117,6 +133,9 @@ def unrelated_test(
         What a task has in common with another kind, as a share of what it has with its own, at most.
     draws, seed
         Of the episodes.
+    path
+        Interactions at each of the snapshots of a training, of which two kinds must be in conflict from
+        some moment on, though not in sum. A single one says nothing.
 
     Examples
     --------
@@ -137,11 +156,12 @@ def unrelated_test(
     found = [_in_common(cosines, labels) for labels in tried]
     if not found:
         whole = np.zeros(len(cosines), dtype=np.int64)
-        return UnrelatedTest(whole, np.inf, 0.0, share, np.empty(0))
+        return UnrelatedTest(whole, np.inf, 0.0, share, np.inf, np.empty(0))
     # Two kinds that are taken for one have little in common with each other.
     best = min(range(len(found)), key=lambda place: (found[place][1] < share, found[place][0]))
     drawn = [_between_kinds(matrix, tried[best]) for matrix in interactions.draws(draws, seed)]
-    return UnrelatedTest(canonical_labels(tried[best]), *found[best], share, np.array(drawn))
+    later = np.inf if path is None or len(path) < 2 else _later_conflict(path, tried[best])
+    return UnrelatedTest(canonical_labels(tried[best]), *found[best], share, later, np.array(drawn))
 
 
 def _cosines(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
@@ -176,3 +196,12 @@ def _between_kinds(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n
         return np.inf
     means = totals / pairs
     return float(_cosines(means)[~np.eye(len(sizes), dtype=bool)].max())
+
+
+def _later_conflict(path: Float[np.ndarray, "snapshots n n"], labels: Int[np.ndarray, " n"]) -> float:
+    """Tell how far two kinds are in conflict from some snapshot on."""
+    members = (np.unique(labels)[:, None] == labels).astype(np.float64)
+    means = members / members.sum(axis=1, keepdims=True)
+    whole = path.diagonal(axis1=1, axis2=2).clip(min=0).mean(axis=1).sum()
+    lost = -np.cumsum(means @ path[::-1] @ means.T, axis=0).min(axis=0)  # summed from the end
+    return float(lost[~np.eye(len(lost), dtype=bool)].max() / whole) if whole > 0 else 0.0

@@ -124,3 +124,24 @@ def test_linkage_of_cosines_does_not_care_how_strong_tasks_are() -> None:
         assert CosineLinkage().partition(matrix, k).groups == groups
     with pytest.raises(ValueError, match="k=7"):
         CosineLinkage().partition(matrix, 7)
+
+
+@pytest.mark.parametrize(("late", "apart"), [(-0.3, True), (-0.01, False), (0.2, False)])
+def test_kinds_must_come_into_conflict_late_in_the_training(late: float, apart: bool) -> None:
+    own, kind = interactions(ASIDE), np.array([0, 1, 0, 1, 1, 0])
+    alike = kind[:, None] == kind
+    path = np.array([np.where(alike, 3.0, 0.3), np.where(alike, 2.0, 0.0), np.where(alike, 1.0, late)])
+    test = unrelated_test(own, path=path)
+    assert test.later == pytest.approx(-late / 6)
+    assert (test.p_value <= 0.05) == apart
+    assert unrelated_test(own, path=path[:1]).p_value <= 0.05  # one moment says nothing of later ones
+
+
+def test_the_conflict_of_two_among_several_kinds_is_enough() -> None:
+    kind = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    own = interactions(np.eye(3)[kind] * 3)
+    between = np.array([[1, -0.5, 0.1], [-0.5, 1, 0.1], [0.1, 0.1, 1]])
+    path = np.array([np.eye(3), between])[:, kind][:, :, kind]
+    test = unrelated_test(own, path=path)
+    assert test.labels.tolist() == kind.tolist()
+    assert test.later == pytest.approx(0.25) and test.p_value <= 0.05
