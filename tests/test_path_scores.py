@@ -31,6 +31,7 @@ def test_snapshots_count_alike_and_share_the_transitions(
     assert np.ptp(weights, axis=0).min() > 0.1
     weighted = sum(np.sqrt(np.outer(own, own)) * matrix for own, matrix in zip(weights, each, strict=True))
     np.testing.assert_allclose(found.by_return.matrix, weighted, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found.path_by_return.sum(axis=0), weighted, rtol=1e-6, atol=1e-12)
     assert found.scores.draws.shape == (0, 6, 3)
     assert not hasattr(estimator, "features")
 

@@ -103,6 +103,8 @@ def test_strangers_make_groups_where_that_is_asked_for() -> None:
     assert found.unrelated is not None and found.unrelated <= 0.05 < found.conflicts[0]
     assert str(said(found)).startswith("stable: the same groups in ")
     assert str(said(found)).endswith("; these groups are not in conflict, but have little in common")
+    never = np.stack([aside.matrix, aside.matrix.clip(min=0)])
+    assert find_groups(scores([0] * 6), aside, NAMES, common_share=0.5, path=never).partition.k == 1
     for settings in ({}, {"k": 1, "common_share": 0.2}):
         whole = find_groups(scores([0] * 6), aside, NAMES, **settings)
         assert (whole.partition.k, whole.unrelated) == (1, None)
