@@ -38,7 +38,7 @@ _AMOUNTS: dict[str, dict[str, Any]] = {
         "steps_per_task": 256,
         "snapshots": 2,
         "projection_dim": 10,
-        "subsets": 20,
+        "subsets": 30,
         "bootstrap": 2,
     },
     "laptop": {},
