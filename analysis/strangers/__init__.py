@@ -4,7 +4,7 @@
 amount of training. On some of the suites there is one kind only, so that the right answer is "no groups".
 
 "One look" is the same run before it looks at each group again (`recursive`). Gradient cosine reads the same
-run and is told the number of kinds. No amount was chosen on these suites. Nothing at all was chosen on those
+run and is told the number of kinds. No amount was chosen on these suites, and no feature was made for those
 of `analysis.strangers.added`. Of the others three features were made for some, on seeds of 100 and more. That
 each group is looked at again is for "reach" and "pendulum", of which three kinds came out as two. That
 snapshots then count by the return at stake, `weighting="return"`, is for "distance" and "speed": tasks differ
@@ -12,7 +12,8 @@ by degrees within a kind, and the second look took them apart. That the first lo
 decided after a rendering of seeds 0 to 2, where it erred on "distance". That groups need no conflict if they
 have little in common, `common_share`, is for "corridor" and "lander", of which two kinds were left together.
 How that is measured, and that it is asked within groups, too, is for kinds like those of "bandit, three
-kinds" and "thrusters": some were left together next to a third one.
+kinds" and "thrusters": some were left together next to a third one. That kinds must come into conflict late
+in a training is for suites of `analysis.abstention`, which had been taken apart.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Environments that were added when everything else was settled: no choice was made on them."""
+"""Environments that were added late: no choice was made on the seeds that are reported."""
 
 from functools import partial
 from typing import Any

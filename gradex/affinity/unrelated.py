@@ -134,8 +134,8 @@ def unrelated_test(
     draws, seed
         Of the episodes.
     path
-        Interactions at each of the snapshots of a training, of which two kinds must be in conflict from
-        some moment on, though not in sum. A single one says nothing.
+        Interactions at each of the snapshots of a training, in one unit of return. By these two kinds must be
+        in conflict from some moment on, though not in sum. A single snapshot says nothing.
 
     Examples
     --------
