@@ -205,6 +205,8 @@ _CHOICES: dict[str, tuple[str, Callable[[_Base], Iterator[_Variant]]]] = {
     "paper": ("the paper's algorithm", _paper),
 }
 _NAMED = ("projection", "affinity", "few", "score", "paper")
+#: Labels that are closer than by this factor would overlap on a logarithmic axis.
+_CROWDED = 1.3
 _LOGARITHMIC = ("dimension", "subsets", "regularization", "transitions", "snapshots", "convergence")
 
 
@@ -295,11 +297,12 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot(table: pd.DataFrame) -> Figure:
     """Draw the rank correlation with real training, a small panel per choice, with 95 % bands over seeds."""
-    figure = Figure(figsize=(13.5, 7.5), layout="constrained")
-    panels = figure.subplots(3, 5)
     lowest = table[table.choice.isin(_CHOICES)].groupby(["choice", "value", "suite"])["rank"].mean().min()
     names = [choice for choice in _CHOICES if choice not in _NAMED] + ["k", *_NAMED]
     names = [choice for choice in names if choice in set(table.choice)]
+    columns = -(-len(names) // 3)
+    figure = Figure(figsize=(2.7 * columns, 7.5), layout="constrained")
+    panels = figure.subplots(3, columns, squeeze=False)
     for ax, choice in zip(panels.flat, names, strict=False):
         if choice in _LOGARITHMIC:
             ax.set_xscale("log")
@@ -339,8 +342,12 @@ def _draw(ax: Axes, own: pd.DataFrame, column: str, names: bool) -> None:
         else:
             ax.plot(places[there], mean, ".-", color=f"C{number}", label=suite)
             ax.fill_between(places[there], low, high, color=f"C{number}", alpha=0.15, linewidth=0)
-    ax.set_xticks(places, values if names else [f"{place:g}" for place in places], fontsize="small")
-    if names:
+    if not names:
+        places = np.sort(places)
+        if ax.get_xscale() == "log":
+            places = places[np.r_[True, places[1:] > _CROWDED * places[:-1]]]
+        ax.set_xticks(places, [f"{place:g}" for place in places], fontsize="small")
+    else:
         ax.set_xticks(places, values, rotation=30, ha="right", rotation_mode="anchor", fontsize="small")
     ax.grid(color="0.92")
     ax.spines[["top", "right"]].set_visible(False)

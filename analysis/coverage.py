@@ -280,6 +280,6 @@ def _draw(ax: Axes, told: pd.DataFrame, value: str) -> None:
             own.clusters * 2 ** (0.08 * (place - 2.5)),
             own[value],
             reach,
-            label=f"{entries}, A {metric}",
+            label=f"{entries}, H {metric}",
             **style,
         )

@@ -47,6 +47,8 @@ _REPAIRED = "the same, repaired"
 _EQUAL, _BEST, _EACH = "equal intervals", "best intervals", "one policy per task"
 _METHODS = (_ONE, _RANDOM, _SIMILAR, _OURS, _REPAIRED, _FIXED, _END, _EQUAL, _BEST, _EACH)
 _ESTIMATED = (_SIMILAR, _OURS, _FIXED, _END)
+#: Whose returns are drawn by target; others are near these.
+_DRAWN = (_ONE, _OURS, _REPAIRED, _EACH)
 #: What knows how tasks differ, or has a policy for each: the best of these says what there is to gain.
 _INFORMED = (_EQUAL, _BEST, _EACH)
 
@@ -262,11 +264,11 @@ def _draw_methods(ax: Axes, by_seed: pd.DataFrame) -> None:
 
 def _draw_targets(ax: Axes, table: pd.DataFrame) -> None:
     for number, method in enumerate(_METHODS):
-        if method in (_RANDOM, _SIMILAR, _EQUAL):  # near others
-            continue
-        mean = table[table.method == method].groupby("velocity").return_mean.mean()
-        ax.plot(mean.index, mean, color=f"C{number}", marker="o", markersize=3, linewidth=1.2)
-    ax.set(xlabel="target velocity, m/s", ylabel="return", title="colours as on the left")
+        if method in _DRAWN:
+            mean = table[table.method == method].groupby("velocity").return_mean.mean()
+            ax.plot(mean.index, mean, color=f"C{number}", marker="o", markersize=3, label=method)
+    ax.set(xlabel="target velocity, m/s", ylabel="return")
+    ax.legend(frameon=False, loc="lower center")
     plain(ax)
 
 
@@ -277,7 +279,7 @@ def _draw_groups(ax: Axes, table: pd.DataFrame) -> None:
         ticks[row + (table.seed.nunique() - 1) / 2] = method
         for _, part in table[table.method == method].groupby("seed"):
             order = {group: number for number, group in enumerate(part.group.unique())}
-            colors = [f"C{order[group]}" for group in part.group]
+            colors = [str(0.1 + 0.35 * (order[group] % 3)) for group in part.group]  # greys
             ax.scatter(part.velocity, [row] * len(part), c=colors, marker="s", s=14)
             row += 1
         row += 1

@@ -23,6 +23,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.study import plain
 from gradex import AffinityGraph, Samples, SurrogateEstimator
@@ -112,6 +113,9 @@ def plot(table: pd.DataFrame) -> Figure:
     memory.set(title="memory", ylabel="GB")
     for ax in (*panels, memory):
         ax.set(xlabel="tasks", xscale="log", yscale="log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
         ax.legend(frameon=False)
         plain(ax)
     return figure

@@ -76,8 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gradex {sys.modules['gradex'].__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    suites = commands.add_parser("suites", help="list the suites of tasks, or tell what options one takes")
-    suites.add_argument("suite", metavar="SUITE", nargs="?", help="its name, as cartpole")
+    told = "list the suites of tasks, or tell what options one takes"
+    suites = commands.add_parser("suites", help=told, description=f"{told.capitalize()}.")
+    suites.add_argument("suite", metavar="SUITE", nargs="?", help="name of a suite, such as cartpole")
     suites.set_defaults(run=_suites)
 
     told = "group the tasks of a suite and train one policy per group"
@@ -93,9 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--recursive", action=argparse.BooleanOptionalAction, default=True, help=twice)
     group.set_defaults(run=_group)
 
-    plan = commands.add_parser(
-        "plan", help="tell from a small estimate how many transitions it takes until groups can be trusted"
-    )
+    told = "tell from a small estimate how many transitions it takes until groups can be trusted"
+    plan = commands.add_parser("plan", help=told, description=f"{told.capitalize()}.")
     _add_settings(plan, steps_per_task=2048)
     plan.add_argument(
         "--power", type=float, default=0.9, help="wanted chance of the same groups (default 0.9)"
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
-    """Add what a run is made of; the same settings have the same folder."""
+    """Add what a run is made of."""
     add = parser.add_argument
     add(
         "suite",
@@ -114,9 +114,9 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         "from task names to functions that make Gymnasium environments, or of a list of their ids",
     )
     add("--k", type=_count, default="auto", help="number of groups, or auto (default)")
-    add("--seed", type=int, default=0)
-    add("--out", type=Path, metavar="DIR", help="folder for the results (default: in runs, by settings)")
-    add("--force", action="store_true", help="make a run anew that the folder holds already")
+    add("--seed", type=int, default=0, help="of all random numbers (default 0)")
+    add("--out", type=Path, metavar="DIR", help="folder for the results (default: runs/SUITE-kK-seedN)")
+    add("--force", action="store_true", help="replace a run that is already in the folder")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add(
         "--subsets",
@@ -131,7 +131,7 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         "kernel (default there) or transfer, which need no subsets",
     )
     add("--network", choices=_NETWORKS, default="mlp", help="all but mlp (default) see the task")
-    add("--learner", choices=_LEARNERS, default="ppo")
+    add("--learner", choices=_LEARNERS, default="ppo", help="how policies learn (default ppo)")
     add("--meta-steps", type=int, help="environment steps for the meta-policy (default: by family)")
     add(
         "--steps-per-task",
@@ -144,7 +144,8 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         type=int,
         default=20,
         metavar="N",
-        help="draws of the episodes that tell how stable the groups are, 0 for none (default 20)",
+        help="how often episodes are drawn again to see whether groups are stable, five times as often with "
+        "--k auto; 0 for never (default 20)",
     )
     add(
         "--set",
@@ -171,6 +172,7 @@ def _suites(options: argparse.Namespace) -> str:
     if options.suite is not None:
         return TaskSuite.description(options.suite)
     lines = [f"{name:14s}{TaskSuite.summary(name)}" for name in TaskSuite.names()]
+    lines += [f"{'mo-…':14s}Preferences over a vector of rewards, such as mo-lunar-lander."]
     return "\n".join([*lines, "gradex suites SUITE tells which values each option takes"])
 
 

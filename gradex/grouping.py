@@ -278,7 +278,7 @@ class PolicyGradEx(GroupedTasks):
         """Sum up the run in plain JSON types, with what all groupings report.
 
         `first_order_error` is the mean residual at 1 % distance, along random directions and the surrogate's
-        own, relative to the output as in the paper; `first_order_error_of_change` is the same residual
+        own, relative to the output; `first_order_error_of_change` is the same residual
         relative to the change, which is stricter. `explained_variance` is that of the meta-policy's critic by
         task, None where it is not known.
         """

@@ -99,7 +99,8 @@ def test_a_critic_that_explains_nothing_is_told(
 
 def test_suites_are_listed_with_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["suites"]) == 0
-    *lines, hint = capsys.readouterr().out.splitlines()
+    *lines, vectors, hint = capsys.readouterr().out.splitlines()
+    assert vectors.startswith("mo-…")
     assert [line.split()[0] for line in lines] == list(TaskSuite.names())
     assert all("Options: n=" in line for line in lines)
     assert hint == "gradex suites SUITE tells which values each option takes"

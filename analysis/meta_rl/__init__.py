@@ -179,7 +179,8 @@ def plot(table: pd.DataFrame) -> Figure:
     if suites:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(5, columns + 1), frameon=False)
-    figure.supylabel("return, interquartile mean", fontsize=8)
+    for ax in panels[:count:columns]:
+        ax.set_ylabel("return (interquartile mean)")
     return figure
 
 
@@ -207,9 +208,10 @@ def _draw_sensitivity(ax: Axes, part: pd.DataFrame) -> None:
     numbers = sorted(part.episodes.unique())
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(numbers)))
     for color, episodes in zip(shades, numbers, strict=True):
+        named = "1 episode" if episodes == 1 else f"{int(episodes)} episodes"
         for slowing, own in part[part.episodes == episodes].groupby("slowing"):
             means = [interquartile_mean(_scores(own, name)) for name in after]
-            style, label = ("--", None) if np.isinf(slowing) else ("-", f"{int(episodes)} episodes")
+            style, label = ("--", None) if np.isinf(slowing) else ("-", named)
             ax.plot(range(len(after)), means, style, color=color, linewidth=1.4, label=label)
     _label_updates(ax, after)
     ax.legend(frameon=False, loc="best", handlelength=1.2)

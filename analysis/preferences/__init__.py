@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.preferences import cost, planted, trained
+from analysis.preferences.planted import NOISE
 from analysis.preferences.rivals import AUTO, COSINE, GRADEX, LABELS, PROBES, RANDOM
 from analysis.preferences.trained import ALONE, TOGETHER
 from analysis.study import confidence_interval, mean_with_interval, plain
@@ -99,7 +100,8 @@ def plot(table: pd.DataFrame) -> Figure:
         panels = parts[0].subplots(len(noises), len(cases), sharex=True, sharey=True, squeeze=False)
         for (row, noise), (column, case) in product(enumerate(noises), enumerate(cases)):
             rows = found[(found.pairs == case) & (found.noise == noise)]
-            _draw_found(panels[row, column], f"{case}\n{noise}", rows)
+            title = f"{case.replace('shared', 'in common')}\n{100 * NOISE[noise]:g} % wrong labels"
+            _draw_found(panels[row, column], title, rows)
             panels[row, column].label_outer()
         panels[0, 0].invert_yaxis()
     if len(reached):

@@ -85,9 +85,12 @@ class _Part:
         pieces = [
             "## The paper beside ours",
             self._claims(),
-            "Verdicts are computed from these numbers; in brackets are 95 % intervals over seeds. Settings "
-            "differ (the paper does not give its subset counts, budgets and seeds), so that only comparisons "
-            "inside one column count.",
+            "Verdicts are computed from these numbers; in brackets are 95 % intervals over seeds. A gain is "
+            "**reproduced** if it is above 0 beyond its interval and at least half of the paper's, and "
+            "**partly** so if it is either; an error if it is at most twice the paper's, partly up to five "
+            "times. What is asked of the others is in `analysis/whole_paper/claims.py`. Settings differ (the "
+            "paper does not give its subset counts, budgets and seeds), so that only comparisons inside one "
+            "column count.",
             self._computed(),
             self._first_order(),
             self._agreement(),
@@ -141,8 +144,8 @@ class _Part:
             "--scale SCALE`, or one by one by `python -m analysis STUDY --scale SCALE --seeds N`. Minutes "
             "are those of all seeds together, beside other work. Hours at the paper scale follow from the "
             "environment steps that it takes and the steps per second of this rendering, with a seed on each "
-            "core; that networks are wider and evaluations longer there is not in them. It is more where "
-            "trainings were taken over that were timed before."
+            "core; that networks are wider and evaluations longer there is not in them. Where earlier "
+            "trainings were reused, the true time is longer."
         )
         header = ["study", "scale, seeds", "minutes", "paper scale: hours on 2 cores", "on one GPU"]
         return f"{told}\n\n{_table(header, rows)}"

@@ -337,7 +337,7 @@ CLAIMS: tuple[Claim, ...] = (
         everywhere,
         "{:.0f}",
         "falls in meta-RL",
-        {PARTLY: "the error in loss; MT10 is not in the study"},
+        {PARTLY: "the error in loss; in return it falls on two of four; MT10 is not in the study"},
     ),
     Claim(
         "Fig. 3",

@@ -304,7 +304,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         -------
         pandas.DataFrame
             Columns distance, direction ("random", "surrogate" or "training"), subset (its number);
-            relative_to_output, the paper's Σ(log π_θ - linear)² / Σ(log π_θ)², small for any small step; and
+            relative_to_output, Σ(log π_θ - linear)² / Σ(log π_θ)², small for any small step; and
             the stricter relative_to_change, Σ(log π_θ - linear)² / Σ(log π_θ - log π_θ*)².
 
         Raises

@@ -38,6 +38,8 @@ def family_named(name: Any) -> type[Family]:
         return FAMILIES[name]
     if name.startswith(PREFIX):
         return multi_objective_named(name)
-    near = difflib.get_close_matches(name, sorted(FAMILIES), n=1, cutoff=0.3)
+    near = difflib.get_close_matches(name, sorted(FAMILIES), n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown suite {name!r}: {hint}known are {known}")
+    raise ValueError(
+        f"unknown suite {name!r}: {hint}known are {known}, and mo-… for environments of MO-Gymnasium"
+    )
