@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 #: Rows and columns of a table that is shown whole.
 _ROWS, _COLUMNS = 20, 20
+#: Characters of a name in a figure.
+_LONGEST = 24
 #: Colours are those of the page; lines are grey, which is seen on light and on dark ones. Elements are named
 #: more closely than needed, as JupyterLab and the site lay out lists and tables in ways of their own.
 _STYLE = """<style>
@@ -75,12 +77,18 @@ def picture(draw: Callable[[Axes], object], says: str, size: tuple[float, float]
 def literal(name: str) -> str:
     r"""Give a name as Matplotlib draws it letter by letter: dollars are no mathematics.
 
+    Long names lose their middle, or there would be no room for what they belong to.
+
     Examples
     --------
     >>> from gradex.display import literal
     >>> print(literal("from $5 to $6"))
     from \$5 to \$6
+    >>> print(literal("a name that is as long as a sentence in a book"))
+    a name that …e in a book
     """
+    if len(name) > _LONGEST:
+        name = f"{name[: _LONGEST - 12]}…{name[-11:]}"
     return name.replace("$", r"\$")
 
 

@@ -263,8 +263,11 @@ class MetaPolicy(TrainedPolicy):
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
         """Give this policy with other parameters; the critic stays, and so does where training began."""
-        actors = torch.from_numpy(np.asarray(parameters, dtype=np.float32))[None]
-        return self._with(replace(self._fitted(), actors=actors), self.history_, self.lineage)
+        agent, actors = self._fitted(), torch.from_numpy(np.asarray(parameters, dtype=np.float32))[None]
+        if actors.shape != agent.actors.shape:
+            shape = np.shape(parameters)
+            raise ValueError(f"parameters are of shape {shape}: give {agent.actors.shape[1]} numbers")
+        return self._with(replace(agent, actors=actors), self.history_, self.lineage)
 
     def _with(self, *trained: Any, suite: TaskSuite | None = None) -> "MetaPolicy":
         """Give a policy of these settings with what `_take` takes."""

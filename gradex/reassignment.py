@@ -76,7 +76,7 @@ class Reassignment:
     @property
     def labels(self) -> Int[np.ndarray, " n"]:
         """Policy of each task afterwards."""
-        return self.proposed if self.kept else self.before
+        return (self.proposed if self.kept else self.before).copy()
 
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -119,7 +119,10 @@ class Reassignment:
 
 
 def reassign(
-    policies: Sequence[TrainedPolicy], labels: Sequence[int], episodes: int = 32, seed: int = 0
+    policies: Sequence[TrainedPolicy],
+    labels: Sequence[int] | Int[np.ndarray, " n"],
+    episodes: int = 32,
+    seed: int = 0,
 ) -> Reassignment:
     """Move tasks to the policy under which they earn the most, if held-out episodes confirm it.
 
@@ -132,7 +135,7 @@ def reassign(
     ----------
     policies : sequence of TrainedPolicy
         One per group.
-    labels : sequence of int [n]
+    labels : int array or sequence [n]
         Policy of each task; each policy has one at least.
     episodes : int
         Per policy and task, in each of both sets.
@@ -151,7 +154,7 @@ def reassign(
     >>> reassign([meta], labels=[0, 0, 0])
     no task moves: none earns more beyond doubt under another group's policy
     """
-    seed, before = as_seed(seed), np.asarray(labels)
+    seed, before = as_seed(seed), np.array(labels)
     chosen_on = cross_evaluate(policies, episodes, child(seed, "reassignment"))
     _check_labels(before, len(policies), chosen_on.returns.shape[1])
     proposed, held_out, steps = propose_moves(chosen_on, before), None, chosen_on.steps

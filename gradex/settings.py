@@ -109,8 +109,8 @@ def as_kind(name: str, value: Any, kind: Any) -> Any:
             return real(name, value)
         if int in kinds:
             return as_seed(value, name) if name == "seed" else whole(name, value)
-    if bool in kinds and isinstance(value, bool):
-        return value
+    if bool in kinds and isinstance(value, bool | np.bool_):
+        return bool(value)
     wanted = ", or ".join(_WORDS.get(each) or _with_article(each) for each in kinds)
     raise TypeError(f"{name} is {shown(value)}: give {wanted}")
 

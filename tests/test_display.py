@@ -104,6 +104,12 @@ def test_a_result_shows_verdict_and_groups(result: PolicyGradEx) -> None:
     assert heatmap["alt"] == "affinities as a heatmap"
 
 
+def test_names_as_long_as_sentences_leave_room_for_what_they_belong_to() -> None:
+    names = [f"{number} {'of a name that goes on and on ' * 3}" for number in range(4)]
+    [heatmap] = shown(AffinityGraph(np.eye(4), names=names)).pictures  # a warning would be an error
+    assert heatmap["alt"] == "affinities as a heatmap"
+
+
 def test_what_is_not_fitted_shows_its_settings() -> None:
     for estimator in (PolicyGradEx(k=3), SurrogateEstimator(), GroundTruth()):
         assert "sk-" in html(estimator)

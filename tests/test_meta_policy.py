@@ -324,6 +324,8 @@ def test_with_parameters(meta: MetaPolicy) -> None:
     assert torch.equal(other.agent_.critics, meta.agent_.critics)
     before[:] = 0  # what leaves is a copy
     assert np.abs(meta.parameters).max() > 0
+    with pytest.raises(ValueError, match=rf"of shape \({len(before) - 1},\): give {len(before)} numbers"):
+        meta.with_parameters(before[1:])
 
 
 # ---------------------------------------------------------------------- looking at it

@@ -207,6 +207,16 @@ def test_labels_that_do_not_fit_are_refused(right: list[MetaPolicy], labels: lis
         reassign(right, labels, 2)
 
 
+def test_labels_given_and_told_are_nobodys_but_the_results(
+    right: list[MetaPolicy], planted: list[int]
+) -> None:
+    labels = np.array(planted)
+    found = reassign(right, labels, 2)
+    before = found.groups
+    labels[:], found.labels[:] = 0, 0
+    assert found.groups == before
+
+
 def test_policies_of_other_learners_will_do() -> None:
     suite = TaskSuite.make("navigation", n=3, groups=2, horizon=10)
     meta = MetaPolicy(suite, layers=2, width=8, learner=SAC(copies=2, start=20, batch=8)).fit(200)

@@ -176,6 +176,11 @@ def test_a_value_that_is_plain_already_stays_the_same_object() -> None:
         assert value is given[name]
 
 
+def test_switches_of_numpy_are_switches() -> None:
+    [value] = plain(PolicyGradEx, {"recursive": np.False_}).values()
+    assert value is False
+
+
 # ---------------------------------------------------------------------- before a fit
 @pytest.mark.parametrize(
     ("made", "names", "call"),

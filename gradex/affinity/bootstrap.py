@@ -43,7 +43,9 @@ class Bootstrap:
     """Affinities of each draw, two draws or more; read-only."""
 
     def __post_init__(self) -> None:
-        self.matrices.setflags(write=False)
+        own = self.matrices.view()  # whoever made them may go on writing
+        own.setflags(write=False)
+        object.__setattr__(self, "matrices", own)
 
     @cached_property
     def stderr(self) -> Float[np.ndarray, "n n"]:

@@ -90,9 +90,11 @@ class Partition:
     """Task indices of each group."""
 
     def __post_init__(self) -> None:
-        for labels in (self.labels, self.resampled):
-            if labels is not None:
-                labels.setflags(write=False)
+        for name in ("labels", "resampled"):
+            if (given := getattr(self, name)) is not None:
+                own = given.copy()  # whoever made it may go on writing
+                own.setflags(write=False)
+                object.__setattr__(self, name, own)
         groups = tuple(tuple(np.flatnonzero(self.labels == c).tolist()) for c in range(self.k))
         object.__setattr__(self, "groups", groups)
 

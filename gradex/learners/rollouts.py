@@ -216,6 +216,13 @@ class Collector:
             raise
 
     def _collect(self, agent: ActorCritic, steps: int, choose: str) -> Rollout:
+        finite = agent.actors.isfinite().all(dim=1).cpu().numpy()
+        if not finite.all():  # discrete actions would hide it
+            name = self._task_at(~finite[:, None] & self.layout.real)
+            raise ValueError(
+                f"a policy of task {name!r} has parameters that are not finite: its training diverged, lower "
+                "the learning rate"
+            )
         distribution = agent.policy.distribution
         noise = torch.from_numpy(self._noise(steps, distribution.noise_shape)).to(agent.actors)
         tasks = torch.from_numpy(self.layout.tasks)

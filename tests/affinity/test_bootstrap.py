@@ -1,10 +1,18 @@
+from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gradex.affinity import AffinityGraph, Bootstrap, PairwiseAffinity, RandomGrouping, sample_subsets
+from gradex.affinity import (
+    AffinityGraph,
+    Bootstrap,
+    PairwiseAffinity,
+    Partition,
+    RandomGrouping,
+    sample_subsets,
+)
 
 N = 10
 TRIPLES = list(combinations(range(N), 3))
@@ -45,6 +53,15 @@ def test_what_was_drawn_is_read_only():
     for array in (bootstrap.matrices, bootstrap.stderr, partition.resampled, partition.co_assignment):
         with pytest.raises(ValueError, match="read-only"):
             array[0, 0] = 5
+
+
+def test_arrays_of_the_caller_stay_writeable():
+    matrices, labels = np.zeros((3, 4, 4)), np.array([0, 0, 1, 1])
+    resampled = np.tile(labels, (3, 1))
+    Bootstrap(matrices)
+    partition = replace(Partition.of(np.eye(4), labels, upper_bound=4.0, status="mine"), resampled=resampled)
+    matrices[0], resampled[0], labels[0] = 1, 1, 1
+    assert partition.resampled[0].tolist() == partition.labels.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("affinity", ["mean", "pairwise"])

@@ -106,6 +106,13 @@ def test_where_observations_have_their_zero_does_not_matter(offset: float) -> No
 
 
 @pytest.mark.wrong_types
+def test_whole_rewards_have_advantages_with_fractions() -> None:
+    ends, rewards = np.array([False, False, True]), np.array([1, 1, 1])
+    found = discounted_advantages(rewards, np.zeros(4, dtype=int), ends, ends, 1, 0.5)
+    np.testing.assert_array_equal(found, [1.75, 1.5, 1])
+
+
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float64, list])
 def test_flags_may_be_numbers(kind: type) -> None:
     rng = np.random.default_rng(0)

@@ -210,10 +210,22 @@ def test_what_is_not_finite_is_named(fresh: Fresh, what: str, broken: Callable[[
 def test_an_action_that_is_not_finite_is_the_policys(fresh: Fresh) -> None:
     suite = TaskSuite.make("navigation", n=2, goals="uniform")
     agent = fresh(suite, [0, 0])
-    agent.actors[1] = np.nan
+    agent.actors[1] = 1e308  # finite, but what it gives is not
     line = f"^the policy chose an action that is not finite in task '{suite.tasks[1].name}': its training"
     with pytest.raises(ValueError, match=line):
         Collector(suite, [[0], [1]], 2, [0, 0]).collect(agent, 10)
+
+
+@pytest.mark.parametrize("suite", ["navigation", "cartpole"])  # by discrete actions nan does not show
+def test_parameters_that_are_not_finite_are_named(fresh: Fresh, suite: str) -> None:
+    made = TaskSuite.make(suite, n=2)
+    agent = fresh(made, [0, 0])
+    agent.actors[1, 3] = np.nan
+    line = (
+        f"^a policy of task '{made.tasks[1].name}' has parameters that are not finite: its training diverged"
+    )
+    with pytest.raises(ValueError, match=line):
+        Collector(made, [[0], [1]], 2, [0, 0]).collect(agent, 10)
 
 
 def test_bad_use_is_named(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
