@@ -202,8 +202,10 @@ class MultiObjective(Family):
 
     @cached_property
     def _plain(self) -> gymnasium.Env:
-        """One environment, to ask what it is."""
-        return vector_rewards.make(self.environment, self.horizon)
+        """One environment, closed, to ask what it is."""
+        plain = vector_rewards.make(self.environment, self.horizon)
+        plain.close()
+        return plain
 
     # New ones each time: simulators would share the generator of a space that is kept.
     @property

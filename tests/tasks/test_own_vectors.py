@@ -182,6 +182,24 @@ def test_scales_are_measured_with_any_actions(register: Any, actions: spaces.Box
     assert repr(actions.np_random.bit_generator.state) == before
 
 
+def test_every_environment_is_closed(register: Any) -> None:
+    made: list[Any] = []
+    closed: list[Any] = []
+
+    class Counted(Fork):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+        def close(self) -> None:
+            closed.append(self)
+
+    register("counted-v0", Counted)
+    suite = TaskSuite.make("mo-counted-v0", n=2)
+    assert (suite.objectives, suite.observation_space.shape) == (("objective 0", "objective 1"), (1,))
+    assert len(closed) == len(made) > 0
+
+
 def test_an_ordinary_environment_is_refused(register: Any) -> None:
     register("scripted-v0", Scripted, kwargs={"rewards": [1.0, 2.0]})
     with pytest.raises(ValueError, match="'scripted-v0' has reward_space None"):
