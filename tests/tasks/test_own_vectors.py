@@ -200,6 +200,12 @@ def test_every_environment_is_closed(register: Any) -> None:
     assert len(closed) == len(made) > 0
 
 
+def test_objectives_are_not_named_as_other_columns(register: Any) -> None:
+    register("fork-v0", kwargs={"objectives": ("task", "energy")})
+    with pytest.raises(ValueError, match="parameter or objective 'task', which names another column"):
+        TaskSuite.make("mo-fork-v0", n=2, scale=[1, 1])
+
+
 def test_an_ordinary_environment_is_refused(register: Any) -> None:
     register("scripted-v0", Scripted, kwargs={"rewards": [1.0, 2.0]})
     with pytest.raises(ValueError, match="'scripted-v0' has reward_space None"):
