@@ -39,7 +39,8 @@ class GroundTruth(Estimator):
     Parameters
     ----------
     steps_per_task : int
-        Environment steps of each task of each subset; rounded up to whole rollouts.
+        Environment steps of each task of each subset; rounded up to whole rollouts. A policy that trains on
+        the mean weights of a subset, see `TaskSuite.linear`, takes as many in that mean.
     replicates : int
         Independent trainings of every subset.
     episodes : int
@@ -249,6 +250,8 @@ class GroundTruth(Estimator):
             "meta": meta.config,
             "parameters": meta.agent_.fingerprint,
             "subsets": [list(subset) for subset in subsets],
+            # Results from when such policies trained in all tasks of a subset are others.
+            **({"mean_weights": True} if meta.by_objective else {}),
             # What the number of a file means.
             "units": [rows.tolist() for rows in units],
         }
@@ -316,7 +319,7 @@ def _train_unit(
         steps = steps_per_task * sum(len(subset) for subset in subsets)
         agents = meta.agent_.repeat(len(subsets))
         same = [training] * len(subsets)
-        agents, _ = meta.learner.train(agents, meta.suite, subsets, steps, same, description=None)
+        agents, _ = meta.learner.train(agents, *meta.stand_ins(subsets), steps, same, description=None)
         table = evaluate(agents, meta.suite, subsets, episodes, [evaluation] * len(subsets))
     if (silent := table[column].isna()).any():
         raise ValueError(f"task {table.task[silent].iloc[0]!r} reports no success: choose measure='return'")

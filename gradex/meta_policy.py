@@ -241,7 +241,7 @@ class MetaPolicy(TrainedPolicy):
         begin = self.initial if start is None else (lambda each: start.repeat(len(each)))
         if not isinstance(snapshots, Sequence):
             snapshots = even_rounds(self.rounds(subsets, steps), whole("snapshots", snapshots))
-        suite, members = self._stand_ins(subsets)
+        suite, members = self.stand_ins(subsets)
         trained = train_each(self.learner, begin, suite, members, steps, seeds, snapshots, folder)
         parent = None if start is None else start.fingerprint
         fitted = []

@@ -118,11 +118,11 @@ class TrainedPolicy(Fitted):
 
     def rounds(self, subsets: Sequence[Sequence[int]], steps: int) -> int:
         """Count the rounds of trainings on these subsets that take at least `steps` environment steps."""
-        return self.learner.rounds(*self._stand_ins(subsets), steps)
+        return self.learner.rounds(*self.stand_ins(subsets), steps)
 
     def round_steps(self, subsets: Sequence[Sequence[int]]) -> int:
         """Count the environment steps of one round of trainings on these subsets, of all together."""
-        return self.learner.round_steps(*self._stand_ins(subsets))
+        return self.learner.round_steps(*self.stand_ins(subsets))
 
     @property
     def _everything(self) -> list[range]:
@@ -149,7 +149,7 @@ class TrainedPolicy(Fitted):
         if own != other:
             raise ValueError(f"this policy knows the objectives of {own}, not {other}: give such a suite")
 
-    def _stand_ins(self, subsets: Sequence[Sequence[int]]) -> tuple[TaskSuite, Sequence[Sequence[int]]]:
+    def stand_ins(self, subsets: Sequence[Sequence[int]]) -> tuple[TaskSuite, Sequence[Sequence[int]]]:
         """Give the suite and the subsets that a learner sees: themselves, or a task of mean weights for each.
 
         The mean of weighted sums is the sum by mean weights, so nothing is lost, and a subset of a thousand

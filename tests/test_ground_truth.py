@@ -41,7 +41,19 @@ def truth(**settings: object) -> GroundTruth:
     return GroundTruth(**{"steps_per_task": 128, "replicates": 2, "episodes": 4, "jobs": 1, **settings})
 
 
-def test_equals_adapting_and_evaluating_one_after_the_other(meta: MetaPolicy) -> None:
+@pytest.fixture(scope="module")
+def preferring() -> MetaPolicy:
+    """One that trains on mean weights."""
+    pytest.importorskip("mo_gymnasium")
+    suite = TaskSuite.make("mo-deep-sea-treasure", n=4, horizon=10)
+    return MetaPolicy(suite, learner=LEARNER, layers=2, width=8).fit(500)
+
+
+@pytest.mark.parametrize("policy", ["meta", "preferring"])
+def test_equals_adapting_and_evaluating_one_after_the_other(
+    policy: str, request: pytest.FixtureRequest
+) -> None:
+    meta, steps = request.getfixturevalue(policy), 0
     fitted = truth(seed=2).fit(meta, SUBSETS)
     for replicate in range(2):
         training, evaluation = (
@@ -49,10 +61,12 @@ def test_equals_adapting_and_evaluating_one_after_the_other(meta: MetaPolicy) ->
         )
         for row, subset in enumerate(SUBSETS):
             one = meta.adapt(subset, 128 * len(subset), seed=training)
+            steps += one.steps - meta.steps
             table = one.evaluate(4, seed=evaluation, subset=subset)
             own = fitted.returns_[replicate, row]
             np.testing.assert_allclose(own[list(subset)], table.return_mean, rtol=1e-4)
             assert np.isnan(np.delete(own, subset)).all()
+    assert fitted.steps_ == steps
 
 
 def test_a_worker_that_is_replaced_stops_nothing(meta: MetaPolicy, monkeypatch: pytest.MonkeyPatch) -> None:

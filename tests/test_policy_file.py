@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.wrappers import TimeLimit
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from gradex import MetaPolicy, TaskSuite
 from gradex.store import fingerprint
-from tests.environments import scripted, scripted_suite
+from tests.environments import Scripted, scripted, scripted_suite
 from tests.test_meta_policy import ROLLOUT, assert_same_path, small
 
 
@@ -308,7 +309,12 @@ def test_a_policy_of_another_suite_does_not_fit(meta: MetaPolicy, tmp_path: Path
     MetaPolicy.load(tmp_path / "policy.safetensors", TaskSuite.make("navigation", n=4, horizon=10))
 
 
-def test_tasks_of_your_own_are_told_apart_by_names_and_spaces(custom: MetaPolicy, tmp_path: Path) -> None:
+LIMITED = {name: lambda: TimeLimit(Scripted([1, 2]), 2) for name in ("a", "b")}
+
+
+def test_tasks_of_your_own_are_told_apart_by_names_spaces_and_time_limit(
+    custom: MetaPolicy, tmp_path: Path
+) -> None:
     custom.save(tmp_path / "policy.safetensors")
     grouped = TaskSuite.from_gymnasium({"a": scripted([1, 2]), "b": scripted([3])}, groups=[0, 1])
     MetaPolicy.load(tmp_path / "policy.safetensors", grouped)
@@ -320,9 +326,18 @@ def test_tasks_of_your_own_are_told_apart_by_names_and_spaces(custom: MetaPolicy
             scripted_suite(a=scripted([1], action_space=more), b=scripted([1], action_space=more)),
             r"spaces .*Discrete\(2\).* instead of .*Discrete\(3\)",
         ),
+        (TaskSuite.from_gymnasium(LIMITED), "options time_limit null instead of 2"),
     ):
         with pytest.raises(ValueError, match=f"it is for other tasks, with {difference}"):
             MetaPolicy.load(tmp_path / "policy.safetensors", suite)
+
+
+def test_a_policy_from_before_time_limits_were_told_fits(custom: MetaPolicy, tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    custom.save(path)
+    told("lineage/suite/options/time_limit", None)(path)
+    for suite in (custom.suite, TaskSuite.from_gymnasium(LIMITED)):
+        assert MetaPolicy.load(path, suite).suite.horizon == suite.horizon
 
 
 def test_an_unwritable_place_is_named(meta: MetaPolicy, tmp_path: Path) -> None:

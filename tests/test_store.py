@@ -163,6 +163,11 @@ def test_other_work_is_refused_by_what_differs(tmp_path: Path) -> None:
     assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == before
 
 
+def test_work_goes_on_that_did_not_tell_what_came_later(tmp_path: Path) -> None:
+    store(tmp_path, suite={}).write("kept", {"x": torch.ones(1)})
+    assert store(tmp_path, suite={"time_limit": 5}).read("kept") is not None
+
+
 def test_a_file_of_another_store_is_refused(tmp_path: Path) -> None:
     one, other = store(tmp_path / "one"), store(tmp_path / "other", seeds=[2])
     one.write("first", STATE)

@@ -88,7 +88,8 @@ class Custom(Family):
     @property
     def settings(self) -> dict[str, Any]:
         # The usual discount is left unsaid: policies from before there was a choice are still welcome.
-        return {} if self.discount == Family.discount else {"discount": self.discount}
+        told = {} if self.discount == Family.discount else {"discount": self.discount}
+        return {**told, "time_limit": self.horizon}
 
     @property
     def measured(self) -> dict[str, Any]:

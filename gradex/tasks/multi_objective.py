@@ -55,7 +55,8 @@ class MultiObjective(Family):
     newest version is taken, or the one that is named, as in `mo-hopper-v5`. One of your own needs no
     MO-Gymnasium: register it with Gymnasium, in every process, and put `mo-` before its whole id, version
     included. It has a `reward_space`, a Box of one dimension, pays an array of that shape, and may name its
-    components by an attribute `objectives`, else they are "objective 0" and so on.
+    components by an attribute `objectives`, else they are "objective 0" and so on. None is named "task" or
+    "group", as tables have such columns.
 
     A task is a weight vector w, with entries that are not negative and sum to 1, and pays w·(r / scale) for a
     step with the vector r. Tasks differ in reward only. Simulators tell r / scale in `info["objectives"]`.
@@ -202,8 +203,10 @@ class MultiObjective(Family):
 
     @cached_property
     def _plain(self) -> gymnasium.Env:
-        """One environment, to ask what it is."""
-        return vector_rewards.make(self.environment, self.horizon)
+        """One environment, closed, to ask what it is."""
+        plain = vector_rewards.make(self.environment, self.horizon)
+        plain.close()
+        return plain
 
     # New ones each time: simulators would share the generator of a space that is kept.
     @property

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from gradex.settings import without_numpy
 
 _REMEDY = "give an index, a name, a slice, a sequence of indices or names, or a mask"
+#: Of tables of tasks, beside their parameters.
+_COLUMNS = ("task", "group")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Task:
     name : str
         Unique within its suite.
     parameters : mapping of str to float
-        What sets this task apart: physical constants, reward weights, a goal.
+        What sets this task apart: physical constants, reward weights, a goal. None is named "task" or
+        "group", as tables have such columns; a ValueError says so.
     group : int or None
         The group it was planted in, where the suite has planted groups.
 
@@ -41,6 +44,11 @@ class Task:
 
     def __post_init__(self) -> None:
         parameters = {name: without_numpy(value) for name, value in self.parameters.items()}
+        if (taken := next((name for name in parameters if name in _COLUMNS), None)) is not None:
+            raise ValueError(
+                f"task {self.name!r} has a parameter or objective {taken!r}, which names another column of "
+                "tables: give it another name"
+            )
         object.__setattr__(self, "parameters", MappingProxyType(parameters))
         object.__setattr__(self, "group", without_numpy(self.group))
 

@@ -1,5 +1,6 @@
 """Environments with vectors of rewards: of MO-Gymnasium (Felten et al. 2023, NeurIPS), or one's own."""
 
+import copy
 import difflib
 import importlib
 import re
@@ -186,11 +187,15 @@ class PlainVectors(gymnasium.Wrapper):
             raise ValueError(f"observations of {environment.spec} are no vector: take another environment")
         space = spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
         if isinstance(seen, spaces.Box) and np.issubdtype(seen.dtype, np.integer):
-            low, values = seen.low.ravel().astype(int), (seen.high - seen.low + 1).ravel().astype(int)
-            widths = np.where(values <= _VALUES, values, 1)
-            parts = zip(low.tolist(), values.tolist(), (widths.cumsum() - widths).tolist(), strict=True)
-            self._flatten = partial(_one_hot, parts=tuple(parts), width=int(widths.sum()))
-            space = spaces.Box(-1.0, 1.0, (int(widths.sum()),), np.float32)
+            parts: list[tuple[int, int, int]] = []
+            width = 0
+            # Python's whole numbers: how many values there are may be more than their own type can count.
+            for least, most in zip(seen.low.ravel().tolist(), seen.high.ravel().tolist(), strict=True):
+                values = most - least + 1
+                parts.append((least, values, width))
+                width += values if values <= _VALUES else 1
+            self._flatten = partial(_one_hot, parts=tuple(parts), width=width)
+            space = spaces.Box(-1.0, 1.0, (width,), np.float32)
         self.observation_space = space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Reset:
@@ -296,7 +301,9 @@ def _front_range(made: gymnasium.Env, discount: float) -> Float[np.ndarray, " k"
 def _random_size(made: gymnasium.Env, discount: float) -> Float[np.ndarray, " k"]:
     """Give the mean of the discounted sum of absolute rewards of a random policy, where there is any."""
     rng = generator_for(0, _PURPOSE)
-    space: Any = made.action_space
+    space: Any = copy.deepcopy(made.action_space)  # the environment's own stays where it is
+    space.seed(0)
+    bounded = isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.is_bounded()
     sums: list[np.ndarray] = []
     taken = 0
     while taken < _STEPS or len(sums) < _EPISODES:
@@ -305,8 +312,10 @@ def _random_size(made: gymnasium.Env, discount: float) -> Float[np.ndarray, " k"
         for step in range(_LONGEST):
             if isinstance(space, spaces.Discrete):
                 action: Any = int(rng.integers(space.n)) + space.start
-            else:
+            elif bounded:
                 action = rng.uniform(space.low, space.high).astype(space.dtype)
+            else:  # whole numbers up to the last one, or as far as numbers go
+                action = space.sample()
             _, reward, terminated, truncated, _ = made.step(action)
             total = total + discount**step * np.abs(np.asarray(reward))
             taken += 1

@@ -240,7 +240,7 @@ def test_a_discount_is_that_of_the_policy(tmp_path: Path) -> None:
     suite = TaskSuite.from_gymnasium({"a": drift(0.2), "b": drift(0.5)}, discount=np.float64(0.9))
     usual = TaskSuite.from_gymnasium({"a": drift(0.2), "b": drift(0.5)})
     assert (suite.discount, suite[[0]].discount, usual.discount) == (0.9, 0.9, 0.99)
-    assert (suite.options, usual.options) == ({"discount": 0.9}, {})
+    assert (suite.options, usual.options) == ({"discount": 0.9, "time_limit": 25}, {"time_limit": 25})
     learner = PPO(steps=16, copies=1)
     policy, other = (MetaPolicy(each, layers=2, width=4, learner=learner).fit(64) for each in (suite, usual))
     assert not np.array_equal(policy.parameters, other.parameters)

@@ -136,6 +136,76 @@ def test_actions_that_no_policy_takes_are_refused(register: Any) -> None:
         TaskSuite.make("mo-odd-v0")
 
 
+class Whole(Fork):
+    """Shows the end of a range of whole numbers, and the third of four values."""
+
+    def __init__(self, low: int, high: int, kind: Any) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(np.array([low, 0], kind), np.array([high, 3], kind), dtype=kind)
+
+    def reset(self, **keywords: Any) -> Any:
+        return np.array([self.observation_space.high[0], 2], self.observation_space.dtype), {}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kind"),
+    [
+        (0, 255, np.uint8),
+        (-128, 127, np.int8),
+        (-(2**31), 2**31 - 1, np.int32),
+        (-(2**63), 2**63 - 1, np.int64),
+        (0, 2**64 - 1, np.uint64),
+    ],
+)
+def test_whole_numbers_may_be_as_large_as_their_type_allows(low: int, high: int, kind: Any) -> None:
+    plain = vector_rewards.PlainVectors(Whole(low, high, kind))
+    assert plain.observation_space.shape == (5,)
+    np.testing.assert_array_equal(plain.reset()[0], np.float32([high / max(-low, high), 0, 0, 1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("actions", "size"),
+    [
+        (spaces.Box(-1, 1, (2,), np.int64), 2 / 3 / (26 / 27)),  # none in one of 27 episodes
+        (spaces.Box(-np.inf, np.inf, (2,)), np.sqrt(2 / np.pi)),
+        (spaces.Box(0, np.inf, (2,)), 1),
+    ],
+)
+def test_scales_are_measured_with_any_actions(register: Any, actions: spaces.Box, size: float) -> None:
+    class Free(Fork):
+        action_space = property(lambda self: actions, lambda self, given: None)
+
+    register("free-v0", Free)
+    before = repr(actions.np_random.bit_generator.state)
+    scale = TaskSuite.make("mo-free-v0", n=2).scale
+    np.testing.assert_allclose(scale, (1 + 0.99 + 0.99**2) * size, rtol=0.05)
+    assert repr(actions.np_random.bit_generator.state) == before
+
+
+def test_every_environment_is_closed(register: Any) -> None:
+    made: list[Any] = []
+    closed: list[Any] = []
+
+    class Counted(Fork):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+        def close(self) -> None:
+            closed.append(self)
+
+    register("counted-v0", Counted)
+    suite = TaskSuite.make("mo-counted-v0", n=2)
+    assert (suite.objectives, suite.observation_space.shape) == (("objective 0", "objective 1"), (1,))
+    assert len(closed) == len(made) > 0
+
+
+def test_objectives_are_not_named_as_other_columns(register: Any) -> None:
+    register("fork-v0", kwargs={"objectives": ("task", "energy")})
+    with pytest.raises(ValueError, match="parameter or objective 'task', which names another column"):
+        TaskSuite.make("mo-fork-v0", n=2, scale=[1, 1])
+
+
 def test_an_ordinary_environment_is_refused(register: Any) -> None:
     register("scripted-v0", Scripted, kwargs={"rewards": [1.0, 2.0]})
     with pytest.raises(ValueError, match="'scripted-v0' has reward_space None"):

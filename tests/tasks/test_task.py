@@ -29,3 +29,10 @@ def test_tasks_without_parameters_or_with_others_are_refused() -> None:
     tasks = [Task("a", {"mass": 1}), Task("b", {"length": 4})]
     with pytest.raises(ValueError, match="task 'b' has parameters length, task 'a' has mass: give all tasks"):
         parameter_matrix(tasks)
+
+
+@pytest.mark.parametrize("name", ["task", "group"])
+def test_parameters_are_not_named_as_other_columns(name: str) -> None:
+    line = f"^task 'a' has a parameter or objective '{name}', which names .* tables: give it another name$"
+    with pytest.raises(ValueError, match=line):
+        Task("a", {"mass": 1.0, name: 2.0})
