@@ -54,10 +54,9 @@ def discounted_advantages(
     terminated, ended = np.asarray(terminated, dtype=bool), np.asarray(ended, dtype=bool)  # ~1 would be -2
     surprise = rewards + discount * values[1:] * ~terminated - values[:-1]
     decay = discount * gae_lambda * ~ended
-    advantages = np.empty(
-        surprise.shape, np.result_type(surprise, decay)
-    )  # whole numbers have fractions, too
-    running = np.zeros_like(advantages[0])
+    # Single precision stays what it is, but whole numbers have advantages with fractions.
+    advantages = np.empty_like(surprise, dtype=None if surprise.dtype.kind == "f" else np.float64)
+    running = np.zeros_like(surprise[0])
     for t in range(len(rewards) - 1, -1, -1):
         running = surprise[t] + decay[t] * running
         advantages[t] = running
