@@ -274,10 +274,15 @@ def test_gradients_of_another_shape_are_refused(given: Callable[[Tensor], Any], 
 def test_refuses_what_does_not_fit_together(module, batch) -> None:
     with pytest.raises(ValueError, match=r"the module has no parameter 'lora': choose from \['embedding"):
         ModuleGradients(module, log_odds, batch, ["lora"])
+    with pytest.raises(ValueError, match=r"parameter 'last\.bias' comes twice: name it once"):
+        ModuleGradients(module, log_odds, batch, ["last.weight", "last.bias", "last.bias"])
     with pytest.raises(ValueError, match=r"tensors of the batch have \[3, 240\] samples"):
         ModuleGradients(module, log_odds, batch | {"items": batch["items"][:3]})
     with pytest.raises(TypeError, match="the batch holds str: give tensors"):
         ModuleGradients(module, log_odds, "batch")
+    for wrong in (torch.tensor(0.5), batch["items"].to_sparse()):
+        with pytest.raises(TypeError, match=r"the batch holds a tensor of shape \(.*: give dense ones"):
+            ModuleGradients(module, log_odds, batch | {"items": wrong})
     with pytest.raises(ValueError, match="no parameter requires a gradient: name those that would be"):
         ModuleGradients(deepcopy(module).requires_grad_(False), log_odds, batch)
     with pytest.raises(ValueError, match="the batch has 240 samples for 3 advantages: give as many"):
