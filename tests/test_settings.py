@@ -165,6 +165,8 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
         (lambda s, m: Generalization(m, s, "unseen"), "test is 'unseen': give a TaskSuite"),
         (lambda s, m: Generalization(m, s, s, copies=0), "copies=0 is too small: give at least 2"),
         (lambda s, m: AffinityGraph(s), "a TaskSuite is not an affinity matrix; give numbers, one row and"),
+        (lambda s, m: AffinityGraph.from_interactions(None), "a NoneType holds no interactions; give a"),
+        (lambda s, m: AffinityGraph.from_gradients([1.0, 2.0]), r"gradients of shape \(2,\) are no rows of"),
         (lambda s, m: AffinityGraph.from_scores(s), "a TaskSuite holds no scores of subsets; give those"),
     ],
 )
