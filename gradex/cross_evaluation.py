@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from gradex.learners import ActorCritic, run_episodes
 from gradex.learners.evaluation import serves_all
 from gradex.lineage import other_tasks
-from gradex.settings import as_seed, whole
+from gradex.settings import as_kind, as_seed, whole
 from gradex.trained_policy import TrainedPolicy
 
 
@@ -77,7 +77,7 @@ def cross_evaluate(policies: Sequence[TrainedPolicy], episodes: int, seed: int) 
     (2, 3)
     """
     episodes, seed = whole("episodes", episodes, 2), as_seed(seed)
-    if len(policies) == 0:
+    if len(as_kind("policies", policies, Sequence)) == 0:
         raise ValueError("there are no policies to run: give at least one")
     first = policies[0]
     for number, policy in enumerate(policies):

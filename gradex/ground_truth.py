@@ -18,7 +18,7 @@ from gradex.display import card, table
 from gradex.learners import evaluate
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child, generator_for
-from gradex.settings import Estimator, as_kind, as_seed, check_subset, whole
+from gradex.settings import Estimator, as_kind, as_seed, check_subsets, whole
 from gradex.store import Store
 from gradex.surrogate import SubsetScores
 from gradex.surrogate.estimator import Subsets
@@ -139,10 +139,7 @@ class GroundTruth(Estimator):
         """
         own = self._plain()
         n = len(as_kind("meta", meta, MetaPolicy).suite)
-        if len(subsets) == 0:
-            raise ValueError("no subset was given: give at least one sequence of task indices")
-        for subset in subsets:
-            check_subset(subset, n)
+        check_subsets(subsets, n)
         chosen = [tuple(sorted(map(index, subset))) for subset in subsets]
         units = list(own._units(chosen, meta))
         store = None

@@ -16,7 +16,7 @@ from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
 from gradex.policy_file import PolicyFile, check_same_training, refusing, write_policy
 from gradex.seeds import child
-from gradex.settings import as_seeds, check_subset, plain, whole
+from gradex.settings import as_seeds, check_subsets, plain, whole
 from gradex.store import scratch
 from gradex.tasks import TaskSuite
 from gradex.trained_policy import TrainedPolicy
@@ -170,6 +170,7 @@ class MetaPolicy(TrainedPolicy):
         list of lists of MetaPolicy
             For each subset its snapshots, from early to late. Each knows the seed that it was trained with.
         """
+        check_subsets(subsets, len(self.suite))
         own = [self.seed] * len(subsets) if seeds is None else as_seeds(seeds)
         return self._train_each(None, subsets, steps, own, snapshots, folder)
 
@@ -214,6 +215,7 @@ class MetaPolicy(TrainedPolicy):
         folder
             As for `fit`.
         """
+        check_subsets(subsets, len(self.suite))
         common = child(self.seed, "adaptation", self.steps)
         own = [common] * len(subsets) if seeds is None else as_seeds(seeds)
         trained = self._train_each(self._fitted(), subsets, steps, own, folder=folder)
@@ -232,10 +234,6 @@ class MetaPolicy(TrainedPolicy):
     ) -> list[list["MetaPolicy"]]:
         """Train from one policy, or from fresh ones of these seeds."""
         steps = whole("steps", steps)
-        if len(subsets) == 0:
-            raise ValueError("there is no subset to train on: give at least one")
-        for subset in subsets:
-            check_subset(subset, len(self.suite))
         if len(seeds) != len(subsets):
             raise ValueError(f"{len(subsets)} subsets have {len(seeds)} seeds: give one for each")
         begin = self.initial if start is None else (lambda each: start.repeat(len(each)))

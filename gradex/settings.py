@@ -74,6 +74,8 @@ def as_seed(value: Any, name: str = "seed") -> int:
 
 def as_seeds(values: Sequence[Any], name: str = "seeds") -> list[int]:
     """Give seeds as plain ints, see `as_seed`."""
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} is {shown(values)}: give a sequence of whole numbers")
     return [as_seed(value, f"{name}[{number}]") for number, value in enumerate(values)]
 
 
@@ -130,6 +132,18 @@ def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
     if len(tasks) == 0 or len(set(tasks)) != len(tasks) or not all(0 <= task < n for task in tasks):
         given = list(subset) if isinstance(subset, Iterable) and not isinstance(subset, str) else subset
         raise ValueError(f"{given} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")
+
+
+def check_subsets(subsets: Collection[Collection[SupportsIndex]], n: int) -> None:
+    """Refuse by a ValueError what is not one subset of n tasks or more, see `check_subset`."""
+    try:
+        count = len(subsets)
+    except TypeError:  # also of an array without axes, which has all that a collection has
+        raise ValueError(f"subsets are {shown(subsets)}: give a sequence of sequences of indices") from None
+    if count == 0:
+        raise ValueError("no subset was given: give at least one sequence of task indices")
+    for subset in subsets:
+        check_subset(subset, n)
 
 
 # ---------------------------------------------------------------------- how settings look

@@ -27,6 +27,9 @@ def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def leaves(batch: Any) -> Iterator[Tensor]:
     """Give the tensors of a batch: of nested tuples, lists and dicts, each with an entry per sample."""
     if isinstance(batch, Tensor):
+        if batch.ndim == 0 or batch.layout != torch.strided:
+            kind = f"of shape {tuple(batch.shape)} and layout {batch.layout}"
+            raise TypeError(f"the batch holds a tensor {kind}: give dense ones, an entry for each sample")
         yield batch
     elif isinstance(batch, Mapping | tuple | list):
         for each in batch.values() if isinstance(batch, Mapping) else batch:

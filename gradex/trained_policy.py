@@ -270,6 +270,14 @@ class TrainedPolicy(Fitted):
 
         The samples are to be in every task of the suite, and in no other; a ValueError says which are not.
         """
+        spaces = {"observations": self.suite.observation_space, "actions": self.suite.action_space}
+        for name, space in spaces.items():
+            shape = np.shape(getattr(samples, name, ()))[1:]
+            if shape != space.shape:
+                raise ValueError(
+                    f"samples have {name} of shape {shape} where the policy has {space.shape}: "
+                    "collect transitions on this policy's suite"
+                )
         n, found = len(self.suite), samples.n
         if found > n:
             raise ValueError(

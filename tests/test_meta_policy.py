@@ -261,7 +261,7 @@ def test_snapshots_do_not_move_on_with_the_training(meta: MetaPolicy) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"subsets": []}, "there is no subset to train on: give at least one"),
+        ({"subsets": []}, "no subset was given: give at least one"),
         ({"subsets": [[4]]}, "is not a subset of 4 tasks"),
         ({"subsets": [[0], [1]], "seeds": [1]}, "2 subsets have 1 seeds: give one for each"),
         ({"snapshots": 3}, "cannot keep 3 snapshots of 2 rounds: take 1 to 2, or more steps"),

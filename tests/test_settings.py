@@ -28,6 +28,8 @@ from gradex import (
     TaskSuite,
 )
 from gradex.affinity import MeanAffinity, PairwiseAffinity
+from gradex.comparison import compare
+from gradex.cross_evaluation import cross_evaluate
 from gradex.learners import MAML
 from gradex.settings import described, plain
 from gradex.surrogate.scores import Improvement, NegativeLoss
@@ -128,6 +130,11 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
         ),
         (lambda s, m: MetaPolicy(s).fit_each([0], 10), "0 is not a subset of 4 tasks"),
         (lambda s, m: MetaPolicy(s).fit_each(["a"], 10), "a is not a subset of 4 tasks"),
+        (lambda s, m: MetaPolicy(s).fit_each([[0]], 10, seeds=3), "seeds is 3: give a sequence of whole"),
+        (lambda s, m: m.adapt_each(1, 10), "subsets are 1: give a sequence of sequences of indices"),
+        (lambda s, m: GroundTruth().fit(m, 1), "subsets are 1: give a sequence of sequences of indices"),
+        (lambda s, m: compare(m, [0, 1, 2, 3], 10), "0 is not a subset of 4 tasks"),
+        (lambda s, m: cross_evaluate(m, 2, 0), "policies is a MetaPolicy: give a Sequence"),
         (lambda s, m: m.adapt([0.5], 10), r"\[0.5\] is not a subset of 4 tasks"),
         (lambda s, m: m.adapt([0], 10, seed="one"), r"seeds\[0\] is 'one': give a whole number"),
         (lambda s, m: m.evaluate(suite="cartpole"), "suite is 'cartpole': give a TaskSuite"),
@@ -158,6 +165,8 @@ def test_numpy_numbers_work_as_plain_ones_do(meta: MetaPolicy, suite: TaskSuite)
         (lambda s, m: Generalization(m, s, "unseen"), "test is 'unseen': give a TaskSuite"),
         (lambda s, m: Generalization(m, s, s, copies=0), "copies=0 is too small: give at least 2"),
         (lambda s, m: AffinityGraph(s), "a TaskSuite is not an affinity matrix; give numbers, one row and"),
+        (lambda s, m: AffinityGraph.from_interactions(None), "a NoneType holds no interactions; give a"),
+        (lambda s, m: AffinityGraph.from_gradients([1.0, 2.0]), r"gradients of shape \(2,\) are no rows of"),
         (lambda s, m: AffinityGraph.from_scores(s), "a TaskSuite holds no scores of subsets; give those"),
     ],
 )

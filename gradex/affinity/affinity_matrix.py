@@ -86,9 +86,11 @@ class AffinityMatrix:
         Raises
         ------
         ValueError
-            If a gradient is zero or not finite.
+            If a gradient is zero or not finite, or they are no rows.
         """
         gradients = np.asarray(from_torch(gradients), dtype=np.float64)
+        if gradients.ndim != 2:
+            raise ValueError(f"gradients of shape {gradients.shape} are no rows of tasks: give [n, d]")
         norms = np.linalg.norm(gradients, axis=1)
         if (wrong := np.flatnonzero(~np.isfinite(norms) | (norms == 0))).size:
             raise ValueError(

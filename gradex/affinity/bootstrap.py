@@ -93,7 +93,13 @@ class Evidence:
         draws = np.asarray(getattr(self.scores, "draws", ()), dtype=np.float64)
         if not len(draws):
             return np.asarray(self.score, dtype=np.float64)[None]
-        return draws if draws.ndim == self.score.ndim + 1 else np.nanmean(draws, axis=2)
+        shape = np.shape(self.score)
+        if draws.ndim == 3 and draws.shape[1:2] == shape:
+            return np.nanmean(draws, axis=2)
+        if draws.shape[1:] != shape:
+            wanted = ", ".join(map(str, ("draws", *shape)))
+            raise ValueError(f"draws of shape {draws.shape} do not fit scores of {shape}: give [{wanted}]")
+        return draws
 
     @property
     def free(self) -> int:

@@ -112,8 +112,11 @@ class AffinityGraph(AffinityMatrix):
             What `SurrogateEstimator.interactions` gives, or anything that does likewise; see
             `InteractionsLike`. The graph keeps them for `conflict`.
         """
+        # Its errors are not asked for: they take a while where tasks are many.
+        if not (hasattr(interactions, "matrix") and hasattr(interactions, "freedom")):
+            raise TypeError(f"a {type(interactions).__name__} holds no interactions; give a surrogate's")
         graph = cls(interactions.matrix, names, freedom=interactions.freedom)
-        graph._interactions = interactions  # whose errors take a while where tasks are many
+        graph._interactions = interactions
         return graph
 
     def interaction(self) -> "AffinityGraph":

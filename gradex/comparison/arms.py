@@ -8,7 +8,7 @@ import numpy as np
 
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import generator_for
-from gradex.settings import whole
+from gradex.settings import check_subsets, whole
 
 GROUPS, TOGETHER, ALONE, RANDOM = "groups", "all together", "one per task", "random groups"
 #: All arms, in the order of tables.
@@ -31,7 +31,7 @@ def deal_arms(groups: Sequence[Sequence[int]], n: int, seed: int) -> dict[str, S
     Raises
     ------
     ValueError
-        If a task is in no group, or in more than one.
+        If a task is in no group or in more than one, or a group is empty.
 
     Examples
     --------
@@ -43,6 +43,7 @@ def deal_arms(groups: Sequence[Sequence[int]], n: int, seed: int) -> dict[str, S
     one per task ((0,), (1,), (2,))
     random groups ((1, 2), (0,))
     """
+    check_subsets(groups, n)
     own = tuple(tuple(sorted(map(index, group))) for group in groups)
     if sorted(task for group in own for task in group) != list(range(n)):
         raise ValueError(f"groups {[list(group) for group in own]} do not hold each of {n} tasks once")

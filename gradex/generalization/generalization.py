@@ -18,7 +18,7 @@ from gradex.generalization.trace import TraceEstimator, random_signs
 from gradex.learners import ActorCritic, Transitions
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
-from gradex.settings import Estimator, check_subset, whole
+from gradex.settings import Estimator, check_subsets, whole
 from gradex.tasks import TaskSuite
 from gradex.tasks.checks import other_spaces
 
@@ -137,10 +137,9 @@ class Generalization(Estimator):
         if len(metas) == 0:
             raise ValueError("there is no policy to measure: give at least one")
         subsets = [range(len(self.train))] * len(metas) if subsets is None else subsets
+        check_subsets(subsets, len(self.train))
         if len(subsets) != len(metas):
             raise ValueError(f"{len(metas)} policies have {len(subsets)} subsets: give one for each")
-        for subset in subsets:
-            check_subset(subset, len(self.train))
         own, measured = self._plain(), dict[int, Measurement]()
         estimator = ExactTrace() if isinstance(own.trace, str) else own.trace
         if isinstance(estimator, ExactTrace):

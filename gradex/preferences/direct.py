@@ -26,7 +26,7 @@ from tqdm.auto import trange
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import Answers, PreferencePairs
 from gradex.seeds import Streams, child
-from gradex.settings import as_seed, check_subset, whole
+from gradex.settings import as_seed, check_subsets, whole
 from gradex.surrogate import ModuleGradients, Samples
 from gradex.surrogate.model import Scored, unbatched
 from gradex.threads import threads_for
@@ -131,6 +131,9 @@ class DirectPreferences:
 
     def margins(self, parameters: Float[Tensor, "stack p"]) -> Float[Tensor, "stack N"]:
         """Give z = β [D(θ) - D(θ_ref)] of every pair, for each row of parameters."""
+        parameters, size = torch.as_tensor(parameters), len(self.model.parameters)
+        if parameters.shape[1:] != (size,):
+            raise ValueError(f"parameters have the shape {tuple(parameters.shape)}: give rows of {size}")
         rows = torch.arange(len(self.pairs)).split(self._chunk())
         with evaluating(self.module), threads_for(self._tokens(len(rows[0]))):
             found = [self.model.log_prob(parameters, self.pairs, each.numpy()) for each in rows]
@@ -180,10 +183,7 @@ class DirectPreferences:
         steps, batch = whole("steps", steps, 1), whole("batch", batch, 1)
         if not 0 < learning_rate < np.inf:
             raise ValueError(f"learning_rate is {learning_rate}: give a positive number")
-        if len(subsets) == 0:
-            raise ValueError("no subset was given: give at least one sequence of objectives")
-        for subset in subsets:
-            check_subset(subset, self.pairs.n)
+        check_subsets(subsets, self.pairs.n)
         side_by_side = max(1, self._chunk() // batch)
         pieces = [subsets[i : i + side_by_side] for i in range(0, len(subsets), side_by_side)]
         known = steps, batch, learning_rate, child(as_seed(seed), "direct preference optimisation")
@@ -207,6 +207,7 @@ class DirectPreferences:
 
         So all ways to group the objectives cost the same. With 0 steps it is the start.
         """
+        check_subsets(groups, self.pairs.n)
         found = torch.from_numpy(self.model.parameters).repeat(len(groups), 1)
         for size in sorted({len(group) for group in groups}):
             rows = [row for row, group in enumerate(groups) if len(group) == size]
@@ -230,8 +231,7 @@ class DirectPreferences:
         with evaluating(module), torch.no_grad(), threads_for(self._tokens(len(rows[0]))):
             found = [self._log_odds(module, self._batch(each, device)).cpu() for each in rows]
         odds = torch.cat(found)
-        wrong = int((~torch.isfinite(odds)).sum())
-        if wrong:
+        if wrong := int((~torch.isfinite(odds)).sum()):
             raise ValueError(f"{wrong} pairs have log-probabilities that are not finite: check the model")
         return odds
 

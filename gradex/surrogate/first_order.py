@@ -41,7 +41,8 @@ def first_order_error(
         unit = directions / torch.linalg.vector_norm(directions, dim=1, keepdim=True)
         length = distances * torch.linalg.vector_norm(parameters)
         gradients = model.gradients(samples, rows, parameters.dtype)
-        slope = torch.cat([in_factors(batch) @ unit.T for batch in gradients]).T
+        size, dtype = parameters.shape[0], parameters.dtype
+        slope = torch.cat([in_factors(batch, size, dtype) @ unit.T for batch in gradients]).T
         at = parameters + length[:, None] * unit[:, None, :]
         output = model.log_prob(at.flatten(0, 1), samples, rows).unflatten(0, (len(unit), len(length)))
         change = output - model.log_prob(parameters.unsqueeze(0), samples, rows)

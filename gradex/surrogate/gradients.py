@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import accumulate
 from math import prod
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -145,6 +146,16 @@ class FactoredGradients:
         return self.columns(0, self.parameters)
 
 
-def in_factors(gradients: FactoredGradients | Float[Tensor, "batch p"]) -> FactoredGradients:
-    """Give a batch of gradients in factors, also where they come as they are."""
-    return gradients if isinstance(gradients, FactoredGradients) else FactoredGradients([Dense(gradients)])
+def in_factors(gradients: Any, p: int, dtype: torch.dtype) -> FactoredGradients:
+    """Give a batch of gradients in factors, also where they come as they are, at least in this precision."""
+    if not isinstance(gradients, FactoredGradients):
+        # A copy of what is no tensor: one cannot share an array that is read-only or runs backwards.
+        own = gradients if isinstance(gradients, Tensor) else torch.from_numpy(np.array(gradients))
+        if own.ndim != 2:
+            raise ValueError(f"the model gives gradients of shape {tuple(own.shape)}: give batches [k, {p}]")
+        gradients = FactoredGradients([Dense(own.to(torch.promote_types(own.dtype, dtype)))])
+    if gradients.parameters != p:
+        raise ValueError(
+            f"the model gives gradients of {gradients.parameters} numbers: it has {p} parameters"
+        )
+    return gradients

@@ -26,6 +26,7 @@ from scipy.linalg import solve_triangular
 from scipy.sparse import csr_array
 
 from gradex.seeds import generator_for
+from gradex.settings import check_subsets
 from gradex.surrogate.samples import Samples
 from gradex.threads import one_thread
 
@@ -91,8 +92,10 @@ class Interactions:
         Raises
         ------
         ValueError
-            If they have other numbers of clusters.
+            If they have other numbers of clusters, or there are none.
         """
+        if not parts:
+            raise ValueError("there are no interactions to add up: give those of one model at least")
         first = parts[0]
         sizes = [[len(each) for each in part.vectors] for part in parts]
         if any(own != sizes[0] for own in sizes) or any(part.common != first.common for part in parts):
@@ -115,6 +118,7 @@ class Interactions:
         >>> bool(np.isclose(pooled.matrix[0, 1], interactions.matrix[:2, 2:].mean()))
         True
         """
+        check_subsets(groups, len(self))
         own = [[self.vectors[task] for task in group] for group in groups]
         if self.common:
             return Interactions(tuple(np.stack(each).mean(axis=0) for each in own), common=True)

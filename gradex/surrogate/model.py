@@ -118,7 +118,7 @@ class ModuleGradients:
         `log_prob(module, batch)` gives the log-probability of each sample [N], or any other number that
         should rise where the advantage is positive. A sample's must not depend on the others.
     batch : Tensor, or a tuple, list or dict of such
-        The samples: every tensor has one entry per sample along its first axis.
+        The samples: every tensor has one entry per sample along its first axis. A mapping comes as a dict.
     parameters : iterable of str, optional
         Names of the parameters that would be trained on, as `module.named_parameters()` has them, for
         instance those of an adapter; by default all that require a gradient.
@@ -128,7 +128,7 @@ class ModuleGradients:
     Raises
     ------
     ValueError
-        If there is no such parameter, or tensors of the batch differ in length.
+        If there is no such parameter or one is named twice, or tensors of the batch differ in length.
 
     Warns
     -----
@@ -161,12 +161,12 @@ class ModuleGradients:
     ) -> None:
         self.module, self.log_prob_of, self.batch, self.memory = module, log_prob, batch, memory
         named = dict(module.named_parameters())
-        self.names = [name for name, each in named.items() if each.requires_grad]
-        if parameters is not None:
-            self.names = list(parameters)
-            unknown = [name for name in self.names if name not in named]
-            if unknown:
-                raise ValueError(f"the module has no parameter {unknown[0]!r}: choose from {list(named)}")
+        learned = [name for name, each in named.items() if each.requires_grad]
+        self.names = learned if parameters is None else list(parameters)
+        if unknown := [name for name in self.names if name not in named]:
+            raise ValueError(f"the module has no parameter {unknown[0]!r}: choose from {list(named)}")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"parameter {max(self.names, key=self.names.count)!r} comes twice: name it once")
         if not self.names:
             raise ValueError("no parameter requires a gradient: name those that would be trained on")
         self._shapes = [named[name].shape for name in self.names]

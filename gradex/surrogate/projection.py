@@ -228,7 +228,7 @@ def gradient_features(
     done = wrong = 0
     with tqdm(total=count, desc="gradients", delay=2, leave=False) as bar:
         for batch in model.gradients(samples, np.arange(count), dtype):
-            projected = projection.project(in_factors(batch))
+            projected = projection.project(in_factors(batch, projection.parameters, dtype)).detach()
             out = features[done : done + len(projected)]
             if len(out) < len(projected):
                 raise ValueError(f"the model has more than {count} gradients: give it as many samples")

@@ -53,9 +53,10 @@ class Block:
 #: The class of some samples.
 Own = TypeVar("Own", bound="Samples")
 
-#: Types of numbers that may stand in an array, and what to give instead of others.
+#: Types that may stand in an array, all if there are none, and what to give instead of others.
 _KINDS = (
     ("advantages", "fiub", "numbers"), ("offsets", "fiub", "numbers"), ("tasks", "iub", "whole numbers"),
+    ("episodes", "", ""), ("clusters", "", ""),
 )  # fmt: skip
 
 
@@ -170,7 +171,7 @@ class Samples:
             raise ValueError("advantages [n, N] serve all tasks: give no tasks, or advantages [N]")
         for name, kinds, wanted in _KINDS:
             array = getattr(self, name)
-            if array is not None and array.dtype.kind not in kinds:
+            if array is not None and kinds and array.dtype.kind not in kinds:
                 raise ValueError(f"{name} are of type {array.dtype}: give {wanted}")
             if array is not None and name != "advantages" and array.ndim != 1:
                 raise ValueError(f"{name} have the shape {array.shape}: give one for each sample, [N]")

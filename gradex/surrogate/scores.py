@@ -33,7 +33,7 @@ class Score(ABC):
     divergence : float or None
         If given, steps keep their direction but get the length at which the mean Kullback-Leibler divergence
         of the policies, to second order ½ mean (g·Δθ)² over the samples of the subset, is this number: the
-        trust region of Schulman et al. 2015 (TRPO). If None, steps stay as long as the fit made them.
+        trust region of Schulman et al. 2015 (TRPO). If None, or left out, steps stay as the fit made them.
 
     Examples
     --------
@@ -49,7 +49,7 @@ class Score(ABC):
     (tensor(0.5000), tensor(-0.5000))
     """
 
-    divergence: float | None
+    divergence: float | None  # no default: the field of a dataclass of one's own would take it over
 
     @abstractmethod
     def per_sample(
@@ -199,12 +199,15 @@ class SubsetScores:
         Parameters
         ----------
         parts : sequence of SubsetScores
-            Of several parts each has a few draws of its own, two at least, unless `draws` is 0.
+            Of equal subsets in one order; others are refused by a ValueError. Of several parts each has a
+            few draws of its own, two at least, unless `draws` is 0.
         draws, seed : int
             How many draws the mean has. Each combines draws of the parts, as if these were independent, so
             that a few per part are enough. They are spread around the mean, wider by √(b / (b - 1)), with b
             the number of a part's own, as their mean takes part of their spread away.
         """
+        if len({tuple(map(tuple, part.subsets)) for part in parts}) != 1:
+            raise ValueError("parts have not the same subsets in one order: average scores of equal subsets")
         per_task = np.mean([part.per_task for part in parts], axis=0)
         drawn = partial(_combinations, parts, draws, seed) if draws else None
         return SubsetScores(parts[0].subsets, per_task, np.nanmean(per_task, axis=1), drawn)
@@ -218,14 +221,8 @@ class SubsetScores:
     def to_frame(self) -> pd.DataFrame:
         """Give a tidy table, one row per subset and member: subset (its number), task, task_score, score."""
         subset, task = np.nonzero(~np.isnan(self.per_task))
-        return pd.DataFrame(
-            {
-                "subset": subset,
-                "task": task,
-                "task_score": self.per_task[subset, task],
-                "score": self.score[subset],
-            }
-        )
+        own = {"subset": subset, "task": task, "task_score": self.per_task[subset, task]}
+        return pd.DataFrame({**own, "score": self.score[subset]})
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
@@ -269,16 +266,19 @@ def score_subsets(
     """
     times = np.ones(len(features)) if times is None else times
     steps = torch.from_numpy(theta.astype(features.dtype))
-    if score.divergence is not None:
+    if (divergence := getattr(score, "divergence", None)) is not None:
         own = (members if fitted is None else fitted, theta, features, blocks, folds, times)
-        steps *= divergence_factors(score.divergence, *own).to(steps.dtype).unsqueeze(-1)
+        steps *= divergence_factors(divergence, *own).to(steps.dtype).unsqueeze(-1)
     totals, sizes = np.zeros(members.shape), np.zeros(members.shape[1])
     for block, served, _, held, change in _changes(members, steps, features, blocks, folds):
         counted = times[block.rows[held]]
-        offsets = torch.from_numpy(block.offsets[held])
-        gain, loss = score.per_sample(change.double(), offsets)
+        pair = score.per_sample(change.double(), torch.from_numpy(block.offsets[held]))
+        if not isinstance(pair, Sequence) or [np.shape(each) for each in pair] != [change.shape] * 2:
+            wanted = f"two tensors of shape {tuple(change.shape)}, for the advantages 1 and -1"
+            raise ValueError(f"{type(score).__name__}.per_sample gives no pair of scores: give {wanted}")
+        gain, loss = map(np.asarray, pair)
         advantages = block.advantages[:, held] * counted
-        own_scores = gain.numpy() @ advantages.clip(min=0).T - loss.numpy() @ advantages.clip(max=0).T
+        own_scores = gain @ advantages.clip(min=0).T - loss @ advantages.clip(max=0).T
         totals[np.ix_(served, block.tasks)] += own_scores
         sizes[block.tasks] += counted.sum()
     per_task = np.where(members, totals / sizes, np.nan)

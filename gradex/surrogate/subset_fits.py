@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from tqdm.auto import trange
 
 from gradex.seeds import generator_for
-from gradex.settings import Fitted, as_seed, check_subset, whole
+from gradex.settings import Fitted, as_seed, check_subsets, whole
 from gradex.surrogate.factors import first_order_factors
 from gradex.surrogate.interactions import Interactions, first_order_interactions
 from gradex.surrogate.logistic import Solution
@@ -239,13 +239,10 @@ class SubsetFits(Fitted):
 
     def _members(self, subsets: Subsets) -> Bool[np.ndarray, "m n"]:
         n = self.samples_.n
-        if len(subsets) == 0:
-            raise ValueError("no subset was given: give at least one sequence of task indices")
+        check_subsets(subsets, n)
         members = np.zeros((len(subsets), n), dtype=bool)
         for row, subset in zip(members, subsets, strict=True):
-            tasks = [index(task) for task in subset]
-            check_subset(tasks, n)
-            row[tasks] = True
+            row[list(map(index, subset))] = True
         return members
 
     def _choose_regularization(self, candidates: Sequence[float]) -> None:

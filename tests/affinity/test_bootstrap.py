@@ -150,6 +150,9 @@ def test_what_cannot_be_drawn_again_is_refused():
         AffinityGraph(once.matrix).bootstrap()
     with pytest.raises(ValueError, match="all 120 subsets of their sizes were scored, once: nothing can be"):
         once.bootstrap()
+    by_task = SimpleNamespace(**vars(planted(TRIPLES, 0.1, seed=0, draws=2)), per_task=np.zeros((120, N)))
+    with pytest.raises(ValueError, match=r"draws of shape \(2, 120\) do not .*: give \[draws, 120, 10\]"):
+        AffinityGraph.from_scores(by_task).bootstrap()
     with pytest.raises(ValueError, match="draws=1 is too few to tell a spread: give at least 2"):
         drawn.bootstrap(1)
     with pytest.raises(ValueError, match="a bootstrap of 3 tasks does not fit 10; take the graph's own"):

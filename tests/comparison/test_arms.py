@@ -59,9 +59,19 @@ def test_every_arm_holds_every_task_once_and_random_groups_have_the_sizes_of_the
     assert deal_arms(groups, 8, 3) == drawn[3]
 
 
-@pytest.mark.parametrize("groups", [[(0, 1)], [(0, 1), (1, 2)], [(0, 1), (2, 3)]])
-def test_groups_that_do_not_hold_every_task_once_are_refused(groups: list[tuple[int, ...]]) -> None:
-    with pytest.raises(ValueError, match=r"groups \[\[0, 1\].* do not hold each of 3 tasks once"):
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([(0, 1)], r"groups \[\[0, 1\]\] do not hold each of 3 tasks once"),
+        ([(0, 1), (1, 2)], r"groups \[\[0, 1\], \[1, 2\]\] do not hold each of 3 tasks once"),
+        ([(0, 1), (2, 3)], r"\[2, 3\] is not a subset of 3 tasks"),
+        ([(0, 1, 2), ()], r"\[\] is not a subset of 3 tasks"),
+    ],
+)
+def test_groups_that_do_not_hold_every_task_once_are_refused(
+    groups: list[tuple[int, ...]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         deal_arms(groups, 3, 0)
 
 

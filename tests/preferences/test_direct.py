@@ -172,6 +172,7 @@ def test_memory_counts_what_layers_keep(module: Speaker) -> None:
     assert 1 <= long.model.together() < short.model.together() / 2
 
 
+@pytest.mark.wrong_types
 def test_refuses_what_will_not_do(module: Speaker) -> None:
     pairs = pairs_of(5)
     with pytest.raises(ValueError, match="beta is 0"):
@@ -183,6 +184,10 @@ def test_refuses_what_will_not_do(module: Speaker) -> None:
         preferences.tune([[0]], steps=1, learning_rate=0)
     with pytest.raises(ValueError, match="no subset was given"):
         preferences.tune([], steps=1)
+    start = torch.from_numpy(preferences.model.parameters)
+    for wrong in (start, start[None, :-1]):
+        with pytest.raises(ValueError, match=r"parameters have the shape .*: give rows of \d+"):
+            preferences.evaluate(wrong)
     with torch.no_grad():
         module.last.bias[0] = torch.nan
     with pytest.raises(ValueError, match="5 pairs have log-probabilities that are not finite"):

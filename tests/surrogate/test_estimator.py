@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -448,6 +449,11 @@ def _with(transitions: Transitions, name: str, place: int, value: float) -> Tran
         ),
         (lambda t: _with(t, "tasks", 4, 5), {}, "transitions name tasks beyond 0 to 4: collect them on this"),
         (
+            lambda t: replace(t, observations=t.observations[:, :1]),
+            {},
+            r"samples have observations of shape \(1,\) where the policy has \(3,\): collect transitions on",
+        ),
+        (
             lambda t: replace(t, tasks=np.minimum(t.tasks, 3)),
             {},
             "task 4 has no samples: collect some in every task",
@@ -472,13 +478,15 @@ def test_refuses_transitions_that_cannot_be(
         SurrogateEstimator(**{"projection_dim": 12, **settings}).fit(meta, change(transitions))
 
 
-@pytest.mark.parametrize("subset", [(), (0, 0), (1, 5), (-1, 2)])
-@pytest.mark.parametrize("method", ["solve", "scores"])
-def test_refuses_what_is_no_subset(
-    surrogate: SurrogateEstimator, subset: tuple[int, ...], method: str
-) -> None:
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("subset", [(), (0, 0), (1, 5), (-1, 2), 0, (0.0, 1.0), ("a",)])
+@pytest.mark.parametrize(
+    "use", ["solve", "scores", "steps", lambda s, subsets: s.interactions().pooled(subsets)]
+)
+def test_refuses_what_is_no_subset(surrogate: SurrogateEstimator, subset: Any, use: str | Callable) -> None:
+    call = use if callable(use) else getattr(SurrogateEstimator, use)
     with pytest.raises(ValueError, match="is not a subset of 5 tasks: give different indices from 0 to 4"):
-        getattr(surrogate, method)([(0, 1), subset])
+        call(surrogate, [(0, 1), subset])
 
 
 def test_refuses_no_subsets_and_impossible_distances(surrogate: SurrogateEstimator) -> None:

@@ -1,6 +1,8 @@
 """A torch module that is no policy goes all the way to groups."""
 
+from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gradex.affinity import AffinityGraph, sample_subsets
 from gradex.surrogate import ModuleGradients, Samples, SurrogateEstimator
+from gradex.surrogate.gradients import Dense, FactoredGradients
 
 COUNT, N = 240, 6
 
@@ -219,13 +222,67 @@ def test_a_module_that_is_trained_on_leaves_what_was_fitted(module, batch) -> No
     np.testing.assert_allclose(surrogate.adapted([0], distance=0.0).parameters, theta)
 
 
+class Normal:
+    """The density of mean 0, whose gradients come as somebody gives them."""
+
+    def __init__(self, given: Callable[[Tensor], Any]) -> None:
+        self.parameters, self.given = np.zeros(3), given
+        self.values = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 3)))
+
+    def gradients(self, samples: Samples, rows: np.ndarray, dtype: torch.dtype) -> Any:
+        return self.given(self.values[rows].to(dtype))
+
+    def log_prob(self, parameters: Tensor, samples: Samples, rows: np.ndarray) -> Tensor:
+        return -((self.values[rows] - parameters[:, None]) ** 2).sum(-1) / 2
+
+    def with_parameters(self, parameters: np.ndarray) -> "Normal":
+        return Normal(self.given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda rows: [rows.numpy()[::-1].copy()[::-1]],  # runs backwards
+        lambda rows: rows.float().numpy()[:, None],  # sample by sample, in single precision
+        lambda rows: [rows * torch.ones(3, requires_grad=True)],
+        lambda rows: [FactoredGradients([Dense(rows.clone().requires_grad_())])],
+    ],
+)
+def test_gradients_come_as_arrays_or_with_a_graph_too(given: Callable[[Tensor], Any]) -> None:
+    samples = Samples(np.sign(np.random.default_rng(1).normal(size=60)), np.arange(60) // 20)
+    ours, theirs = (SurrogateEstimator(2).fit(Normal(each), samples) for each in (given, lambda rows: [rows]))
+    np.testing.assert_allclose(ours.features, theirs.features, rtol=1e-6)
+    found = [each.first_order_error([0.1])["relative_to_output"] for each in (ours, theirs)]
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda rows: rows, r"the model gives gradients of shape \(3,\): give batches \[k, 3\]"),
+        (lambda rows: [rows[:, :2]], "the model gives gradients of 2 numbers: it has 3 parameters"),
+        (lambda rows: [rows[:, :2].numpy()], "the model gives gradients of 2 numbers: it has 3 parameters"),
+        (lambda rows: [rows[:5]], "the model has 5 gradients for 60 samples: give it as many"),
+    ],
+)
+def test_gradients_of_another_shape_are_refused(given: Callable[[Tensor], Any], message: str) -> None:
+    samples = Samples(np.ones(60), np.arange(60) // 20)
+    with pytest.raises(ValueError, match=message):
+        SurrogateEstimator(2).fit(Normal(given), samples)
+
+
 def test_refuses_what_does_not_fit_together(module, batch) -> None:
     with pytest.raises(ValueError, match=r"the module has no parameter 'lora': choose from \['embedding"):
         ModuleGradients(module, log_odds, batch, ["lora"])
+    with pytest.raises(ValueError, match=r"parameter 'last\.bias' comes twice: name it once"):
+        ModuleGradients(module, log_odds, batch, ["last.weight", "last.bias", "last.bias"])
     with pytest.raises(ValueError, match=r"tensors of the batch have \[3, 240\] samples"):
         ModuleGradients(module, log_odds, batch | {"items": batch["items"][:3]})
     with pytest.raises(TypeError, match="the batch holds str: give tensors"):
         ModuleGradients(module, log_odds, "batch")
+    for wrong in (torch.tensor(0.5), batch["items"].to_sparse()):
+        with pytest.raises(TypeError, match=r"the batch holds a tensor of shape \(.*: give dense ones"):
+            ModuleGradients(module, log_odds, batch | {"items": wrong})
     with pytest.raises(ValueError, match="no parameter requires a gradient: name those that would be"):
         ModuleGradients(deepcopy(module).requires_grad_(False), log_odds, batch)
     with pytest.raises(ValueError, match="the batch has 240 samples for 3 advantages: give as many"):

@@ -73,6 +73,8 @@ def test_what_was_fitted_is_not_changed_from_outside(shared: bool) -> None:
         ({"tasks": np.zeros(4)}, "tasks are of type float64: give whole numbers"),
         ({"tasks": list("abcd")}, "tasks are of type <U1: give whole numbers"),
         ({"tasks": np.zeros((4, 1), dtype=int)}, r"tasks have the shape \(4, 1\): give one for each sample"),
+        ({"episodes": np.zeros((4, 1))}, r"episodes have the shape \(4, 1\): give one for each sample"),
+        ({"clusters": np.zeros((4, 2))}, r"clusters have the shape \(4, 2\): give one for each sample"),
         ({"advantages": [None, 1, 1, 1]}, "advantages are of type object: give numbers"),
     ],
 )

@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,6 +133,44 @@ def test_a_divergence_fixes_the_length_of_the_steps_and_keeps_their_direction(sa
         divergence = 0.5 * np.average(after[inside], weights=sizes[inside])
         assert divergence == pytest.approx(0.0 if number == 2 else 0.02, rel=1e-5)
         assert (before[inside] > 0).all() == (number != 2)
+
+
+class Own(Score):
+    """Gives what it is told to, and says nothing of a divergence."""
+
+    def __init__(self, given: Callable[[torch.Tensor], Any]) -> None:
+        self.given = given
+
+    def per_sample(self, change, offsets):  # type: ignore[no-untyped-def]
+        return self.given(change)
+
+
+def scored_by(score: Score, samples: dict[str, np.ndarray], count: int) -> SubsetScores:
+    own = (samples["features"], blocks(samples), np.zeros(200, dtype=int))
+    members = np.arange(4) < np.full((count, 1), 2)
+    return score_subsets(score, members, np.ones((count, 1, 6)), *own)
+
+
+def test_a_score_may_leave_out_the_divergence_and_give_arrays(samples) -> None:
+    found = scored_by(Own(lambda change: [change.square().numpy()] * 2), samples, 2)
+    np.testing.assert_array_equal(found.per_task, scored_by(Change(None), samples, 2).per_task)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("given", [lambda x: x, lambda x: (x.sum(), x.sum()), lambda x: (x,), lambda x: None])
+def test_a_score_that_gives_no_pair_is_refused(samples, given: Callable[..., Any], count: int) -> None:
+    with pytest.raises(
+        ValueError, match=rf"Own.per_sample gives .*: give two tensors of shape \({count}, \d+"
+    ):
+        scored_by(Own(given), samples, count)
+
+
+def test_scores_of_other_subsets_have_no_mean() -> None:
+    orders = tuple(SUBSETS[:2]), tuple(SUBSETS[1::-1])
+    parts = [SubsetScores(subsets, np.ones((2, 3)), np.ones(2)) for subsets in orders]
+    for wrong in (parts, []):
+        with pytest.raises(ValueError, match="parts have not the same subsets in one order"):
+            SubsetScores.mean(wrong)
 
 
 def test_a_divergence_counts_the_samples_that_are_scored(samples) -> None:
