@@ -110,6 +110,8 @@ def test_whole_rewards_have_advantages_with_fractions() -> None:
     ends, rewards = np.array([False, False, True]), np.array([1, 1, 1])
     found = discounted_advantages(rewards, np.zeros(4, dtype=int), ends, ends, 1, 0.5)
     np.testing.assert_array_equal(found, [1.75, 1.5, 1])
+    single = discounted_advantages(*(np.ones(m, np.float32) for m in (3, 4)), ends, ends, 0.9, 0.5)
+    assert single.dtype == np.float32  # and is not wider on the way, which would change trainings
 
 
 @pytest.mark.wrong_types
