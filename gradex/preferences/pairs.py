@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from gradex.display import card, folded, table
 from gradex.seeds import generator_for
 from gradex.surrogate import Samples
+from gradex.tensors import from_torch
 
 #: Objectives that a notebook lists.
 _LISTED = 40
@@ -108,14 +109,15 @@ class PreferencePairs:
         said so. Every objective labels some pair, every pair is labelled by some objective.
     names : tuple of str, optional
         Of the objectives; "objective 0", "objective 1", ... by default.
-    episodes : int array [N], optional
-        What is held out or drawn again together, such as all pairs with the same prompt; by default every
-        pair stands for itself.
+    episodes : array [N], optional
+        Numbers or names of what is held out or drawn again together, such as all pairs with the same prompt;
+        by default every pair stands for itself. Lists and tensors become arrays.
 
     Raises
     ------
     ValueError
-        If arrays do not fit together, a label is something else, or an objective or a pair has none.
+        If arrays do not fit together, a label is something else, or an objective or a pair has none; or if an
+        episode is missing.
 
     Examples
     --------
@@ -136,7 +138,7 @@ class PreferencePairs:
     second: Answers
     labels: Float[np.ndarray, "n N"]
     names: tuple[str, ...] = ()
-    episodes: Int[np.ndarray, " N"] | None = None
+    episodes: Shaped[np.ndarray, " N"] | None = None
 
     def __post_init__(self) -> None:
         labels = np.array(self.labels, dtype=np.float64)
@@ -158,8 +160,16 @@ class PreferencePairs:
         names = tuple(self.names) or tuple(f"objective {number}" for number in range(len(labels)))
         if len(names) != len(labels) or len(set(names)) != len(names):
             raise ValueError(f"{len(labels)} objectives have the names {list(names)}: give one for each")
-        if self.episodes is not None and len(self.episodes) != labels.shape[1]:
-            raise ValueError(f"{labels.shape[1]} pairs have {len(self.episodes)} episodes: give one each")
+        if self.episodes is not None:
+            episodes = np.asarray(from_torch(self.episodes))
+            if episodes.shape != labels.shape[1:]:
+                raise ValueError(
+                    f"episodes have the shape {episodes.shape} for {labels.shape[1]} pairs: give [N]"
+                )
+            missing = pd.isna(episodes)
+            if missing.any():
+                raise ValueError(f"pair {missing.argmax()} has no episode: give a number or a name")
+            object.__setattr__(self, "episodes", episodes)
         labels.setflags(write=False)
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "names", names)
@@ -172,7 +182,7 @@ class PreferencePairs:
         second: Sequence[Sequence[int]],
         labels: Float[np.ndarray, "n N"],
         names: Sequence[str] = (),
-        episodes: Int[np.ndarray, " N"] | None = None,
+        episodes: Shaped[np.ndarray, " N"] | None = None,
         padding: int = 0,
     ) -> "PreferencePairs":
         """Make pairs of sequences of tokens, a prompt and two answers each.
@@ -193,7 +203,7 @@ class PreferencePairs:
         second: Sequence[str],
         labels: Float[np.ndarray, "n N"],
         names: Sequence[str] = (),
-        episodes: Int[np.ndarray, " N"] | None = None,
+        episodes: Shaped[np.ndarray, " N"] | None = None,
     ) -> "PreferencePairs":
         """Make pairs of texts.
 
@@ -210,7 +220,10 @@ class PreferencePairs:
 
     @staticmethod
     def joined(parts: Mapping[str, "PreferencePairs"]) -> "PreferencePairs":
-        """Put objectives together that bring pairs of their own, one objective each, by their names."""
+        """Put objectives together that bring pairs of their own, one objective each, by their names.
+
+        Episodes stay together; those of one part are none of another's, whatever their numbers.
+        """
         for name, part in parts.items():
             if part.n != 1:
                 raise ValueError(f"{name!r} has {part.n} objectives: give one each, see `only`")
@@ -226,7 +239,11 @@ class PreferencePairs:
                 [part.second.filled(length) for part in parts.values()],
             )
         )
-        return PreferencePairs(first, second, labels, tuple(parts))
+        episodes = None
+        if any(part.episodes is not None for part in parts.values()):
+            numbered = zip(parts.values(), ends - sizes, strict=True)
+            episodes = np.concatenate([part._numbered_episodes() + before for part, before in numbered])
+        return PreferencePairs(first, second, labels, tuple(parts), episodes)
 
     def __len__(self) -> int:
         return self.labels.shape[1]
@@ -281,9 +298,13 @@ class PreferencePairs:
 
         Folds are dealt in their order: were every twelfth pair of one objective, a fold would have them all.
         """
+        which = self._numbered_episodes()
+        return generator_for(0, "order of pairs").permutation(which.max() + 1)[which]
+
+    def _numbered_episodes(self) -> Int[np.ndarray, " N"]:
+        """Give episodes numbers from 0, as many as there are; without any, every pair is one."""
         own = np.arange(len(self)) if self.episodes is None else self.episodes
-        names, which = np.unique(own, return_inverse=True)
-        return generator_for(0, "order of pairs").permutation(len(names))[which]
+        return np.unique(own, return_inverse=True)[1]
 
     def _repr_html_(self) -> str:
         known = ~np.isnan(self.labels)

@@ -1,7 +1,10 @@
 """Pairs of answers and their labels: what is kept, what is refused, and which samples they are."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+import torch
 
 from gradex.preferences import Answers, PreferencePairs
 from gradex.surrogate import SurrogateEstimator
@@ -64,6 +67,19 @@ def test_own_pairs_are_samples_of_one_task_each() -> None:
     np.testing.assert_array_equal(again.labels, parts["b"].labels)
 
 
+def test_joined_pairs_are_held_out_with_those_of_their_prompt() -> None:
+    """Numbers of one part are none of another's; a part without any has an episode for each pair."""
+    ones = pairs_of(12, n=1)
+    parts = {
+        "numbers": PreferencePairs(ones.first, ones.second, ones.labels, episodes=np.arange(12) // 3 + 7),
+        "words": PreferencePairs(ones.first, ones.second, ones.labels, episodes=np.repeat(["b", "a"], 6)),
+        "none": ones,
+    }
+    own = [[0] * 3, [1] * 3, [2] * 3, [3] * 3, [13] * 6, [12] * 6, range(24, 36)]
+    assert PreferencePairs.joined(parts).episodes.tolist() == [number for each in own for number in each]
+    assert PreferencePairs.joined({"a": ones, "b": ones}).episodes is None
+
+
 def test_own_pairs_give_the_same_scores_in_either_form() -> None:
     """As samples of one task each, and as samples of all with most of the labels missing."""
     joined = PreferencePairs.joined({name: pairs_of(40, n=1, seed=seed) for seed, name in enumerate("abc")})
@@ -93,6 +109,31 @@ def test_an_episode_of_two_objectives_makes_samples_of_all() -> None:
     labels = np.where(np.arange(6) % 2 == np.arange(2)[:, None], pairs.labels, NAN)
     split = PreferencePairs(pairs.first, pairs.second, labels, episodes=np.arange(6) // 2)
     assert split.samples().tasks is None
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("kind", [list, torch.tensor, np.array])
+def test_episodes_may_be_lists_or_tensors(kind: Callable) -> None:
+    pairs = pairs_of(4)
+    given = PreferencePairs(pairs.first, pairs.second, pairs.labels, episodes=kind([3, 3, 1, 1]))
+    assert given.only(rows=np.array([1, 2])).episodes.tolist() == [3, 1]
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("episodes", "words"),
+    [
+        ([1, 2], r"episodes have the shape \(2,\) for 4 pairs"),
+        (np.ones((4, 1)), r"episodes have the shape \(4, 1\) for 4 pairs"),
+        (3, r"episodes have the shape \(\) for 4 pairs"),
+        (["a", "b", None, "c"], "pair 2 has no episode"),
+        ([1, np.nan, 2, 3], "pair 1 has no episode"),
+    ],
+)
+def test_refuses_episodes_that_are_none(episodes: object, words: str) -> None:
+    pairs = pairs_of(4)
+    with pytest.raises(ValueError, match=words):
+        PreferencePairs(pairs.first, pairs.second, pairs.labels, episodes=episodes)
 
 
 @pytest.mark.wrong_types
