@@ -98,6 +98,24 @@ def test_evaluation_is_dpo_with_the_module_as_it_was_trained(module: Speaker) ->
         assert rows.accuracy == pytest.approx(right.mean())
 
 
+@pytest.mark.parametrize("reference", ["none", "itself", "another"])
+def test_the_start_stays_when_the_module_is_trained_in_place(module: Speaker, reference: str) -> None:
+    def told() -> list[np.ndarray | torch.Tensor | None]:
+        return [preferences.margins(theta), preferences.samples().offsets, preferences.tune([(0,)], steps=2)]
+
+    other = {"none": None, "itself": module, "another": Speaker(seed=1).double()}[reference]
+    preferences = DirectPreferences(module, pairs_of(10), BETA, other, ADAPTER)
+    theta = torch.from_numpy(preferences.model.parameters)[None]
+    expected = told()
+    assert expected[0].any() == (reference == "another")
+    preferences = DirectPreferences(module, pairs_of(10), BETA, other, ADAPTER)  # nothing is worked out yet
+    with torch.no_grad():
+        for name in ADAPTER:
+            module.get_parameter(name).add_(1)
+    for found, wanted in zip(told(), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_a_stack_trains_as_each_of_its_members_does(module: Speaker) -> None:
     pairs = pairs_of(20)
     preferences = DirectPreferences(module, pairs, BETA, None, ADAPTER)
