@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from tqdm.auto import trange
 
+from gradex.preferences.answers import Answers
 from gradex.preferences.draws import PairDraws
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
-from gradex.preferences.pairs import Answers, PreferencePairs
+from gradex.preferences.pairs import PreferencePairs
 from gradex.seeds import child
 from gradex.settings import as_seed, check_subset, whole
 from gradex.surrogate import ModuleGradients, Samples

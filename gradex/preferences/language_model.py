@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gradex.preferences.pairs import Answers
+from gradex.preferences.answers import Answers
 
 #: Gives the log-probability of each answer, [N].
 LogProb = Callable[[Any, Answers], Tensor]

@@ -5,95 +5,26 @@ the same pairs, pairs of their own, or some of either. These are no `gradex.task
 weights over a vector of rewards.
 """
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gradex.display import card, folded, table
+from gradex.preferences.answers import Answers
 from gradex.seeds import generator_for
 from gradex.surrogate import Samples
 from gradex.tensors import from_torch
 
 #: Objectives that a notebook lists.
 _LISTED = 40
-
-
-class Answers(NamedTuple):
-    """Answers behind their prompts, as a causal language model reads them.
-
-    Attributes
-    ----------
-    tokens : int Tensor [N, T]
-        Prompt, answer, and padding behind it.
-    counted : bool Tensor [N, T]
-        Which tokens are the answer's.
-
-    Examples
-    --------
-    >>> from gradex.preferences import Answers
-    >>> answers = Answers.of_tokens(prompts=[[5], [5, 6]], answers=[[7, 8], [9]])
-    >>> answers.tokens.tolist(), answers.counted.int().tolist()
-    ([[5, 7, 8], [5, 6, 9]], [[0, 1, 1], [0, 0, 1]])
-    """
-
-    tokens: Int[Tensor, "N T"]
-    counted: Bool[Tensor, "N T"]
-
-    @classmethod
-    def of_tokens(
-        cls,
-        prompts: Sequence[Sequence[int]],
-        answers: Sequence[Sequence[int]],
-        length: int | None = None,
-        padding: int = 0,
-    ) -> "Answers":
-        """Put prompts and answers one after the other, and fill up to the same length.
-
-        Parameters
-        ----------
-        prompts, answers : N sequences of int
-        length : int, optional
-            T; by default that of the longest.
-        padding : int
-            A token. It stands behind the answer, where a causal model does not look back from.
-
-        Raises
-        ------
-        ValueError
-            If there is not one prompt per answer, an answer or a prompt is empty, or one is longer than T.
-        """
-        if len(prompts) != len(answers) or len(answers) == 0:
-            raise ValueError(f"{len(prompts)} prompts have {len(answers)} answers: give one each, at least 1")
-        for name, each in (("prompts", prompts), ("answers", answers)):
-            empty = [place for place, tokens in enumerate(each) if len(tokens) == 0]
-            if empty:
-                raise ValueError(f"{name}[{empty[0]}] is empty: give at least one token")
-        sizes = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
-        length = max(sizes) if length is None else length
-        if max(sizes) > length:
-            raise ValueError(f"a prompt with its answer has {max(sizes)} tokens: give length={max(sizes)}")
-        tokens = np.full((len(answers), length), padding, dtype=np.int64)
-        counted = np.zeros((len(answers), length), dtype=bool)
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            tokens[row, : sizes[row]] = [*prompt, *answer]
-            counted[row, len(prompt) : sizes[row]] = True
-        return cls(torch.from_numpy(tokens), torch.from_numpy(counted))
-
-    def chosen(self, rows: Int[np.ndarray, " k"] | Bool[np.ndarray, " N"]) -> "Answers":
-        """Give some of them."""
-        places = torch.from_numpy(rows)
-        return Answers(self.tokens[places], self.counted[places])
-
-    def filled(self, length: int) -> "Answers":
-        """Give them with more padding, T = length."""
-        missing = (0, length - self.tokens.shape[1])
-        return Answers(*(torch.nn.functional.pad(each, missing) for each in self))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -262,16 +193,29 @@ class PreferencePairs:
         return float(((~np.isnan(self.labels)).sum(axis=0) > 1).mean())
 
     def only(
-        self, objectives: Sequence[int] | None = None, rows: Int[np.ndarray, " k"] | None = None
+        self, objectives: ArrayLike | Tensor | None = None, rows: ArrayLike | Tensor | None = None
     ) -> "PreferencePairs":
-        """Give some of the objectives, some of the pairs, or both; pairs that lose all labels go."""
-        chosen = np.arange(self.n) if objectives is None else np.asarray(objectives)
-        rows = np.arange(len(self)) if rows is None else rows
-        labels = self.labels[np.ix_(chosen, rows)]
-        rows, labels = rows[kept := ~np.isnan(labels).all(axis=0)], labels[:, kept]
-        episodes = None if self.episodes is None else self.episodes[rows]
+        """Give some of the objectives, some of the pairs, or both; pairs that lose all labels go.
+
+        Parameters
+        ----------
+        objectives : sequence of int or str, or bool array [n], optional
+            Numbers or names, in the order that is wanted, or a mask.
+        rows : sequence of int, or bool array [N], optional
+            Places of pairs, or a mask.
+
+        Raises
+        ------
+        ValueError
+            If there is no such objective or pair, or no label is left.
+        """
+        chosen = _places("objectives", objectives, self.n, self.names)
+        places = _places("rows", rows, len(self))
+        labels = self.labels[np.ix_(chosen, places)]
+        places, labels = places[kept := ~np.isnan(labels).all(axis=0)], labels[:, kept]
+        episodes = None if self.episodes is None else self.episodes[places]
         names = tuple(self.names[objective] for objective in chosen)
-        return PreferencePairs(self.first.chosen(rows), self.second.chosen(rows), labels, names, episodes)
+        return PreferencePairs(self.first.chosen(places), self.second.chosen(places), labels, names, episodes)
 
     def samples(self, offsets: Float[np.ndarray, " N"] | None = None) -> Samples:
         """Give the labels as the surrogate needs them.
@@ -313,3 +257,22 @@ class PreferencePairs:
         facts = {"objectives": self.n, "pairs that several label": f"{self.shared:.0%}"}
         by_objective = folded("by objective", table(pd.DataFrame(told)), shown=self.n <= _LISTED)
         return card(f"PreferencePairs: {len(self):,} pairs", facts, by_objective)
+
+
+def _places(what: str, wanted: Any, count: int, names: tuple[str, ...] = ()) -> Int[np.ndarray, " k"]:
+    """Give the places that numbers, a mask or names choose; all, where nothing is wanted."""
+    if wanted is None:
+        return np.arange(count)
+    given = chosen = np.ravel(from_torch(wanted))
+    if given.dtype.kind in "UO":
+        chosen = np.array([names.index(each) if each in names else each for each in given])
+    try:
+        return np.arange(count)[chosen]
+    except IndexError as error:
+        wrong = [
+            each
+            for each in given.tolist()
+            if each not in names and not (isinstance(each, int) and -count <= each < count)
+        ]
+        some = f"numbers from 0 to {count - 1}, a mask of {count}" + ", or names" * bool(names)
+        raise ValueError(f"{what} are {reprlib.repr(wrong or given.tolist())}: give {some}") from error

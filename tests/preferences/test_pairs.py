@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from numpy.typing import ArrayLike
 
 from gradex.preferences import Answers, PreferencePairs
 from gradex.surrogate import SurrogateEstimator
@@ -109,6 +111,42 @@ def test_an_episode_of_two_objectives_makes_samples_of_all() -> None:
     labels = np.where(np.arange(6) % 2 == np.arange(2)[:, None], pairs.labels, NAN)
     split = PreferencePairs(pairs.first, pairs.second, labels, episodes=np.arange(6) // 2)
     assert split.samples().tasks is None
+
+
+@pytest.mark.parametrize(
+    ("objectives", "rows"),
+    [
+        ([2, 0], [3, 4, 5]),
+        (["c", "a"], range(3, 6)),
+        (np.array([2, 0]), np.arange(6) > 2),
+        (torch.tensor([2, 0]), torch.arange(3, 6)),
+        (pd.Series(["c", "a"]), (np.arange(6) > 2).tolist()),
+    ],
+)
+def test_some_are_chosen_by_numbers_masks_or_names(objectives: ArrayLike, rows: ArrayLike) -> None:
+    pairs = pairs_of(6, n=3)
+    pairs = PreferencePairs(pairs.first, pairs.second, pairs.labels, names=("a", "b", "c"))
+    found = pairs.only(objectives, rows)
+    assert found.names == ("c", "a")
+    np.testing.assert_array_equal(found.labels, pairs.labels[[2, 0], 3:])
+    assert torch.equal(found.second.tokens, pairs.second.tokens[3:])
+    assert pairs.only("b").names == pairs.only(1).names == pairs.only([False, True, False]).names == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"objectives": [0, 7]}, r"objectives are \[7\]: give numbers from 0 to 2, a mask of 3, or names"),
+        ({"objectives": ["d"]}, r"objectives are \['d'\]: give"),
+        ({"objectives": [True]}, r"objectives are \[True\]: give"),
+        ({"rows": [1, 6]}, r"rows are \[6\]: give numbers from 0 to 5, a mask of 6$"),
+        ({"rows": [0.5]}, r"rows are \[0.5\]: give"),
+        ({"rows": np.ones(5, dtype=bool)}, r"rows are \[True, True, True, True, True\]: give"),
+    ],
+)
+def test_refuses_to_choose_what_is_not_there(wanted: dict[str, ArrayLike], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        pairs_of(6, n=3).only(**wanted)
 
 
 @pytest.mark.wrong_types
