@@ -1,6 +1,9 @@
 """Answers behind their prompts: one row of tokens each."""
 
+import reprlib
+from array import array
 from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +54,8 @@ class Answers(NamedTuple):
         Raises
         ------
         ValueError
-            If there is not one prompt per answer, an answer or a prompt is empty, or one is longer than T.
+            If there is not one prompt per answer, an answer or a prompt is empty or has something else than
+            tokens, or one is longer than T.
         """
         if len(prompts) != len(answers) or len(answers) == 0:
             raise ValueError(f"{len(prompts)} prompts have {len(answers)} answers: give one each, at least 1")
@@ -66,7 +70,7 @@ class Answers(NamedTuple):
         tokens = np.full((len(answers), length), padding, dtype=np.int64)
         counted = np.zeros((len(answers), length), dtype=bool)
         for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            tokens[row, : sizes[row]] = [*prompt, *answer]
+            tokens[row, : sizes[row]] = _tokens(row, prompt, answer)
             counted[row, len(prompt) : sizes[row]] = True
         return cls(torch.from_numpy(tokens), torch.from_numpy(counted))
 
@@ -79,3 +83,18 @@ class Answers(NamedTuple):
         """Give them with more padding, T = length."""
         missing = (0, length - self.tokens.shape[1])
         return Answers(*(torch.nn.functional.pad(each, missing) for each in self))
+
+
+def _tokens(row: int, prompt: Sequence[int], answer: Sequence[int]) -> "array[int]":
+    """Give the tokens of both, or refuse what is none."""
+    both = [*prompt, *answer]
+    try:
+        return array("Q", both)
+    except (TypeError, OverflowError):  # refused below, but for floats without a fraction
+        pass
+    for name, text in (("prompts", prompt), ("answers", answer)):
+        wrong = [each for each in text if not (isinstance(each, Real) and each >= 0 and each % 1 == 0)]
+        if wrong:
+            told = f"{name}[{row}] has {reprlib.repr(wrong)} among its tokens"
+            raise ValueError(f"{told}: give whole numbers from 0, as `tokenizer.encode` does")
+    return array("Q", map(int, both))

@@ -8,6 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from gradex.preferences import Answers, DirectPreferences, PreferencePairs, answer_log_prob
+from gradex.preferences.language_model import LogProb
 from gradex.surrogate import SurrogateEstimator
 from tests.oracles import preferences as oracle
 from tests.preferences.models import ADAPTER, Speaker, answers, pairs_of
@@ -188,6 +189,19 @@ def test_memory_counts_what_layers_keep(module: Speaker) -> None:
     longer = PreferencePairs.of_tokens(prompts, [each * 8 for each in first], second, pairs_of(40).labels)
     long = DirectPreferences(single, longer, memory=2**17)
     assert 1 <= long.model.together() < short.model.together() / 2
+
+
+@pytest.mark.parametrize("log_prob", [answer_log_prob, lambda *given: answer_log_prob(*given) / 2])
+def test_a_token_that_the_model_does_not_know_is_named(module: Speaker, log_prob: LogProb) -> None:
+    prompts, first, second = answers(6)
+    first[4] = [99]
+    pairs = PreferencePairs.of_tokens(prompts, first, second, pairs_of(6).labels)
+    preferences = DirectPreferences(module, pairs, BETA, None, ADAPTER, log_prob)
+    words = r"cannot read tokens up to 99 in texts of \d tokens: encode them by its own tokenizer, no"
+    with pytest.raises(ValueError, match=words):
+        list(preferences.model.gradients(pairs, np.arange(6), torch.float64))
+    with pytest.raises(ValueError, match=words):
+        preferences.tune([(0,)], steps=1)
 
 
 def test_refuses_what_will_not_do(module: Speaker) -> None:

@@ -1,5 +1,6 @@
 """Pairs of answers and their labels: what is kept, what is refused, and which samples they are."""
 
+from collections import UserDict
 from collections.abc import Callable
 
 import numpy as np
@@ -201,6 +202,30 @@ def test_refuses_answers_that_are_none() -> None:
         PreferencePairs.of_tokens([[1]], [[2]], [[3]], np.ones((2, 1)), names=["a"])
     with pytest.raises(ValueError, match="'both' has 2 objectives"):
         PreferencePairs.joined({"both": pairs_of(5, n=2)})
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("encode", "words"),
+    [
+        (lambda text: UserDict(input_ids=[1], attention_mask=[1]), r"\['input_ids', 'attention_mask'\]"),
+        (lambda text: torch.tensor([[ord(each) for each in text]]), r"\[tensor\(\[97, 98\]\)\]"),
+        (str, r"\['a', 'b'\]"),
+        (lambda text: [1.0, 1.7, np.nan], r"\[1.7, nan\]"),
+        (lambda text: [*range(9), -100], r"\[-100\]"),
+        (lambda text: [None], r"\[None\]"),
+    ],
+)
+def test_refuses_texts_that_are_no_tokens(encode: Callable, words: str) -> None:
+    with pytest.raises(ValueError, match=rf"prompts\[0\] has {words} among its tokens: give whole numbers"):
+        PreferencePairs.of_texts(encode, ["ab"], ["cd"], ["e"], np.ones((1, 1)))
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor, np.float64, range])
+def test_tokens_may_be_arrays_or_tensors(kind: Callable) -> None:
+    text = range(3, 6) if kind is range else kind([3, 4, 5])
+    assert Answers.of_tokens([text], [[7]]).tokens.tolist() == [[3, 4, 5, 7]]
 
 
 def test_shows_who_labels_what() -> None:
