@@ -66,13 +66,7 @@ class GroupAdapters(Estimator):
         groups = len(self.groups_)
         if not 0 <= group < groups:
             raise ValueError(f"there is no group {group}: choose 0 to {groups - 1}")
-        model = self.preferences_.model
-        own = [self.preferences_.given.get_parameter(name) for name in model.names]
-        pieces = self.parameters_[group].split([each.numel() for each in own])
-        return {
-            name: piece.reshape(each.shape).to(each.device, each.dtype, copy=True)
-            for name, each, piece in zip(model.names, own, pieces, strict=True)
-        }
+        return self.preferences_.named(self.parameters_[group], self.preferences_.given)
 
     def module(self, group: int) -> nn.Module:
         """Give a copy of the language model with the parameters of a group."""
@@ -90,7 +84,7 @@ class GroupAdapters(Estimator):
         pairs : PreferencePairs, optional
             Of the same objectives, better ones that no adapter was trained on; by default those of the fit.
         reference : torch.nn.Module, optional
-            For other pairs, where one was given to `fit`.
+            θ_ref; by default that of the fit.
 
         Returns
         -------
@@ -104,12 +98,10 @@ class GroupAdapters(Estimator):
             If the pairs have other objectives.
         """
         own = self.preferences_
-        if pairs is not None:
-            if pairs.names != own.pairs.names:
-                raise ValueError(f"pairs of {list(pairs.names)} are given for {list(own.pairs.names)}")
-            own = DirectPreferences(
-                own.given, pairs, own.beta, reference, own.model.names, own.log_prob, own.model.memory
-            )
+        if pairs is not None and pairs.names != own.pairs.names:
+            raise ValueError(f"pairs of {list(pairs.names)} are given for {list(own.pairs.names)}")
+        if pairs is not None or reference is not None:
+            own = own.on(own.pairs if pairs is None else pairs, reference)
         start = torch.from_numpy(own.model.parameters)[None].to(self.parameters_)
         found = own.evaluate(torch.cat([start, self.parameters_])).set_index(["row", "objective"])
         rows: list[dict[str, Any]] = []

@@ -10,7 +10,7 @@ Eq. (3) of PolicyGradEx, then is no model of the loss but the loss itself, linea
 
 import warnings
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from tqdm.auto import trange
 
+from gradex.preferences.answers import Answers
+from gradex.preferences.draws import PairDraws
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
-from gradex.preferences.pairs import Answers, PreferencePairs
-from gradex.seeds import Streams, child
+from gradex.preferences.pairs import PreferencePairs
+from gradex.seeds import child
 from gradex.settings import as_seed, check_subsets, whole
 from gradex.surrogate import ModuleGradients, Samples
 from gradex.surrogate.model import Scored, unbatched
@@ -108,14 +110,13 @@ class DirectPreferences:
         if any(dtype in _HALF for dtype in own):
             single, names = _in_single_precision(module), self.model.names
             self.model = ModuleGradients(single, self._log_odds, batch, names, memory)
-            reference = None if reference is None else _in_single_precision(reference)
         self._together: int | None = None
-        self._other = reference
+        self._other = None if reference is None or reference is module else self._as_precise(reference)
 
     @cached_property
     def reference(self) -> Float[Tensor, " N"]:
         """Give β D(θ_ref), worked out when it is first asked for."""
-        return self._log_odds_of(self.module if self._other is None else self._other)
+        return self._at_start() if self._other is None else self._log_odds_of(self._other, {})
 
     @property
     def module(self) -> nn.Module:
@@ -126,7 +127,7 @@ class DirectPreferences:
         """Give the pairs as the surrogate needs them, with the margins at the start as offsets."""
         if self._other is None:
             return self.pairs.samples()
-        offsets = self._log_odds_of(self.module) - self.reference
+        offsets = self._at_start() - self.reference
         return self.pairs.samples(offsets.double().numpy())
 
     def margins(self, parameters: Float[Tensor, "stack p"]) -> Float[Tensor, "stack N"]:
@@ -217,19 +218,50 @@ class DirectPreferences:
                 found[rows] = own.to(found)
         return found
 
+    def named(self, parameters: Float[Tensor, " p"], module: nn.Module) -> dict[str, Tensor]:
+        """Give a row of parameters by their names, each where a module has it, and of its type."""
+        own = [module.get_parameter(name) for name in self.model.names]
+        pieces = parameters.split([each.numel() for each in own])
+        return {
+            name: piece.reshape(each.shape).to(each.device, each.dtype, copy=True)
+            for name, each, piece in zip(self.model.names, own, pieces, strict=True)
+        }
+
+    def on(self, pairs: PreferencePairs, reference: nn.Module | None = None) -> "DirectPreferences":
+        """Give the same start and reference for other pairs; or another reference, where one is given."""
+        other = copy(self)
+        other.pairs, other.model, other._together = pairs, copy(self.model), None
+        other.model.batch = (pairs.first, pairs.second)
+        if reference is not None:
+            other._other = self._as_precise(reference)
+        vars(other).pop("reference", None)
+        return other
+
     # ------------------------------------------------------------------ pieces
+    def _start(self) -> dict[str, Tensor]:
+        """Give θ* by the names of `Scored`; the module itself may have been trained since."""
+        own = self.named(torch.from_numpy(self.model.parameters), self.module)
+        return {f"module.{name}": each for name, each in own.items()}
+
+    def _as_precise(self, reference: nn.Module) -> nn.Module:
+        """Give a reference in the precision of `model`."""
+        return reference if self.module is self.given else _in_single_precision(reference)
+
+    def _at_start(self) -> Float[Tensor, " N"]:
+        return self._log_odds_of(self.module, self._start())
+
     def _log_odds(self, module: nn.Module, batch: tuple[Answers, Answers]) -> Float[Tensor, " N"]:
         """Give β D(θ); both answers go through the model together."""
         both = Answers(*(torch.cat(leaves) for leaves in zip(*batch, strict=True)))
         first, second = self.log_prob(module, both).chunk(2)
         return self.beta * (first - second)
 
-    def _log_odds_of(self, module: nn.Module) -> Float[Tensor, " N"]:
-        """Give β D of every pair at a module as it is."""
-        device = next(module.parameters()).device
+    def _log_odds_of(self, module: nn.Module, held: dict[str, Tensor]) -> Float[Tensor, " N"]:
+        """Give β D of every pair at a module, in which some parameters are exchanged."""
+        device, scored = next(module.parameters()).device, Scored(module, self._log_odds)
         rows = torch.arange(len(self.pairs)).split(self._chunk())
         with evaluating(module), torch.no_grad(), threads_for(self._tokens(len(rows[0]))):
-            found = [self._log_odds(module, self._batch(each, device)).cpu() for each in rows]
+            found = [functional_call(scored, held, (self._batch(each, device),)).cpu() for each in rows]
         odds = torch.cat(found)
         if wrong := int((~torch.isfinite(odds)).sum()):
             raise ValueError(f"{wrong} pairs have log-probabilities that are not finite: check the model")
@@ -262,19 +294,18 @@ class DirectPreferences:
         alone: bool = False,
     ) -> Float[Tensor, "m p"]:
         """Train a stack of parameters, one subset each, or those of a single subset without vmap."""
-        module, names = self.module, [f"module.{name}" for name in self.model.names]
-        start = [module.get_parameter(name).detach() for name in self.model.names]
-        stack = [each.expand(len(subsets), *each.shape).clone().requires_grad_() for each in start]
-        optimizer, device = torch.optim.Adam(stack, lr=learning_rate), start[0].device
-        draws = _Draws(self.pairs.labels, subsets, seed)
-        scored = Scored(module, self._log_odds)
+        stack = {name: each.repeat(len(subsets), *[1] * each.ndim) for name, each in self._start().items()}
+        learned = [each.requires_grad_() for each in stack.values()]
+        optimizer, device = torch.optim.Adam(learned, lr=learning_rate), learned[0].device
+        draws = PairDraws(self.pairs.labels, subsets, seed)
+        scored = Scored(self.module, self._log_odds)
 
         def odds(parameters: dict[str, Tensor], *given: Any) -> Any:
             return functional_call(scored, parameters, given)
 
         def descend(signs: Tensor, reference: Tensor, odds: Tensor) -> None:
             # What else of the module requires a gradient keeps the one that it has.
-            (F.softplus(-signs * (odds - reference)).sum() / batch).backward(inputs=stack)
+            (F.softplus(-signs * (odds - reference)).sum() / batch).backward(inputs=learned)
 
         together = max(1, min(batch, self._chunk() // len(subsets)))
         with threads_for(self._tokens(len(subsets) * together)), torch.enable_grad():
@@ -285,46 +316,15 @@ class DirectPreferences:
                     places, signs = rows[:, part], labels[:, part].to(device)
                     then = partial(descend, signs, self.reference[places].to(device))
                     if alone:
-                        own = {name: each[0] for name, each in zip(names, stack, strict=True)}
+                        own = {name: each[0] for name, each in stack.items()}
                         odds(own, self._batch(places[0], device), then)
                     else:
-                        then(vmap(odds)(dict(zip(names, stack, strict=True)), self._batch(places, device)))
+                        then(vmap(odds)(stack, self._batch(places, device)))
                 optimizer.step()
-        return torch.cat([each.detach().flatten(1) for each in stack], dim=1).cpu()
+        return torch.cat([each.detach().flatten(1) for each in learned], dim=1).cpu()
 
 
 def _in_single_precision(module: nn.Module) -> nn.Module:
     """Copy a module, in evaluation mode."""
     with torch.inference_mode(False):
         return deepcopy(module).float().eval()
-
-
-class _Draws:
-    """Draws objectives of each subset, and pairs that they have labelled, by a stream for each subset."""
-
-    def __init__(self, labels: Float[np.ndarray, "n N"], subsets: Sequence[Sequence[int]], seed: int) -> None:
-        known = ~np.isnan(labels)
-        self._labels = labels
-        self._known = _Ragged(np.nonzero(known)[1], known.sum(axis=1))
-        self._subsets = _Ragged(np.concatenate(subsets), np.array([*map(len, subsets)]))
-        self._streams = Streams([seed] * len(subsets))
-
-    def batch(self, size: int) -> tuple[Int[Tensor, "m size"], Float[Tensor, "m size"]]:
-        """Give places of pairs, and their labels."""
-        which, place = np.moveaxis(self._streams.uniforms(2, size), 1, 0)
-        objectives = self._subsets.at(np.arange(len(which))[:, None], which)
-        rows = self._known.at(objectives, place)
-        labels = self._labels[objectives, rows].astype(np.float32)
-        return torch.from_numpy(rows), torch.from_numpy(labels)
-
-
-class _Ragged:
-    """Lists of different lengths, one behind the other."""
-
-    def __init__(self, values: Int[np.ndarray, " all"], lengths: Int[np.ndarray, " lists"]) -> None:
-        self._values, self._lengths = values, lengths
-        self._starts = np.cumsum(lengths) - lengths
-
-    def at(self, lists: Int[np.ndarray, "*#m"], shares: Float[np.ndarray, "*#m"]) -> Int[np.ndarray, "*m"]:
-        """Give of each list the entry that lies this share of the way, from 0 to 1, along it."""
-        return self._values[self._starts[lists] + (shares * self._lengths[lists]).astype(np.int64)]

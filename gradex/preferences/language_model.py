@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gradex.preferences.pairs import Answers
+from gradex.preferences.answers import Answers
 
 #: Gives the log-probability of each answer, [N].
 LogProb = Callable[[Any, Answers], Tensor]
@@ -27,6 +27,11 @@ def answer_log_prob(module: nn.Module, answers: Answers) -> Float[Tensor, " N"]:
         transformers do.
     answers : Answers
 
+    Raises
+    ------
+    ValueError
+        If the model looks a token, or its place, up in a table that has no such row.
+
     Examples
     --------
     >>> import torch
@@ -40,7 +45,15 @@ def answer_log_prob(module: nn.Module, answers: Answers) -> Float[Tensor, " N"]:
     """
     # The fused kernels of attention cannot be batched over samples.
     with sdpa_kernel(SDPBackend.MATH):
-        given = module(answers.tokens)
+        try:
+            given = module(answers.tokens)
+        except IndexError as error:
+            # Under vmap torch refuses to tell a number; each pair is tried alone then, and comes here again.
+            most, size = int(answers.tokens.max()), answers.tokens.shape[1]
+            raise ValueError(
+                f"the model cannot read tokens up to {most} in texts of {size} tokens: encode them by its "
+                "own tokenizer, no longer than it allows"
+            ) from error
     logits = (given if isinstance(given, Tensor) else given.logits)[:, :-1]
     chosen = logits.gather(-1, answers.tokens[:, 1:, None])[..., 0] - logits.logsumexp(-1)
     return (chosen * answers.counted[:, 1:]).sum(dim=-1)

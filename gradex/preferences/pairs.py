@@ -5,94 +5,26 @@ the same pairs, pairs of their own, or some of either. These are no `gradex.task
 weights over a vector of rewards.
 """
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Shaped
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gradex.display import card, folded, table
+from gradex.preferences.answers import Answers
 from gradex.seeds import generator_for
 from gradex.surrogate import Samples
+from gradex.tensors import from_torch
 
 #: Objectives that a notebook lists.
 _LISTED = 40
-
-
-class Answers(NamedTuple):
-    """Answers behind their prompts, as a causal language model reads them.
-
-    Attributes
-    ----------
-    tokens : int Tensor [N, T]
-        Prompt, answer, and padding behind it.
-    counted : bool Tensor [N, T]
-        Which tokens are the answer's.
-
-    Examples
-    --------
-    >>> from gradex.preferences import Answers
-    >>> answers = Answers.of_tokens(prompts=[[5], [5, 6]], answers=[[7, 8], [9]])
-    >>> answers.tokens.tolist(), answers.counted.int().tolist()
-    ([[5, 7, 8], [5, 6, 9]], [[0, 1, 1], [0, 0, 1]])
-    """
-
-    tokens: Int[Tensor, "N T"]
-    counted: Bool[Tensor, "N T"]
-
-    @classmethod
-    def of_tokens(
-        cls,
-        prompts: Sequence[Sequence[int]],
-        answers: Sequence[Sequence[int]],
-        length: int | None = None,
-        padding: int = 0,
-    ) -> "Answers":
-        """Put prompts and answers one after the other, and fill up to the same length.
-
-        Parameters
-        ----------
-        prompts, answers : N sequences of int
-        length : int, optional
-            T; by default that of the longest.
-        padding : int
-            A token. It stands behind the answer, where a causal model does not look back from.
-
-        Raises
-        ------
-        ValueError
-            If there is not one prompt per answer, an answer or a prompt is empty, or one is longer than T.
-        """
-        if len(prompts) != len(answers) or len(answers) == 0:
-            raise ValueError(f"{len(prompts)} prompts have {len(answers)} answers: give one each, at least 1")
-        for name, each in (("prompts", prompts), ("answers", answers)):
-            empty = [place for place, tokens in enumerate(each) if len(tokens) == 0]
-            if empty:
-                raise ValueError(f"{name}[{empty[0]}] is empty: give at least one token")
-        sizes = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
-        length = max(sizes) if length is None else length
-        if max(sizes) > length:
-            raise ValueError(f"a prompt with its answer has {max(sizes)} tokens: give length={max(sizes)}")
-        tokens = np.full((len(answers), length), padding, dtype=np.int64)
-        counted = np.zeros((len(answers), length), dtype=bool)
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            tokens[row, : sizes[row]] = [*prompt, *answer]
-            counted[row, len(prompt) : sizes[row]] = True
-        return cls(torch.from_numpy(tokens), torch.from_numpy(counted))
-
-    def chosen(self, rows: Int[np.ndarray, " k"] | Bool[np.ndarray, " N"]) -> "Answers":
-        """Give some of them."""
-        places = torch.from_numpy(rows)
-        return Answers(self.tokens[places], self.counted[places])
-
-    def filled(self, length: int) -> "Answers":
-        """Give them with more padding, T = length."""
-        missing = (0, length - self.tokens.shape[1])
-        return Answers(*(torch.nn.functional.pad(each, missing) for each in self))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,14 +40,15 @@ class PreferencePairs:
         said so. Every objective labels some pair, every pair is labelled by some objective.
     names : tuple of str, optional
         Of the objectives; "objective 0", "objective 1", ... by default.
-    episodes : int array [N], optional
-        What is held out or drawn again together, such as all pairs with the same prompt; by default every
-        pair stands for itself.
+    episodes : array [N], optional
+        Numbers or names of what is held out or drawn again together, such as all pairs with the same prompt;
+        by default every pair stands for itself. Lists and tensors become arrays.
 
     Raises
     ------
     ValueError
-        If arrays do not fit together, a label is something else, or an objective or a pair has none.
+        If arrays do not fit together, a label is something else, or an objective or a pair has none; or if an
+        episode is missing.
 
     Examples
     --------
@@ -136,7 +69,7 @@ class PreferencePairs:
     second: Answers
     labels: Float[np.ndarray, "n N"]
     names: tuple[str, ...] = ()
-    episodes: Int[np.ndarray, " N"] | None = None
+    episodes: Shaped[np.ndarray, " N"] | None = None
 
     def __post_init__(self) -> None:
         labels = np.array(self.labels, dtype=np.float64)
@@ -158,8 +91,16 @@ class PreferencePairs:
         names = tuple(self.names) or tuple(f"objective {number}" for number in range(len(labels)))
         if len(names) != len(labels) or len(set(names)) != len(names):
             raise ValueError(f"{len(labels)} objectives have the names {list(names)}: give one for each")
-        if self.episodes is not None and len(self.episodes) != labels.shape[1]:
-            raise ValueError(f"{labels.shape[1]} pairs have {len(self.episodes)} episodes: give one each")
+        if self.episodes is not None:
+            episodes = np.asarray(from_torch(self.episodes))
+            if episodes.shape != labels.shape[1:]:
+                raise ValueError(
+                    f"episodes have the shape {episodes.shape} for {labels.shape[1]} pairs: give [N]"
+                )
+            missing = pd.isna(episodes)
+            if missing.any():
+                raise ValueError(f"pair {missing.argmax()} has no episode: give a number or a name")
+            object.__setattr__(self, "episodes", episodes)
         labels.setflags(write=False)
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "names", names)
@@ -172,7 +113,7 @@ class PreferencePairs:
         second: Sequence[Sequence[int]],
         labels: Float[np.ndarray, "n N"],
         names: Sequence[str] = (),
-        episodes: Int[np.ndarray, " N"] | None = None,
+        episodes: Shaped[np.ndarray, " N"] | None = None,
         padding: int = 0,
     ) -> "PreferencePairs":
         """Make pairs of sequences of tokens, a prompt and two answers each.
@@ -193,7 +134,7 @@ class PreferencePairs:
         second: Sequence[str],
         labels: Float[np.ndarray, "n N"],
         names: Sequence[str] = (),
-        episodes: Int[np.ndarray, " N"] | None = None,
+        episodes: Shaped[np.ndarray, " N"] | None = None,
     ) -> "PreferencePairs":
         """Make pairs of texts.
 
@@ -210,7 +151,10 @@ class PreferencePairs:
 
     @staticmethod
     def joined(parts: Mapping[str, "PreferencePairs"]) -> "PreferencePairs":
-        """Put objectives together that bring pairs of their own, one objective each, by their names."""
+        """Put objectives together that bring pairs of their own, one objective each, by their names.
+
+        Episodes stay together; those of one part are none of another's, whatever their numbers.
+        """
         for name, part in parts.items():
             if part.n != 1:
                 raise ValueError(f"{name!r} has {part.n} objectives: give one each, see `only`")
@@ -226,7 +170,11 @@ class PreferencePairs:
                 [part.second.filled(length) for part in parts.values()],
             )
         )
-        return PreferencePairs(first, second, labels, tuple(parts))
+        episodes = None
+        if any(part.episodes is not None for part in parts.values()):
+            numbered = zip(parts.values(), ends - sizes, strict=True)
+            episodes = np.concatenate([part._numbered_episodes() + before for part, before in numbered])
+        return PreferencePairs(first, second, labels, tuple(parts), episodes)
 
     def __len__(self) -> int:
         return self.labels.shape[1]
@@ -245,16 +193,29 @@ class PreferencePairs:
         return float(((~np.isnan(self.labels)).sum(axis=0) > 1).mean())
 
     def only(
-        self, objectives: Sequence[int] | None = None, rows: Int[np.ndarray, " k"] | None = None
+        self, objectives: ArrayLike | Tensor | None = None, rows: ArrayLike | Tensor | None = None
     ) -> "PreferencePairs":
-        """Give some of the objectives, some of the pairs, or both; pairs that lose all labels go."""
-        chosen = np.arange(self.n) if objectives is None else np.asarray(objectives)
-        rows = np.arange(len(self)) if rows is None else rows
-        labels = self.labels[np.ix_(chosen, rows)]
-        rows, labels = rows[kept := ~np.isnan(labels).all(axis=0)], labels[:, kept]
-        episodes = None if self.episodes is None else self.episodes[rows]
+        """Give some of the objectives, some of the pairs, or both; pairs that lose all labels go.
+
+        Parameters
+        ----------
+        objectives : sequence of int or str, or bool array [n], optional
+            Numbers or names, in the order that is wanted, or a mask.
+        rows : sequence of int, or bool array [N], optional
+            Places of pairs, or a mask.
+
+        Raises
+        ------
+        ValueError
+            If there is no such objective or pair, or no label is left.
+        """
+        chosen = _places("objectives", objectives, self.n, self.names)
+        places = _places("rows", rows, len(self))
+        labels = self.labels[np.ix_(chosen, places)]
+        places, labels = places[kept := ~np.isnan(labels).all(axis=0)], labels[:, kept]
+        episodes = None if self.episodes is None else self.episodes[places]
         names = tuple(self.names[objective] for objective in chosen)
-        return PreferencePairs(self.first.chosen(rows), self.second.chosen(rows), labels, names, episodes)
+        return PreferencePairs(self.first.chosen(places), self.second.chosen(places), labels, names, episodes)
 
     def samples(self, offsets: Float[np.ndarray, " N"] | None = None) -> Samples:
         """Give the labels as the surrogate needs them.
@@ -281,9 +242,13 @@ class PreferencePairs:
 
         Folds are dealt in their order: were every twelfth pair of one objective, a fold would have them all.
         """
+        which = self._numbered_episodes()
+        return generator_for(0, "order of pairs").permutation(which.max() + 1)[which]
+
+    def _numbered_episodes(self) -> Int[np.ndarray, " N"]:
+        """Give episodes numbers from 0, as many as there are; without any, every pair is one."""
         own = np.arange(len(self)) if self.episodes is None else self.episodes
-        names, which = np.unique(own, return_inverse=True)
-        return generator_for(0, "order of pairs").permutation(len(names))[which]
+        return np.unique(own, return_inverse=True)[1]
 
     def _repr_html_(self) -> str:
         known = ~np.isnan(self.labels)
@@ -292,3 +257,22 @@ class PreferencePairs:
         facts = {"objectives": self.n, "pairs that several label": f"{self.shared:.0%}"}
         by_objective = folded("by objective", table(pd.DataFrame(told)), shown=self.n <= _LISTED)
         return card(f"PreferencePairs: {len(self):,} pairs", facts, by_objective)
+
+
+def _places(what: str, wanted: Any, count: int, names: tuple[str, ...] = ()) -> Int[np.ndarray, " k"]:
+    """Give the places that numbers, a mask or names choose; all, where nothing is wanted."""
+    if wanted is None:
+        return np.arange(count)
+    given = chosen = np.ravel(from_torch(wanted))
+    if given.dtype.kind in "UO":
+        chosen = np.array([names.index(each) if each in names else each for each in given])
+    try:
+        return np.arange(count)[chosen]
+    except IndexError as error:
+        wrong = [
+            each
+            for each in given.tolist()
+            if each not in names and not (isinstance(each, int) and -count <= each < count)
+        ]
+        some = f"numbers from 0 to {count - 1}, a mask of {count}" + ", or names" * bool(names)
+        raise ValueError(f"{what} are {reprlib.repr(wrong or given.tolist())}: give {some}") from error

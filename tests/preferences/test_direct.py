@@ -8,6 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from gradex.preferences import Answers, DirectPreferences, PreferencePairs, answer_log_prob
+from gradex.preferences.language_model import LogProb
 from gradex.surrogate import SurrogateEstimator
 from tests.oracles import preferences as oracle
 from tests.preferences.models import ADAPTER, Speaker, answers, pairs_of
@@ -98,6 +99,24 @@ def test_evaluation_is_dpo_with_the_module_as_it_was_trained(module: Speaker) ->
         assert rows.accuracy == pytest.approx(right.mean())
 
 
+@pytest.mark.parametrize("reference", ["none", "itself", "another"])
+def test_the_start_stays_when_the_module_is_trained_in_place(module: Speaker, reference: str) -> None:
+    def told() -> list[np.ndarray | torch.Tensor | None]:
+        return [preferences.margins(theta), preferences.samples().offsets, preferences.tune([(0,)], steps=2)]
+
+    other = {"none": None, "itself": module, "another": Speaker(seed=1).double()}[reference]
+    preferences = DirectPreferences(module, pairs_of(10), BETA, other, ADAPTER)
+    theta = torch.from_numpy(preferences.model.parameters)[None]
+    expected = told()
+    assert expected[0].any() == (reference == "another")
+    preferences = DirectPreferences(module, pairs_of(10), BETA, other, ADAPTER)  # nothing is worked out yet
+    with torch.no_grad():
+        for name in ADAPTER:
+            module.get_parameter(name).add_(1)
+    for found, wanted in zip(told(), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_a_stack_trains_as_each_of_its_members_does(module: Speaker) -> None:
     pairs = pairs_of(20)
     preferences = DirectPreferences(module, pairs, BETA, None, ADAPTER)
@@ -170,6 +189,19 @@ def test_memory_counts_what_layers_keep(module: Speaker) -> None:
     longer = PreferencePairs.of_tokens(prompts, [each * 8 for each in first], second, pairs_of(40).labels)
     long = DirectPreferences(single, longer, memory=2**17)
     assert 1 <= long.model.together() < short.model.together() / 2
+
+
+@pytest.mark.parametrize("log_prob", [answer_log_prob, lambda *given: answer_log_prob(*given) / 2])
+def test_a_token_that_the_model_does_not_know_is_named(module: Speaker, log_prob: LogProb) -> None:
+    prompts, first, second = answers(6)
+    first[4] = [99]
+    pairs = PreferencePairs.of_tokens(prompts, first, second, pairs_of(6).labels)
+    preferences = DirectPreferences(module, pairs, BETA, None, ADAPTER, log_prob)
+    words = r"cannot read tokens up to 99 in texts of \d tokens: encode them by its own tokenizer, no"
+    with pytest.raises(ValueError, match=words):
+        list(preferences.model.gradients(pairs, np.arange(6), torch.float64))
+    with pytest.raises(ValueError, match=words):
+        preferences.tune([(0,)], steps=1)
 
 
 @pytest.mark.wrong_types

@@ -78,6 +78,26 @@ def test_adapters_serve_answers_that_they_have_not_seen(grouping: DPOGrouping) -
     assert (table.loss < table.loss_at_start).all()
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_adapters_are_measured_against_the_reference_of_the_fit(module: Speaker, kind: torch.dtype) -> None:
+    """Also on other pairs, and after somebody has trained the module itself."""
+    given, reference = deepcopy(module).to(kind), Speaker(seed=1).to(kind)
+    own, held = pairs_of(40), pairs_of(30, seed=5)
+    found = DPOGrouping(**SETTINGS | {"steps": 0}).fit(given, own, reference, parameters=ADAPTER)
+    expected = found.evaluate(held, reference)
+    start = found.evaluate(held, given)
+    np.testing.assert_allclose(start.loss_at_start, np.log(2))
+    assert not (expected.loss_at_start == start.loss_at_start).any()
+    np.testing.assert_array_equal(found.evaluate(own, reference), found.evaluate())
+    np.testing.assert_array_equal(found.evaluate(reference=given), found.evaluate(own, given))
+    alone = DPOGrouping(**SETTINGS | {"steps": 0}).fit(given, own, parameters=ADAPTER)
+    with torch.no_grad():
+        given.get_parameter("last.bias")[0] += 1
+    np.testing.assert_array_equal(found.evaluate(held), expected)
+    for pairs in (None, held):
+        np.testing.assert_allclose(alone.evaluate(pairs).loss_at_start, np.log(2))
+
+
 def test_a_groups_module_is_a_copy_with_its_adapter(grouping: DPOGrouping, module: Speaker) -> None:
     tuned = grouping.module(1)
     own = grouping.adapter(1)

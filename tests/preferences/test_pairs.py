@@ -1,7 +1,13 @@
 """Pairs of answers and their labels: what is kept, what is refused, and which samples they are."""
 
+from collections import UserDict
+from collections.abc import Callable
+
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from numpy.typing import ArrayLike
 
 from gradex.preferences import Answers, PreferencePairs
 from gradex.surrogate import SurrogateEstimator
@@ -64,6 +70,19 @@ def test_own_pairs_are_samples_of_one_task_each() -> None:
     np.testing.assert_array_equal(again.labels, parts["b"].labels)
 
 
+def test_joined_pairs_are_held_out_with_those_of_their_prompt() -> None:
+    """Numbers of one part are none of another's; a part without any has an episode for each pair."""
+    ones = pairs_of(12, n=1)
+    parts = {
+        "numbers": PreferencePairs(ones.first, ones.second, ones.labels, episodes=np.arange(12) // 3 + 7),
+        "words": PreferencePairs(ones.first, ones.second, ones.labels, episodes=np.repeat(["b", "a"], 6)),
+        "none": ones,
+    }
+    own = [[0] * 3, [1] * 3, [2] * 3, [3] * 3, [13] * 6, [12] * 6, range(24, 36)]
+    assert PreferencePairs.joined(parts).episodes.tolist() == [number for each in own for number in each]
+    assert PreferencePairs.joined({"a": ones, "b": ones}).episodes is None
+
+
 def test_own_pairs_give_the_same_scores_in_either_form() -> None:
     """As samples of one task each, and as samples of all with most of the labels missing."""
     joined = PreferencePairs.joined({name: pairs_of(40, n=1, seed=seed) for seed, name in enumerate("abc")})
@@ -95,6 +114,67 @@ def test_an_episode_of_two_objectives_makes_samples_of_all() -> None:
     assert split.samples().tasks is None
 
 
+@pytest.mark.parametrize(
+    ("objectives", "rows"),
+    [
+        ([2, 0], [3, 4, 5]),
+        (["c", "a"], range(3, 6)),
+        (np.array([2, 0]), np.arange(6) > 2),
+        (torch.tensor([2, 0]), torch.arange(3, 6)),
+        (pd.Series(["c", "a"]), (np.arange(6) > 2).tolist()),
+    ],
+)
+def test_some_are_chosen_by_numbers_masks_or_names(objectives: ArrayLike, rows: ArrayLike) -> None:
+    pairs = pairs_of(6, n=3)
+    pairs = PreferencePairs(pairs.first, pairs.second, pairs.labels, names=("a", "b", "c"))
+    found = pairs.only(objectives, rows)
+    assert found.names == ("c", "a")
+    np.testing.assert_array_equal(found.labels, pairs.labels[[2, 0], 3:])
+    assert torch.equal(found.second.tokens, pairs.second.tokens[3:])
+    assert pairs.only("b").names == pairs.only(1).names == pairs.only([False, True, False]).names == ("b",)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"objectives": [0, 7]}, r"objectives are \[7\]: give numbers from 0 to 2, a mask of 3, or names"),
+        ({"objectives": ["d"]}, r"objectives are \['d'\]: give"),
+        ({"objectives": [True]}, r"objectives are \[True\]: give"),
+        ({"rows": [1, 6]}, r"rows are \[6\]: give numbers from 0 to 5, a mask of 6$"),
+        ({"rows": [0.5]}, r"rows are \[0.5\]: give"),
+        ({"rows": np.ones(5, dtype=bool)}, r"rows are \[True, True, True, True, True\]: give"),
+    ],
+)
+def test_refuses_to_choose_what_is_not_there(wanted: dict[str, ArrayLike], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        pairs_of(6, n=3).only(**wanted)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("kind", [list, torch.tensor, np.array])
+def test_episodes_may_be_lists_or_tensors(kind: Callable) -> None:
+    pairs = pairs_of(4)
+    given = PreferencePairs(pairs.first, pairs.second, pairs.labels, episodes=kind([3, 3, 1, 1]))
+    assert given.only(rows=np.array([1, 2])).episodes.tolist() == [3, 1]
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("episodes", "words"),
+    [
+        ([1, 2], r"episodes have the shape \(2,\) for 4 pairs"),
+        (np.ones((4, 1)), r"episodes have the shape \(4, 1\) for 4 pairs"),
+        (3, r"episodes have the shape \(\) for 4 pairs"),
+        (["a", "b", None, "c"], "pair 2 has no episode"),
+        ([1, np.nan, 2, 3], "pair 1 has no episode"),
+    ],
+)
+def test_refuses_episodes_that_are_none(episodes: object, words: str) -> None:
+    pairs = pairs_of(4)
+    with pytest.raises(ValueError, match=words):
+        PreferencePairs(pairs.first, pairs.second, pairs.labels, episodes=episodes)
+
+
 @pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("labels", "words"),
@@ -122,6 +202,30 @@ def test_refuses_answers_that_are_none() -> None:
         PreferencePairs.of_tokens([[1]], [[2]], [[3]], np.ones((2, 1)), names=["a"])
     with pytest.raises(ValueError, match="'both' has 2 objectives"):
         PreferencePairs.joined({"both": pairs_of(5, n=2)})
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("encode", "words"),
+    [
+        (lambda text: UserDict(input_ids=[1], attention_mask=[1]), r"\['input_ids', 'attention_mask'\]"),
+        (lambda text: torch.tensor([[ord(each) for each in text]]), r"\[tensor\(\[97, 98\]\)\]"),
+        (str, r"\['a', 'b'\]"),
+        (lambda text: [1.0, 1.7, np.nan], r"\[1.7, nan\]"),
+        (lambda text: [*range(9), -100], r"\[-100\]"),
+        (lambda text: [None], r"\[None\]"),
+    ],
+)
+def test_refuses_texts_that_are_no_tokens(encode: Callable, words: str) -> None:
+    with pytest.raises(ValueError, match=rf"prompts\[0\] has {words} among its tokens: give whole numbers"):
+        PreferencePairs.of_texts(encode, ["ab"], ["cd"], ["e"], np.ones((1, 1)))
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor, np.float64, range])
+def test_tokens_may_be_arrays_or_tensors(kind: Callable) -> None:
+    text = range(3, 6) if kind is range else kind([3, 4, 5])
+    assert Answers.of_tokens([text], [[7]]).tokens.tolist() == [[3, 4, 5, 7]]
 
 
 def test_shows_who_labels_what() -> None:
