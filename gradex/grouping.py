@@ -17,7 +17,7 @@ from gradex.affinity import (
 from gradex.affinity.unrelated import COMMON_SHARE
 from gradex.group_policies import count_tasks
 from gradex.grouped_tasks import EQUAL, WEIGHTINGS, WITHIN, GroupedTasks
-from gradex.learners import Learner
+from gradex.learners import Learner, can_share
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
 from gradex.progress import stages, timed
@@ -186,7 +186,12 @@ class PolicyGradEx(GroupedTasks):
         if RolloutScore.named(own.score) and own.literal:
             raise ValueError("literal=True scores by the loss: choose score='loss', or literal=False")
         own._estimator()
-        own._untrained(suite).initial([own.seed])
+        agent, least = own._untrained(suite).initial([own.seed]), own.folds * own.snapshots
+        if not (own.literal or can_share(agent, suite)) and own.steps_per_task < least:
+            raise ValueError(
+                f"steps_per_task={own.steps_per_task} is too small for {own.folds} folds at each of "
+                f"{own.snapshots} snapshots: give at least {least}"
+            )
         affinity = named_affinity(own.affinity)
         few = n <= 3 and own.subset_size in (n, 3)
         if suite.linear and n > 200:

@@ -50,7 +50,7 @@ class PolicyFile:
     @classmethod
     def read(cls, path: str | Path, suite: TaskSuite | None = None) -> "PolicyFile":
         """Read a file; for errors see `refusing`, for the suite `Lineage.of`."""
-        tensors, told = read_tensors(path, "policy", "give a file that MetaPolicy.save wrote")
+        tensors, told = read_tensors(path, "policy", "give a file that MetaPolicy.save wrote, or remove it")
         with refusing(path):
             past = Lineage.of(told["lineage"], suite)
             settings = {name: told[name] for name in ("network", "layers", "width")}

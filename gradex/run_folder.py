@@ -43,11 +43,13 @@ def said_before(path: Path, last: str, as_json: bool) -> str | None:
     if not (path / last).exists():
         return None
     try:
-        if as_json:
-            return json.dumps(json.loads((path / last).read_bytes()))
-        return (path / _SAID).read_text(encoding="utf-8")
+        told = json.dumps(json.loads((path / last).read_bytes()))
+        said = told if as_json else (path / _SAID).read_text(encoding="utf-8")
     except (OSError, ValueError):
-        raise ValueError(f"{str(path)!r} holds a damaged run: make it anew with --force") from None
+        said = ""
+    if not said:
+        raise ValueError(f"{str(path)!r} holds a damaged run: make it anew with --force")
+    return said
 
 
 def write_results(

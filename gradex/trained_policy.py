@@ -239,9 +239,10 @@ class TrainedPolicy(Fitted):
             divided by that chance.
         copies : int, optional
             Environments per task, hence the least number of different episodes. By default 8 to 64, of each
-            of which twice as many steps are kept as there are environments: 32 for 2,048 steps. Steps of one
-            episode err together, so many beginnings tell more than a few whole episodes. Choose fewer where
-            tasks differ only in how their episodes end.
+            of which twice as many steps are kept as there are environments: 32 for 2,048 steps. Of each a
+            step is kept at least, so there are never more than steps. Steps of one episode err together, so
+            many beginnings tell more than a few whole episodes. Choose fewer where tasks differ only in how
+            their episodes end.
         seed : int, optional
             By default derived from this policy's seed.
         gae_lambda : float

@@ -427,6 +427,19 @@ def test_what_cannot_work_is_refused_before_training(
         _ = grouping.labels_
 
 
+def test_every_snapshot_has_an_episode_for_each_fold() -> None:
+    few, cartpole = PolicyGradEx(steps_per_task=31), TaskSuite.make("cartpole", n=4)
+    with pytest.raises(
+        ValueError, match="=31 is too small for 4 folds at each of 8 snapshots: give at least 32"
+    ):
+        few.check(cartpole)
+    few.check(TaskSuite.make("navigation", n=4))  # where steps of one task serve all
+    PolicyGradEx(steps_per_task=31, folds=1).check(cartpole)
+    meta = MetaPolicy(cartpole, layers=2, width=8).fit(4_000)
+    enough = PolicyGradEx(steps_per_task=32, projection_dim=20, bootstrap=0, group_steps=0)
+    enough.fit(cartpole, meta)
+
+
 @pytest.mark.usefixtures("no_training")
 def test_a_task_that_is_there_twice_is_refused_before_training(suite: TaskSuite) -> None:
     with pytest.raises(ValueError, match=f"the suite has task {suite.tasks[3].name!r} twice: leave it out"):

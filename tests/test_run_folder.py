@@ -39,8 +39,15 @@ def test_a_finished_run_says_again_what_it_said(tmp_path: Path) -> None:
     (tmp_path / "groups.json").write_text('{\n  "k": 3\n}')
     assert said_before(tmp_path, "groups.json", as_json=False) == "three groups"
     assert said_before(tmp_path, "groups.json", as_json=True) == '{"k": 3}'
-    (tmp_path / "report.txt").unlink()
+    (tmp_path / "report.txt").write_text("")
     with pytest.raises(ValueError, match="holds a damaged run: make it anew with --force"):
+        said_before(tmp_path, "groups.json", as_json=False)
+    (tmp_path / "report.txt").unlink()
+    with pytest.raises(ValueError, match="holds a damaged run"):
+        said_before(tmp_path, "groups.json", as_json=False)
+    (tmp_path / "report.txt").write_text("three groups")
+    (tmp_path / "groups.json").write_text('{\n  "k"')
+    with pytest.raises(ValueError, match="holds a damaged run"):
         said_before(tmp_path, "groups.json", as_json=False)
 
 

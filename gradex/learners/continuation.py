@@ -36,7 +36,7 @@ class Continuation:
         self._store = None if folder is None else Store.open(folder, "training", identity())
         self.state: dict[str, Tensor] | None = None
         self.begun = 0
-        if self._store is not None and (found := self._store.read("training")) is not None:
+        if self._store is not None and (found := self._store.read("training", "remove it")) is not None:
             self.state, told = found
             self.begun = told["rounds"]
             known = {name: each for name, each in self.state.items() if _UNKNOWN not in name}

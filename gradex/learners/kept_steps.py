@@ -65,11 +65,18 @@ class KeptSteps:
 
 
 def shares_of(steps: Int[np.ndarray, " environments"], count: int) -> Int[np.ndarray, " environments"]:
-    """Share out how many steps are kept in proportion to those there are, the largest remainders first."""
+    """Share out how many steps are kept in proportion to those there are, the largest remainders first.
+
+    Each environment has one at least, if there are enough: else tasks would have other environments.
+    """
     exact = count * steps / steps.sum()
     shares = np.floor(exact).astype(np.int64)
     left = count - int(shares.sum())
     shares[np.argsort(shares - exact, kind="stable")[:left]] += 1
+    if count >= len(steps):
+        for place in np.flatnonzero(shares == 0):
+            shares[shares.argmax()] -= 1
+            shares[place] = 1
     return shares
 
 

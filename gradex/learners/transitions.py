@@ -136,6 +136,7 @@ def collect_transitions(
         raise ValueError(f"sharing is {sharing!r}: choose 'auto' or 'none'")
     if copies is None:
         copies = int(np.clip(round(sqrt(steps_per_task / _STEPS_EACH)), *_COPIES))
+    copies = min(copies, steps_per_task)  # of each a step is kept at least
     if sharing == "auto" and can_share(agent, suite):
         return _of_tasks(agent, suite, range(1), steps_per_task, copies, seed, gae_lambda, shared=True)
     together = suite.fitting(copies) or len(suite)

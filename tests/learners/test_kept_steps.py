@@ -51,6 +51,7 @@ def test_environments_keep_steps_in_proportion() -> None:
     assert shares_of(np.array([30, 10, 10]), 10).tolist() == [6, 2, 2]
     assert shares_of(np.array([5, 5, 5]), 2).tolist() == [1, 1, 0]
     assert shares_of(np.array([1, 7]), 8).tolist() == [1, 7]
+    assert shares_of(np.array([1, 40, 40]), 4).tolist() == [1, 1, 2]  # of each one at least
 
 
 def test_where_no_advantage_is_larger_all_steps_have_the_same_chance() -> None:
