@@ -22,7 +22,7 @@ from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import score_along
 from gradex.progress import stages, timed
 from gradex.rollout_scores import ROLLOUT, RolloutScore
-from gradex.settings import finite_or_none
+from gradex.settings import as_kind, finite_or_none
 from gradex.surrogate import Score, SurrogateEstimator
 from gradex.tasks import TaskSuite
 
@@ -186,12 +186,7 @@ class PolicyGradEx(GroupedTasks):
         if RolloutScore.named(own.score) and own.literal:
             raise ValueError("literal=True scores by the loss: choose score='loss', or literal=False")
         own._estimator()
-        agent, least = own._untrained(suite).initial([own.seed]), own.folds * own.snapshots
-        if not (own.literal or can_share(agent, suite)) and own.steps_per_task < least:
-            raise ValueError(
-                f"steps_per_task={own.steps_per_task} is too small for {own.folds} folds at each of "
-                f"{own.snapshots} snapshots: give at least {least}"
-            )
+        own._untrained(suite).initial([own.seed])
         affinity = named_affinity(own.affinity)
         few = n <= 3 and own.subset_size in (n, 3)
         if suite.linear and n > 200:
@@ -235,6 +230,7 @@ class PolicyGradEx(GroupedTasks):
         seconds: dict[str, float] = {}
         with timed(seconds, "subsets"):
             chosen = self.check(suite)
+            self._check_folds(suite, meta)
         self._forget()
         self.seconds_ = seconds
         self.coverage_ = pair_coverage(chosen, len(suite))
@@ -266,6 +262,22 @@ class PolicyGradEx(GroupedTasks):
             begin("group policies")
             self._train_groups(checkpoint, folder)
         return self
+
+    def _check_folds(self, suite: TaskSuite, meta: MetaPolicy | None) -> None:
+        """Refuse transitions that do not give every fold an episode at each snapshot."""
+        own, untrained = self._plain(), self._untrained(suite)
+        if own.literal or can_share(untrained.initial([own.seed]), suite):
+            return
+        snapshots = own.snapshots
+        if meta is not None and snapshots > 1:
+            snapshots = len(as_kind("meta", meta, MetaPolicy).path_)
+        elif own.meta_steps is not None:  # no more than there are rounds
+            snapshots = min(snapshots, untrained.rounds([range(len(suite))], own.meta_steps))
+        if own.steps_per_task < (least := own.folds * snapshots):
+            raise ValueError(
+                f"steps_per_task={own.steps_per_task} is too small for {own.folds} folds at each of "
+                f"{snapshots} snapshots: give at least {least}"
+            )
 
     def _estimator(self) -> SurrogateEstimator:
         if self.literal:

@@ -427,17 +427,20 @@ def test_what_cannot_work_is_refused_before_training(
         _ = grouping.labels_
 
 
-def test_every_snapshot_has_an_episode_for_each_fold() -> None:
-    few, cartpole = PolicyGradEx(steps_per_task=31), TaskSuite.make("cartpole", n=4)
+def test_every_snapshot_has_an_episode_for_each_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = {"projection_dim": 20, "bootstrap": 0, "group_steps": 0, "recursive": False}
+    cartpole = TaskSuite.make("cartpole", n=4)
+    meta = MetaPolicy(cartpole, layers=2, width=8, learner=PPO(steps=16, copies=2)).fit(2_000)
+    assert len(meta.path_) == 8
+    PolicyGradEx(steps_per_task=32, **tiny).fit(cartpole, meta)
+    PolicyGradEx(steps_per_task=8, snapshots=1, **tiny).fit(cartpole, meta)
+    monkeypatch.setattr(PPO, "train", None)
     with pytest.raises(
         ValueError, match="=31 is too small for 4 folds at each of 8 snapshots: give at least 32"
     ):
-        few.check(cartpole)
-    few.check(TaskSuite.make("navigation", n=4))  # where steps of one task serve all
-    PolicyGradEx(steps_per_task=31, folds=1).check(cartpole)
-    meta = MetaPolicy(cartpole, layers=2, width=8).fit(4_000)
-    enough = PolicyGradEx(steps_per_task=32, projection_dim=20, bootstrap=0, group_steps=0)
-    enough.fit(cartpole, meta)
+        PolicyGradEx(steps_per_task=31, **tiny).fit(cartpole, meta)
+    with pytest.raises(ValueError, match="=31 is too small for 4 folds at each of 8 snapshots"):
+        PolicyGradEx(steps_per_task=31, **tiny).fit(cartpole)
 
 
 @pytest.mark.usefixtures("no_training")

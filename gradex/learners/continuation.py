@@ -11,6 +11,7 @@ from gradex.store import Store, not_finite, write_table
 
 #: Tensors with this in their name may hold numbers that are not finite: unknown ones.
 _UNKNOWN = "curve"
+_REMEDY = "choose another folder, or remove it"
 
 
 class Continuation:
@@ -36,7 +37,7 @@ class Continuation:
         self._store = None if folder is None else Store.open(folder, "training", identity())
         self.state: dict[str, Tensor] | None = None
         self.begun = 0
-        if self._store is not None and (found := self._store.read("training", "remove it")) is not None:
+        if self._store is not None and (found := self._store.read("training", _REMEDY)) is not None:
             self.state, told = found
             self.begun = told["rounds"]
             known = {name: each for name, each in self.state.items() if _UNKNOWN not in name}
