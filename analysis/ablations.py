@@ -205,8 +205,6 @@ _CHOICES: dict[str, tuple[str, Callable[[_Base], Iterator[_Variant]]]] = {
     "paper": ("the paper's algorithm", _paper),
 }
 _NAMED = ("projection", "affinity", "few", "score", "paper")
-#: Labels that are closer than by this factor would overlap on a logarithmic axis.
-_CROWDED = 1.3
 _LOGARITHMIC = ("dimension", "subsets", "regularization", "transitions", "snapshots", "convergence")
 
 
@@ -318,9 +316,8 @@ def plot(table: pd.DataFrame) -> Figure:
         ax.remove()
     for ax in panels[:, 0]:
         ax.set_ylabel("rank correlation")
-    figure.legend(
-        *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
-    )
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -342,12 +339,12 @@ def _draw(ax: Axes, own: pd.DataFrame, column: str, names: bool) -> None:
         else:
             ax.plot(places[there], mean, ".-", color=f"C{number}", label=suite)
             ax.fill_between(places[there], low, high, color=f"C{number}", alpha=0.15, linewidth=0)
-    if not names:
-        places = np.sort(places)
-        if ax.get_xscale() == "log":
-            places = places[np.r_[True, places[1:] > _CROWDED * places[:-1]]]
-        ax.set_xticks(places, [f"{place:g}" for place in places], fontsize="small")
-    else:
+    if names:
         ax.set_xticks(places, values, rotation=30, ha="right", rotation_mode="anchor", fontsize="small")
+    else:
+        told = np.sort(places)
+        if ax.get_xscale() == "log":
+            told = told[np.r_[True, told[1:] > 1.3 * told[:-1]]]  # closer ones would overlap
+        ax.set_xticks(told, [f"{place:g}" for place in told], fontsize="small")
     ax.grid(color="0.92")
     ax.spines[["top", "right"]].set_visible(False)

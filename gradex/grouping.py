@@ -165,15 +165,17 @@ class PolicyGradEx(GroupedTasks):
         "comparison_", "seconds_",
     )  # fmt: skip
 
-    def check(self, suite: TaskSuite) -> list[tuple[int, ...]]:
+    def check(self, suite: TaskSuite, meta: MetaPolicy | None = None) -> list[tuple[int, ...]]:
         """Refuse what cannot work on this suite, before any training; give the subsets that will be scored.
+
+        `meta` is a fitted meta-policy, where none is to be trained.
 
         Raises
         ------
         TypeError, ValueError
             If a setting cannot be, actions are not for the learner, k exceeds the number of tasks, subsets of
-            this size and number cannot tell all pairs apart, a single draw is to tell the uncertainty, or the
-            suite has a task twice.
+            this size and number cannot tell all pairs apart, a single draw is to tell the uncertainty,
+            transitions are too few for the folds, or the suite has a task twice.
         """
         own, n = self._plain(), count_tasks(suite)
         if own.k != "auto" and not (isinstance(own.k, int) and 1 <= own.k <= n):
@@ -186,7 +188,7 @@ class PolicyGradEx(GroupedTasks):
         if RolloutScore.named(own.score) and own.literal:
             raise ValueError("literal=True scores by the loss: choose score='loss', or literal=False")
         own._estimator()
-        own._untrained(suite).initial([own.seed])
+        own._check_folds(suite, meta)
         affinity = named_affinity(own.affinity)
         few = n <= 3 and own.subset_size in (n, 3)
         if suite.linear and n > 200:
@@ -229,8 +231,7 @@ class PolicyGradEx(GroupedTasks):
         """
         seconds: dict[str, float] = {}
         with timed(seconds, "subsets"):
-            chosen = self.check(suite)
-            self._check_folds(suite, meta)
+            chosen = self.check(suite, meta)
         self._forget()
         self.seconds_ = seconds
         self.coverage_ = pair_coverage(chosen, len(suite))
@@ -265,17 +266,18 @@ class PolicyGradEx(GroupedTasks):
 
     def _check_folds(self, suite: TaskSuite, meta: MetaPolicy | None) -> None:
         """Refuse transitions that do not give every fold an episode at each snapshot."""
-        own, untrained = self._plain(), self._untrained(suite)
-        if own.literal or can_share(untrained.initial([own.seed]), suite):
+        untrained = self._untrained(suite)
+        shared = can_share(untrained.initial([self.seed]), suite)
+        if self.literal or shared:
             return
-        snapshots = own.snapshots
+        snapshots = self.snapshots
         if meta is not None and snapshots > 1:
             snapshots = len(as_kind("meta", meta, MetaPolicy).path_)
-        elif own.meta_steps is not None:  # no more than there are rounds
-            snapshots = min(snapshots, untrained.rounds([range(len(suite))], own.meta_steps))
-        if own.steps_per_task < (least := own.folds * snapshots):
+        elif self.meta_steps is not None:  # no more than there are rounds
+            snapshots = min(snapshots, untrained.rounds([range(len(suite))], self.meta_steps))
+        if self.steps_per_task < (least := self.folds * snapshots):
             raise ValueError(
-                f"steps_per_task={own.steps_per_task} is too small for {own.folds} folds at each of "
+                f"steps_per_task={self.steps_per_task} is too small for {self.folds} folds at each of "
                 f"{snapshots} snapshots: give at least {least}"
             )
 
