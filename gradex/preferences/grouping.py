@@ -37,9 +37,8 @@ class DPOGrouping(GroupAdapters):
     beta : float
         β of the loss.
     projection_dim : int
-        d of the projection; adapters of no more parameters are not projected.
+        d of the projection, see `SurrogateEstimator`.
     projection : {"gaussian", "khatri-rao", "none"}
-        See `SurrogateEstimator`.
     steps : int
         Steps of training for all groups together, each for its share by the objectives that it has; 0 trains
         no adapters.
@@ -167,7 +166,7 @@ class DPOGrouping(GroupAdapters):
         self.preferences_ = DirectPreferences(*given)
         with stage("gradients"), evaluating(module):
             known = self.preferences_.model, self.preferences_.samples()
-            self.surrogate_ = own._estimator(self.preferences_).fit(*known)
+            self.surrogate_ = own._estimator().fit(*known)
         with stage("subset scores"):
             scores = self.surrogate_.scores(chosen)
         drawn = partial(self.surrogate_.score_draws, chosen, own.bootstrap, own.seed)
@@ -182,7 +181,5 @@ class DPOGrouping(GroupAdapters):
             self.parameters_ = self.preferences_.tune_groups(self.groups_, *amounts)
         return self
 
-    def _estimator(self, preferences: DirectPreferences) -> SurrogateEstimator:
-        few = len(preferences.model.parameters) <= self.projection_dim
-        projection = "none" if few else self.projection
-        return SurrogateEstimator(self.projection_dim, projection, folds=self.folds, seed=self.seed)
+    def _estimator(self) -> SurrogateEstimator:
+        return SurrogateEstimator(self.projection_dim, self.projection, folds=self.folds, seed=self.seed)

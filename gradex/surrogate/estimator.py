@@ -49,7 +49,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
     Parameters
     ----------
     projection_dim : int
-        d; the paper gains nothing beyond 400.
+        d; the paper gains nothing beyond 400. Where the model has no more parameters, all are kept.
     projection : {"gaussian", "khatri-rao", "none"}
         "gaussian" is the paper's; "khatri-rao" costs hardly more than the gradients themselves and is the one
         for large networks or very many samples; "none" keeps all p parameters, whatever `projection_dim`
@@ -172,8 +172,8 @@ class SurrogateEstimator(SubsetFits, Estimator):
         TypeError
             If the model does not tell its gradients.
         ValueError
-            If an advantage or a gradient is not finite, a task has no sample or too few episodes for the
-            folds, or the projection has more dimensions than the model has parameters.
+            If an advantage or a gradient is not finite, or a task has no sample or too few episodes for the
+            folds.
         """
         own = self._plain()
         if not all(hasattr(type(model), name) or hasattr(model, name) for name in _ASKED):
@@ -242,12 +242,11 @@ class SurrogateEstimator(SubsetFits, Estimator):
         return self
 
     def _make_projection(self, parameters: int, layout: Sequence[tuple[int, int]]) -> Projection:
-        match self.projection:
-            case "gaussian":
-                return GaussianProjection(parameters, self.projection_dim, self.seed)
-            case "khatri-rao":
-                return KhatriRaoProjection(layout, self.projection_dim, self.seed)
-        return NoProjection(parameters)
+        if self.projection == "none" or parameters <= self.projection_dim:
+            return NoProjection(parameters)
+        if self.projection == "gaussian":
+            return GaussianProjection(parameters, self.projection_dim, self.seed)
+        return KhatriRaoProjection(layout, self.projection_dim, self.seed)
 
     # ------------------------------------------------------------------ back in parameter space
     def adapted(self, subset: Collection[SupportsIndex], distance: float | None = None) -> Any:

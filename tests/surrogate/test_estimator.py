@@ -463,11 +463,6 @@ def _with(transitions: Transitions, name: str, place: int, value: float) -> Tran
             {},
             "all advantages or gradients are 0, nothing to fit",
         ),
-        (
-            lambda t: t,
-            {"projection_dim": 100_000},
-            r"cannot project \d+ parameters to 100000 dimensions: choose 1 to",
-        ),
         (lambda t: t, {"folds": 7}, "task 0 has 6 episodes for 7 folds: collect more, or choose fewer folds"),
     ],
 )
@@ -476,6 +471,17 @@ def test_refuses_transitions_that_cannot_be(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         SurrogateEstimator(**{"projection_dim": 12, **settings}).fit(meta, change(transitions))
+
+
+def test_keeps_all_parameters_of_a_small_model(meta: MetaPolicy, transitions: Transitions) -> None:
+    parameters, subsets = len(meta.parameters), [(0,), (0, 1, 4)]
+    whole = SurrogateEstimator(projection="none").fit(meta, transitions)
+    for projection in ("gaussian", "khatri-rao"):
+        kept = SurrogateEstimator(parameters, projection).fit(meta, transitions)
+        assert np.array_equal(kept.features, whole.features)
+        assert np.array_equal(kept.steps(subsets), whole.steps(subsets))
+    fewer = SurrogateEstimator(parameters - 1).fit(meta, transitions)
+    assert fewer.features.shape == (len(transitions), parameters - 1)
 
 
 @pytest.mark.wrong_types
