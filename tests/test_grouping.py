@@ -569,7 +569,7 @@ def test_where_all_steps_pay_alike_nothing_is_known() -> None:
 
 
 class AllOrNothing(Fork):
-    """Pays 1 at the end if each of three steps took the wanted action."""
+    """A step costs 1, but for the last of three if each took the wanted action."""
 
     def __init__(self, wanted: int) -> None:
         super().__init__(reward_space=None)
@@ -582,7 +582,7 @@ class AllOrNothing(Fork):
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         seen, paid, ended, *rest = super().step(action)
         self.right += paid[self.wanted]
-        return seen, float(self.right == 3), ended, *rest
+        return seen, float(self.right == 3) - 1, ended, *rest
 
 
 def test_tasks_that_training_left_behind_are_named() -> None:

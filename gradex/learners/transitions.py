@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.advantages import cross_fitted_advantages
@@ -184,6 +184,7 @@ def _of_tasks(
     episodes = before * rollout.tasks.size + environments
     rewards = _paid_by_all(suite, rollout) if shared else rollout.rewards
     advantages = cross_fitted_advantages(rollout, rewards, episodes, suite.discount, gae_lambda)
+    advantages *= ~_paid_alike(rollout, rewards)[:, None]
     largest = np.abs(rewards).max(axis=(0, 2))
     pieces = []
     for place, task in enumerate(chosen):
@@ -234,6 +235,18 @@ def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps
     """
     paid = rollout.paid[:, 0]
     return np.moveaxis(paid, -1, 1) if suite.linear else np.moveaxis(suite.rewards(paid), 0, 1) * rollout.real
+
+
+def _paid_alike(
+    rollout: Rollout, rewards: Float[np.ndarray, "steps tasks environments"]
+) -> Bool[np.ndarray, " tasks"]:
+    """Say which tasks paid the same at every step of episodes that all end at the same times.
+
+    No action was better than another there, but what a baseline misses would be taken for advantages.
+    """
+    same_pay = (rewards == rewards[0, :, :1]) | ~rollout.real
+    same_ends = rollout.ended == rollout.ended[..., :1]
+    return (same_pay & same_ends).all(axis=(0, 2))
 
 
 def _simulated_steps(suite: TaskSuite, steps_per_task: int, copies: int) -> int:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -80,6 +83,36 @@ def test_episodes_of_one_step_suffice(fresh: Fresh) -> None:
     assert transitions.observations[~first].max() == 1
     # What always pays the same has no advantages, and no noise in their place.
     assert not transitions.advantages[first].any()
+
+
+class Costly(gymnasium.Env):
+    """Every step costs 1, for 80 steps or until a number that follows the actions is large."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, goal: float) -> None:
+        self.goal = goal
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.place, self.time = float(self.np_random.normal()), 0
+        return np.array([self.place], np.float32), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.place += 2 * int(action) - 1 + float(self.np_random.normal())
+        self.time += 1
+        there = self.place > self.goal
+        return np.array([self.place], np.float32), -1.0, there, self.time == 80, {}
+
+
+def test_what_a_baseline_misses_is_no_advantage_where_all_is_paid_alike(fresh: Fresh) -> None:
+    suite = TaskSuite.from_gymnasium({"near": partial(Costly, 10.0), "never": partial(Costly, np.inf)})
+    found = collect(fresh(suite, [0]), suite, 256, 8)
+    assert found.deviations is not None
+    assert found.deviations[0] > 0 and found.deviations[1] == 0
+    assert found.advantages[found.tasks == 0].std() > 0.5
+    assert not found.advantages[found.tasks == 1].any()
 
 
 @pytest.mark.parametrize("horizon", [4, 15, 100, 10_000])
