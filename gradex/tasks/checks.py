@@ -136,7 +136,8 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
     observations, actions = environment.observation_space, environment.action_space
     if observations.shape == (0,):
         raise ValueError(f"task {name!r} observes nothing: give it a Box of at least one number")
-    if not (isinstance(observations, spaces.Box) and len(observations.shape) == 1):
+    vectors = isinstance(observations, spaces.Box) and len(observations.shape) == 1
+    if not vectors and not _is_counted(observations):
         raise ValueError(
             f"task {name!r} has observations {one_line(observations)}: "
             "wrap it in gymnasium.wrappers.FlattenObservation to get one vector"
@@ -147,6 +148,18 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
         raise ValueError(
             f"task {name!r} breaks Gymnasium's interface, mend it until check_env passes: {problem}"
         )
+
+
+def in_vectors(environment: gymnasium.Env) -> gymnasium.Env:
+    """Show states that are counted as one-hot vectors, and leave other environments as they are."""
+    counted = _is_counted(environment.observation_space)
+    return gymnasium.wrappers.FlattenObservation(environment) if counted else environment
+
+
+def _is_counted(space: spaces.Space) -> bool:
+    if isinstance(space, spaces.Tuple):
+        return len(space) > 0 and all(_is_counted(each) for each in space)
+    return isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
 
 
 def check_actions(whose: str, actions: spaces.Space) -> None:

@@ -56,6 +56,7 @@ class Custom(Family):
                 twin = checks.make(name, factory)
                 closing.enter_context(checks.closed_after(name, twin))
                 checks.check(name, made[name], twin)
+                made[name] = checks.in_vectors(made[name])
                 limits.append(checks.read_time_limit(twin))
             first_name, first = next(iter(made.items()))
             for name, environment in made.items():
@@ -112,7 +113,7 @@ class Custom(Family):
 
 
 def _make_plain(name: str, factory: Factory) -> gymnasium.Env:
-    return Plain(checks.make(name, factory), name)
+    return Plain(checks.in_vectors(checks.make(name, factory)), name)
 
 
 class Plain(gymnasium.Wrapper):

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 from gymnasium.wrappers import PassiveEnvChecker, RecordEpisodeStatistics, TimeLimit
 
 from gradex import PPO, SAC, MetaPolicy
@@ -69,6 +70,24 @@ class Pushed(Drift):
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         return super().step(int(np.sign(action[0])) + 1)
+
+
+class Listing(gymnasium.Env):
+    """Shows one state after the other, of which there are finitely many."""
+
+    action_space = Discrete(2)
+
+    def __init__(self, space: Space, *states: Any) -> None:
+        self.observation_space, self.states = space, states
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.time = 0
+        return self.states[0], {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        self.time += 1
+        return self.states[self.time], float(action), self.time == len(self.states) - 1, False, {}
 
 
 SHARED = Drift()
@@ -630,3 +649,28 @@ def test_actions_are_noted_only_for_those_who_resume() -> None:
         simulator.step(np.zeros(2, dtype=np.int64))
         assert simulator.state()["lengths"].tolist() == [noting, noting]
         simulator.close()
+
+
+@pytest.mark.parametrize(
+    ("space", "states", "shown"),
+    [
+        (Discrete(3), (0, 2, np.int64(1)), [[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
+        (Discrete(3, start=1), (1, 3, 2), [[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
+        (MultiDiscrete([2, 3]), (np.array([1, 0]), np.array([0, 2])), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]]),
+        (MultiBinary(2), (np.array([1, 0], np.int8), np.array([1, 1], np.int8)), [[1, 0], [1, 1]]),
+        (Tuple([Discrete(2), Discrete(3)]), ((1, 0), (0, 2)), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]]),
+    ],
+)
+def test_states_that_are_counted_are_one_hot(space: Space, states: tuple, shown: list[list[int]]) -> None:
+    suite = TaskSuite.from_gymnasium({"a": lambda: Listing(space, *states)})
+    assert suite.observation_space.shape == (len(shown[0]),)
+    with closing(suite.simulator(copies=1)) as simulator:
+        seen = [simulator.reset()[0], *(simulator.step(np.array([0]))[0] for _ in shown[1:])]
+    np.testing.assert_array_equal(np.concatenate(seen), shown)
+
+
+def test_a_state_that_is_not_in_its_space_is_refused() -> None:
+    """One-hot it would be another state."""
+    space, states = MultiDiscrete([3, 4]), (np.array([0, 0]), np.array([3, 0]))
+    with pytest.raises(ValueError, match=r"breaks Gymnasium's interface.* not within the observation"):
+        TaskSuite.from_gymnasium({"a": lambda: Listing(space, *states)})
