@@ -12,7 +12,7 @@ from math import comb
 import numpy as np
 from jaxtyping import Float, Int
 
-from gradex.affinity.affinity import Affinity, SubsetScoresLike
+from gradex.affinity.affinity import Affinity, SubsetScoresLike, checked_matrix
 from gradex.affinity.groupings import Grouping
 from gradex.affinity.rounding import propose_groups
 from gradex.affinity.subsets import membership
@@ -43,7 +43,11 @@ class Bootstrap:
     """Affinities of each draw, two draws or more; read-only."""
 
     def __post_init__(self) -> None:
-        own = self.matrices.view()  # whoever made them may go on writing
+        own = np.asarray(self.matrices).view()  # whoever made them may go on writing
+        if own.ndim != 3:
+            raise ValueError(f"matrices have the shape {own.shape}: give [draws, n, n]")
+        for matrix in own:
+            checked_matrix(matrix)
         own.setflags(write=False)
         object.__setattr__(self, "matrices", own)
 

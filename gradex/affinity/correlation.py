@@ -13,6 +13,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float, Int
 
+from gradex.affinity.affinity import checked_matrix
 from gradex.affinity.certificate import check_group_count
 from gradex.affinity.groupings import Grouping
 from gradex.affinity.partition import Partition, canonical_labels
@@ -56,6 +57,7 @@ class CorrelationGrouping(Grouping):
         The objective is the sum of affinities over pairs within groups, and its bound that of all pairs that
         help each other: no partition can have more.
         """
+        matrix = checked_matrix(matrix)
         check_group_count(len(matrix), k, None)
         return correlated(matrix, correlated_labels(matrix, k))
 

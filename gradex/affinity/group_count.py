@@ -116,4 +116,6 @@ def _agreement(labels: Int[np.ndarray, "draws n"]) -> tuple[float, float]:
         between[i, j] = between[j, i] = adjusted_mutual_info_score(distinct[i], distinct[j])
     agreement = between[which.ravel()][:, which.ravel()]
     per_draw = (agreement.sum(axis=1) - 1) / (draws - 1)
-    return float(per_draw.mean()), float(2 * per_draw.std(ddof=1) / np.sqrt(draws))
+    # The mean without a draw differs from that of all by 2 / (draws - 2) times what the draw's own differs.
+    spread = np.sqrt(draws - 1) * per_draw.std() * 2 / max(draws - 2, 1)
+    return float(per_draw.mean()), float(spread)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.cluster import KMeans
 
+from gradex.affinity.affinity import checked_matrix
 from gradex.affinity.certificate import centred, certified_upper_bound, check_group_count
 from gradex.affinity.partition import Partition, canonical_labels, group_objective
 from gradex.affinity.relaxation import solve_relaxation
@@ -45,8 +46,8 @@ class Grouping(ABC):
 
         Raises
         ------
-        ValueError
-            If ``k`` is outside 1..n.
+        TypeError, ValueError
+            If the matrix holds no affinities, see `AffinityGraph`, or ``k`` is outside 1..n.
         """
 
 
@@ -71,7 +72,7 @@ class SemidefiniteGrouping(Grouping):
         Give ``k`` or ``trace_penalty``, as to `solve_relaxation`, whose errors are raised here. With a price,
         numbers of groups near the trace of the relaxation are rounded, and the best is kept.
         """
-        n = len(matrix)
+        matrix, n = checked_matrix(matrix), len(matrix)
         relaxation = solve_relaxation(matrix, k, trace_penalty)
         candidates = [] if relaxation.labels is None else [relaxation.labels]
         if relaxation.status != "certified":
@@ -115,7 +116,7 @@ class RandomGrouping(Grouping):
         self.seed = seed
 
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
-        n = len(matrix)
+        matrix, n = checked_matrix(matrix), len(matrix)
         check_group_count(n, k, None)
         labels = generator_for(self.seed, "random grouping").permutation(np.arange(n) % k)
         return Partition.of(matrix, labels, upper_bound=certified_upper_bound(matrix, k), status="random")
@@ -150,7 +151,7 @@ class KMeansGrouping(Grouping):
         self.seed = seed
 
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
-        n = len(matrix)
+        matrix, n = checked_matrix(matrix), len(matrix)
         check_group_count(n, k, None)
         if self.features.ndim != 2 or len(self.features) != n or not np.isfinite(self.features).all():
             raise ValueError(
@@ -183,7 +184,7 @@ class ExhaustiveGrouping(Grouping):
     """
 
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
-        n = len(matrix)
+        matrix, n = checked_matrix(matrix), len(matrix)
         check_group_count(n, k, None)
         if n > _MOST_TASKS:
             raise ValueError(

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.cluster import KMeans
 
+from gradex.affinity.affinity import checked_matrix
 from gradex.affinity.certificate import certified_upper_bound, check_group_count
 from gradex.affinity.factors import AffinityFactors
 from gradex.affinity.groupings import Grouping
@@ -53,6 +54,7 @@ class KernelKMeans(Grouping):
         check_group_count(len(matrix), k, None)
         if isinstance(matrix, AffinityFactors):
             return matrix.evaluate(self._labels(matrix.rows, k), "kernel k-means")
+        matrix = checked_matrix(matrix)
         return Partition.of(
             matrix,
             propose_groups(matrix, k),

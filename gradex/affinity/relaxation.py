@@ -12,6 +12,7 @@ import cvxpy as cp
 import numpy as np
 from jaxtyping import Float, Int
 
+from gradex.affinity.affinity import checked_matrix
 from gradex.affinity.certificate import (
     block_margins,
     centred,
@@ -111,7 +112,7 @@ def solve_relaxation(
            [0. , 0. , 0.5, 0.5],
            [0. , 0. , 0.5, 0.5]])
     """
-    n = len(matrix)
+    matrix, n = checked_matrix(matrix), len(matrix)
     check_group_count(n, k, trace_penalty)
     if backend not in _BACKENDS:
         raise ValueError(f"backend={backend!r} is unknown; choose one of {', '.join(_BACKENDS)}")

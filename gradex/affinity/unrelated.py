@@ -19,7 +19,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float, Int
 
-from gradex.affinity.affinity import InteractionsLike
+from gradex.affinity.affinity import InteractionsLike, checked_matrix
 from gradex.affinity.certificate import check_group_count
 from gradex.affinity.correlation import correlated
 from gradex.affinity.groupings import Grouping
@@ -51,6 +51,7 @@ class CosineLinkage(Grouping):
 
     def partition(self, matrix: Float[np.ndarray, "n n"], k: int) -> Partition:
         """Partition the tasks into ``k`` groups, evaluated as `CorrelationGrouping` does."""
+        matrix = checked_matrix(matrix)
         check_group_count(len(matrix), k, None)
         if k == 1:
             return correlated(matrix, np.zeros(len(matrix), dtype=np.int64))

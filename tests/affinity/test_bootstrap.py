@@ -159,3 +159,11 @@ def test_what_cannot_be_drawn_again_is_refused():
         once.partition(k=2, bootstrap=Bootstrap(np.zeros((2, 3, 3))))
     assert once.path().criterion == "eigengap"
     assert drawn.path().criterion == "stability"
+
+
+@pytest.mark.wrong_types
+def test_draws_that_are_no_affinities_are_refused():
+    with pytest.raises(ValueError, match=r"matrices have the shape \(3, 3\): give \[draws, n, n\]"):
+        Bootstrap(np.zeros((3, 3)))
+    with pytest.raises(ValueError, match=r"give \(U \+ U.T\) / 2"):
+        Bootstrap(np.triu(np.ones((2, 3, 3))))

@@ -1,11 +1,14 @@
+from itertools import combinations
 from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_mutual_info_score
 
 from gradex.affinity import AffinityGraph, RandomGrouping, sample_subsets
-from gradex.affinity.group_count import eigengap_path, group_counts
+from gradex.affinity.bootstrap import Bootstrap
+from gradex.affinity.group_count import eigengap_path, group_counts, stability_path
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -41,6 +44,22 @@ def test_stability_finds_planted_groups_from_scores(k):
     assert path.values[k - 2] == pytest.approx(1.0)
     assert (path.values[path.counts.index(k) + 1 :] < 1.0 - path.errors[k - 1]).all()
     assert graph.partition(k=path.k).agreement(labels).nmi == pytest.approx(1.0)
+
+
+def test_the_error_of_stability_is_that_of_the_jackknife():
+    def mean_agreement(each):
+        return np.mean([adjusted_mutual_info_score(one, other) for one, other in combinations(each, 2)])
+
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(6, 9, 9))
+    draws = Bootstrap(noise + noise.mT + np.equal.outer(*[np.arange(9) % 3] * 2))
+    groups = draws.groups(3)
+    left_out = [mean_agreement(np.delete(groups, draw, axis=0)) for draw in range(6)]
+    path = stability_path(draws.matrices.mean(axis=0), draws, (3,))
+    assert 0.05 < path.values[0] < 0.95
+    assert path.values[0] == pytest.approx(mean_agreement(groups))
+    assert path.errors[0] == pytest.approx(np.sqrt(5 * np.var(left_out)))
+    assert stability_path(draws.matrices[0], Bootstrap(draws.matrices[:2]), (3,)).errors[0] == 0
 
 
 def test_draws_are_seeded_and_differ():

@@ -50,6 +50,22 @@ def test_group_count_outside_the_tasks(grouping, seed):
             grouping.partition(symmetric(seed), k)
 
 
+@pytest.mark.wrong_types
+@every_grouping
+def test_what_is_no_affinity_matrix_is_refused(grouping, seed):
+    """Local search would never end on a matrix that is not symmetric."""
+    skew = symmetric(seed) + np.triu(symmetric(seed + 1))
+    for matrix, message in (
+        (skew, r"give \(U \+ U.T\) / 2"),
+        (np.where(np.eye(8) > 0, np.nan, symmetric(seed)), r"affinity \[0, 0\] is nan"),
+        (symmetric(seed)[:, :7], r"shape \(8, 7\) is not square"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            grouping.partition(matrix, 3)
+    tables = [symmetric(seed).tolist(), symmetric(seed).astype(np.float32)]
+    assert len({grouping.partition(matrix, 3).groups for matrix in tables}) == 1
+
+
 def test_penalty_finds_the_best_number_of_groups(seed):
     matrix = symmetric(seed, n=7)
     for penalty in (-1.0, 0.5, 2.0):
