@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -44,7 +44,8 @@ class Transitions(Samples):
     clusters : int array [N], optional
         Which copy of the environments a step was taken in: those of different tasks begin alike.
     deviations : float array [n], optional
-        Standard deviation of each task's advantages before they were normalised, in units of its reward.
+        Standard deviation of each task's advantages before they were normalised, in units of its reward; 0
+        where it paid the same at every step of episodes of one length, whatever a baseline misses.
     lengths : float array [n], optional
         Mean number of steps of an episode of each task, at most the horizon. Where none of the simulated
         episodes ended, as many steps as were seen of each.
@@ -184,8 +185,7 @@ def _of_tasks(
     episodes = before * rollout.tasks.size + environments
     rewards = _paid_by_all(suite, rollout) if shared else rollout.rewards
     advantages = cross_fitted_advantages(rollout, rewards, episodes, suite.discount, gae_lambda)
-    advantages *= ~_paid_alike(rollout, rewards)[:, None]
-    largest = np.abs(rewards).max(axis=(0, 2))
+    largest, varies = np.abs(rewards).max(axis=(0, 2)), ~_paid_alike(rollout, rewards)
     pieces = []
     for place, task in enumerate(chosen):
         times, copy = np.nonzero(rollout.real[:, place])
@@ -196,6 +196,8 @@ def _of_tasks(
         found = KeptSteps.of(
             advantages[times, own, copy].T, largest[own], weights, copy, steps_per_task, chance
         )
+        # Of a task in which nothing varies the baseline's misses are left: nothing is at stake.
+        found = replace(found, deviations=found.deviations * ((weights != 0) @ varies[own]))
         pieces.append((found, times[found.places], copy[found.places]))
     kept = tuple(
         np.concatenate(each)
@@ -242,7 +244,7 @@ def _paid_alike(
 ) -> Bool[np.ndarray, " tasks"]:
     """Say which tasks paid the same at every step of episodes that all end at the same times.
 
-    No action was better than another there, but what a baseline misses would be taken for advantages.
+    No action was better than another there.
     """
     same_pay = (rewards == rewards[0, :, :1]) | ~rollout.real
     same_ends = rollout.ended == rollout.ended[..., :1]
