@@ -36,7 +36,7 @@ SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
 _AMOUNTS: dict[str, dict[str, Any]] = {
     "smoke": {
         "meta_steps": 1000,
-        "steps_per_task": 256,
+        "steps_per_task": 100,
         "snapshots": 2,
         "projection_dim": 10,
         "subsets": 30,
