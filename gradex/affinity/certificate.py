@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from gradex.affinity.affinity import checked_matrix
+
 _BALANCING_ROUNDS = 30
 
 
@@ -59,7 +61,7 @@ def certified_upper_bound(
     >>> bool(best <= certified_upper_bound(matrix, k=2) + 1e-9)
     True
     """
-    n = len(matrix)
+    matrix, n = checked_matrix(matrix), len(matrix)
     check_group_count(n, k, trace_penalty)
     W = matrix if multiplier is None else matrix + np.maximum((multiplier + multiplier.T) / 2, 0.0)
     projected = project(W)

@@ -12,6 +12,7 @@ from sklearn import config_context
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from gradex.affinity.affinity import checked_matrix
 from gradex.affinity.certificate import centred, mean_eigenvalue
 from gradex.affinity.partition import canonical_labels, group_objective
 from gradex.threads import kmeans_threads_for
@@ -55,7 +56,7 @@ def propose_groups(
     >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
     True
     """
-    n = len(matrix)
+    matrix, n = checked_matrix(matrix), len(matrix)
     shape = centred(matrix)
     eigenvalues, vectors = np.linalg.eigh(shape)
     counts = {k} if k is not None else set()
@@ -102,7 +103,7 @@ def round_relaxation(
     >>> bool(labels[0] == labels[1] != labels[2] == labels[3])
     True
     """
-    n = len(matrix)
+    matrix, n = checked_matrix(matrix), len(matrix)
     if k in (1, n):
         return np.arange(n) % k
     leading = np.linalg.eigh(relaxed)[1][:, -k:]
@@ -136,6 +137,10 @@ def local_search(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]
     >>> local_search(matrix, np.array([0, 1, 0, 1])).tolist()
     [1, 1, 0, 0]
     """
+    return _searched(checked_matrix(matrix), labels)
+
+
+def _searched(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     own = np.diag(matrix)
     tolerance = 1e-10 * np.abs(matrix).max()
     while True:
@@ -262,7 +267,7 @@ def _shaken(shape: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> I
         tasks = rng.permutation(n)[: n if shake % 2 else -(-n // 4)]
         trial = labels.copy()
         trial[tasks] = rng.integers(k, size=len(tasks))
-        trial = local_search(shape, fill_empty_groups(trial, k))
+        trial = _searched(shape, fill_empty_groups(trial, k))
         if (trial_value := group_objective(shape, trial)) > value + 1e-12 * abs(value):
             labels, value = trial, trial_value
     return labels
@@ -276,7 +281,7 @@ def _improved(
     moved = sorted(
         (_moved(shape, labels) for labels in filled), key=lambda labels: -group_objective(shape, labels)
     )
-    improved = [local_search(shape, labels) for labels in moved[:swapped]]
+    improved = [_searched(shape, labels) for labels in moved[:swapped]]
     return max(improved, key=lambda labels: group_objective(shape, labels))
 
 

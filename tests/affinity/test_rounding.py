@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from gradex.affinity.certificate import certified_upper_bound
 from gradex.affinity.partition import group_objective
 from gradex.affinity.relaxation import solve_relaxation
-from gradex.affinity.rounding import local_search, round_relaxation
+from gradex.affinity.rounding import local_search, propose_groups, round_relaxation
 from tests.oracles.clustering import best_partition
 
 
@@ -71,3 +72,21 @@ def test_rounding_is_deterministic():
     first = round_relaxation(matrix, X, 4)
     np.random.seed(1)  # noqa: NPY002
     np.testing.assert_array_equal(round_relaxation(matrix, X, 4), first)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda matrix: local_search(matrix, np.arange(9) % 3),
+        lambda matrix: propose_groups(matrix, 3),
+        lambda matrix: round_relaxation(matrix, np.eye(9), 3),
+        lambda matrix: solve_relaxation(matrix, 3),
+        lambda matrix: certified_upper_bound(matrix, 3),
+    ],
+    ids=["local_search", "propose_groups", "round_relaxation", "solve_relaxation", "certified_upper_bound"],
+)
+def test_a_matrix_that_is_not_symmetric_is_refused(use):
+    """Moves would go round in circles."""
+    with pytest.raises(ValueError, match=r"give \(U \+ U.T\) / 2"):
+        use(np.random.default_rng(0).normal(size=(9, 9)))
