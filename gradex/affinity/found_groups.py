@@ -159,7 +159,7 @@ def verdict(
     alike.
 
     `things` is what is grouped, `one_for_all` what there is without groups, and `remedy` what to do where
-    nothing is known; the rest is explained at `FoundGroups`.
+    groups are unstable or nothing is known; the rest is explained at `FoundGroups`.
     """
     names = interactions.names
     little = unrelated is not None and unrelated <= CONFLICT_LEVEL and partition.k > 1
@@ -172,7 +172,8 @@ def verdict(
     silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
     if apart and found is not None:
         strangers = "these groups are not in conflict, but have little in common"
-        return "; ".join([found, *[strangers] * little, *[silent] * bool(unknown)])
+        doubtful = bool(unknown) or partition.unstable
+        return "; ".join([found, *[strangers] * little, *[silent] * bool(unknown), *[remedy] * doubtful])
     given = f"; do not rely on these {partition.k}" if partition.k > 1 else ""
     if unknown and interactions.noise_p_value(seed=seed) > CONFLICT_LEVEL:
         return (

@@ -155,3 +155,16 @@ def test_words_are_those_of_what_is_grouped() -> None:
     silent = find_groups(scores([0] * 6), interactions([0] * 6), NAMES)
     told = verdict(silent.partition, silent.interactions, silent.conflicts, **words)
     assert told is not None and told.endswith("no more than noise; label more pairs")
+
+
+def test_what_to_do_is_said_where_groups_are_unstable() -> None:
+    rng = np.random.default_rng(2)
+    per_task = np.full((len(PAIRS), 6), np.nan)
+    for row, (i, j) in enumerate(PAIRS):
+        per_task[row, [i, j]] = rng.normal(size=2)
+    drawn = per_task + rng.normal(0, 1.0, (20, *per_task.shape))
+    noise = SubsetScores(PAIRS, per_task, np.nanmean(per_task, axis=1), drawn)
+    found = find_groups(noise, interactions([1, 1, 1, -1, -1, -1]), NAMES, k=2, draws=20)
+    assert found.partition.unstable
+    assert str(said(found)).startswith("unstable: ")
+    assert str(said(found)).endswith("; do not rely on this grouping; ask more")
