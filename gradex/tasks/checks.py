@@ -26,6 +26,8 @@ _HARMLESS = (
 )  # fmt: skip
 #: Where its complaints come from; all other warnings are the environment's own.
 _CHECKERS = (env_checker.__file__, passive_env_checker.__file__)
+#: One-hot vectors of more numbers would make networks of many millions of parameters.
+_MOST_STATES = 20_000
 #: They are written for terminals.
 _COLOUR = re.compile(r"\x1b\[\d*m")
 
@@ -137,7 +139,13 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
     if observations.shape == (0,):
         raise ValueError(f"task {name!r} observes nothing: give it a Box of at least one number")
     vectors = isinstance(observations, spaces.Box) and len(observations.shape) == 1
-    if not vectors and not _is_counted(observations):
+    if _is_counted(observations):
+        if (size := spaces.flatdim(observations)) > _MOST_STATES:
+            raise ValueError(
+                f"task {name!r} has observations {one_line(observations)}, {size} numbers if one-hot: "
+                "show them as fewer numbers, for instance by gymnasium.wrappers.TransformObservation"
+            )
+    elif not vectors:
         raise ValueError(
             f"task {name!r} has observations {one_line(observations)}: "
             "wrap it in gymnasium.wrappers.FlattenObservation to get one vector"

@@ -155,6 +155,11 @@ SHARED = Drift()
             r"task 'a' has observations Box.*FlattenObservation",
         ),
         (
+            {"a": lambda: Variant(observations=MultiDiscrete([3, 10**6]))},
+            None,
+            r"task 'a' has observations MultiDiscrete.*, 1000003 numbers if one-hot: show them as fewer",
+        ),
+        (
             {"a": lambda: Variant(observations=Box(-1.0, 1.0, (0,)))},
             None,
             "task 'a' observes nothing: give it a Box of at least one number",
