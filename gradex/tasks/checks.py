@@ -139,7 +139,7 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
     if observations.shape == (0,):
         raise ValueError(f"task {name!r} observes nothing: give it a Box of at least one number")
     vectors = isinstance(observations, spaces.Box) and len(observations.shape) == 1
-    if _is_counted(observations):
+    if _is_discrete(observations):
         if (size := spaces.flatdim(observations)) > _MOST_STATES:
             raise ValueError(
                 f"task {name!r} has observations {one_line(observations)}, {size} numbers if one-hot: "
@@ -159,14 +159,14 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
 
 
 def in_vectors(environment: gymnasium.Env) -> gymnasium.Env:
-    """Show states that are counted as one-hot vectors, and leave other environments as they are."""
-    counted = _is_counted(environment.observation_space)
-    return gymnasium.wrappers.FlattenObservation(environment) if counted else environment
+    """Show discrete observations as one-hot vectors, and leave other environments as they are."""
+    discrete = _is_discrete(environment.observation_space)
+    return gymnasium.wrappers.FlattenObservation(environment) if discrete else environment
 
 
-def _is_counted(space: spaces.Space) -> bool:
+def _is_discrete(space: spaces.Space) -> bool:
     if isinstance(space, spaces.Tuple):
-        return len(space) > 0 and all(_is_counted(each) for each in space)
+        return len(space) > 0 and all(_is_discrete(each) for each in space)
     return isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
 
 

@@ -135,9 +135,8 @@ class TaskSuite:
 
         `horizon` is the longest of their time limits, or None if one of them does not state it. Of an `info`
         only `success` is read. Observations may have any scale: it is measured once, before the first policy
-        is made (see `gradex.tasks.scale`), and kept with policies. States that are counted, such as those of
-        Discrete, are one-hot vectors. To a policy, actions of a Box that ends on both sides are shares of its
-        range.
+        is made (see `gradex.tasks.scale`), and kept with policies. Discrete ones are seen as one-hot vectors.
+        To a policy, actions of a Box that ends on both sides are shares of its range.
 
         Parameters
         ----------

@@ -73,7 +73,7 @@ class Pushed(Drift):
 
 
 class Listing(gymnasium.Env):
-    """Shows one state after the other, of which there are finitely many."""
+    """Shows one state after the other."""
 
     action_space = Discrete(2)
 
@@ -666,7 +666,7 @@ def test_actions_are_noted_only_for_those_who_resume() -> None:
         (Tuple([Discrete(2), Discrete(3)]), ((1, 0), (0, 2)), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]]),
     ],
 )
-def test_states_that_are_counted_are_one_hot(space: Space, states: tuple, shown: list[list[int]]) -> None:
+def test_discrete_observations_are_one_hot(space: Space, states: tuple, shown: list[list[int]]) -> None:
     suite = TaskSuite.from_gymnasium({"a": lambda: Listing(space, *states)})
     assert suite.observation_space.shape == (len(shown[0]),)
     with closing(suite.simulator(copies=1)) as simulator:
@@ -674,7 +674,7 @@ def test_states_that_are_counted_are_one_hot(space: Space, states: tuple, shown:
     np.testing.assert_array_equal(np.concatenate(seen), shown)
 
 
-def test_a_state_that_is_not_in_its_space_is_refused() -> None:
+def test_an_observation_outside_of_its_space_is_refused() -> None:
     """One-hot it would be another state."""
     space, states = MultiDiscrete([3, 4]), (np.array([0, 0]), np.array([3, 0]))
     with pytest.raises(ValueError, match=r"breaks Gymnasium's interface.* not within the observation"):
