@@ -16,9 +16,11 @@ unbiased if no product has two factors from the same episodes, and its variance 
 closed form. So is the diagonal, over pairs of different episodes of one task: how far a task gets alone.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from jaxtyping import Float
@@ -28,6 +30,7 @@ from scipy.sparse import csr_array
 from gradex.seeds import generator_for
 from gradex.settings import check_subsets
 from gradex.surrogate.samples import Samples
+from gradex.tensors import from_torch
 from gradex.threads import one_thread
 
 #: Clusters of a task at most; more are put together, which costs hardly any precision.
@@ -68,11 +71,22 @@ class Interactions:
     common: bool
 
     def __post_init__(self) -> None:
-        fewest = min(map(len, self.vectors))
-        if fewest < 4:
+        own = [np.asarray(from_torch(each)) for each in self.vectors]
+        own = [each if each.dtype.kind == "f" else each.astype(np.float64) for each in own]
+        object.__setattr__(self, "vectors", tuple(own))
+        if len({each.shape[1:] for each in own}) != 1 or own[0].ndim != 2:
+            shapes = ", ".join(dict.fromkeys(str(each.shape) for each in own)) or "none"
+            raise ValueError(f"vectors have the shapes {shapes}: give [clusters, d] for each task, of one d")
+        sizes = [len(each) for each in own]
+        if (fewest := min(sizes)) < 4:
             raise ValueError(
                 f"a task has {fewest} independent episodes: give at least 4, or no variance can be estimated"
             )
+        if self.common and max(sizes) > fewest:
+            raise ValueError(f"tasks have {fewest} to {max(sizes)} common clusters: give equally many")
+        for task, each in enumerate(own):
+            if not np.isfinite(each.sum()):
+                raise ValueError(f"vectors of task {task} are not finite: check its advantages and gradients")
 
     @staticmethod
     def joined(
@@ -92,7 +106,7 @@ class Interactions:
         Raises
         ------
         ValueError
-            If they have other numbers of clusters, or there are none.
+            If they have other numbers of clusters, or there are none, or weights do not fit.
         """
         if not parts:
             raise ValueError("there are no interactions to add up: give those of one model at least")
@@ -100,13 +114,27 @@ class Interactions:
         sizes = [[len(each) for each in part.vectors] for part in parts]
         if any(own != sizes[0] for own in sizes) or any(part.common != first.common for part in parts):
             raise ValueError("interactions from other numbers of episodes cannot be added: take equally many")
-        each = [part.vectors for part in parts] if weights is None else map(_scaled, parts, weights)
+        each = [part.vectors for part in parts]
+        if weights is not None:
+            if np.shape(weights) != (len(parts), len(first)) or not np.all(np.isfinite(weights)):
+                raise ValueError(
+                    f"weights have the shape {np.shape(weights)} for {len(parts)} parts of {len(first)} "
+                    "tasks: give a finite one for each"
+                )
+            if np.min(weights) < 0:
+                raise ValueError(f"weights go down to {np.min(weights)}: give none below 0")
+            each = [_scaled(part, weight) for part, weight in zip(parts, weights, strict=True)]
         # Inner products of concatenated vectors are sums of inner products.
         vectors = zip(*each, strict=True)
         return Interactions(tuple(np.concatenate(own, axis=1) for own in vectors), first.common)
 
     def pooled(self, groups: Sequence[Sequence[int]]) -> "Interactions":
         """Take the tasks of each group together, as if they were one task.
+
+        Raises
+        ------
+        ValueError
+            If a task is in two groups, unless clusters are common: its episodes would meet themselves.
 
         Examples
         --------
@@ -119,6 +147,9 @@ class Interactions:
         True
         """
         check_subsets(groups, len(self))
+        twice = [task for task, times in Counter(chain(*groups)).items() if times > 1]
+        if twice and not self.common:
+            raise ValueError(f"task {twice[0]} is in more than one group: its episodes would meet themselves")
         own = [[self.vectors[task] for task in group] for group in groups]
         if self.common:
             return Interactions(tuple(np.stack(each).mean(axis=0) for each in own), common=True)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from gradex.surrogate import Interactions, Samples
@@ -172,3 +173,55 @@ def test_pooled_tasks_interact_as_they_do_on_average() -> None:
     pooled = own.pooled([(0, 1), (2, 3)])
     assert pooled.matrix[0, 1] == pytest.approx(own.matrix[:2, 2:].mean())
     assert len(pooled.vectors[0]) == 60
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("vectors", "common", "message"),
+    [
+        ((), False, "vectors have the shapes none: give"),
+        ((np.ones(9),) * 2, False, r"vectors have the shapes \(9,\): give \[clusters, d\] for each task"),
+        ((np.ones((9, 2)), np.ones((9, 3))), False, r"the shapes \(9, 2\), \(9, 3\): give"),
+        ((np.ones((9, 2)), np.ones((8, 2))), True, "tasks have 8 to 9 common clusters: give equally many"),
+        ((np.ones((9, 2)), np.full((9, 2), np.nan)), False, "vectors of task 1 are not finite: check"),
+        ((np.ones((3, 2)),) * 2, False, "a task has 3 independent episodes: give at least 4"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_named(vectors: tuple, common: bool, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Interactions(vectors, common)
+
+
+@pytest.mark.wrong_types
+def test_whole_numbers_and_tensors_are_vectors_too() -> None:
+    numbers = np.random.default_rng(0).integers(-100, 100, (3, 20, 4))
+    plain = Interactions(tuple(numbers.astype(float)), common=False)
+    for other in (numbers.astype(np.int8), numbers.tolist(), torch.tensor(numbers, dtype=torch.float64)):
+        found = Interactions(tuple(other), common=False)
+        np.testing.assert_array_equal(found.matrix, plain.matrix)
+        np.testing.assert_array_equal(found.stderr, plain.stderr)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([np.ones(2)], r"weights have the shape \(1, 2\) for 2 parts of 2 tasks: give a finite one for each"),
+        ([np.ones(2), np.array([1, np.nan])], "give a finite one for each"),
+        ([np.ones(2), np.array([1, -0.5])], r"weights go down to -0.5: give none below 0"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(weights: list, message: str) -> None:
+    part = Interactions((np.ones((5, 2)),) * 2, common=False)
+    with pytest.raises(ValueError, match=message):
+        Interactions.joined([part, part], weights)
+
+
+def test_a_task_is_pooled_once_unless_no_cluster_meets_itself() -> None:
+    vectors = tuple(np.random.default_rng(0).normal(size=(3, 20, 4)))
+    with pytest.raises(
+        ValueError, match="task 1 is in more than one group: its episodes would meet themselves"
+    ):
+        Interactions(vectors, common=False).pooled([(0, 1), (1, 2)])
+    shared = Interactions(vectors, common=True).pooled([(0, 1), (1, 2)])
+    assert abs(shared.matrix[0, 1]) < 3 * shared.stderr[0, 1]
