@@ -124,11 +124,13 @@ class GroupedTasks(GroupPolicies):
         Raises
         ------
         ValueError
-            If the power is not between 0 and 1, `bootstrap` is 0, or scores are by rollout: what these err by
-            is their episodes, not the transitions.
+            If the power is not between 0 and 1, `bootstrap` is 0, `k` is 1, or scores are by rollout: what
+            these err by is their episodes, not the transitions.
         """
         self._fitted()
         partition, bootstrap, own = self.first_partition_, self.bootstrap_, self._plain()
+        if own.k == 1:
+            raise ValueError("k=1 leaves no groups to find: plan with k='auto'")
         if RolloutScore.named(own.score):
             raise ValueError(
                 "score='rollout' errs by its episodes, not by transitions: plan with score='loss'"

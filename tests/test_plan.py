@@ -179,6 +179,8 @@ def test_one_group_and_no_draws_have_no_plan(grouping: PolicyGradEx) -> None:
     without = replace_bootstrap(grouping)
     with pytest.raises(ValueError, match="bootstrap=0"):
         without.plan()
+    with pytest.raises(ValueError, match="k=1 leaves no groups to find: plan with k='auto'"):
+        without.set_params(k=1).plan()
 
 
 @pytest.mark.parametrize("draws", [2, 3, 13])

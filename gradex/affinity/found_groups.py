@@ -170,6 +170,8 @@ def verdict(
     p_values = interactions.noise_p_values(seed=seed)
     unknown = [name for name, p_value in zip(names, p_values, strict=True) if p_value > CONFLICT_LEVEL]
     silent = f"nothing is known of {listed(unknown)}, as their gradients are no more than noise"
+    if conflicts[0] <= CONFLICT_LEVEL and partition.k == len(names):
+        found = f"a group for each of {len(names)} {things}: there is a conflict beyond doubt"
     if apart and found is not None:
         strangers = "these groups are not in conflict, but have little in common"
         doubtful = bool(unknown) or partition.unstable

@@ -172,7 +172,8 @@ class Partition:
             return None
         draws, n = len(self.resampled), len(self.labels)
         if self.k in (1, n):
-            return f"nothing to be sure of: there is one way to make {self.k} groups of {n} tasks"
+            made = "one group" if self.k == 1 else f"{n} groups"
+            return f"nothing to be sure of: there is one way to make {made} of {n} tasks"
         same, share = self._movement
         if same >= STABLE:
             return f"stable: the same groups in {same:.0%} of {draws} resamplings"

@@ -137,7 +137,14 @@ def local_search(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]
     >>> local_search(matrix, np.array([0, 1, 0, 1])).tolist()
     [1, 1, 0, 0]
     """
-    return _searched(checked_matrix(matrix), labels)
+    matrix, labels = checked_matrix(matrix), np.asarray(labels)
+    numbers = np.unique(labels)
+    if labels.shape != matrix.shape[:1] or not np.array_equal(numbers, np.arange(len(numbers))):
+        raise ValueError(
+            f"labels of shape {labels.shape} with numbers {numbers.tolist()} do not fit {len(matrix)} tasks: "
+            "give each the number of its group, from 0 on without gaps"
+        )
+    return _searched(matrix, labels.astype(np.int64))
 
 
 def _searched(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

@@ -1,5 +1,6 @@
 """From scores and interactions to groups and to what may be said of them."""
 
+from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -168,3 +169,13 @@ def test_what_to_do_is_said_where_groups_are_unstable() -> None:
     assert found.partition.unstable
     assert str(said(found)).startswith("unstable: ")
     assert str(said(found)).endswith("; do not rely on this grouping; ask more")
+
+
+def test_two_tasks_at_odds_are_a_group_each() -> None:
+    pulls = interactions([1, 1, 1, -1, -1, -1]).vectors
+    alone = np.where(np.eye(2) > 0, 1.0, np.nan)
+    known = SubsetScores(((0,), (1,), (0, 1)), np.array([*alone, [-1.0, -1.0]]), np.array([1.0, 1.0, -1.0]))
+    at_odds = Interactions((pulls[0], pulls[5]), common=False)
+    found = find_groups(replace(known, drawn=np.stack([known.per_task] * 4)), at_odds, ("a", "b"), draws=4)
+    assert found.partition.groups == ((0,), (1,))
+    assert said(found) == "a group for each of 2 tasks: there is a conflict beyond doubt"

@@ -156,4 +156,5 @@ def test_a_partition_names_its_tasks_by_number_unless_told():
 def test_one_way_to_group_is_no_sign_of_stability(labels, k):
     labels = np.array(labels)
     words = verdict(labels, np.stack([labels, labels]), "abc")
-    assert words == f"nothing to be sure of: there is one way to make {k} groups of 3 tasks"
+    groups = "one group" if k == 1 else "3 groups"
+    assert words == f"nothing to be sure of: there is one way to make {groups} of 3 tasks"

@@ -90,3 +90,13 @@ def test_a_matrix_that_is_not_symmetric_is_refused(use):
     """Moves would go round in circles."""
     with pytest.raises(ValueError, match=r"give \(U \+ U.T\) / 2"):
         use(np.random.default_rng(0).normal(size=(9, 9)))
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    "labels", [[7, 7, 9, 9], [0, 0, 2, 2], [1, 1, 2, 2], [0, 1, 0], [0.5, 1.5, 0.5, 1.5]]
+)
+def test_labels_that_are_no_groups_are_refused(labels):
+    with pytest.raises(ValueError, match=r"do not fit 4 tasks: give each the number of its group, from 0 on"):
+        local_search(symmetric(4, 0), labels)
+    assert len(local_search(symmetric(4, 0), [0, 1, 0, 1])) == 4
