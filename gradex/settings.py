@@ -123,14 +123,29 @@ def check_draws(bootstrap: int) -> None:
         raise ValueError(f"bootstrap={bootstrap} is too small: give at least 2 draws, or 0 for none")
 
 
+def as_task(value: Any) -> int:
+    """Give the index of a task as a plain int: Python's, NumPy's or torch's whole numbers.
+
+    Anything else is refused by a ValueError, also True and False: a mask would be read as tasks 1 and 0.
+    """
+    if type(value) is int or isinstance(value, np.integer):  # nearly always, and of many thousands
+        return int(value)
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        raise ValueError(f"a subset names task {shown(value)}: give indices, not a mask")
+    try:
+        return index(value)
+    except TypeError:
+        raise ValueError(f"a subset names task {shown(value)}: give indices, whole numbers from 0") from None
+
+
 def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
     """Refuse by a ValueError what is no subset of n tasks: empty, or with a task twice or unknown."""
     try:
-        tasks = [index(task) for task in subset]
-    except TypeError:
+        tasks = [as_task(task) for task in subset] if len(subset) else []  # an iterator would be used up
+    except (TypeError, ValueError):
         tasks = []
     if len(tasks) == 0 or len(set(tasks)) != len(tasks) or not all(0 <= task < n for task in tasks):
-        given = list(subset) if isinstance(subset, Iterable) and not isinstance(subset, str) else subset
+        given = list(subset) if isinstance(subset, Collection) and not isinstance(subset, str) else subset
         raise ValueError(f"{given} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")
 
 

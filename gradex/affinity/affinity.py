@@ -134,7 +134,7 @@ class Affinity(ABC):
     ) -> tuple[csr_array, Float[np.ndarray, " scores"]]:
         """Return membership and scores, by task in the order of `entries`; raise where they are no basis."""
         members = membership(subsets, n)
-        score = np.asarray(score, dtype=np.float64)
+        score = np.asarray(from_torch(score), dtype=np.float64)
         by_task = self.per_task and score.ndim > 1
         if score.shape != (members.shape if by_task else members.shape[:1]):
             wanted = f"one score for each of {n} tasks" if by_task else "one score each"

@@ -8,7 +8,7 @@ from typing import TypeVar
 import networkx as nx
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 from scipy import stats
@@ -209,13 +209,13 @@ class AffinityMatrix:
 
         A partition with draws shows in the upper triangle how often two tasks were put together in them.
         """
-        if partition is None:
-            return draw_heatmap(self.to_frame(), None, ax)
-        return draw_heatmap(self.to_frame(), partition.labels, ax, partition.co_assignment)
+        labels = self._labels(partition)
+        together = None if partition is None else partition.co_assignment
+        return draw_heatmap(self.to_frame(), labels, ax, together)
 
     def plot_network(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
         """Draw the tasks and the strongest affinities between them, nodes placed and coloured by group."""
-        return draw_network(self.to_frame(), None if partition is None else partition.labels, ax)
+        return draw_network(self.to_frame(), self._labels(partition), ax)
 
     def plot_pairs(
         self, ax: Axes | None = None, partition: Partition | None = None, level: float = 0.95
@@ -237,7 +237,8 @@ class AffinityMatrix:
         Raises
         ------
         ValueError
-            If nothing is known of the standard errors, or the level is not between 0 and 1.
+            If nothing is known of the standard errors, the level is not between 0 and 1, or the partition
+            is one of other tasks.
 
         Examples
         --------
@@ -248,9 +249,17 @@ class AffinityMatrix:
         """
         check_share("level", level)
         quantile = float(stats.t.ppf(0.5 + level / 2, self._freedom))
-        labels = None if partition is None else partition.labels
+        labels = self._labels(partition)
         label = f"affinity, with {100 * level:g} % intervals"
         return draw_pairs(self.to_frame(), self.stderr, quantile, label, labels, ax)
+
+    def _labels(self, partition: Partition | None) -> Int[np.ndarray, " n"] | None:
+        """Give the group of each task, None without a partition; raise for one of another number of tasks."""
+        if partition is not None and len(partition.labels) != len(self):
+            raise ValueError(
+                f"a partition of {len(partition.labels)} tasks does not fit {len(self)}; take the graph's own"
+            )
+        return None if partition is None else partition.labels
 
     def to_networkx(self) -> nx.Graph:
         """Return the complete graph on the names, with the affinities as edge attribute ``weight``."""

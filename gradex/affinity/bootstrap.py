@@ -17,6 +17,8 @@ from gradex.affinity.groupings import Grouping
 from gradex.affinity.rounding import propose_groups
 from gradex.affinity.subsets import membership
 from gradex.seeds import generator_for
+from gradex.settings import as_task
+from gradex.tensors import from_torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,18 +85,18 @@ class Evidence:
     @cached_property
     def subsets(self) -> list[tuple[int, ...]]:
         """The subsets that were scored."""
-        return [tuple(map(int, subset)) for subset in self.scores.subsets]
+        return [tuple(map(as_task, subset)) for subset in self.scores.subsets]
 
     @property
     def score(self) -> Float[np.ndarray, "m *n"]:
         """The scores that the affinity takes: of each task where it can and they are there."""
         by_task = getattr(self.scores, "per_task", None) if self.affinity.per_task else None
-        return self.scores.score if by_task is None else by_task
+        return from_torch(self.scores.score if by_task is None else by_task)
 
     @property
     def draws(self) -> Float[np.ndarray, "draws m *n"]:
         """The same from data drawn again; the scores themselves where there are no draws."""
-        draws = np.asarray(getattr(self.scores, "draws", ()), dtype=np.float64)
+        draws = np.asarray(from_torch(getattr(self.scores, "draws", ())), dtype=np.float64)
         if not len(draws):
             return np.asarray(self.score, dtype=np.float64)[None]
         shape = np.shape(self.score)

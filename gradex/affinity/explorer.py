@@ -17,6 +17,7 @@ from gradex.affinity.bootstrap import Evidence
 from gradex.affinity.drawing import draw_heatmap, draw_network, weakest_edge
 from gradex.affinity.partition import Partition
 from gradex.display import picture
+from gradex.tensors import from_torch
 
 #: Most groups that can be asked for; of more, colours cannot be told apart.
 _MOST_GROUPS = 12
@@ -69,7 +70,7 @@ def named_graphs(graph: Graph, evidence: Evidence | None) -> dict[str, Callable[
     scores = evidence.scores
     several = np.array([len(subset) > 1 for subset in scores.subsets])  # Eq. (5) takes no tasks alone
     subsets = [subset for subset in scores.subsets if len(subset) > 1]
-    together = SimpleNamespace(subsets=subsets, score=np.asarray(scores.score)[several])
+    together = SimpleNamespace(subsets=subsets, score=np.asarray(from_torch(scores.score))[several])
     others = {"pairwise": (PairwiseAffinity(), scores), "mean, Eq. (5)": (MeanAffinity(), together)}
     own = {f"{type(evidence.affinity).__name__}, as estimated": lambda: graph}
     return own | {

@@ -27,6 +27,7 @@ from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_cou
 from gradex.affinity.groupings import Grouping, SemidefiniteGrouping
 from gradex.affinity.kernel_kmeans import KernelKMeans
 from gradex.affinity.partition import Partition
+from gradex.settings import as_task
 
 
 @final
@@ -86,7 +87,7 @@ class AffinityGraph(AffinityMatrix):
         Raises
         ------
         ValueError
-            If the affinity is unknown, or a pair of tasks is in no subset.
+            If the affinity is unknown, a subset names what is no task, or a pair of tasks is in no subset.
         """
         if not isinstance(scores, SubsetScoresLike):
             raise TypeError(
@@ -94,7 +95,7 @@ class AffinityGraph(AffinityMatrix):
                 "ground truth"
             )
         affinity, by_task = named_affinity(affinity), getattr(scores, "per_task", None)
-        last = max((int(task) for subset in scores.subsets for task in subset), default=0)
+        last = max((as_task(task) for subset in scores.subsets for task in subset), default=0)
         evidence = Evidence(scores, affinity, last + 1 if by_task is None else by_task.shape[1])
         graph = cls(evidence.matrix(), names)
         graph._evidence = evidence

@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
 from gradex.display import card, table
+from gradex.tensors import from_torch
 
 #: Groups that come out the same in this share of the draws are called stable.
 STABLE = 0.9
@@ -218,7 +219,7 @@ class Partition:
         ValueError
             If there is not one label per task.
         """
-        labels = np.asarray(labels.labels if isinstance(labels, Partition) else labels)
+        labels = np.asarray(from_torch(labels.labels if isinstance(labels, Partition) else labels))
         if labels.shape != self.labels.shape:
             raise ValueError(
                 f"labels of shape {labels.shape} do not fit {len(self.labels)} tasks; give one label per task"

@@ -6,15 +6,16 @@ affinity matrix about the same noise.
 """
 
 from collections.abc import Collection, Iterator
-from itertools import combinations, islice
+from itertools import chain, combinations, islice
 from math import comb
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
 from scipy.sparse import csr_array
 
 from gradex.seeds import generator_for
+from gradex.settings import as_task, shown
 
 Subsets = Collection[Collection[SupportsIndex]]
 
@@ -121,7 +122,7 @@ def pair_coverage(subsets: Subsets, n: int) -> Int[np.ndarray, "{n} {n}"]:
     Raises
     ------
     ValueError
-        If a subset is empty, names a task twice or names a task outside 0..n-1.
+        If a subset is empty, names a task twice or names anything else than tasks 0..n-1.
 
     Examples
     --------
@@ -137,13 +138,19 @@ def pair_coverage(subsets: Subsets, n: int) -> Int[np.ndarray, "{n} {n}"]:
 
 def membership(subsets: Subsets, n: int) -> csr_array:
     """Return the indicators [m, n] of the subsets: 1 where a task belongs to one; raise for what is none."""
-    sizes = np.array([len(subset) for subset in subsets], dtype=np.int64)
+    try:
+        sizes = np.array([len(subset) for subset in subsets], dtype=np.int64)
+    except TypeError:
+        raise ValueError(f"subsets are {shown(subsets)}: give a sequence of sequences of indices") from None
     if sizes.size == 0 or sizes.min() == 0:
         raise ValueError("a list of subsets needs at least one subset, and every subset at least one task")
-    tasks = np.fromiter((task for subset in subsets for task in subset), dtype=np.int64, count=sizes.sum())
-    if tasks.min() < 0 or tasks.max() >= n:
-        wrong = tasks.min() if tasks.min() < 0 else tasks.max()
+    given: list[Any] = list(chain.from_iterable(subsets))
+    if set(map(type, given)) != {int}:  # reading one by one takes longer
+        given = [as_task(task) for task in given]
+    if min(given) < 0 or max(given) >= n:
+        wrong = min(given) if min(given) < 0 else max(given)
         raise ValueError(f"a subset names task {wrong}, outside 0..{n - 1}; use the indices of the {n} tasks")
+    tasks = np.array(given, dtype=np.int64)
     members = csr_array((np.ones(tasks.size), tasks, np.r_[0, np.cumsum(sizes)]), shape=(len(sizes), n))
     members.sum_duplicates()
     if members.nnz < tasks.size:

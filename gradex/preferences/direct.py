@@ -30,7 +30,7 @@ from gradex.preferences.pairs import PreferencePairs
 from gradex.seeds import child
 from gradex.settings import as_seed, check_subsets, whole
 from gradex.surrogate import ModuleGradients, Samples
-from gradex.surrogate.model import Scored, unbatched
+from gradex.surrogate.scored import Scored, unbatched
 from gradex.threads import threads_for
 
 #: Of parameters that are trained in single precision: steps would be lost in their rounding.

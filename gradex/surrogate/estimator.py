@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from gradex.display import card
 from gradex.seeds import generator_for
-from gradex.settings import Estimator, shown
-from gradex.surrogate.first_order import first_order_table, move_model
+from gradex.settings import Estimator, shown, whole
+from gradex.surrogate.first_order import checked_distances, first_order_table, move_model
 from gradex.surrogate.model import Model
 from gradex.surrogate.projection import (
     GaussianProjection,
@@ -309,11 +309,10 @@ class SurrogateEstimator(SubsetFits, Estimator):
         Raises
         ------
         ValueError
-            If a distance is not positive, or there is not one trained policy per subset.
+            If a distance is not positive, or there is none, no sample, or not one trained policy per subset.
         """
         model = self._of_a_model()
-        if not (np.isfinite(distances).all() and np.min(distances, initial=np.inf) > 0):
-            raise ValueError(f"distances are {list(distances)}: give positive numbers")
+        lengths, samples = checked_distances(distances), whole("samples", samples, 1)
         rng = generator_for(self._plain().seed, "first-order error")
         n = self.samples_.n
         if subsets is None:
@@ -326,4 +325,4 @@ class SurrogateEstimator(SubsetFits, Estimator):
                 )
             parameters = np.stack([policy.parameters for policy in trained])
             steps["training"] = parameters - model.parameters.astype(np.float64)
-        return first_order_table(model, members, steps, distances, self.samples_, self._blocks, samples, rng)
+        return first_order_table(model, members, steps, lengths, self.samples_, self._blocks, samples, rng)

@@ -12,6 +12,7 @@ from torch import Tensor
 from gradex.surrogate.gradients import in_factors
 from gradex.surrogate.model import Model
 from gradex.surrogate.samples import Block
+from gradex.tensors import from_torch
 
 
 def move_model(model: Model, step: Float[np.ndarray, " p"], distance: float | None = None) -> Model:
@@ -53,18 +54,26 @@ def first_order_error(
         }
 
 
+def checked_distances(distances: Sequence[float]) -> Float[np.ndarray, " distances"]:
+    """Give distances ‖θ - θ*‖ / ‖θ*‖ as an array; raise where they are none."""
+    lengths = np.array(from_torch(distances), dtype=np.float64)
+    if lengths.ndim != 1 or not (lengths.size and np.isfinite(lengths).all() and lengths.min() > 0):
+        raise ValueError(f"distances are {lengths.tolist()}: give positive numbers, at least one")
+    return lengths
+
+
 def first_order_table(
     model: Model,
     members: Bool[np.ndarray, "subsets n"],
     steps: Mapping[str, Float[np.ndarray, "subsets p"]],
-    distances: Sequence[float],
+    distances: Float[np.ndarray, " distances"],
     samples: Any,
     blocks: Sequence[Block],
     most: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Measure subsets, each on at most so many of its own samples, along a random direction and its steps."""
-    lengths = torch.tensor(distances, dtype=torch.float64)
+    lengths = torch.from_numpy(distances)
     frames = []
     for number, inside in enumerate(members):
         candidates = np.sort(np.concatenate([block.rows for block in blocks if inside[block.tasks].any()]))

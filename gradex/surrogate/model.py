@@ -19,6 +19,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
 from gradex.surrogate.gradients import Dense, FactoredGradients
+from gradex.surrogate.scored import Scored, unbatched
 from gradex.tensors import changed, in_precision, leaves
 
 #: Bytes that gradients under way may take, and how many copies of them differentiation keeps at once; of what
@@ -84,28 +85,6 @@ class Model(Protocol):
         """Give the model at other parameters."""
 
 
-def unbatched(instead: str, error: RuntimeError) -> str:
-    """Say what is done where vmap fails."""
-    why = str(error).partition("\n")[0]
-    return f"torch.func.vmap cannot batch this module, so {instead}, which is slow; it says: {why}"
-
-
-class Scored(nn.Module):
-    """The log-probability as a module's own output, so that its parameters can be exchanged for a call.
-
-    What is done `then` with it happens before the parameters are back: differentiation, for instance, where
-    layers are worked out once more for it, as by `torch.utils.checkpoint`.
-    """
-
-    def __init__(self, module: nn.Module, log_prob: Callable[[nn.Module, Any], Tensor]) -> None:
-        super().__init__()
-        self.module, self._log_prob = module, log_prob
-
-    def forward(self, batch: Any, then: Callable[[Tensor], Any] | None = None) -> Any:
-        found = self._log_prob(self.module, batch)
-        return found if then is None else then(found)
-
-
 class ModuleGradients:
     """A torch module with its samples, as the surrogate needs it: a `Model`.
 
@@ -128,7 +107,8 @@ class ModuleGradients:
     Raises
     ------
     ValueError
-        If there is no such parameter or one is named twice, or tensors of the batch differ in length.
+        If there is no such parameter or one is named twice, or tensors of the batch differ in length; later,
+        if `log_prob` gives no single number for each sample.
 
     Warns
     -----

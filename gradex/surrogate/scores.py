@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from gradex.display import card, folded, table
 from gradex.seeds import generator_for
 from gradex.surrogate.samples import Block
+from gradex.tensors import from_torch
 
 #: Bytes that samples under way may take, at some ten numbers for a sample and a step or task.
 _CHUNK, _NUMBERS = 2**28, 10
@@ -227,7 +228,7 @@ class SubsetScores:
 
 def _read_only(array: np.ndarray) -> np.ndarray:
     """Give a view that cannot be written to; an array of the caller stays as it is."""
-    view = np.asarray(array).view()
+    view = np.asarray(from_torch(array)).view()
     view.setflags(write=False)
     return view
 
@@ -277,9 +278,8 @@ def score_subsets(
             wanted = f"two tensors of shape {tuple(change.shape)}, for the advantages 1 and -1"
             raise ValueError(f"{type(score).__name__}.per_sample gives no pair of scores: give {wanted}")
         gain, loss = map(np.asarray, pair)
-        advantages = block.advantages[:, held] * counted
-        own_scores = gain @ advantages.clip(min=0).T - loss @ advantages.clip(max=0).T
-        totals[np.ix_(served, block.tasks)] += own_scores
+        weighed = block.advantages[:, held] * counted
+        totals[np.ix_(served, block.tasks)] += gain @ weighed.clip(min=0).T - loss @ weighed.clip(max=0).T
         sizes[block.tasks] += counted.sum()
     per_task = np.where(members, totals / sizes, np.nan)
     subsets = tuple(tuple(np.flatnonzero(inside).tolist()) for inside in members)

@@ -103,3 +103,12 @@ def test_a_level_is_a_share(level: float) -> None:
 def test_without_errors_there_are_no_intervals() -> None:
     with pytest.raises(ValueError, match="no standard errors"):
         AffinityMatrix([[0, 1], [1, 0]]).plot_pairs()
+
+
+@pytest.mark.parametrize("draw", ["plot", "plot_network", "plot_pairs"])
+@pytest.mark.parametrize("others", [4, 6])
+def test_a_partition_of_other_tasks_is_refused(draw: str, others: int) -> None:
+    partition = uncertain(others).partition(k=2)
+    message = f"a partition of {others} tasks does not fit 5; take the graph's own"
+    with pytest.raises(ValueError, match=message):
+        getattr(uncertain(5), draw)(partition=partition)

@@ -145,6 +145,20 @@ def test_one_score_a_subset_will_do():
         assert graph.bootstrap(3).stderr.max() > 0
 
 
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("name", ["score", "per_task", "draws"])
+def test_scores_may_be_tensors_that_require_a_gradient(name):
+    scores, _ = planted_scores()
+    scores.draws = scores.per_task + np.linspace(-0.1, 0.1, 3)[:, None, None]
+    if name == "score":
+        del scores.per_task, scores.draws
+    expected = AffinityGraph.from_scores(SimpleNamespace(**vars(scores)))
+    setattr(scores, name, torch.tensor(getattr(scores, name), requires_grad=True))
+    found = AffinityGraph.from_scores(scores)
+    np.testing.assert_array_equal(found.matrix, expected.matrix)
+    np.testing.assert_array_equal(found.bootstrap(3).matrices, expected.bootstrap(3).matrices)
+
+
 def test_scores_without_interaction_cannot_be_grouped():
     scores, _ = planted_scores()
     difficulty = np.arange(9.0)

@@ -3,6 +3,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+import torch
 
 from gradex.affinity.partition import Partition, canonical_labels
 from tests.oracles.clustering import objective
@@ -65,7 +66,8 @@ def test_agreement():
 def test_labels_are_of_a_partition_or_whole_numbers():
     labels = np.array([0, 0, 1, 1])
     partition = Partition.of(np.eye(4), labels, upper_bound=2.0, status="")
-    for other in (partition, labels.astype(float), list("aabb")):
+    tensor = torch.tensor([0.0, 0.0, 1.0, 1.0], requires_grad=True)
+    for other in (partition, labels.astype(float), list("aabb"), tensor):
         assert partition.agreement(other) == pytest.approx((1.0, 1.0))
     for wrong in (0.5, np.nan, np.inf, None):
         message = f"the label of task 2 is {wrong}; give one whole number per task"

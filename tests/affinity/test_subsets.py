@@ -1,9 +1,12 @@
 from itertools import combinations
 from math import comb
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from gradex.affinity import AffinityGraph
 from gradex.affinity.subsets import pair_coverage, sample_subsets
 
 
@@ -93,6 +96,7 @@ def test_coverage_matches_counting_one_by_one():
     np.testing.assert_array_equal(pair_coverage(subsets, 9), coverage_oracle(subsets, 9))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("subsets", "message"),
     [
@@ -100,11 +104,51 @@ def test_coverage_matches_counting_one_by_one():
         ([(0, 1), ()], "at least one"),
         ([(0, 1), (1, 1)], "subset 1 names a task twice"),
         ([(0, 4)], "task 4"),
+        ([0, 1], "subsets are a list: give a sequence of sequences of indices"),
+        ([iter((0, 1))], "subsets are a list: give a sequence of sequences of indices"),
     ],
 )
 def test_malformed_subsets(subsets, message):
     with pytest.raises(ValueError, match=message):
         pair_coverage(subsets, 4)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("subset", "task"),
+    [
+        ((0, 1.9), "1.9: give indices, whole numbers from 0"),
+        (("0", "1"), "'0': give indices, whole numbers from 0"),
+        ((np.nan, 1), "nan: give indices, whole numbers from 0"),
+        (np.array([0.0, 1.0]), "0.0: give indices, whole numbers from 0"),
+        ((True, False), "True: give indices, not a mask"),
+        (np.array([True, False]), "a bool.*: give indices, not a mask"),
+        (torch.tensor([True, False]), "a Tensor: give indices, not a mask"),
+        ((0, 10**30), f"{10**30}, outside 0..3; use the indices"),
+    ],
+)
+def test_tasks_are_named_by_indices(subset, task):
+    given = [(0, 1), subset, (0, 2), (1, 2)]
+    scores = SimpleNamespace(subsets=given, score=np.arange(4.0), per_task=np.zeros((4, 4)))
+    for use in (lambda: pair_coverage(given, 4), lambda: AffinityGraph.from_scores(scores)):
+        with pytest.raises(ValueError, match=f"a subset names task {task}"):
+            use()
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    "subsets",
+    [
+        [{0, 1}, {1, 2}],
+        [range(2), range(1, 3)],
+        [np.array([0, 1], dtype=np.uint8), [np.int32(1), 2]],
+        np.array([[0, 1], [1, 2]]),
+        torch.tensor([[0, 1], [1, 2]]),
+    ],
+)
+def test_indices_of_any_kind_will_do(subsets):
+    expected = [[1, 1, 0], [1, 2, 1], [0, 1, 1]]
+    np.testing.assert_array_equal(pair_coverage(subsets, 3), expected)
 
 
 @pytest.mark.parametrize(("n", "size", "least"), [(9, 4, 5), (20, 3, 5), (30, 5, 5), (60, 10, 10)])

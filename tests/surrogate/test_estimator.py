@@ -4,6 +4,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
@@ -485,7 +486,9 @@ def test_keeps_all_parameters_of_a_small_model(meta: MetaPolicy, transitions: Tr
 
 
 @pytest.mark.wrong_types
-@pytest.mark.parametrize("subset", [(), (0, 0), (1, 5), (-1, 2), 0, (0.0, 1.0), ("a",)])
+@pytest.mark.parametrize(
+    "subset", [(), (0, 0), (1, 5), (-1, 2), 0, (0.0, 1.0), ("a",), (True, False), iter((0, 1))]
+)
 @pytest.mark.parametrize(
     "use", ["solve", "scores", "steps", lambda s, subsets: s.interactions().pooled(subsets)]
 )
@@ -502,8 +505,22 @@ def test_refuses_no_subsets_and_impossible_distances(surrogate: SurrogateEstimat
         surrogate.regularization_path([(0,)], [1.0, -1.0])
     with pytest.raises(ValueError, match=r"distance=-1\.0 is invalid: give a finite number"):
         surrogate.adapted((0,), distance=-1.0)
-    with pytest.raises(ValueError, match=r"distances are \[0.0\]: give positive numbers"):
-        surrogate.first_order_error(distances=[0.0])
+    with pytest.raises(ValueError, match="samples=0 is too small: give at least 1"):
+        surrogate.first_order_error(samples=0)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("distances", [[0.0], [0], (-1,), (0.1, np.inf), (), 0.1])
+def test_distances_are_positive(surrogate: SurrogateEstimator, distances: Any) -> None:
+    with pytest.raises(ValueError, match=r"distances are .*: give positive numbers, at least one"):
+        surrogate.first_order_error(distances)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("distances", [(1, 2), np.array([1, 2]), torch.tensor([1, 2])])
+def test_distances_may_be_whole_numbers(surrogate: SurrogateEstimator, distances: Any) -> None:
+    expected = surrogate.first_order_error((1.0, 2.0), [(0,)], samples=50)
+    pd.testing.assert_frame_equal(surrogate.first_order_error(distances, [(0,)], samples=50), expected)
 
 
 def test_says_so_when_it_is_not_fitted(meta: MetaPolicy) -> None:

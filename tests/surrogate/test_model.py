@@ -271,6 +271,28 @@ def test_gradients_of_another_shape_are_refused(given: Callable[[Tensor], Any], 
         SurrogateEstimator(2).fit(Normal(given), samples)
 
 
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        (lambda odds: odds.mean(), r"\(\)"),
+        (lambda odds: odds[:, None], r"\(1, 1\)"),
+        (lambda odds: odds[:, None].expand(-1, 7), r"\(1, 7\)"),
+        (lambda odds: odds - torch.zeros(len(odds), 1), r"\(1, 1\)"),
+    ],
+)
+def test_log_prob_gives_one_number_for_each_sample(module, batch, given, shape) -> None:
+    model = ModuleGradients(module, lambda *sample: given(log_odds(*sample)), batch)
+    with pytest.raises(ValueError, match=rf"log_prob gives the shape {shape} for a batch of 1: give \(1,\)"):
+        SurrogateEstimator().fit(model, tasks())
+
+
+def test_other_parameters_give_one_number_for_each_sample_too(module, batch) -> None:
+    model = ModuleGradients(module, lambda *sample: log_odds(*sample).mean(0, keepdim=True), batch)
+    theta = torch.from_numpy(model.parameters)[None]
+    with pytest.raises(ValueError, match=r"log_prob gives the shape \(1,\) for a batch of 2: give \(2,\)"):
+        model.log_prob(theta, tasks(), np.arange(2))
+
+
 def test_refuses_what_does_not_fit_together(module, batch) -> None:
     with pytest.raises(ValueError, match=r"the module has no parameter 'lora': choose from \['embedding"):
         ModuleGradients(module, log_odds, batch, ["lora"])

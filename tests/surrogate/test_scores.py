@@ -34,6 +34,14 @@ def test_scores_are_read_only_and_arrays_of_the_caller_stay_as_they_are() -> Non
     assert own.flags.writeable and drawn.flags.writeable
 
 
+@pytest.mark.wrong_types
+def test_scores_may_be_tensors_that_require_a_gradient() -> None:
+    own = torch.tensor([[0.5, 1.0]], requires_grad=True)
+    scores = SubsetScores(((0, 1),), own, own.mean(dim=1), own[None])
+    assert scores.per_task.tolist() == [[0.5, 1.0]] and scores.score.tolist() == [0.75]
+    assert scores.draws.tolist() == [[[0.5, 1.0]]]
+
+
 def test_negative_loss_is_that_of_eq_3() -> None:
     change, offsets = torch.linspace(-4, 4, 9, dtype=DOUBLE), torch.linspace(1, -1, 9, dtype=DOUBLE)
     margins = (change + offsets).numpy()
