@@ -19,6 +19,7 @@ from gradex.seeds import child
 from gradex.settings import as_seeds, check_subsets, plain, whole
 from gradex.store import scratch
 from gradex.tasks import TaskSuite
+from gradex.tensors import from_torch
 from gradex.trained_policy import TrainedPolicy
 
 
@@ -261,7 +262,8 @@ class MetaPolicy(TrainedPolicy):
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
         """Give this policy with other parameters; the critic stays, and so does where training began."""
-        agent, actors = self._fitted(), torch.from_numpy(np.asarray(parameters, dtype=np.float32))[None]
+        copied = np.array(from_torch(parameters), dtype=np.float32)  # the caller may go on to write theirs
+        agent, actors = self._fitted(), torch.from_numpy(copied)[None]
         if actors.shape != agent.actors.shape:
             shape = np.shape(parameters)
             raise ValueError(f"parameters are of shape {shape}: give {agent.actors.shape[1]} numbers")

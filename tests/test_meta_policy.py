@@ -328,6 +328,21 @@ def test_with_parameters(meta: MetaPolicy) -> None:
         meta.with_parameters(before[1:])
 
 
+@pytest.mark.wrong_types
+def test_with_parameters_takes_a_copy(meta: MetaPolicy) -> None:
+    expected = meta.parameters
+    array, tensor = expected.copy(), torch.from_numpy(expected.copy())
+    others = [meta.with_parameters(each) for each in (array, tensor)]
+    array[:], tensor[:] = 0, 0
+    fixed = expected.copy()
+    fixed.flags.writeable = False
+    backwards = expected[::-1].copy()[::-1]
+    for each in (fixed, backwards, torch.from_numpy(expected.copy()).requires_grad_()):
+        others.append(meta.with_parameters(each))
+    for other in others:
+        np.testing.assert_array_equal(other.parameters, expected)
+
+
 # ---------------------------------------------------------------------- looking at it
 def test_evaluate_gives_one_row_per_task(meta: MetaPolicy, cartpole: MetaPolicy) -> None:
     columns = ["task", "return_mean", "return_stderr", "success", "episode_length"]
