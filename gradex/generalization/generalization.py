@@ -1,6 +1,6 @@
 """Generalization: sharpness, gap and bound of trained policies (PolicyGradEx, Sec. 4.4 and 5, Fig. 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from gradex.learners import ActorCritic, Transitions
 from gradex.lineage import check_same_tasks, other_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
-from gradex.settings import Estimator, check_subsets, whole
+from gradex.settings import Estimator, as_subsets, whole
 from gradex.tasks import TaskSuite
 from gradex.tasks.checks import other_spaces
 
@@ -115,7 +115,7 @@ class Generalization(Estimator):
         return self.measure_each([self.meta])[0]
 
     def measure_each(
-        self, metas: Sequence[MetaPolicy], subsets: Sequence[Sequence[int]] | None = None
+        self, metas: Sequence[MetaPolicy], subsets: Collection[Collection[int]] | None = None
     ) -> list[Measurement]:
         """Measure other policies in the same way, in stacks: along a training, or of many groups.
 
@@ -123,7 +123,7 @@ class Generalization(Estimator):
         ----------
         metas : sequence of MetaPolicy
             Of one architecture.
-        subsets : sequence of sequences of int, optional
+        subsets : sequence of collections of int, optional
             Tasks of `train` on which each of them was trained; all by default.
 
         Returns
@@ -139,8 +139,8 @@ class Generalization(Estimator):
         """
         if len(metas) == 0:
             raise ValueError("there is no policy to measure: give at least one")
-        subsets = [range(len(self.train))] * len(metas) if subsets is None else subsets
-        check_subsets(subsets, len(self.train))
+        everything = [range(len(self.train))] * len(metas)
+        subsets = as_subsets(everything if subsets is None else subsets, len(self.train))
         if len(subsets) != len(metas):
             raise ValueError(f"{len(metas)} policies have {len(subsets)} subsets: give one for each")
         own, measured = self._plain(), dict[int, Measurement]()

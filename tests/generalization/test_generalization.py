@@ -154,6 +154,12 @@ def test_a_stack_measures_what_single_policies_do(metas, suite: TaskSuite, targe
         assert found.bound == pytest.approx(alone.bound)
 
 
+def test_a_set_is_a_subset(metas, suite: TaskSuite, targets: TaskSuite) -> None:
+    ready = Generalization(metas[0], suite, targets, **SETTINGS)
+    found, expected = ready.measure_each([metas[0], metas[0]], [{2, 0}, (0, 2)])
+    np.testing.assert_array_equal(found.train_losses, expected.train_losses)
+
+
 def test_the_same_tasks_have_no_gap_beyond_chance(metas, suite: TaskSuite) -> None:
     found = Generalization(metas[0], suite, suite, steps_per_task=500, lanczos_steps=2, perturbations=2)
     measured = found.measure()
