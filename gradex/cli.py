@@ -7,8 +7,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,6 +36,20 @@ _EPISODES = 32
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; bad input gives one line on standard error and exit code 2."""
+    with _somewhere_to_print():
+        return _run(arguments)
+
+
+@contextmanager
+def _somewhere_to_print() -> Iterator[None]:
+    """Let what is printed vanish where standard output or standard error is closed, as by `>&-`."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        # Progress bars, too, write to whatever is there.
+        with redirect_stdout(sys.stdout or nowhere), redirect_stderr(sys.stderr or nowhere):
+            yield
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
         # Whatever environments print is no part of the answer.

@@ -1,6 +1,6 @@
 """The meta-policy: how it is trained, trained on from, and kept."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from operator import index
 from pathlib import Path
@@ -16,9 +16,10 @@ from gradex.lineage import Lineage
 from gradex.policies import ARCHITECTURES
 from gradex.policy_file import PolicyFile, check_same_training, refusing, write_policy
 from gradex.seeds import child
-from gradex.settings import as_seeds, check_subsets, plain, whole
+from gradex.settings import as_seeds, as_subsets, plain, whole
 from gradex.store import scratch
 from gradex.tasks import TaskSuite
+from gradex.tensors import from_torch
 from gradex.trained_policy import TrainedPolicy
 
 
@@ -145,7 +146,7 @@ class MetaPolicy(TrainedPolicy):
 
     def fit_each(
         self,
-        subsets: Sequence[Sequence[int]],
+        subsets: Collection[Collection[int]],
         steps: int,
         snapshots: int = 1,
         seeds: Sequence[int] | None = None,
@@ -170,7 +171,7 @@ class MetaPolicy(TrainedPolicy):
         list of lists of MetaPolicy
             For each subset its snapshots, from early to late. Each knows the seed that it was trained with.
         """
-        check_subsets(subsets, len(self.suite))
+        subsets = as_subsets(subsets, len(self.suite))
         own = [self.seed] * len(subsets) if seeds is None else as_seeds(seeds)
         return self._train_each(None, subsets, steps, own, snapshots, folder)
 
@@ -179,13 +180,13 @@ class MetaPolicy(TrainedPolicy):
         return self.learner.initial(self.suite, seeds, self.layers, self.width, self.network)
 
     def adapt(
-        self, subset: Sequence[int], steps: int, seed: int | None = None, folder: str | Path | None = None
+        self, subset: Collection[int], steps: int, seed: int | None = None, folder: str | Path | None = None
     ) -> "MetaPolicy":
         """Train on from this policy, on a subset of the tasks.
 
         Parameters
         ----------
-        subset : sequence of int
+        subset : collection of int
         steps : int
             Environment steps in total.
         seed : int, optional
@@ -198,7 +199,7 @@ class MetaPolicy(TrainedPolicy):
 
     def adapt_each(
         self,
-        subsets: Sequence[Sequence[int]],
+        subsets: Collection[Collection[int]],
         steps: int,
         seeds: Sequence[int] | None = None,
         folder: str | Path | None = None,
@@ -207,7 +208,7 @@ class MetaPolicy(TrainedPolicy):
 
         Parameters
         ----------
-        subsets : sequence of sequences of int
+        subsets : sequence of collections of int
         steps : int
             Environment steps in total, over all subsets; every task of every subset gets the same share.
         seeds : sequence of int, optional
@@ -215,7 +216,7 @@ class MetaPolicy(TrainedPolicy):
         folder
             As for `fit`.
         """
-        check_subsets(subsets, len(self.suite))
+        subsets = as_subsets(subsets, len(self.suite))
         common = child(self.seed, "adaptation", self.steps)
         own = [common] * len(subsets) if seeds is None else as_seeds(seeds)
         trained = self._train_each(self._fitted(), subsets, steps, own, folder=folder)
@@ -261,7 +262,8 @@ class MetaPolicy(TrainedPolicy):
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "MetaPolicy":
         """Give this policy with other parameters; the critic stays, and so does where training began."""
-        agent, actors = self._fitted(), torch.from_numpy(np.asarray(parameters, dtype=np.float32))[None]
+        copied = np.array(from_torch(parameters), dtype=np.float32)  # the caller may go on to write theirs
+        agent, actors = self._fitted(), torch.from_numpy(copied)[None]
         if actors.shape != agent.actors.shape:
             shape = np.shape(parameters)
             raise ValueError(f"parameters are of shape {shape}: give {agent.actors.shape[1]} numbers")

@@ -1,7 +1,8 @@
 """Settings as plain Python values, or refused by name, and estimators, which have settings and a fit."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from copy import copy
 from math import inf, isfinite, isnan
 from numbers import Integral, Real
@@ -139,13 +140,17 @@ def as_task(value: Any) -> int:
 
 
 def check_subset(subset: Collection[SupportsIndex], n: int) -> None:
-    """Refuse by a ValueError what is no subset of n tasks: empty, or with a task twice or unknown."""
-    try:
-        tasks = [as_task(task) for task in subset] if len(subset) else []  # an iterator would be used up
-    except (TypeError, ValueError):
-        tasks = []
+    """Refuse by a ValueError what is no subset of n tasks: empty, or with a task twice or unknown.
+
+    So is what can be gone through only once, such as a generator.
+    """
+    given: Any = subset if isinstance(subset, str) else shown(subset)
+    tasks: list[int] = []
+    with suppress(TypeError, ValueError):  # of an array without axes, or of what is no index
+        if isinstance(subset, Collection) and not isinstance(subset, str):
+            given = list(subset)
+            tasks = [as_task(task) for task in given]
     if len(tasks) == 0 or len(set(tasks)) != len(tasks) or not all(0 <= task < n for task in tasks):
-        given = list(subset) if isinstance(subset, Collection) and not isinstance(subset, str) else subset
         raise ValueError(f"{given} is not a subset of {n} tasks: give different indices from 0 to {n - 1}")
 
 
@@ -159,6 +164,14 @@ def check_subsets(subsets: Collection[Collection[SupportsIndex]], n: int) -> Non
         raise ValueError("no subset was given: give at least one sequence of task indices")
     for subset in subsets:
         check_subset(subset, n)
+
+
+def as_subsets(subsets: Collection[Collection[SupportsIndex]], n: int) -> list[tuple[int, ...]]:
+    """Give subsets of n tasks as tuples, the tasks of a set in order; errors are those of `check_subsets`."""
+    check_subsets(subsets, n)
+    tasks = [tuple(map(as_task, subset)) for subset in subsets]
+    pairs = zip(tasks, subsets, strict=True)
+    return [tuple(sorted(own)) if isinstance(subset, Set) else own for own, subset in pairs]
 
 
 # ---------------------------------------------------------------------- how settings look

@@ -1,6 +1,6 @@
 """A trained policy as everything later sees it: its parameters, returns, transitions and gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from gradex.learners import ActorCritic, Learner, Transitions, collect_transitio
 from gradex.lineage import Lineage
 from gradex.policies.policy import PolicyGradients
 from gradex.seeds import child
-from gradex.settings import Fitted, as_seeds, check_subset, shown, whole
+from gradex.settings import Fitted, as_seeds, as_subsets, shown, whole
 from gradex.surrogate.gradients import FactoredGradients
 from gradex.tasks import TaskSuite
 from gradex.tasks.checks import other_spaces
@@ -166,7 +166,7 @@ class TrainedPolicy(Fitted):
         choose: str = "sample",
         seed: int | None = None,
         suite: TaskSuite | None = None,
-        subset: Sequence[int] | None = None,
+        subset: Collection[int] | None = None,
     ) -> pd.DataFrame:
         """Run the policy for whole episodes in every task.
 
@@ -180,8 +180,8 @@ class TrainedPolicy(Fitted):
             By default derived from this policy's seed.
         suite : TaskSuite, optional
             Other tasks of the same family, for instance unseen ones if the network does not see the task.
-        subset : sequence of int, optional
-            Task indices; all by default.
+        subset : collection of int, optional
+            Task indices, of a set in order; all by default.
 
         Returns
         -------
@@ -210,9 +210,8 @@ class TrainedPolicy(Fitted):
                 "these, or fit an 'mlp'"
             )
         [seed] = [child(self.seed, "evaluation")] if seed is None else as_seeds([seed], "seed")
-        chosen = range(len(suite)) if subset is None else subset
-        check_subset(chosen, len(suite))
-        return evaluate(self._fitted(), suite, [chosen], episodes, [seed], choose).drop(columns="policy")
+        chosen = as_subsets([range(len(suite)) if subset is None else subset], len(suite))
+        return evaluate(self._fitted(), suite, chosen, episodes, [seed], choose).drop(columns="policy")
 
     def transitions(
         self,

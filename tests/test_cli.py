@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tqdm.auto import tqdm
 
 from gradex import MetaPolicy, PolicyGradEx, TaskSuite, __version__, cli
 from gradex.cli import main
@@ -195,6 +196,26 @@ def test_nobody_has_to_read_to_the_end(
         monkeypatch.setattr(sys, "stdout", pipe)
         assert main(["suites"]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_takes_what_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    def describe(name: str) -> str:
+        with tqdm(total=1, disable=False) as bar:
+            bar.update()
+        print("loud")
+        return name
+
+    monkeypatch.setattr(TaskSuite, "description", describe)
+    monkeypatch.setattr(sys, closed, None)
+    assert main(["suites", "navigation"]) == 0
+    assert main(["group", "nothing"]) == 2
+    assert getattr(sys, closed) is None
+    output = capsys.readouterr()
+    assert output.out == ("" if closed == "stdout" else "navigation\n")
+    assert ("loud" in output.err and "gradex: " in output.err) == (closed == "stdout")
 
 
 def test_text_names_groups_errors_and_coverage(capsys: pytest.CaptureFixture[str]) -> None:

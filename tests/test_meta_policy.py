@@ -316,6 +316,28 @@ def test_what_is_not_a_subset_is_refused(meta: MetaPolicy, subset: list[int]) ->
         meta.adapt(subset, ROLLOUT)
 
 
+@pytest.mark.parametrize("subset", [{2, 1}, frozenset({1, 2}), {2: 0, 1: 0}.keys(), np.array([1, 2])])
+@pytest.mark.wrong_types
+def test_any_collection_is_a_subset_and_a_set_is_in_order(meta: MetaPolicy, subset: Any) -> None:
+    expected = meta.adapt([1, 2], ROLLOUT)
+    adapted = meta.adapt(subset, ROLLOUT)
+    assert adapted.lineage.subset == (1, 2)
+    np.testing.assert_array_equal(adapted.parameters, expected.parameters)
+    pd.testing.assert_frame_equal(meta.evaluate(2, subset=subset), meta.evaluate(2, subset=[1, 2]))
+
+
+@pytest.mark.wrong_types
+def test_what_can_be_gone_through_only_once_is_no_subset(meta: MetaPolicy) -> None:
+    told = "a generator is not a subset of 4 tasks: give different indices from 0 to 3"
+    with pytest.raises(ValueError, match=told):
+        meta.adapt((task for task in (0, 1)), ROLLOUT)
+    with pytest.raises(ValueError, match=told):
+        meta.evaluate(2, subset=(task for task in (0, 1)))
+    for other, shown in ((np.array(3), "a ndarray"), ({7}, r"\[7\]"), ("01", "01")):
+        with pytest.raises(ValueError, match=f"{shown} is not a subset of 4 tasks"):
+            meta.evaluate(2, subset=other)
+
+
 def test_with_parameters(meta: MetaPolicy) -> None:
     before = meta.parameters
     other = meta.with_parameters(before + 1)
@@ -326,6 +348,21 @@ def test_with_parameters(meta: MetaPolicy) -> None:
     assert np.abs(meta.parameters).max() > 0
     with pytest.raises(ValueError, match=rf"of shape \({len(before) - 1},\): give {len(before)} numbers"):
         meta.with_parameters(before[1:])
+
+
+@pytest.mark.wrong_types
+def test_with_parameters_takes_a_copy(meta: MetaPolicy) -> None:
+    expected = meta.parameters
+    array, tensor = expected.copy(), torch.from_numpy(expected.copy())
+    others = [meta.with_parameters(each) for each in (array, tensor)]
+    array[:], tensor[:] = 0, 0
+    fixed = expected.copy()
+    fixed.flags.writeable = False
+    backwards = expected[::-1].copy()[::-1]
+    for each in (fixed, backwards, torch.from_numpy(expected.copy()).requires_grad_()):
+        others.append(meta.with_parameters(each))
+    for other in others:
+        np.testing.assert_array_equal(other.parameters, expected)
 
 
 # ---------------------------------------------------------------------- looking at it

@@ -1,6 +1,6 @@
 """Generalization: sharpness, gap and bound of trained policies (PolicyGradEx, Sec. 4.4 and 5, Fig. 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,9 +16,10 @@ from gradex.generalization.measurement import Measurement
 from gradex.generalization.spectrum import lanczos
 from gradex.generalization.trace import TraceEstimator, random_signs
 from gradex.learners import ActorCritic, Transitions
+from gradex.lineage import check_same_tasks, other_tasks
 from gradex.meta_policy import MetaPolicy
 from gradex.seeds import child
-from gradex.settings import Estimator, check_subsets, whole
+from gradex.settings import Estimator, as_subsets, whole
 from gradex.tasks import TaskSuite
 from gradex.tasks.checks import other_spaces
 
@@ -41,7 +42,8 @@ class Generalization(Estimator):
     train : TaskSuite
         The tasks that it was trained on; after `meta.adapt(subset)` that is `suite[subset]`.
     test : TaskSuite
-        Target tasks, for instance `suite.unseen(50, seed=0)`.
+        Target tasks, for instance `suite.unseen(50, seed=0)`. A network that sees the task knows only those
+        that it was fitted on: both sides then are some of these.
     loss : PolicyGradientLoss, optional
     trace : {"exact"} or TraceEstimator
         "exact" stands for ExactTrace(), which needs a multilayer perceptron; XTrace() estimates that of other
@@ -113,7 +115,7 @@ class Generalization(Estimator):
         return self.measure_each([self.meta])[0]
 
     def measure_each(
-        self, metas: Sequence[MetaPolicy], subsets: Sequence[Sequence[int]] | None = None
+        self, metas: Sequence[MetaPolicy], subsets: Collection[Collection[int]] | None = None
     ) -> list[Measurement]:
         """Measure other policies in the same way, in stacks: along a training, or of many groups.
 
@@ -121,7 +123,7 @@ class Generalization(Estimator):
         ----------
         metas : sequence of MetaPolicy
             Of one architecture.
-        subsets : sequence of sequences of int, optional
+        subsets : sequence of collections of int, optional
             Tasks of `train` on which each of them was trained; all by default.
 
         Returns
@@ -132,12 +134,13 @@ class Generalization(Estimator):
         Raises
         ------
         ValueError
-            If there is no policy, not one subset for each, or an exact trace is asked for and not known.
+            If there is no policy, not one subset for each, an exact trace is asked for and not known, or a
+            network that sees the task does not know one.
         """
         if len(metas) == 0:
             raise ValueError("there is no policy to measure: give at least one")
-        subsets = [range(len(self.train))] * len(metas) if subsets is None else subsets
-        check_subsets(subsets, len(self.train))
+        everything = [range(len(self.train))] * len(metas)
+        subsets = as_subsets(everything if subsets is None else subsets, len(self.train))
         if len(subsets) != len(metas):
             raise ValueError(f"{len(metas)} policies have {len(subsets)} subsets: give one for each")
         own, measured = self._plain(), dict[int, Measurement]()
@@ -161,14 +164,17 @@ class Generalization(Estimator):
         loss = PolicyGradientLoss() if self.loss is None else self.loss
         pac_bayes = PACBayes() if self.bound is None else self.bound
         agents = _stacked(metas)
+        train_suite, known = _known(metas, "train", self.train)
+        test_suite, targets = _known(metas, "test", self.test)
+        places = [[known[task] for task in subset] for subset in subsets]
         # In double precision: single precision was less than twice as fast here.
         policy, theta = agents.policy, agents.actors.double()
         # The prior's centre must not depend on the samples, nor on the tasks that they come from: θ_0 are the
         # fresh weights with which the first training of each policy began. With a meta-policy for θ_0 the
         # bound would be free of charge for all that was learnt on these very tasks before.
         moved = theta - metas[0].initial([meta.start for meta in metas]).actors.double()
-        train = self._collect(agents, self.train, subsets, "training episodes")
-        test = self._collect(agents, self.test, [range(len(self.test))] * len(metas), "test episodes")
+        train = self._collect(agents, train_suite, places, "training episodes")
+        test = self._collect(agents, test_suite, [targets] * len(metas), "test episodes")
         samples = StackedSamples.of(train)
         train_values = loss.evaluate(policy, theta, samples)
         test_values = loss.evaluate(policy, theta, StackedSamples.of(test))
@@ -224,3 +230,24 @@ def _stacked(metas: Sequence[MetaPolicy]) -> ActorCritic:
     if any(agent.policy != agents[0].policy for agent in agents):
         raise ValueError("policies of several architectures cannot be measured together: take one at a time")
     return replace(agents[0].repeat(len(agents)), actors=torch.stack(rows))
+
+
+def _known(metas: Sequence[MetaPolicy], side: str, suite: TaskSuite) -> tuple[TaskSuite, Sequence[int]]:
+    """Give the suite in which to run policies of one architecture, and the places of these tasks there.
+
+    A network that sees the task is told its place in the suite that it was fitted on, and knows no other.
+    """
+    network, own = metas[0].network, metas[0].suite
+    if network == "mlp":
+        return suite, range(len(suite))
+    for meta in metas[1:]:
+        check_same_tasks(own, meta.suite)
+    names = [task.name for task in own.tasks]
+    places = [names.index(task.name) for task in suite.tasks if task.name in names]
+    other = "other tasks" if len(places) < len(suite) else other_tasks(own[places], suite)
+    if other is not None:
+        raise ValueError(
+            f"a {network!r} network knows the tasks it was fitted on and no others, and {side} has {other}: "
+            "give some of these, or fit an 'mlp'"
+        )
+    return own, places

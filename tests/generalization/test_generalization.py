@@ -100,6 +100,37 @@ def test_a_network_without_an_exact_trace_is_refused_before_anything_is_collecte
         Generalization(meta, suite, targets, **SETTINGS).measure()
 
 
+def test_a_network_that_sees_the_task_is_measured_on_its_own_ones(suite: TaskSuite) -> None:
+    meta = MetaPolicy(suite, "multi_head", layers=3, width=6).fit(1000)
+    adapted, settings = meta.adapt([2, 1], 1000), {**SETTINGS, "trace": XTrace(6)}
+    whole = Generalization(adapted, suite, suite, **settings).measure_each([adapted], [[2, 1]])[0]
+    part = Generalization(adapted, suite[[2, 1]], suite[[1, 0]], **settings).measure()
+    np.testing.assert_array_equal(part.train_losses, whole.train_losses)
+    assert part.trace == whole.trace and part.test_losses.shape == (2,)
+    own = collect_episodes(adapted.agent_, suite, [[1, 0]], 64, 4, [child(0, "test episodes")])
+    samples, theta = StackedSamples.of(own), torch.from_numpy(adapted.parameters)[None].double()
+    values = PolicyGradientLoss().evaluate(adapted.agent_.policy, theta, samples)
+    np.testing.assert_allclose(part.test_losses, values.reshape(2, -1).mean(dim=1), rtol=1e-9)
+
+
+def test_a_network_that_sees_the_task_is_measured_on_no_others(suite: TaskSuite) -> None:
+    meta, other = (MetaPolicy(own, "multi_head", layers=3, width=6).fit(500) for own in (suite, suite[::-1]))
+    settings = {**SETTINGS, "trace": XTrace(6)}
+    told = "a 'multi_head' network knows the tasks it was fitted on and no others, and"
+    for others in (
+        suite.unseen(2, 0),
+        suite.unseen(3, 0),
+        suite.unseen(4, 0),
+        TaskSuite.make("cartpole", n=3, horizon=9),
+    ):
+        with pytest.raises(ValueError, match=f"{told} test has .*: give some of these"):
+            Generalization(meta, suite, others, **settings).measure()
+        with pytest.raises(ValueError, match=f"{told} train has "):
+            Generalization(meta, others, suite, **settings).measure()
+    with pytest.raises(ValueError, match="the meta-policy is one for other tasks, with"):
+        Generalization(meta, suite, suite, **settings).measure_each([meta, other])
+
+
 def test_an_estimated_trace_agrees_with_the_exact_one(metas, suite: TaskSuite, targets: TaskSuite) -> None:
     exact = Generalization(metas[0], suite, targets, **SETTINGS).measure()
     estimated = Generalization(metas[0], suite, targets, trace=XTrace(30), **SETTINGS).measure()
@@ -121,6 +152,12 @@ def test_a_stack_measures_what_single_policies_do(metas, suite: TaskSuite, targe
             if isinstance(value, float | np.ndarray):
                 np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-9, err_msg=field.name)
         assert found.bound == pytest.approx(alone.bound)
+
+
+def test_a_set_is_a_subset(metas, suite: TaskSuite, targets: TaskSuite) -> None:
+    ready = Generalization(metas[0], suite, targets, **SETTINGS)
+    found, expected = ready.measure_each([metas[0], metas[0]], [{2, 0}, (0, 2)])
+    np.testing.assert_array_equal(found.train_losses, expected.train_losses)
 
 
 def test_the_same_tasks_have_no_gap_beyond_chance(metas, suite: TaskSuite) -> None:
