@@ -164,9 +164,9 @@ class Generalization(Estimator):
         loss = PolicyGradientLoss() if self.loss is None else self.loss
         pac_bayes = PACBayes() if self.bound is None else self.bound
         agents = _stacked(metas)
-        train_suite, known = _known(metas, "train", self.train)
+        train_suite, sources = _known(metas, "train", self.train)
         test_suite, targets = _known(metas, "test", self.test)
-        places = [[known[task] for task in subset] for subset in subsets]
+        places = [[sources[task] for task in subset] for subset in subsets]
         # In double precision: single precision was less than twice as fast here.
         policy, theta = agents.policy, agents.actors.double()
         # The prior's centre must not depend on the samples, nor on the tasks that they come from: θ_0 are the
