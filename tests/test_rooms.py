@@ -22,7 +22,7 @@ FLOORS = [
     ("__init__", "__main__"),
 ]  # fmt: skip
 
-#: Matrices in, groups out: useful to anybody who clusters, so it imports no room but small ones of the first
+#: Matrices in, groups out: useful to anybody who clusters, so it imports no room but those of the first
 #: floor, and nothing of reinforcement learning knows that results will be clustered.
 APART, JOINED = "affinity", "plan"
 
@@ -67,7 +67,7 @@ def floor(name: str) -> int:
 def may_import(name: str) -> set[str]:
     """Give the rooms above this one."""
     if name == APART:
-        return {"seeds", "threads", "tensors", "display"}
+        return {"seeds", "settings", "threads", "tensors", "display"}
     if name == GROUND:
         return PLAIN
     if name == LANGUAGE:
