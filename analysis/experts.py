@@ -83,13 +83,13 @@ class Cloning:
         actors = torch.from_numpy(meta.parameters)[None].requires_grad_()
         optimiser = torch.optim.Adam([actors])
         best, least = meta, np.inf
-        for number in trange(self.rounds, desc="cloning", delay=2, leave=False):
+        for number in trange(self.rounds + 1, desc="cloning", delay=2, leave=False):
             clone = meta.with_parameters(actors.detach().numpy()[0])
             observations, success = self._acted(clone, child(meta.seed, "cloning", number))
             missing = self._outside(success)
-            if missing.sum() < least:
+            if missing.sum() <= least:  # of equals the one that has imitated for longer
                 best, least = clone, missing.sum()
-            if least == 0:
+            if least == 0 or number == self.rounds:
                 break
             middle = sum(self.within) / 2
             speeds = (speeds * _CHANGE ** ((middle - success) / middle)).clip(_SLOWEST, 1.0)
