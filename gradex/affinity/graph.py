@@ -27,7 +27,7 @@ from gradex.affinity.group_count import GroupCountPath, eigengap_path, group_cou
 from gradex.affinity.groupings import Grouping, SemidefiniteGrouping
 from gradex.affinity.kernel_kmeans import KernelKMeans
 from gradex.affinity.partition import Partition
-from gradex.settings import as_task
+from gradex.settings import as_seed, as_task, whole
 
 
 @final
@@ -240,9 +240,9 @@ class AffinityGraph(AffinityMatrix):
         Raises
         ------
         ValueError
-            If the graph was not made by `from_interactions`.
+            If the graph was not made by `from_interactions`, or without draws.
         """
-        return conflict_test(self.matrix, self._known().noise(draws, seed))
+        return conflict_test(self.matrix, self._noise(draws, seed))
 
     def noise_p_value(self, draws: int = 400, seed: int = 0) -> float:
         """Tell how likely tasks' squared gradients sum to as much as they do if all are only noise.
@@ -250,22 +250,22 @@ class AffinityGraph(AffinityMatrix):
         Noise are gradients turned around at random, episode by episode. Parameters and errors are those of
         `conflict`.
         """
-        null = np.trace(self._known().noise(draws, seed), axis1=1, axis2=2)
+        null = np.trace(self._noise(draws, seed), axis1=1, axis2=2)
         return float((1 + (null >= np.trace(self.matrix)).sum()) / (1 + draws))
 
     def noise_p_values(self, draws: int = 400, seed: int = 0) -> Float[np.ndarray, " n"]:
         """Tell the same of every task by itself, see `noise_p_value`."""
-        null = np.diagonal(self._known().noise(draws, seed), axis1=1, axis2=2)
+        null = np.diagonal(self._noise(draws, seed), axis1=1, axis2=2)
         return (1 + (null >= np.diag(self.matrix)).sum(axis=0)) / (1 + draws)
 
-    def _known(self) -> InteractionsLike:
-        """Give the interactions that this was made of."""
+    def _noise(self, draws: int, seed: int) -> Float[np.ndarray, "draws n n"]:
+        """Draw what the interactions that this was made of would be if they were nothing but noise."""
         if self._interactions is None:
             raise ValueError(
                 "nothing is known of the noise of these affinities; make the graph by"
                 " AffinityGraph.from_interactions"
             )
-        return self._interactions
+        return self._interactions.noise(whole("draws", draws, 1), as_seed(seed))
 
     def bootstrap(self, draws: int = 100, seed: int = 0) -> Bootstrap:
         """Estimate the affinities again from scores and subsets that are drawn again.
@@ -285,6 +285,7 @@ class AffinityGraph(AffinityMatrix):
         ValueError
             If there are fewer than 2 draws, or nothing to draw from.
         """
+        draws, seed = whole("draws", draws), as_seed(seed)
         if self._interactions is not None:
             if draws < 2:
                 raise ValueError(f"draws={draws} is too few to tell a spread: give at least 2")

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from scipy.sparse import csr_array
 
 from gradex.seeds import generator_for
-from gradex.settings import as_task, shown
+from gradex.settings import as_seed, as_task, shown, whole
 
 Subsets = Collection[Collection[SupportsIndex]]
 
@@ -58,6 +58,8 @@ def sample_subsets(n: int, count: int | None, size: int, seed: int) -> list[tupl
     >>> len(sample_subsets(10, count=30, size=3, seed=0))
     30
     """
+    n, size, seed = whole("n", n), whole("size", size), as_seed(seed)
+    count = None if count is None else whole("count", count)
     if n < 2:
         raise ValueError(f"n={n} leaves no pair of tasks to compare; give at least 2 tasks")
     if not 2 <= size <= n:

@@ -89,3 +89,21 @@ def test_a_graph_of_interactions_draws_the_episodes_again() -> None:
 def test_only_interactions_know_their_noise() -> None:
     with pytest.raises(ValueError, match=r"make the graph by AffinityGraph\.from_interactions"):
         AffinityGraph([[0, 1, 2], [1, 0, 0], [2, 0, 0]]).conflict()
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("name", ["conflict", "noise_p_value", "noise_p_values", "bootstrap"])
+def test_draws_and_seeds_are_whole_numbers(name: str) -> None:
+    draw = getattr(AffinityGraph.from_interactions(interactions(np.random.default_rng(6), np.eye(3))), name)
+    for given, message in (
+        ({"draws": 0}, "draws=0 is too (small|few)"),
+        ({"draws": 2.5}, r"draws is 2\.5: give a whole number"),
+        ({"seed": -1}, "seed=-1 is too small"),
+        ({"seed": 1.5}, r"seed is 1\.5: give a whole number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            draw(**given)
+    np.testing.assert_equal(
+        np.asarray(getattr(draw(draws=5.0, seed=np.int64(3)), "matrices", 0)),
+        np.asarray(getattr(draw(draws=5, seed=3), "matrices", 0)),
+    )

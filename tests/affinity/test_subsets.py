@@ -97,6 +97,18 @@ def test_coverage_matches_counting_one_by_one():
 
 
 @pytest.mark.wrong_types
+@pytest.mark.parametrize("name", ["n", "count", "size", "seed"])
+def test_a_draw_is_told_in_whole_numbers(name):
+    given = {"n": 6, "count": 12, "size": 3, "seed": 0}
+    with pytest.raises(ValueError, match=rf"{name} is 2\.5: give a whole number"):
+        sample_subsets(**given | {name: 2.5})
+    as_float = {name: float(value) for name, value in given.items()}
+    assert sample_subsets(**as_float) == sample_subsets(**given)
+    with pytest.raises(ValueError, match="seed=-1 is too small"):
+        sample_subsets(**given | {"seed": -1})
+
+
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("subsets", "message"),
     [
