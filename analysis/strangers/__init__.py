@@ -29,6 +29,7 @@ from analysis.abstention import gradient_cosine
 from analysis.strangers import added, environments
 from analysis.strangers.environments import Factory
 from analysis.study import mean_with_interval, plain, wilson_interval
+from analysis.trained import learner
 from gradex import PolicyGradEx, TaskSuite
 from gradex.seeds import generator_for
 
@@ -100,7 +101,7 @@ def compute(seed: int, scale: str, part: str) -> pd.DataFrame:
     """
     case = _CASES[part]
     suite = case.suite(seed)
-    run = PolicyGradEx(group_steps=0, seed=seed, **_AMOUNTS[scale]).fit(suite)
+    run = PolicyGradEx(group_steps=0, seed=seed, learner=learner(scale), **_AMOUNTS[scale]).fit(suite)
     found = {_METHODS[0]: run.partition_, _METHODS[1]: run.first_partition_}
     if len(case.kinds) > 1:
         found[_METHODS[2]] = gradient_cosine(run.surrogates_).partition(k=len(case.kinds))
