@@ -4,9 +4,10 @@ Policies are trained from fresh weights on subsets of ten tasks, all policies of
 task of every subset for as many environment steps, and measured on tasks that none of them has seen.
 
 (a) Along training: one task, a group that contains it, and all tasks. The group is the planted one, or where
-none is planted the task and its neighbours in the parameter that varies. Target tasks come from the suite's
-law; where groups are planted, only from those groups that the policy was trained on, as a policy for one
-direction of the motor has no business with the other.
+none is planted the task and its neighbours in the parameter that varies; of MT10, in its list, where alike
+tasks stand together. Target tasks come from the suite's law, of MT10 they are Meta-World's other forty; where
+groups are planted, only from those groups that the policy was trained on, as a policy for one direction of
+the motor has no business with the other.
 
 (b) By the number of tasks: random subsets, each inside the next larger one. They are samples of the suite's
 law, so all target tasks count.
@@ -34,8 +35,8 @@ from gradex.generalization import Measurement
 from gradex.seeds import child, generator_for
 
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 20}
+PARTS = tuple(AMOUNTS["laptop"].settings)
 _LAYERS = 3
-
 
 _PANELS = ("training", "tasks")
 _ALONG = {"one task": "C0", "a group": "C1", "all tasks": "C2"}
@@ -48,15 +49,8 @@ _LABELS = {"trace": "trace of\nthe Hessian", "gap": "error in\nloss", "return_ga
 
 
 # ---------------------------------------------------------------------- computing
-def compute(seed: int, scale: str, suites: Sequence[str] | None = None) -> pd.DataFrame:
-    """Give one row per measured policy.
-
-    Parameters
-    ----------
-    seed : int
-    scale : str
-    suites : sequence of str, optional
-        By default all of the scale that have this seed.
+def compute(seed: int, scale: str, part: str) -> pd.DataFrame:
+    """Give one row per measured policy on a suite, none if the scale has not this suite or this seed of it.
 
     Returns
     -------
@@ -67,14 +61,10 @@ def compute(seed: int, scale: str, suites: Sequence[str] | None = None) -> pd.Da
         over the uniform policy less what the latter did.
     """
     amount = AMOUNTS[scale]
-    rows: list[dict[str, Any]] = []
-    for title, setting in amount.settings.items():
-        wanted = setting.seeds is None or seed < setting.seeds if suites is None else title in suites
-        if not wanted:
-            continue
-        for row in _rows(setting, amount, seed):
-            rows.append({"suite": title, "seed": seed, **row})
-    return pd.DataFrame(rows)
+    setting = amount.settings.get(part)
+    if setting is None or (setting.seeds is not None and seed >= setting.seeds):
+        return pd.DataFrame(columns=["suite", "seed"])
+    return pd.DataFrame([{"suite": part, "seed": seed, **row} for row in _rows(setting, amount, seed)])
 
 
 def work(scale: str) -> float:
@@ -253,7 +243,7 @@ def plot(table: pd.DataFrame) -> Figure:
     suites = list(dict.fromkeys(table.suite))
     told = summary(table)
     told = told[told.measure == "trace"].set_index(["suite", "panel"])
-    figure = Figure(figsize=(1.2 + 2.7 * len(suites), 8.6), layout="constrained")
+    figure = Figure(figsize=(1.2 + 2.3 * len(suites), 8.6), layout="constrained")
     halves: Any = figure.subfigures(2, 1, height_ratios=(1.07, 1))
     titles = ("(a) along training", "(b) by the number of tasks")
     for name, part, title in zip(_PANELS, halves, titles, strict=True):

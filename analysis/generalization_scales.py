@@ -82,6 +82,7 @@ AMOUNTS = {
             "highway by density": Setting("highway", {"n": 10}, 10_240),
             # Landers need tens of times more training, and hover for a thousand steps while they are watched.
             "LunarLander": Setting("lunarlander", {"n": 10}, 102_400, chains=1, episodes=8, seeds=3),
+            "MT10": Setting("mt10", {"horizon": 200}, 32_000, chains=1, episodes=8, seeds=3),
         },
         snapshots=5,
         numbers=_NUMBERS,
@@ -96,6 +97,7 @@ AMOUNTS = {
             "reversed CartPole": Setting("cartpole", {"n": 10, **_REVERSED}, 51_200),
             "highway by density": Setting("highway", {"n": 10}, 51_200),
             "LunarLander": Setting("lunarlander", {"n": 10}, 409_600),
+            "MT10": Setting("mt10", {}, 200_000),
         },
         snapshots=10,
         numbers=_NUMBERS,

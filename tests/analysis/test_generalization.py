@@ -71,6 +71,11 @@ def test_groups_and_targets() -> None:
     assert study._of_its_kind(plain.unseen(4, 0), plain[[1]]) == (0, 1, 2, 3)
 
 
+def test_what_a_scale_has_not_gives_no_rows() -> None:
+    for seed, scale, part in ((0, "smoke", "MT10"), (3, "laptop", "LunarLander")):
+        assert study.compute(seed, scale, part).empty
+
+
 def test_over_seeds_leaves_out_what_is_not_known() -> None:
     assert study._over_seeds("gap", pd.Series([1.0, np.nan, 1.0])) == {"gap": 1, "gap_low": 1, "gap_high": 1}
     unknown = study._over_seeds("gap", pd.Series([np.nan]))
