@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import isnan
 from typing import Any
 
 import gymnasium
@@ -140,8 +141,8 @@ class Plain(gymnasium.Wrapper):
         return (
             self._seen(observation),
             self._number("reward", reward),
-            self._number("terminated", terminated) != 0,
-            self._number("truncated", truncated) != 0,
+            self._flag("terminated", terminated),
+            self._flag("truncated", truncated),
             self._success(info),
         )
 
@@ -165,6 +166,12 @@ class Plain(gymnasium.Wrapper):
             raise ValueError(f"task {self._task!r} gives info {given}: give a dictionary, which may be empty")
         told = info.get("success")
         return {} if told is None else {"success": self._number("success", told) > 0}
+
+    def _flag(self, what: str, value: Any) -> bool:
+        found = self._number(what, value)
+        if isnan(found):
+            raise ValueError(f"task {self._task!r} gives {what} nan: give True or False")
+        return found != 0
 
     def _number(self, what: str, value: Any) -> float:
         found = checks.to_number(value)

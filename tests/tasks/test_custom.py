@@ -403,6 +403,15 @@ def test_episodes_of_one_step(flag: str) -> None:
     assert run.ended[:, 0].tolist() == [True, False, True, False]
 
 
+@pytest.mark.parametrize("flag", ["terminated", "truncated"])
+def test_a_flag_that_is_nan_is_named(flag: str) -> None:
+    suite = TaskSuite.from_gymnasium(
+        {"a": lambda: Told(**{flag: lambda time: np.nan if time > 3 else False})}
+    )
+    with pytest.raises(ValueError, match=f"^task 'a' gives {flag} nan: give True or False$"):
+        roll(suite.simulator(1), np.ones((9, 1), int))
+
+
 def test_what_is_no_number_is_named_and_closes_all() -> None:
     suite = TaskSuite.from_gymnasium(
         {"a": lambda: Told(lambda time: {"success": "yes" if time > 6 else False})}
