@@ -146,9 +146,11 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
                 "show them as fewer numbers, for instance by gymnasium.wrappers.TransformObservation"
             )
     elif not vectors:
+        wrapped = "wrap it in gymnasium.wrappers.FlattenObservation to get one vector"
+        shown_as = "show them as one vector, for instance by gymnasium.wrappers.TransformObservation"
         raise ValueError(
             f"task {name!r} has observations {one_line(observations)}: "
-            "wrap it in gymnasium.wrappers.FlattenObservation to get one vector"
+            f"{wrapped if _has_one_length(observations) else shown_as}"
         )
     check_actions(f"task {name!r}", actions)
     problem = _problem(environment)
@@ -168,6 +170,13 @@ def _is_discrete(space: spaces.Space) -> bool:
     if isinstance(space, spaces.Tuple):
         return len(space) > 0 and all(_is_discrete(each) for each in space)
     return isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+
+
+def _has_one_length(space: spaces.Space) -> bool:
+    """Tell whether all that a space holds is flattened to vectors of one length; sequences are not."""
+    with suppress(NotImplementedError):  # spaces of a user's own may not say
+        return space.is_np_flattenable
+    return False
 
 
 def check_actions(whose: str, actions: spaces.Space) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Space, Tuple
 from gymnasium.wrappers import PassiveEnvChecker, RecordEpisodeStatistics, TimeLimit
 
 from gradex import PPO, SAC, MetaPolicy
@@ -153,6 +153,14 @@ SHARED = Drift()
             {"a": lambda: Variant(observations=Box(-1.0, 1.0, (2, 2)))},
             None,
             r"task 'a' has observations Box.*FlattenObservation",
+        ),
+        *(
+            (
+                {"a": lambda space=space: Variant(observations=space)},
+                None,
+                f"task 'a' has observations {name}.*: show them as one vector, .*TransformObservation$",
+            )
+            for name, space in (("Sequence", Sequence(Box(-1.0, 1.0))), ("", Space((3,))))
         ),
         (
             {"a": lambda: Variant(observations=MultiDiscrete([3, 10**6]))},
