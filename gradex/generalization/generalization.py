@@ -23,9 +23,8 @@ from gradex.settings import Estimator, as_subsets, whole
 from gradex.tasks import TaskSuite
 from gradex.tasks.checks import other_spaces
 
-#: Policies that are measured together, and environments that they run in at a time; more take memory (those
-#: of MuJoCo 15 megabytes each) and save no time.
-_STACK, _ENVIRONMENTS = 8, 512
+#: Policies that are measured together; more take memory and save no time.
+_STACK = 8
 
 
 class Generalization(Estimator):
@@ -151,8 +150,8 @@ class Generalization(Estimator):
                 estimator.check(meta.agent_.policy.network)
         for size in sorted({len(subset) for subset in subsets}):
             same = [index for index, subset in enumerate(subsets) if len(subset) == size]
-            fit = _ENVIRONMENTS // (own.copies * max(size, len(own.test)))
-            together = min(max(fit, 1), _STACK)
+            environments = own.copies * max(size, len(own.test))
+            together = min(own.train.fitting(environments) or _STACK, _STACK)
             for first in range(0, len(same), together):
                 stack = same[first : first + together]
                 chosen = [metas[i] for i in stack], [subsets[i] for i in stack]

@@ -1,6 +1,8 @@
 import copy
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,6 +139,24 @@ def test_an_estimated_trace_agrees_with_the_exact_one(metas, suite: TaskSuite, t
     assert 0 < estimated.trace_stderr and abs(estimated.trace - exact.trace) < 4 * estimated.trace_stderr
     assert estimated.trace_products == 30 and exact.trace_products == 0
     assert estimated.gap == exact.gap
+
+
+def test_as_many_are_measured_together_as_fit_into_memory(
+    metas, suite: TaskSuite, targets: TaskSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, plain = Generalization(metas[0], suite, targets, **SETTINGS), Generalization._measure_stack
+    together, stacks = measure.measure_each(metas), list[int]()
+
+    def counted(self: Generalization, some: Sequence[MetaPolicy], *rest: Any) -> Any:
+        stacks.append(len(some))
+        return plain(self, some, *rest)
+
+    monkeypatch.setattr(Generalization, "_measure_stack", counted)
+    monkeypatch.setattr(TaskSuite, "fitting", lambda self, environments: 1)
+    apart = measure.measure_each(metas)
+    assert stacks == [1] * len(metas) and len(metas) > 1
+    assert [each.trace for each in apart] == pytest.approx([each.trace for each in together], rel=1e-9)
+    assert [each.gap for each in apart] == pytest.approx([each.gap for each in together], rel=1e-9)
 
 
 def test_a_stack_measures_what_single_policies_do(metas, suite: TaskSuite, targets: TaskSuite) -> None:
