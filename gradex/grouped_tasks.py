@@ -78,7 +78,8 @@ class GroupedTasks(GroupPolicies):
         """
         told = verdict(
             self._fitted(), self.interactions_, self.conflicts_, self._plain().seed, self.unrelated_,
-            remedy="give more steps_per_task, which also see later steps of an episode",
+            remedy="give more steps_per_task (plan() and `gradex plan` tell how many), "
+            "which also see later steps of an episode",
         )  # fmt: skip
         behind = listed([self.suite_[task].name for task in self.left_behind_])
         if not told or not behind:
