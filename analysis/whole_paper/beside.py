@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.whole_paper import claims
-from analysis.whole_paper.claims import CLAIMS, MT10, Claim, Found
+from analysis.whole_paper import findings
+from analysis.whole_paper.claims import CLAIMS, Claim
+from analysis.whole_paper.findings import MT10, Found
 from analysis.whole_paper.renderings import Rendering
 from gradex.store import written_whole
 
@@ -160,23 +161,25 @@ class _Part:
             "Ours is along PPO's steps, relative to the change:"
         )
         rows, output = [], []
-        for suite, paper in claims.RESIDUALS.items():
+        for suite, paper in findings.RESIDUALS.items():
             rows.append([f"{suite}, paper", *(f"{number:.2f} %" for number in paper)])
-            ours = [self._read("first_order", claims.residual, suite, each) for each in claims.DISTANCES]
+            ours = [self._read("first_order", findings.residual, suite, each) for each in findings.DISTANCES]
             rows.append([f"{suite}, ours", *(_shown(each, "{:.2g} %", interval=False) for each in ours)])
             output.append(
-                self._read("first_order", claims.residual, suite, claims.DISTANCES[-1], "relative_to_output")
+                self._read(
+                    "first_order", findings.residual, suite, findings.DISTANCES[-1], "relative_to_output"
+                )
             )
         largest = max((each.value for each in output if each is not None), default=None)
         if largest is not None:
             rows.append(["ours, relative to the output, at most", "", "", f"{largest:.2g} %"])
-        return f"{told}\n\n{_table(['distance', *(f'{each:g} %' for each in claims.DISTANCES)], rows)}"
+        return f"{told}\n\n{_table(['distance', *(f'{each:g} %' for each in findings.DISTANCES)], rows)}"
 
     def _agreement(self) -> str:
         told = (
             "**Table 2**, NMI of estimated with real groups, and how many times fewer floating-point "
             "operations the estimate takes. The paper has the same NMI with two, four and eight layers, and "
-            f"{', '.join(f'{saving:.0f}' for saving in claims.SAVING.values())} times fewer operations:"
+            f"{', '.join(f'{saving:.0f}' for saving in findings.SAVING.values())} times fewer operations:"
         )
         columns = [
             ("MT10", "MT10"),
@@ -184,17 +187,17 @@ class _Part:
             ("reversed LunarLander", "the same, reversed"),
         ]
         rows = []
-        for layers, saving in claims.SAVING.items():
+        for layers, saving in findings.SAVING.items():
             for what, paper, column, shown in (
                 (
                     "NMI",
-                    f"{claims.AGREEMENT['MT10']:.2f}, {claims.AGREEMENT['LunarLander']:.2f}",
+                    f"{findings.AGREEMENT['MT10']:.2f}, {findings.AGREEMENT['LunarLander']:.2f}",
                     "nmi",
                     "{:.2f}",
                 ),
                 ("fewer operations", f"{saving:.0f}", "saving", "{:.2g}"),
             ):
-                ours = [self._read("nmi", claims.agreement, suite, column, layers) for suite, _ in columns]
+                ours = [self._read("nmi", findings.agreement, suite, column, layers) for suite, _ in columns]
                 if layers == 4 or any(each is not None for each in ours):
                     cells = (
                         _NONE if each is None else f"{shown.format(each.value)}, {_seeds(each)}"
@@ -209,9 +212,9 @@ class _Part:
             "**Table 3**, the paper's number / ours: success on MT10 in percent, elsewhere the mean return "
             "on unseen tasks after adaptation. Three groups; the best of a column in bold:"
         )
-        rows = {method: [method] for method in claims.METHODS}
-        for column, paper in claims.SHARING.items():
-            numbers = {method: self._of_method(column, method) for method in claims.METHODS}
+        rows = {method: [method] for method in findings.METHODS}
+        for column, paper in findings.SHARING.items():
+            numbers = {method: self._of_method(column, method) for method in findings.METHODS}
             ours = [number for number in numbers.values() if number is not None]
             highest = [max(paper.values()), max(ours, default=None)]
             for method, number in numbers.items():
@@ -219,15 +222,15 @@ class _Part:
                     _best(each, top) for each, top in zip((paper.get(method), number), highest, strict=True)
                 ]
                 rows[method].append(
-                    " / ".join(cells if claims.study_of(column) in self.rendered else cells[:1])
+                    " / ".join(cells if findings.study_of(column) in self.rendered else cells[:1])
                 )
-        there = {column: claims.study_of(column) in self.rendered for column in claims.SHARING}
+        there = {column: findings.study_of(column) in self.rendered for column in findings.SHARING}
         header = ["method", *(column if there[column] else f"{column}, ours {_NONE}" for column in there)]
         return f"{told}\n\n{_table(header, rows.values())}"
 
     def _of_method(self, column: str, method: str, k: int = 3) -> float | None:
-        rendering = self.rendered.get(claims.study_of(column))
-        by_seed = None if rendering is None else claims.sharing(rendering.table, column, method, k)
+        rendering = self.rendered.get(findings.study_of(column))
+        by_seed = None if rendering is None else findings.sharing(rendering.table, column, method, k)
         return None if by_seed is None or by_seed.empty else float(by_seed.mean())
 
     def _by_number(self) -> str:
@@ -235,11 +238,13 @@ class _Part:
             "**By the number of groups**, success on MT10 in percent; "
             "ours of one group is soft modularization for all:"
         )
-        rows = [["paper", *(f"{number:.1f}" for number in claims.BY_NUMBER.values())]]
-        for method in (claims.RANDOM, claims.SIMILAR, claims.OURS):
-            numbers = [self._of_method(MT10, claims.SOFT if k == 1 else method, k) for k in claims.BY_NUMBER]
+        rows = [["paper", *(f"{number:.1f}" for number in findings.BY_NUMBER.values())]]
+        for method in (findings.RANDOM, findings.SIMILAR, findings.OURS):
+            numbers = [
+                self._of_method(MT10, findings.SOFT if k == 1 else method, k) for k in findings.BY_NUMBER
+            ]
             rows.append([f"ours, {method}", *(_NONE if each is None else f"{each:.0f}" for each in numbers)])
-        return f"{told}\n\n{_table(['groups', *map(str, claims.BY_NUMBER)], rows)}"
+        return f"{told}\n\n{_table(['groups', *map(str, findings.BY_NUMBER)], rows)}"
 
     def _read(self, name: str, read: Callable[..., Found | None], *arguments: object) -> Found | None:
         rendering = self.rendered.get(name)

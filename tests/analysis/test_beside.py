@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from analysis import study
-from analysis.whole_paper import beside, claims
-from analysis.whole_paper.claims import CLAIMS, NOT, PARTLY, REPRODUCED, VERDICTS, Claim, Found, Rule
+from analysis.whole_paper import beside, claims, findings
+from analysis.whole_paper.claims import CLAIMS, NOT, PARTLY, REPRODUCED, VERDICTS, Claim, Rule
+from analysis.whole_paper.findings import Found
 from analysis.whole_paper.renderings import Rendering
 
 FIGURES = Path(__file__).parents[2] / "figures"
@@ -60,10 +61,10 @@ def test_every_claim_can_be_told_apart_and_reasons_belong_to_verdicts() -> None:
 
 def test_headlines_of_the_paper_follow_from_its_table() -> None:
     """+16 % over soft modularization, the mean over the columns."""
-    numbers = claims.SHARING.values()
-    gains = [100 * (each[claims.OURS] / each[claims.SOFT] - 1) for each in numbers]
+    numbers = findings.SHARING.values()
+    gains = [100 * (each[findings.OURS] / each[findings.SOFT] - 1) for each in numbers]
     assert np.mean(gains) == pytest.approx(15.7, abs=0.05)
-    assert claims.in_paper("MT10", [claims.RANDOM, claims.SIMILAR]) == pytest.approx(94.0 - 63.9)
+    assert findings.in_paper("MT10", [findings.RANDOM, findings.SIMILAR]) == pytest.approx(94.0 - 63.9)
 
 
 def adapted() -> pd.DataFrame:
@@ -82,13 +83,13 @@ def adapted() -> pd.DataFrame:
 
 def test_control_columns_are_read_after_the_most_updates_that_all_methods_have() -> None:
     table = adapted()
-    assert claims.sharing(table, "CartPole", claims.OURS).to_dict() == {0: 100.0, 1: 100.0}
-    assert claims.sharing(table, "CartPole", claims.PACO).to_dict() == {0: 95.0, 1: 97.0}
-    assert claims.sharing(table, "CartPole", claims.SOFT).empty
-    assert claims.sharing(table, "highway", claims.OURS).empty
-    ahead = claims.ahead(table, "CartPole", [claims.PACO])
+    assert findings.sharing(table, "CartPole", findings.OURS).to_dict() == {0: 100.0, 1: 100.0}
+    assert findings.sharing(table, "CartPole", findings.PACO).to_dict() == {0: 95.0, 1: 97.0}
+    assert findings.sharing(table, "CartPole", findings.SOFT).empty
+    assert findings.sharing(table, "highway", findings.OURS).empty
+    ahead = findings.ahead(table, "CartPole", [findings.PACO])
     assert ahead is not None and (ahead.value, ahead.seeds) == (4.0, 2)
-    assert claims.ahead(table, "CartPole", [claims.PACO, claims.SOFT]) is None
+    assert findings.ahead(table, "CartPole", [findings.PACO, findings.SOFT]) is None
 
 
 def downstream(k: tuple[int, ...] = (2, 3)) -> pd.DataFrame:
@@ -112,9 +113,9 @@ def downstream(k: tuple[int, ...] = (2, 3)) -> pd.DataFrame:
 
 def test_success_on_mt10_is_that_of_three_groups_or_the_nearest_number() -> None:
     for k, percent in (((2, 3, 4), 30.0), ((2,), 20.0), ((2, 4), 20.0)):
-        assert claims.sharing(downstream(k), "MT10", claims.OURS)[0] == pytest.approx(percent)
-    assert claims.sharing(downstream(), "MT10", claims.OURS, k=2)[1] == pytest.approx(21.0)
-    ahead = claims.ahead(downstream(), "MT10", [claims.SOFT])
+        assert findings.sharing(downstream(k), "MT10", findings.OURS)[0] == pytest.approx(percent)
+    assert findings.sharing(downstream(), "MT10", findings.OURS, k=2)[1] == pytest.approx(21.0)
+    ahead = findings.ahead(downstream(), "MT10", [findings.SOFT])
     assert ahead is not None and ahead.value == pytest.approx(5.0)
 
 
