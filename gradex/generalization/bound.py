@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, log, sqrt
+from math import inf, isnan, log, sqrt
 
 import numpy as np
 import torch
@@ -220,6 +220,7 @@ def perturbed_loss(
     sigma: Float[np.ndarray, " policies"],
     draws: int,
     seed: int,
+    ranges: Sequence[LossRange] | None = None,
 ) -> tuple[Float[np.ndarray, " policies"], Float[np.ndarray, " policies"]]:
     """Measure L̂_Q for Q = N(θ, σ² I) by drawing from it, without expanding the loss.
 
@@ -231,6 +232,9 @@ def perturbed_loss(
         σ of each policy.
     draws, seed : int
         At least 2 draws; each is used with both signs, which takes out odd orders.
+    ranges : sequence of LossRange, optional
+        One for each policy, beyond which losses count as its ends: a bound is one on such a loss. Without
+        them a perturbed Gaussian policy may lose any amount, or gain it.
 
     Returns
     -------
@@ -254,8 +258,17 @@ def perturbed_loss(
         raise ValueError(f"draws={draws} is too few for a standard error: give at least 2")
     scale = torch.from_numpy(np.asarray(sigma)).to(parameters).unsqueeze(1)
     normals = Streams([seed]).normals(draws, parameters.shape[1])[0]
+    spans = [(-inf, inf)] if ranges is None else [(each.low, each.high) for each in ranges]
+    low, high = (
+        torch.tensor(spans, dtype=parameters.dtype).T.unsqueeze(2).to(parameters)
+    )  # [policies, 1] each
     means = [
-        torch.stack([loss.evaluate(policy, parameters + step, samples).mean(dim=1) for step in (move, -move)])
+        torch.stack(
+            [
+                loss.evaluate(policy, parameters + step, samples).clamp(low, high).mean(dim=1)
+                for step in (move, -move)
+            ]
+        )
         for move in (scale * torch.from_numpy(normal).to(parameters) for normal in normals)
     ]
     pairs = torch.stack(means).mean(dim=1)  # [draws, policies]

@@ -200,7 +200,8 @@ class Generalization(Estimator):
             bounds.append((isotropic(samples.count), isotropic(episodes), anisotropic))
         sigmas = np.array([each[0].sigma for each in bounds])
         seed = child(self.seed, "perturbations")
-        perturbed = perturbed_loss(loss, policy, theta, samples, sigmas, self.perturbations, seed)
+        ranges = [each[0].loss_range for each in bounds]
+        perturbed = perturbed_loss(loss, policy, theta, samples, sigmas, self.perturbations, seed, ranges)
         top, gap_stderr = quadrature.largest, np.sqrt(train_variance + test_variance)
         return [
             Measurement(

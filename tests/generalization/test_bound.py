@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gradex.generalization import LossRange, PACBayes, perturbed_loss
-from gradex.policies import Categorical
+from gradex.policies import Categorical, Gaussian
 
 RANGE = LossRange(-10.0, 10.0, certified=True)
 
@@ -117,6 +117,20 @@ def test_perturbed_loss_is_what_the_expansion_says_for_small_noise(small_hessian
     assert (stderr < 2e-3 * np.abs(here) + 1e-3).all()
     assert (np.abs(value - expected) < 4 * stderr + 1e-5).all()
     assert (np.abs(value - here) > 0).all()
+
+
+def test_perturbed_losses_end_where_their_range_does(small_hessian) -> None:
+    """A Gaussian policy far away finds actions so improbable that its loss may be anything."""
+    hessian = small_hessian(Gaussian(2), 3, count=30)
+    arguments = (hessian.loss, hessian.policy, hessian.parameters, hessian.samples, np.full(2, 3.0), 4, 0)
+    here = hessian.loss.evaluate(*arguments[1:4]).numpy()
+    ranges = [LossRange(float(own.min()), float(own.max()), certified=False) for own in here]
+    value, _ = perturbed_loss(*arguments, ranges)
+    free, _ = perturbed_loss(*arguments)
+    for own, cut, wild in zip(ranges, value, free, strict=True):
+        assert own.low < cut < own.high and not own.low < wild < own.high
+    wide = [LossRange(-1e9, 1e9, certified=False)] * 2
+    np.testing.assert_allclose(perturbed_loss(*arguments, wide)[0], free)
 
 
 @pytest.mark.parametrize(
