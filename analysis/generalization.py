@@ -212,7 +212,7 @@ def by_setting(table: pd.DataFrame) -> pd.DataFrame:
     ends = table[table.steps == table.groupby("suite").steps.transform("max")].copy()
     for bound in _BOUNDS:
         ends[f"{bound}_not_vacuous"] = ends[bound] < ends.highest_loss
-    kept = ends.drop(columns=["seed", "chain", "steps", "seconds"], errors="ignore")
+    kept = ends.drop(columns=["part", "seed", "chain", "steps", "seconds"], errors="ignore")
     return kept.groupby(["suite", "panel", "setting", "tasks"], sort=False).mean()
 
 

@@ -21,7 +21,7 @@ def table() -> pd.DataFrame:
         for tasks in (1, 2, 3, 4):
             rows.append(("tasks", "random tasks", tasks, 3, seed, [4.0, 1, 3, 2][tasks - 1], -tasks))
     frame = pd.DataFrame(rows, columns=["panel", "setting", "tasks", "steps", "seed", "trace", "gap"])
-    frame = frame.assign(suite="toy", return_gap=-frame.gap, top_eigenvalue=1.0, highest_loss=5.0)
+    frame = frame.assign(part="toy", suite="toy", return_gap=-frame.gap, top_eigenvalue=1.0, highest_loss=5.0)
     return frame.assign(**dict.fromkeys(study._BOUNDS, frame.trace + 3))
 
 
