@@ -259,9 +259,7 @@ def perturbed_loss(
     scale = torch.from_numpy(np.asarray(sigma)).to(parameters).unsqueeze(1)
     normals = Streams([seed]).normals(draws, parameters.shape[1])[0]
     spans = [(-inf, inf)] if ranges is None else [(each.low, each.high) for each in ranges]
-    low, high = (
-        torch.tensor(spans, dtype=parameters.dtype).T.unsqueeze(2).to(parameters)
-    )  # [policies, 1] each
+    low, high = torch.from_numpy(np.array(spans)).to(parameters).T.unsqueeze(2)  # [policies, 1] each
     means = [
         torch.stack(
             [
