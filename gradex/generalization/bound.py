@@ -75,7 +75,10 @@ class Bound:
         return self.value >= self.loss_range.high
 
     def measured(self, perturbed: float) -> float:
-        """Give the bound with a measured L̂_Q in place of its expansion: no remainder is left out."""
+        """Give the bound with a measured L̂_Q in place of its expansion: no remainder is left out.
+
+        Losses that L̂_Q averages must lie in `loss_range`, see `perturbed_loss`.
+        """
         low, slack = self.loss_range.low, self.divergence_term + self.confidence_term
         return (1 + self.epsilon) * (perturbed - low) + low + slack
 

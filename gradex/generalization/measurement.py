@@ -29,7 +29,8 @@ class Measurement:
     isotropic, isotropic_by_episode, anisotropic : Bound
         See `PACBayes`; the second takes the number of episodes for N.
     perturbed_loss, perturbed_loss_stderr : float
-        Training loss of θ with Gaussian noise of standard deviation `isotropic.sigma`, by drawing.
+        Training loss of θ with Gaussian noise of standard deviation `isotropic.sigma`, by drawing; losses
+        beyond `isotropic.loss_range` count as its ends.
 
     Examples
     --------
