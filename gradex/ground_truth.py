@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from joblib import Parallel, delayed
-from tqdm.auto import tqdm
 
 from gradex.display import card, table
 from gradex.learners import evaluate
 from gradex.meta_policy import MetaPolicy
+from gradex.progress import bar
 from gradex.seeds import child, generator_for
 from gradex.settings import Estimator, as_kind, as_seed, check_subsets, whole
 from gradex.store import Store
@@ -221,12 +220,11 @@ class GroundTruth(Estimator):
             for key in wanted
         )
         parallel = Parallel(n_jobs=min(self.jobs, len(wanted)) or 1, return_as="generator_unordered")
-        bar = partial(tqdm, total=len(wanted), desc="ground truth", delay=2, leave=False)
         with warnings.catch_warnings():
             # A worker that grows by hundreds of megabytes, as simulators do, is replaced with this warning.
             # Were it an error, the thread that replaces workers would end, and all would wait for ever.
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
-            for key, returns in bar(parallel(work)):
+            for key, returns in bar(parallel(work), "ground truth", total=len(wanted)):
                 results[key] = returns
                 if store is not None:
                     store.write(_name(key), {"returns": torch.from_numpy(returns)})

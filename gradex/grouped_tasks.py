@@ -6,7 +6,6 @@ from zlib import crc32
 
 import numpy as np
 from sklearn.base import clone
-from tqdm.auto import tqdm
 
 from gradex.affinity import (
     AffinityGraph,
@@ -23,6 +22,7 @@ from gradex.group_policies import GroupPolicies
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import NothingToLearnError, stakes
 from gradex.plan import Plan, make_plan
+from gradex.progress import bar
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
 from gradex.surrogate import Interactions, Score, SubsetScores, SurrogateEstimator
@@ -180,7 +180,7 @@ class GroupedTasks(GroupPolicies):
             return ()
         parts: list[GroupedTasks | None] = []
         with self._stage(WITHIN):
-            for group in tqdm(groups, desc="groups", delay=2, leave=False):
+            for group in bar(groups, "groups"):
                 if len(group) == 1:
                     parts.append(None)
                     continue

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from sklearn.base import clone
-from tqdm.auto import tqdm
 
 from gradex.learners import can_share
 from gradex.learners.transitions import SHARING_TASKS
+from gradex.progress import bar
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
 from gradex.surrogate import Interactions, Samples, SubsetScores, SurrogateEstimator
@@ -124,7 +124,7 @@ def score_along(
     surrogates: list[SurrogateEstimator] = []
     scores, interactions = [], []
     own_draws = max(_FEWEST_DRAWS, -(-draws // len(path))) if draws and len(path) > 1 else draws
-    for number, snapshot in enumerate(tqdm(path, desc="snapshots", delay=2, leave=False)):
+    for number, snapshot in enumerate(bar(path, "snapshots")):
         with stage("transitions"):
             count = count_steps(snapshot, steps_per_task // len(path))
             own = child(snapshot.seed, "collection", replicate)

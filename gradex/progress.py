@@ -1,13 +1,37 @@
 """Where a run is, how long its stages took, and roughly how long the rest of it will take."""
 
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import accumulate
+from typing import Any
 
 from tqdm.auto import tqdm
+from tqdm.std import tqdm as Bar
 
 _FORM = "{desc}: {percentage:.0f}% done in {elapsed}, about {remaining} to go"
+
+
+def bar(iterable: Iterable[Any] | None = None, description: str | None = None, **settings: Any) -> Bar:
+    """Make a bar of what takes over two seconds, which goes when it is done.
+
+    Parameters
+    ----------
+    iterable, description
+        What is gone through, and what the bar calls it. Without a description there is none.
+    **settings
+        What else is told to tqdm.
+
+    Examples
+    --------
+    >>> from gradex.progress import bar
+    >>> sum(bar(range(4), "counting"))
+    6
+    """
+    # A program without a terminal may have no stderr. Passing False would overrule who has turned bars off.
+    hidden = {"disable": True} if description is None or sys.stderr is None else {}
+    return tqdm(iterable, desc=description, leave=False, **{"delay": 2, **hidden, **settings})
 
 
 @contextmanager
@@ -26,11 +50,11 @@ def stages(steps: Mapping[str, float]) -> Iterator[Callable[[str], None]]:
     """
     names, starts = list(steps), dict(zip(steps, accumulate([0, *steps.values()]), strict=False))
     # Without smoothing, time to go follows from all the steps so far, not from those of the last stage.
-    with tqdm(total=sum(steps.values()), bar_format=_FORM, smoothing=0, leave=False) as bar:
+    with bar(None, "stages", total=sum(steps.values()), bar_format=_FORM, smoothing=0, delay=0) as shown:
 
         def begin(name: str) -> None:
-            bar.update(starts[name] - bar.n)
-            bar.set_description_str(f"stage {names.index(name) + 1} of {len(names)}, {name}")
+            shown.update(starts[name] - shown.n)
+            shown.set_description_str(f"stage {names.index(name) + 1} of {len(names)}, {name}")
 
         yield begin
 

@@ -11,9 +11,9 @@ from typing import final
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm.auto import trange
 
 from gradex.learners import run_episodes
+from gradex.progress import bar
 from gradex.seeds import child, generator_for
 from gradex.settings import as_seed, plain_fields, whole
 from gradex.surrogate import Score, SubsetScores, SurrogateEstimator
@@ -159,7 +159,7 @@ def _returns(
     places = [(policy, int(task)) for policy, subset in enumerate(subsets) for task in subset]
     together = max(1, min(_TOGETHER // episodes, suite.fitting(episodes) or len(places)))
     returns = np.full((len(policies), len(suite), episodes), np.nan)
-    for first in trange(0, len(places), together, desc="rollouts", delay=2, leave=False):
+    for first in bar(range(0, len(places), together), "rollouts"):
         rows, tasks = np.array(places[first : first + together]).T
         stack = replace(snapshot.agent_.repeat(len(rows)), actors=torch.from_numpy(policies[rows]))
         own = [(task,) for task in tasks.tolist()]

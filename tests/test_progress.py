@@ -3,6 +3,7 @@
 import io
 import re
 from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     told = io.StringIO()
 
     class Bar(tqdm):
-        def __init__(self, **options: object) -> None:
-            super().__init__(**options, file=told, disable=False, ascii=True, mininterval=0)
+        def __init__(self, *iterable: object, **options: object) -> None:
+            super().__init__(*iterable, **options, file=told, disable=False, ascii=True, mininterval=0)
 
     monkeypatch.setattr(progress, "tqdm", Bar)
     return told
@@ -47,6 +48,15 @@ def test_what_was_done_tells_what_is_left(shown: io.StringIO, monkeypatch: pytes
             .split("\r")[-1]
             .startswith("stage 2 of 2, policies: 33% done in 01:00, about 02:00")
         )
+
+
+def test_a_program_without_stderr_has_no_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "tqdm", partial(tqdm, disable=False))  # tests have turned bars off
+    monkeypatch.setattr("sys.stderr", None)
+    assert list(progress.bar(range(3), "counting", delay=0)) == [0, 1, 2]
+    with progress.stages({"training": 1}) as begin:
+        begin("training")
+    MetaPolicy(TaskSuite.make("navigation", n=2)).fit(64)
 
 
 def test_nothing_else_is_written() -> None:

@@ -27,10 +27,10 @@ FLOORS = [
 APART, JOINED = "affinity", "plan"
 
 #: Gradients in, scores out: useful to anybody with a model, so it knows nothing of reinforcement learning.
-GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "tensors", "display"}
+GROUND, PLAIN = "surrogate", {"seeds", "settings", "threads", "tensors", "display", "progress"}
 
 #: Language models in, adapters out: it stands on gradients and groups, and on nothing of policies.
-LANGUAGE, BASE = "preferences", PLAIN | {"progress", "affinity", "surrogate"}
+LANGUAGE, BASE = "preferences", PLAIN | {"affinity", "surrogate"}
 
 #: What a release of torch may take away without a word, and what tells processors apart.
 UNSTABLE = ("torch._", "torch.ops", "torch.cpu.get_capabilities")

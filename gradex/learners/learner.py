@@ -11,13 +11,13 @@ from typing import Any, ClassVar, TypeVar
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.continuation import Continuation
 from gradex.learners.layout import Layout
 from gradex.learners.returns import EpisodeReturns
 from gradex.learners.rollouts import Collector
+from gradex.progress import bar
 from gradex.settings import plain_fields
 from gradex.tasks import TaskSuite
 from gradex.threads import threads_for
@@ -292,9 +292,10 @@ class Learner(ABC):
         kept = Continuation(folder, identity, rounds, per_round, checkpoint_steps)
         if kept.state is not None:
             training.restore(kept.state)
-        bar = _steps_bar(rounds * per_round, description)
-        with closing(training), bar, threads_for(training.batch_size):
-            bar.update(kept.begun * per_round)
+        whole = rounds * per_round
+        shown = bar(description=description, total=whole, delay=0, unit=" steps", unit_scale=True)
+        with closing(training), shown, threads_for(training.batch_size):
+            shown.update(kept.begun * per_round)
             for done in range(kept.begun + 1, rounds + 1):
                 training.run_round(done - 1, done * per_round)
                 if not all(bool(rows.isfinite().all()) for rows in training.moving):
@@ -302,7 +303,7 @@ class Learner(ABC):
                         f"the training diverged within {done * per_round} environment steps, its parameters "
                         "are not finite any more: lower the learning rate"
                     )
-                bar.update(per_round)
+                shown.update(per_round)
                 if observe is not None:
                     observe(done * per_round, training.agent)
                 kept.visit(done, training.state, training.curve)
@@ -316,10 +317,3 @@ def update_device() -> torch.device:
     `CUDA_VISIBLE_DEVICES=` in the environment keeps everything there.
     """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _steps_bar(total: int, description: str | None) -> tqdm:
-    """Draw a bar of environment steps, or none without a description."""
-    # Passing False would overrule a user who has turned bars off.
-    hidden = {"disable": True} if description is None else {}
-    return tqdm(total=total, desc=description, unit=" steps", unit_scale=True, leave=False, **hidden)

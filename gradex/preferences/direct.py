@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from tqdm.auto import trange
 
 from gradex.preferences.answers import Answers
 from gradex.preferences.draws import PairDraws
 from gradex.preferences.language_model import MEMORY, LogProb, answer_log_prob, evaluating
 from gradex.preferences.pairs import PreferencePairs
+from gradex.progress import bar
 from gradex.seeds import child
 from gradex.settings import as_seed, check_subsets, whole
 from gradex.surrogate import ModuleGradients, Samples
@@ -309,7 +309,7 @@ class DirectPreferences:
 
         together = max(1, min(batch, self._chunk() // len(subsets)))
         with threads_for(self._tokens(len(subsets) * together)), torch.enable_grad():
-            for _ in trange(steps, desc="preferences", delay=2, leave=False):
+            for _ in bar(range(steps), "preferences"):
                 rows, labels = draws.batch(batch)
                 optimizer.zero_grad()
                 for part in torch.arange(batch).split(together):

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from gradex.progress import bar
 from gradex.surrogate.objective import BlockSamples, Preconditioner, SharedCurvature, SubsetObjective
 from gradex.surrogate.samples import Block
 from gradex.threads import one_thread
@@ -192,7 +192,7 @@ class SubsetLogisticRegression:
         # A thread works on a chunk alone: torch's own would wait for each other after every operation.
         with one_thread(), ThreadPoolExecutor(threads) as pool:
             fits = map(fit, chunks, starts) if threads == 1 else pool.map(fit, chunks, starts)
-            pieces = list(tqdm(fits, "fitting subsets", len(chunks), delay=2, leave=False))
+            pieces = list(bar(fits, "fitting subsets", total=len(chunks)))
         minimiser, kkt_residual, used = (torch.cat(parts).numpy() for parts in zip(*pieces, strict=True))
         status = np.where(kkt_residual <= tolerance, "converged", "iteration limit")
         return Solution(minimiser, status, kkt_residual, used)

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from gradex.progress import bar
 from gradex.seeds import generator_for
 from gradex.surrogate.gradients import FactoredGradients, in_factors
 from gradex.surrogate.model import Model
@@ -226,7 +226,7 @@ def gradient_features(
     count = len(samples)
     features = torch.empty(count, projection.dimension, dtype=dtype)
     done = wrong = 0
-    with tqdm(total=count, desc="gradients", delay=2, leave=False) as bar:
+    with bar(description="gradients", total=count) as shown:
         for batch in model.gradients(samples, np.arange(count), dtype):
             projected = projection.project(in_factors(batch, projection.parameters, dtype)).detach()
             out = features[done : done + len(projected)]
@@ -237,7 +237,7 @@ def gradient_features(
             if not torch.isfinite(out.sum()):
                 wrong += int((~torch.isfinite(out).all(dim=1)).sum())
             done += len(projected)
-            bar.update(len(projected))
+            shown.update(len(projected))
     if done < count:
         raise ValueError(f"the model has {done} gradients for {count} samples: give it as many")
     if wrong:

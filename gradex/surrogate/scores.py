@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from gradex.display import card, folded, table
+from gradex.progress import bar
 from gradex.seeds import generator_for
 from gradex.surrogate.samples import Block
 from gradex.tensors import from_torch
@@ -238,7 +238,7 @@ def _combinations(parts: Sequence[SubsetScores], draws: int, seed: int) -> Float
     per_task = np.mean([part.per_task for part in parts], axis=0)
     combined = np.zeros((draws, *per_task.shape))
     rng = generator_for(seed, "combinations of draws")
-    for part in tqdm(parts, desc="drawing episodes again", delay=2, leave=False):
+    for part in bar(parts, "drawing episodes again"):
         own = len(part.draws)
         chosen = rng.permutation(np.arange(draws) % own)
         apart = part.draws - part.draws.mean(axis=0)

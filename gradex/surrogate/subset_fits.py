@@ -7,8 +7,8 @@ from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from tqdm.auto import trange
 
+from gradex.progress import bar
 from gradex.seeds import generator_for
 from gradex.settings import Fitted, as_seed, check_subsets, whole
 from gradex.surrogate.factors import first_order_factors
@@ -170,7 +170,7 @@ class SubsetFits(Fitted):
         rng = generator_for(as_seed(seed), "bootstrap of episodes")
         scores = [
             self._score(members, tolerance, draw_episodes(self._owner, self._episodes, rng)).per_task
-            for _ in trange(draws, desc="drawing episodes again", delay=2, leave=False)
+            for _ in bar(range(draws), "drawing episodes again")
         ]
         return np.array(scores).reshape(draws, *members.shape)
 
