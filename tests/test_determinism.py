@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from gradex import PPO, SAC, Generalization, MetaPolicy, PolicyGradEx, TaskSuite
+from gradex import (
+    PPO,
+    SAC,
+    Generalization,
+    MetaPolicy,
+    ModuleGradients,
+    PolicyGradEx,
+    Samples,
+    SurrogateEstimator,
+    TaskSuite,
+)
 from gradex.generalization import XTrace
 from gradex.learners import MAML, Adaptation, Learner
 from tests.environments import scripted, scripted_suite
@@ -131,6 +141,30 @@ def measured(folder: Path) -> list[np.ndarray]:
     return [np.array([each.trace, each.top_eigenvalue, each.gap, each.bound]) for each in found]
 
 
+def grouped(folder: Path) -> list[np.ndarray]:
+    suite = TaskSuite.make("navigation", n=4, horizon=8)
+    found = PolicyGradEx(
+        k=2, meta_steps=1, group_steps=1, snapshots=2, steps_per_task=64, projection_dim=20,
+        learner=PPO(steps=16, copies=2),
+    ).fit(suite)  # fmt: skip
+    return [found.scores_.per_task, found.graph_.matrix, found.graph_.stderr, found.evaluate().to_numpy()]
+
+
+def scored_module(folder: Path) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    layer = torch.nn.Linear(3, 2, dtype=torch.float32, device="cpu")
+    layer.load_state_dict({name: torch.full_like(each, 0.5) for name, each in layer.state_dict().items()})
+    batch = torch.from_numpy(rng.normal(size=(40, 3)).astype(np.float32)), torch.from_numpy(np.arange(40) % 2)
+
+    def log_prob(module: torch.nn.Module, batch: Any) -> torch.Tensor:
+        inputs, chosen = batch
+        return module(inputs).log_softmax(dim=-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
+
+    samples = Samples(rng.normal(size=40), tasks=np.arange(40) % 4)
+    found = SurrogateEstimator(projection_dim=5).fit(ModuleGradients(layer, log_prob, batch), samples)
+    return [found.task_gradients(), found.scores([[0, 1], [2, 3]]).per_task, found.interactions().matrix]
+
+
 @pytest.mark.parametrize(
     "run",
     [
@@ -138,8 +172,10 @@ def measured(folder: Path) -> list[np.ndarray]:
         partial(trained, SAC(steps=8, copies=2, start=16, batch=8)),
         partial(trained, MAML(trajectories=2, tasks=2)),
         measured,
+        grouped,
+        scored_module,
     ],
-    ids=["ppo", "sac", "maml", "generalization"],
+    ids=["ppo", "sac", "maml", "generalization", "grouping", "module"],
 )
 def test_what_torch_is_told_elsewhere_changes_nothing(
     run: Callable[[Path], list[np.ndarray]], tmp_path: Path

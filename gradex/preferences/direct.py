@@ -132,10 +132,10 @@ class DirectPreferences:
 
     def margins(self, parameters: Float[Tensor, "stack p"]) -> Float[Tensor, "stack N"]:
         """Give z = β [D(θ) - D(θ_ref)] of every pair, for each row of parameters."""
-        parameters, size = torch.as_tensor(parameters), len(self.model.parameters)
+        parameters, size = torch.as_tensor(parameters, device="cpu"), len(self.model.parameters)
         if parameters.shape[1:] != (size,):
             raise ValueError(f"parameters have the shape {tuple(parameters.shape)}: give rows of {size}")
-        rows = torch.arange(len(self.pairs)).split(self._chunk())
+        rows = torch.arange(len(self.pairs), device="cpu").split(self._chunk())
         with evaluating(self.module), threads_for(self._tokens(len(rows[0]))):
             found = [self.model.log_prob(parameters, self.pairs, each.numpy()) for each in rows]
         return torch.cat(found, dim=1).cpu() - self.reference
@@ -259,7 +259,7 @@ class DirectPreferences:
     def _log_odds_of(self, module: nn.Module, held: dict[str, Tensor]) -> Float[Tensor, " N"]:
         """Give β D of every pair at a module, in which some parameters are exchanged."""
         device, scored = next(module.parameters()).device, Scored(module, self._log_odds)
-        rows = torch.arange(len(self.pairs)).split(self._chunk())
+        rows = torch.arange(len(self.pairs), device="cpu").split(self._chunk())
         with evaluating(module), torch.no_grad(), threads_for(self._tokens(len(rows[0]))):
             found = [functional_call(scored, held, (self._batch(each, device),)).cpu() for each in rows]
         odds = torch.cat(found)
@@ -312,7 +312,7 @@ class DirectPreferences:
             for _ in bar(range(steps), "preferences"):
                 rows, labels = draws.batch(batch)
                 optimizer.zero_grad()
-                for part in torch.arange(batch).split(together):
+                for part in torch.arange(batch, device="cpu").split(together):
                     places, signs = rows[:, part], labels[:, part].to(device)
                     then = partial(descend, signs, self.reference[places].to(device))
                     if alone:

@@ -105,7 +105,7 @@ class SubsetLogisticRegression:
         self._rows = [torch.from_numpy(block.rows) for block in blocks]
         self._longest = longest = max(map(len, self._rows))
         padded = self._padded(torch.from_numpy(features))
-        offsets = torch.zeros(len(features), dtype=torch.float64)
+        offsets = padded.new_zeros(len(features), dtype=torch.float64)
         for rows, block in zip(self._rows, blocks, strict=True):
             offsets[rows] = torch.from_numpy(block.offsets)
         advantages = [
@@ -118,8 +118,8 @@ class SubsetLogisticRegression:
             [each.clamp(min=0) for each in advantages],
             [each.abs() for each in advantages],
         )
-        served = torch.tensor([len(block.tasks) for block in blocks], dtype=torch.float64)
-        sizes = torch.tensor([len(block.rows) for block in blocks], dtype=torch.float64)
+        served = padded.new_tensor([len(block.tasks) for block in blocks], dtype=torch.float64)
+        sizes = padded.new_tensor([len(block.rows) for block in blocks], dtype=torch.float64)
         slope = torch.sigmoid(self._samples.offsets)
         weights = torch.stack([each.mean(dim=0) for each in self._samples.weights]) * slope * (1 - slope)
         with one_thread():
@@ -181,7 +181,7 @@ class SubsetLogisticRegression:
             precondition = self._curvature.preconditioner(share, ridge)
             # Where nothing counts the sums are 0, and so should be the means.
             sizes = (share.double() @ times.sum(dim=-1)).clamp(min=1)
-            at, iterations = begin, torch.zeros(sizes.shape, dtype=torch.int64)
+            at, iterations = begin, torch.zeros_like(sizes, dtype=torch.int64)
             for counted, goal in samples:
                 objective = SubsetObjective(counted, sizes.to(counted.features.dtype), subsets, ridge)
                 left = max_iterations - int(iterations.max())
@@ -222,7 +222,7 @@ def _minimise(
     residual = _relative(gradient, scale)
     minimiser, residuals = theta.clone(), residual.clone()
     iterations = torch.zeros_like(scale, dtype=torch.int64)
-    under_way, tiny = torch.arange(len(theta)), torch.finfo(theta.dtype).tiny
+    under_way, tiny = torch.arange(len(theta), device=theta.device), torch.finfo(theta.dtype).tiny
     natural = precondition(gradient)
     direction = -natural
     for _ in range(max_iterations):

@@ -214,7 +214,7 @@ class ModuleGradients:
             return tensor
 
         learned = {name: each.detach().requires_grad_() for name, each in named.items()}
-        first = self._chosen(torch.zeros(1, dtype=torch.int64), dtype)
+        first = self._chosen(torch.zeros(1, dtype=torch.int64, device="cpu"), dtype)
         with torch.enable_grad(), saved_tensors_hooks(note, lambda tensor: tensor):
             try:
                 # The result is held, as memory that is let go would be counted twice.

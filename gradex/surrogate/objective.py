@@ -72,7 +72,7 @@ class SubsetObjective:
         subsets = [torch.nonzero(each.any(dim=1)).squeeze(1) for each in inside]
         self.subset = torch.cat(subsets)
         self._pairs = [len(each) for each in subsets]
-        self._block = torch.repeat_interleave(torch.arange(len(subsets)), torch.tensor(self._pairs))
+        self._block = torch.cat([torch.full_like(each, block) for block, each in enumerate(subsets)])
         counts = samples.counts[self._block]
 
         def summed(numbers: Sequence[Float[Tensor, "n_b N"]]) -> Float[Tensor, "pairs folds N"]:
@@ -180,7 +180,7 @@ class SharedCurvature:
     ) -> None:
         self._sizes = sizes
         # In float64, as rounding would cost positive definiteness where λ is small.
-        self.hessian = torch.zeros(features.shape[-1], features.shape[-1], dtype=torch.float64)
+        self.hessian = features.new_zeros(features.shape[-1], features.shape[-1], dtype=torch.float64)
         total = (served[:, None] * weights).unsqueeze(-1)
         pieces = (samples.flatten(0, 1).split(_SAMPLES) for samples in (features, total))
         for rows, weight in zip(*pieces, strict=True):
@@ -198,7 +198,8 @@ class SharedCurvature:
         """Prepare m subsets, which have so many tasks in each block; folds hardly differ and share one."""
         subset, place = torch.nonzero(shares, as_tuple=True)
         # A "bag" is a sum of rows: the cost is that of the blocks of a subset, not of all.
-        starts, weights = torch.searchsorted(subset, torch.arange(len(shares))), shares.double()
+        weights, numbers = shares.double(), torch.arange(len(shares), device=shares.device)
+        starts = torch.searchsorted(subset, numbers)
         hessians, times = self._blocks.flatten(1), weights[subset, place]
         block = F.embedding_bag(place, hessians, starts, mode="sum", per_sample_weights=times)
         block = (block / (weights @ self._sizes)[:, None]).unflatten(1, self._blocks.shape[1:])
@@ -209,7 +210,7 @@ class SharedCurvature:
         if failed.any() or pivots.min() < torch.finfo(pivots.dtype).eps * pivots.max():
             raise ValueError(f"regularization {regularization} is lost in rounding: choose a larger one")
         # Products with an inverse run on the whole batch, where triangular solves would go one by one.
-        identity = torch.eye(factors.shape[1], dtype=torch.float64)
+        identity = torch.eye(factors.shape[1], dtype=torch.float64, device=factors.device)
         whitening = torch.linalg.solve_triangular(factors, identity, upper=False)
         parts = (self._own, self._others, whitening, shared)
         return Preconditioner(*(part.float() for part in parts))

@@ -224,7 +224,7 @@ def gradient_features(
 ) -> Float[np.ndarray, "N d"]:
     """Compute g̃ = Pᵀ ∇ log π_θ*(a | s) of every sample, with one batch in memory at a time."""
     count = len(samples)
-    features = torch.empty(count, projection.dimension, dtype=dtype)
+    features = torch.empty(count, projection.dimension, dtype=dtype, device="cpu")
     done = wrong = 0
     with bar(description="gradients", total=count) as shown:
         for batch in model.gradients(samples, np.arange(count), dtype):
