@@ -93,9 +93,15 @@ class Setting:
 
 
 _LAPTOP = {
-    "navigation": Setting("navigation", {"n": 12}, 3, 4096, layers=(2, 4, 8)),
+    "navigation": Setting("navigation", {"n": 12}, 3, 4096, layers=(2, 4, 8), depth_seeds=3),
     "reversed CartPole": Setting(
-        "cartpole", {"n": 10, "reversed": "half"}, 2, 4096, replicates=4, layers=(2, 4, 8)
+        "cartpole",
+        {"n": 10, "reversed": "half"},
+        2,
+        4096,
+        replicates=4,
+        layers=(2, 4, 8),
+        depth_seeds=3,
     ),
     "highway by objective": Setting(
         "highway",

@@ -136,7 +136,11 @@ class Generalization(Estimator):
         ValueError
             If there is no policy, not one subset for each, an exact trace is asked for and not known, or a
             network that sees the task does not know one.
+        TypeError
+            If a policy is given in place of a sequence.
         """
+        if isinstance(metas, MetaPolicy):
+            raise TypeError("one policy was given: give a sequence of policies, as in [meta]")
         if len(metas) == 0:
             raise ValueError("there is no policy to measure: give at least one")
         everything = [range(len(self.train))] * len(metas)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from scipy.special import expit
 from torch import Tensor
 
 from gradex.display import card, folded, table
@@ -47,7 +48,7 @@ class Block:
     def pulls(self, chosen: slice = slice(None)) -> Float[np.ndarray, "chosen N_b"]:
         """Give Â⁺ - |Â| σ(z₀), by which samples pull at θ = 0; of all tasks, or of some places among them."""
         advantages = self.advantages[chosen]
-        return advantages.clip(min=0) - np.abs(advantages) / (1 + np.exp(-self.offsets))
+        return advantages.clip(min=0) - np.abs(advantages) * expit(self.offsets)
 
 
 #: The class of some samples.
@@ -58,6 +59,10 @@ _KINDS = (
     ("advantages", "fiub", "numbers"), ("offsets", "fiub", "numbers"), ("tasks", "iub", "whole numbers"),
     ("episodes", "", ""), ("clusters", "", ""),
 )  # fmt: skip
+
+
+#: The largest advantage is at least this, and at most its inverse: beyond, single precision ends.
+_SMALLEST = 1e-15
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ class Samples:
         ------
         ValueError
             If arrays do not fit together or hold other things than numbers, an advantage or an offset is not
-            finite, or a task has no sample.
+            finite, all advantages are tiny or some are huge, or a task has no sample.
         """
         self._check()
         advantages = for_torch(np.atleast_2d(np.asarray(self.advantages, dtype=np.float64)))
@@ -181,6 +186,9 @@ class Samples:
         wrong = np.count_nonzero(~np.isfinite(self.advantages))
         if wrong:
             raise ValueError(f"{wrong} advantages are not finite: check the rewards and the critic")
+        largest = float(np.abs(self.advantages).max())
+        if largest != 0 and not _SMALLEST <= largest <= 1 / _SMALLEST:
+            raise ValueError(f"advantages reach {largest:.3g}: give them in a unit in which they are near 1")
         if self.offsets is not None and not np.isfinite(self.offsets).all():
             raise ValueError(f"{np.count_nonzero(~np.isfinite(self.offsets))} offsets are not finite")
         if self.tasks is None:

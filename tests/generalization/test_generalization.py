@@ -209,6 +209,12 @@ def test_continuous_actions_are_measured_and_not_certified() -> None:
     assert np.isfinite([found.trace, found.top_eigenvalue, found.gap, found.bound]).all()
 
 
+@pytest.mark.wrong_types
+def test_one_policy_is_no_sequence(metas, suite: TaskSuite, targets: TaskSuite) -> None:
+    with pytest.raises(TypeError, match=r"give a sequence of policies, as in \[meta\]"):
+        Generalization(metas[0], suite, targets, **SETTINGS).measure_each(metas[0])
+
+
 def test_refuses_what_cannot_be_measured(metas, suite: TaskSuite, targets: TaskSuite) -> None:
     with pytest.raises(ValueError, match="unknown trace 'hutchinson': choose 'exact', or give an estimator"):
         Generalization(metas[0], suite, targets, trace="hutchinson")

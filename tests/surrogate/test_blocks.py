@@ -97,6 +97,8 @@ def test_many_tasks_cost_no_copies() -> None:
         (lambda: Samples(np.zeros(3), tasks=np.array([0, -1, 1])), "task -1 is negative: number tasks"),
         (lambda: Samples(np.ones(3), offsets=np.array([0, np.nan, 0])), "1 offsets are not finite"),
         (lambda: Samples(np.array([1.0, np.inf])), "1 advantages are not finite"),
+        (lambda: Samples(np.array([1e-30, -1e-31])), "advantages reach 1e-30: give them in a unit"),
+        (lambda: Samples(np.array([1.0, -1e25])), "advantages reach 1e.25: give them in a unit"),
     ],
 )
 def test_refuses_samples_that_cannot_be(make: Callable[[], Samples], message: str) -> None:
@@ -124,3 +126,24 @@ def test_features_without_a_model_lead_back_to_none(shared) -> None:
     for use in (lambda: surrogate.adapted((0,)), surrogate.first_order_error):
         with pytest.raises(ValueError, match="these features came without a model: fit"):
             use()
+
+
+def test_scores_follow_the_unit_of_advantages() -> None:
+    rng = np.random.default_rng(0)
+    features, tasks = rng.normal(size=(200, 4)), np.arange(200) % 4
+    advantages = features.sum(axis=1) + rng.normal(size=200)
+    usual, *others = (
+        SurrogateEstimator(projection_dim=4)
+        .fit_features(features, Samples(advantages * unit, tasks))
+        .scores([[0, 1]])
+        .per_task[0, :2]
+        / unit
+        for unit in (1.0, 1e-14, 1e13)
+    )
+    for each in others:
+        np.testing.assert_allclose(each, usual, rtol=1e-4)
+
+
+def test_offsets_may_be_far_off() -> None:
+    [block] = Samples(np.array([2.0, 2.0, -3.0]), offsets=np.array([-800.0, 800.0, 800.0])).blocks()
+    np.testing.assert_array_equal(block.pulls(), [[2.0, 0.0, -3.0]])
