@@ -183,6 +183,16 @@ class Samples:
         for name, array in vars(self).items():
             if name not in self._BY_TASK and array is not None and len(array) != len(self):
                 raise ValueError(f"{len(self)} samples have {len(array)} {name}: give one entry per sample")
+        self._check_numbers()
+        if self.tasks is None:
+            return
+        if self.tasks.min() < 0:
+            raise ValueError(f"task {self.tasks.min()} is negative: number tasks from 0")
+        missing = np.flatnonzero(np.bincount(self.tasks, minlength=self.n) == 0)
+        if len(missing):
+            raise ValueError(f"task {missing[0]} has no samples: collect some in every task of the suite")
+
+    def _check_numbers(self) -> None:
         wrong = np.count_nonzero(~np.isfinite(self.advantages))
         if wrong:
             raise ValueError(f"{wrong} advantages are not finite: check the rewards and the critic")
@@ -191,13 +201,6 @@ class Samples:
             raise ValueError(f"advantages reach {largest:.3g}: give them in a unit in which they are near 1")
         if self.offsets is not None and not np.isfinite(self.offsets).all():
             raise ValueError(f"{np.count_nonzero(~np.isfinite(self.offsets))} offsets are not finite")
-        if self.tasks is None:
-            return
-        if self.tasks.min() < 0:
-            raise ValueError(f"task {self.tasks.min()} is negative: number tasks from 0")
-        missing = np.flatnonzero(np.bincount(self.tasks, minlength=self.n) == 0)
-        if len(missing):
-            raise ValueError(f"task {missing[0]} has no samples: collect some in every task of the suite")
 
 
 def _as_array(values: Any) -> np.ndarray:
