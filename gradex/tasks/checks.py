@@ -1,35 +1,23 @@
 """What a user's environments must be before a suite takes them: each function raises a ValueError if not."""
 
 import functools
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from copy import copy
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.utils import env_checker, passive_env_checker
 
 from gradex.settings import shown, whole, without_numpy
+from gradex.tasks import interface
+from gradex.tasks.interface import one_line
 
 Factory = Callable[[], gymnasium.Env]
 
-#: What Gymnasium's checker warns of although nothing is wrong: bounds without end, or at one point, large
-#: actions, which policies here scale, wrappers, rounding.
-_HARMLESS = (
-    "infinity", "minimum values are equal", "symmetric and normalized", "unwrapped version",
-    "although similar",
-)  # fmt: skip
-#: Where its complaints come from; all other warnings are the environment's own.
-_CHECKERS = (env_checker.__file__, passive_env_checker.__file__)
 #: One-hot vectors of more numbers would make networks of many millions of parameters.
 _MOST_STATES = 20_000
-#: They are written for terminals.
-_COLOUR = re.compile(r"\x1b\[\d*m")
 
 
 def read_factories(environments: Any) -> dict[str, Factory]:
@@ -153,11 +141,19 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
             f"{wrapped if _has_one_length(observations) else shown_as}"
         )
     check_actions(f"task {name!r}", actions)
-    problem = _problem(environment)
+    problem = interface.problem(environment)
     if problem is not None:
         raise ValueError(
             f"task {name!r} breaks Gymnasium's interface, mend it until check_env passes: {problem}"
         )
+
+
+def repeats(name: str, environment: gymnasium.Env) -> bool:
+    """Tell whether an episode of this task goes the same way twice, by the same seed and actions."""
+    try:
+        return interface.repeats(environment)
+    except Exception as error:
+        raise failed(name, "step", error) from error
 
 
 def in_vectors(environment: gymnasium.Env) -> gymnasium.Env:
@@ -198,25 +194,6 @@ def other_spaces(suite: Any, known: Any) -> str | None:
     return None if ours == theirs else f"other actions, {one_line(ours)} instead of {one_line(theirs)}"
 
 
-def _problem(environment: gymnasium.Env) -> str | None:
-    """Give the first complaint of Gymnasium's checker, or None; what the environment warns of is none."""
-    failure = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            env_checker.check_env(Checked(environment), skip_render_check=True, skip_close_check=True)
-        except Exception as problem:  # whatever an environment throws while it is checked is its problem
-            told = str(problem) if isinstance(problem, AssertionError | gymnasium.error.Error) else ""
-            failure = one_line(told) or one_line(problem)
-    complaints = [
-        one_line(_COLOUR.sub("", str(warning.message)).removeprefix("WARN: "))
-        for warning in caught
-        if issubclass(warning.category, UserWarning) and warning.filename in _CHECKERS
-    ]
-    # What it warned of comes first: it fails by that, as where a reward of nan does not equal itself.
-    return next((line for line in complaints if not any(word in line for word in _HARMLESS)), failure)
-
-
 def read_time_limit(environment: gymnasium.Env) -> int | None:
     """Give the steps after which an episode is cut off, or None if the environment does not tell.
 
@@ -236,71 +213,3 @@ def read_time_limit(environment: gymnasium.Env) -> int | None:
         warnings.simplefilter("ignore")  # of wrappers whose arguments cannot be copied into a spec
         limits = [getattr(layer.spec, "max_episode_steps", None) for layer in layers]
     return min((int(limit) for limit in limits if limit is not None), default=None)
-
-
-class Checked(gymnasium.Wrapper):
-    """An environment as Gymnasium's checker sees it, which shall not look at what nobody here needs.
-
-    Infos are empty, as it compares them; rewards and flags are read as in a run; and an episode may be cut
-    off after one step, which it takes for a fault. Observations may fill the same array again, and actions
-    may be changed in place: simulators copy both. Observations may be any finite numbers of their type, as
-    no policy reads between which ends they shall lie.
-    """
-
-    def __init__(self, environment: gymnasium.Env) -> None:
-        super().__init__(environment)
-        seen = environment.observation_space
-        if seen.dtype is not None and seen.dtype.kind == "f":
-            most = np.finfo(seen.dtype).max
-            self.observation_space = spaces.Box(-most, most, seen.shape, seen.dtype.type)
-        # The checker reads the signatures of the environment itself.
-        self.reset = _without_info(environment.reset)  # type: ignore[method-assign]
-
-    def step(self, action: Any) -> Any:
-        with _unchecked():
-            result = self.env.step(copy(action))
-        if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
-            return result
-        observation, reward, terminated, truncated, _ = result
-        numbers = [to_number(each) for each in (reward, terminated, truncated)]
-        if None in numbers:
-            return (*result[:4], {})  # the checker says what is wrong with them
-        return copy(observation), numbers[0], any(numbers[1:]), False, {}
-
-
-@contextmanager
-def _unchecked() -> Iterator[None]:
-    """Silence the checker that `gymnasium.make` puts around an environment: it sees what `Checked` hides."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"gymnasium\.utils\.passive_env_checker")
-        yield
-
-
-def _without_info(reset: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(reset)
-    def emptied(**keywords: Any) -> Any:
-        with _unchecked():
-            result = reset(**keywords)
-        sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
-        return (copy(result[0]), {}) if sound else result
-
-    return emptied
-
-
-def to_number(value: Any) -> float | None:
-    """Read a number or a truth value, which may be the only entry of an array; None if it is neither."""
-    try:
-        if isinstance(value, int | float):  # most are, and reading arrays takes longer
-            return float(value)
-        array = np.asarray(value)
-        return float(array.item()) if array.size == 1 and array.dtype.kind in "buif" else None
-    except Exception:  # whatever a strange object throws, it is no number
-        return None
-
-
-def one_line(thing: object) -> str:
-    """Say in one line what this is; an exception with its class."""
-    text = " ".join(str(thing).split())
-    if isinstance(thing, BaseException):
-        return f"{type(thing).__name__}: {text}" if text else type(thing).__name__
-    return text

@@ -1,5 +1,6 @@
 """Your own Gymnasium environments as a suite."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
@@ -16,6 +17,7 @@ from gymnasium.vector import VectorEnv
 from gradex.tasks import checks
 from gradex.tasks.checks import Factory
 from gradex.tasks.family import Family, Scale, read_number
+from gradex.tasks.interface import one_line, to_number
 from gradex.tasks.scale import measure
 from gradex.tasks.simulator import MOST_IN_TURN, Reset, Seeds, SequentialSimulator
 from gradex.tasks.task import Task
@@ -49,6 +51,7 @@ class Custom(Family):
         labels = checks.read_groups(groups, len(factories))
         discount = read_number("discount", discount, above=0, most=1)
         limits: list[int | None] = []
+        restless: list[str] = []
         with ExitStack() as closing:
             made: dict[str, Any] = {}
             for name, factory in factories.items():
@@ -57,6 +60,7 @@ class Custom(Family):
                 twin = checks.make(name, factory)
                 closing.enter_context(checks.closed_after(name, twin))
                 checks.check(name, made[name], twin)
+                restless += [] if checks.repeats(name, made[name]) else [repr(name)]
                 made[name] = checks.in_vectors(made[name])
                 limits.append(checks.read_time_limit(twin))
             first_name, first = next(iter(made.items()))
@@ -65,10 +69,17 @@ class Custom(Family):
                     ours, theirs = getattr(environment, kind), getattr(first, kind)
                     if ours != theirs:
                         raise ValueError(
-                            f"task {name!r} has {kind} {checks.one_line(ours)}, task {first_name!r} has "
-                            f"{checks.one_line(theirs)}: wrap the environments until their spaces are equal"
+                            f"task {name!r} has {kind} {one_line(ours)}, task {first_name!r} has "
+                            f"{one_line(theirs)}: wrap the environments until their spaces are equal"
                         )
             spaces = first.observation_space, first.action_space
+        if restless:
+            warnings.warn(
+                f"these tasks do not repeat: {', '.join(restless)}. With the same seed and actions an "
+                "episode goes another way, and so will results: let environments draw from self.np_random "
+                "alone, after super().reset(seed=seed)",
+                stacklevel=3,
+            )
         known = [limit for limit in limits if limit is not None]
         horizon = max(known) if len(known) == len(limits) else None
         makers = {name: partial(_make_plain, name, factory) for name, factory in factories.items()}
@@ -162,7 +173,7 @@ class Plain(gymnasium.Wrapper):
 
     def _success(self, info: Any) -> dict[str, bool]:
         if not isinstance(info, Mapping):
-            given = checks.one_line(repr(info))
+            given = one_line(repr(info))
             raise ValueError(f"task {self._task!r} gives info {given}: give a dictionary, which may be empty")
         told = info.get("success")
         return {} if told is None else {"success": self._number("success", told) > 0}
@@ -174,8 +185,8 @@ class Plain(gymnasium.Wrapper):
         return found != 0
 
     def _number(self, what: str, value: Any) -> float:
-        found = checks.to_number(value)
+        found = to_number(value)
         if found is None:
-            given = checks.one_line(repr(value))
+            given = one_line(repr(value))
             raise ValueError(f"task {self._task!r} gives {what} {given}: give one number")
         return found

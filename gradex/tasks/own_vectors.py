@@ -8,7 +8,8 @@ from gymnasium import spaces
 
 from gradex.settings import shown
 from gradex.tasks import vector_rewards
-from gradex.tasks.checks import check_actions, one_line
+from gradex.tasks.checks import check_actions
+from gradex.tasks.interface import one_line
 
 
 def check(environment: str, horizon: int) -> None:

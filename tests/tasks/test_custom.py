@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Space, Tuple
 from gymnasium.wrappers import PassiveEnvChecker, RecordEpisodeStatistics, TimeLimit
 
@@ -36,15 +37,6 @@ class Unclosable(Variant):
 
     def close(self) -> None:
         raise OSError("display\nalready closed")
-
-
-class Unseeded(Drift):
-    """Forgets to seed its generator."""
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
-        self.place = 0.0
-        self._np_random = np.random.default_rng()
-        return self._observe(), {}
 
 
 class WrongType(Drift):
@@ -193,7 +185,6 @@ SHARED = Drift()
             None,
             r"task 'a' has actions MultiDiscrete.*TransformAction",
         ),
-        ({"good": Drift, "bad": Unseeded}, None, "task 'bad' breaks Gymnasium's interface.*super"),
         (
             {"bad": WrongType},
             None,
@@ -689,6 +680,43 @@ def test_discrete_observations_are_one_hot(space: Space, states: tuple, shown: l
     with closing(suite.simulator(copies=1)) as simulator:
         seen = [simulator.reset()[0], *(simulator.step(np.array([0]))[0] for _ in shown[1:])]
     np.testing.assert_array_equal(np.concatenate(seen), shown)
+
+
+class Own(Drift):
+    """Draws from a generator of its own."""
+
+    def __init__(self, generator: Callable[[int | None], np.random.Generator]) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
+        self._np_random = self.generator(seed)
+        self.place = self.np_random.uniform(-1, 1)
+        return self._observe(), {}
+
+
+def test_a_generator_of_its_own_is_as_good() -> None:
+    suite = TaskSuite.from_gymnasium({"a": lambda: Own(np.random.default_rng)})
+    with closing(suite.simulator(copies=2)) as one, closing(suite.simulator(copies=2)) as other:
+        np.testing.assert_array_equal(one.reset(seed=5)[0], other.reset(seed=5)[0])
+
+
+def test_what_does_not_repeat_is_told() -> None:
+    rng = np.random.default_rng(0)
+    makers = {"still": Drift, "moved": lambda: Own(lambda seed: rng), "more": lambda: Own(lambda seed: rng)}
+    with pytest.warns(UserWarning, match="these tasks do not repeat: 'moved', 'more'"):
+        TaskSuite.from_gymnasium(makers)
+
+
+def test_what_is_registered_as_not_deterministic_is_known() -> None:
+    rng = np.random.default_rng(0)
+
+    def make() -> gymnasium.Env:
+        made = Own(lambda seed: rng)
+        made.spec = EnvSpec("Restless-v0", nondeterministic=True)
+        return made
+
+    TaskSuite.from_gymnasium({"a": make})
 
 
 def test_an_observation_outside_of_its_space_is_refused() -> None:
