@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,9 +12,11 @@ def from_torch(values: Any) -> Any:
     """Give a tensor as an array, and anything else as it is.
 
     The tensor may require a gradient or lie on a GPU; numbers of half precision, of which some types are only
-    torch's, become single.
+    torch's, become single. An array with masked entries raises a ValueError: they would be read as data.
     """
     if not isinstance(values, Tensor):
+        if np.ma.is_masked(values):
+            raise ValueError("the array is masked in places: leave those rows out, or give a number there")
         return values
     half = values.is_floating_point() and values.dtype.itemsize < 4
     return (values.float() if half else values).numpy(force=True)

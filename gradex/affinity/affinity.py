@@ -194,6 +194,8 @@ def with_additive_diagonal(affinity: Float[np.ndarray, "n n"]) -> Float[np.ndarr
 def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
     """Return affinities as a symmetric array, or raise where they are none."""
     kind = type(matrix).__name__
+    if np.ma.is_masked(matrix):
+        raise ValueError("affinities are masked in places; every pair needs a finite number")
     try:
         matrix = from_torch(matrix)
         unreal = np.iscomplexobj(matrix)
@@ -205,8 +207,6 @@ def checked_matrix(matrix: ArrayLike) -> Float[np.ndarray, "n n"]:
         raise TypeError("affinities are complex; give real numbers, such as their real parts")
     if array.ndim != 2 or array.shape[0] != array.shape[1]:
         raise ValueError(f"a matrix of shape {array.shape} is not square; give one row and column per task")
-    if np.ma.is_masked(matrix):
-        raise ValueError("affinities are masked in places; every pair needs a finite number")
     n = len(array)
     if n < 2:
         raise ValueError(f"{n} task cannot be grouped; give the affinities of at least 2")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, grad, vmap
 
+from gradex.settings import shown
 from gradex.surrogate.gradients import Dense, FactoredGradients
 from gradex.surrogate.scored import Scored, unbatched
 from gradex.tensors import changed, in_precision, leaves
@@ -28,10 +29,8 @@ _MEMORY, _COPIES, _KEPT = 256 * 2**20, 4, 2
 #: Share by which the number of a sample may differ when it comes with others: more than rounding, even on a
 #: GPU, and less than dropout or a batch's own statistics change.
 _ROUNDING = 0.01
-_UNSTEADY = (
-    "in training mode the module's number for a sample depends on chance or on other samples: "
-    "call module.eval() first"
-)
+#: What depends on chance or on other samples in evaluation mode, too.
+_NOISE = "turn off noise, such as functional.dropout without `training`, and statistics of the batch"
 
 
 @runtime_checkable
@@ -101,7 +100,7 @@ class ModuleGradients:
     parameters : iterable of str, optional
         Names of the parameters that would be trained on, as `module.named_parameters()` has them, for
         instance those of an adapter; by default all that require a gradient.
-    memory : int
+    memory : float
         Bytes, about, that gradients under way may take with what layers keep for them.
 
     Raises
@@ -137,8 +136,10 @@ class ModuleGradients:
         log_prob: Callable[[nn.Module, Any], Tensor],
         batch: Any,
         parameters: Iterable[str] | None = None,
-        memory: int = _MEMORY,
+        memory: float = _MEMORY,
     ) -> None:
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"module is {shown(module)}: give a torch.nn.Module")
         self.module, self.log_prob_of, self.batch, self.memory = module, log_prob, batch, memory
         named = dict(module.named_parameters())
         learned = [name for name, each in named.items() if each.requires_grad]
@@ -222,10 +223,10 @@ class ModuleGradients:
             except ValueError as error:
                 if "when training" not in str(error):
                     raise
-                raise ValueError(_UNSTEADY) from error
+                raise ValueError(self._unsteady()) from error
         sizes = sum(prod(shape) for shape in self._shapes)
         each = _COPIES * dtype.itemsize * sizes + _KEPT * sum(kept.values())
-        return max(1, self.memory // each)
+        return max(1, int(self.memory // each))
 
     def log_prob(
         self, parameters: Float[Tensor, "stack p"], samples: Any, rows: Int[np.ndarray, " k"]
@@ -275,12 +276,17 @@ class ModuleGradients:
             alone = changed(batch, itemgetter(slice(place, place + 1)))
             with torch.enable_grad():
                 rows.append(self._call(fixed | learned, alone, differentiate))
-        if any(part.training for part in self.module.modules()):
-            with torch.no_grad():
-                together = self._call(fixed | named, batch)
-            if (torch.cat(values) - together).abs().max() > _ROUNDING * together.abs().max():
-                raise ValueError(_UNSTEADY)
+        with torch.no_grad():
+            together = self._call(fixed | named, batch)
+        if (torch.cat(values) - together).abs().max() > _ROUNDING * together.abs().max():
+            raise ValueError(self._unsteady())
         return dict(zip(learned, map(torch.stack, zip(*rows, strict=True)), strict=True))
+
+    def _unsteady(self) -> str:
+        """Say that a sample's number depends on more than the sample, and what may help."""
+        training = any(part.training for part in self.module.modules())
+        where, remedy = ("in training mode ", "call module.eval() first") if training else ("", _NOISE)
+        return f"{where}the module's number for a sample depends on chance or on other samples: {remedy}"
 
     def _named(self, theta: Float[Tensor, " p"], dtype: torch.dtype) -> dict[str, Tensor]:
         """View parameters by name, where the module is."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from gradex.settings import shown
 from gradex.tensors import leaves
 
 
@@ -29,6 +30,8 @@ class Scored(nn.Module):
     def forward(self, batch: Any, then: Callable[[Tensor], Any] | None = None) -> Any:
         found = self._log_prob(self.module, batch)
         count = len(next(leaves(batch)))
+        if not isinstance(found, Tensor):
+            raise TypeError(f"log_prob gives {shown(found)}: give a tensor of shape ({count},)")
         if (shape := tuple(np.shape(found))) != (count,):
             raise ValueError(
                 f"log_prob gives the shape {shape} for a batch of {count}: give ({count},), one number each"

@@ -216,10 +216,13 @@ class SubsetFits(Fitted):
         return first_order_factors(self._span.coordinates, self._blocks, hessian, self.regularization_)
 
     def task_gradients(self) -> Float[np.ndarray, "n d"]:
-        """Give each task's projected policy gradient, the mean of Â g̃ over its samples."""
+        """Give each task's projected policy gradient, the mean of Â g̃ over its samples.
+
+        With offsets z₀ it is that of 2 (Â⁺ - |Â| σ(z₀)) g̃: twice how the loss falls at θ*.
+        """
         gradients = np.zeros((self.samples_.n, self.features.shape[1]))
         for block in self._blocks:
-            gradients[block.tasks] = block.advantages @ self.features[block.rows] / len(block.rows)
+            gradients[block.tasks] = 2 * block.pulls() @ self.features[block.rows] / len(block.rows)
         return gradients
 
     def interactions(self) -> Interactions:

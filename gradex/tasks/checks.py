@@ -148,10 +148,10 @@ def check(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> None:
         )
 
 
-def repeats(name: str, environment: gymnasium.Env) -> bool:
-    """Tell whether an episode of this task goes the same way twice, by the same seed and actions."""
+def repeats(name: str, environment: gymnasium.Env, twin: gymnasium.Env) -> bool:
+    """Tell whether an episode of this task goes the same way twice and in its twin, see `interface`."""
     try:
-        return interface.repeats(environment)
+        return interface.repeats(environment, twin)
     except Exception as error:
         raise failed(name, "step", error) from error
 

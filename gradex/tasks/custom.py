@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorEnv
 
@@ -53,6 +54,7 @@ class Custom(Family):
         limits: list[int | None] = []
         restless: list[str] = []
         with ExitStack() as closing:
+            closing.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))  # see `Plain`
             made: dict[str, Any] = {}
             for name, factory in factories.items():
                 made[name] = checks.make(name, factory)
@@ -60,7 +62,7 @@ class Custom(Family):
                 twin = checks.make(name, factory)
                 closing.enter_context(checks.closed_after(name, twin))
                 checks.check(name, made[name], twin)
-                restless += [] if checks.repeats(name, made[name]) else [repr(name)]
+                restless += [] if checks.repeats(name, made[name], twin) else [repr(name)]
                 made[name] = checks.in_vectors(made[name])
                 limits.append(checks.read_time_limit(twin))
             first_name, first = next(iter(made.items()))
@@ -76,8 +78,8 @@ class Custom(Family):
         if restless:
             warnings.warn(
                 f"these tasks do not repeat: {', '.join(restless)}. With the same seed and actions an "
-                "episode goes another way, and so will results: let environments draw from self.np_random "
-                "alone, after super().reset(seed=seed)",
+                "episode goes another way, or does so in another copy, and so will results: let environments "
+                "draw from self.np_random alone, after super().reset(seed=seed)",
                 stacklevel=3,
             )
         known = [limit for limit in limits if limit is not None]
@@ -125,7 +127,8 @@ class Custom(Family):
 
 
 def _make_plain(name: str, factory: Factory) -> gymnasium.Env:
-    return Plain(checks.in_vectors(checks.make(name, factory)), name)
+    with torch.set_grad_enabled(torch.is_grad_enabled()):
+        return Plain(checks.in_vectors(checks.make(name, factory)), name)
 
 
 class Plain(gymnasium.Wrapper):
@@ -133,7 +136,8 @@ class Plain(gymnasium.Wrapper):
 
     Infos may hold anything: clocks, tables, arrays that change. Simulators would gather them, and fail on
     some. Observations are copied, as all environments of a class may fill one array. What the environment
-    raises names the task.
+    raises names the task. Whether torch differentiates stays as it is: an environment with a network of its
+    own may turn that off.
     """
 
     def __init__(self, environment: gymnasium.Env, task: str) -> None:
@@ -158,10 +162,13 @@ class Plain(gymnasium.Wrapper):
         )
 
     def _asked(self, what: str, call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        differentiating = torch.is_grad_enabled()
         try:
             return call(*arguments, **keywords)
         except Exception as error:
             raise checks.failed(self._task, what, error) from error
+        finally:
+            torch.set_grad_enabled(differentiating)
 
     def _seen(self, observation: Any) -> Any:
         if np.shape(observation) != self._shape:

@@ -1,6 +1,7 @@
 """What Gymnasium's interface asks of an environment: its checker's complaint, and whether it repeats."""
 
 import functools
+import inspect
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -47,17 +48,17 @@ def problem(environment: gymnasium.Env) -> str | None:
     return next((line for line in complaints if not any(word in line for word in _HARMLESS)), failure)
 
 
-def repeats(environment: gymnasium.Env) -> bool:
-    """Tell whether an episode goes the same way twice, by the same seed and actions.
+def repeats(environment: gymnasium.Env, twin: gymnasium.Env) -> bool:
+    """Tell whether an episode goes the same way twice and in a twin, by the same seed and actions.
 
     An environment that is registered as not deterministic is not asked: its user knows.
     """
     if environment.spec is not None and environment.spec.nondeterministic:
         return True
-    checked = Checked(environment)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the environment's own, which are heard in a run
-        return env_checker.data_equivalence(_beginning(checked), _beginning(checked))
+        first, *others = (_beginning(Checked(each)) for each in (environment, environment, twin))
+    return all(env_checker.data_equivalence(first, other) for other in others)
 
 
 def _beginning(environment: gymnasium.Env) -> list[Any]:
@@ -92,7 +93,6 @@ class Checked(gymnasium.Wrapper):
         if seen.dtype is not None and seen.dtype.kind == "f":
             most = np.finfo(seen.dtype).max
             self.observation_space = spaces.Box(-most, most, seen.shape, seen.dtype.type)
-        # The checker reads the signatures of the environment itself.
         self.reset = self._emptied(environment.reset)  # type: ignore[method-assign]
 
     @property
@@ -111,9 +111,8 @@ class Checked(gymnasium.Wrapper):
         return copy(observation), numbers[0], any(numbers[1:]), False, {}
 
     def _emptied(self, reset: Callable[..., Any]) -> Callable[..., Any]:
-        """Leave the info of a reset out."""
+        """Leave the info of a reset out, and show the usual signature if it can be called as usual."""
 
-        @functools.wraps(reset)
         def emptied(**keywords: Any) -> Any:
             with _unchecked():
                 result = reset(**keywords)
@@ -122,7 +121,15 @@ class Checked(gymnasium.Wrapper):
             sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
             return (copy(result[0]), {}) if sound else result
 
-        return emptied
+        try:
+            inspect.signature(reset).bind(seed=0, options=None)
+        except TypeError:
+            return functools.wraps(reset)(emptied)  # the checker says what is wrong with it
+        return functools.wraps(_usual_reset)(emptied)
+
+
+def _usual_reset(*, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+    """Have the signature of Gymnasium's reset."""
 
 
 @contextmanager

@@ -27,6 +27,8 @@ _FARTHEST = 5.0
 #: Deviations smaller than this share of the size, or than this, are rounding of single precision, in which
 #: policies see: brought to order one, what moves later would be enormous.
 _ROUNDING, _NOISE = 2.5e-7, 1e-7
+#: What moves by less than this share of the spread is not seen. Within one task it is a tenth or more.
+_UNSEEN = 0.005
 #: Deviations that are a smaller share of the size than this are rounding of double precision, too.
 _DOUBLE = 1e-14
 
@@ -34,14 +36,25 @@ _DOUBLE = 1e-14
 def measure(makers: Mapping[str, Callable[[], gymnasium.Env]], action_space: gymnasium.Space) -> Scale | None:
     """Give centre and spread of what random actions meet, or None where all numbers are of order one already.
 
-    Each of `makers` makes a new environment of one task.
+    Each of `makers` makes a new environment of one task. All tasks have one scale: policies may tell tasks by
+    the size of a number.
+
+    Raises
+    ------
+    ValueError
+        If a number is too large for single precision.
     """
     steps = max(_LEAST, _STEPS // len(makers))
     actions = copy.deepcopy(action_space)  # the environment's own stays where it is
     actions.seed(0)
-    seen = np.concatenate([_look(make, actions, steps) for make in makers.values()])
+    looks = {name: _look(make, actions, steps) for name, make in makers.items()}
+    for name, own in looks.items():
+        _check_size(name, own)
+    seen = np.concatenate(list(looks.values()))
     _warn_of_lost(seen)
-    return scale_of(seen)
+    scale = scale_of(seen)
+    _warn_of_unseen(looks, 1.0 if scale is None else np.array(scale[1]))
+    return scale
 
 
 def scale_of(observations: Float[np.ndarray, "times features"]) -> Scale | None:
@@ -81,6 +94,36 @@ def _warn_of_lost(seen: np.ndarray) -> None:
             f"{spread[number]:.2g}, which policies cannot see in single precision: subtract a constant",
             stacklevel=2,
         )
+
+
+def _check_size(task: str, seen: np.ndarray) -> None:
+    """Refuse finite numbers that would be infinite to a policy."""
+    largest = np.abs(seen, where=np.isfinite(seen), out=np.zeros(seen.shape)).max()
+    if largest > np.finfo(np.float32).max:
+        raise ValueError(
+            f"task {task!r} observes numbers as large as {largest:.2g}, beyond single precision, in which "
+            "policies see: divide them"
+        )
+
+
+def _warn_of_unseen(looks: Mapping[str, np.ndarray], spread: float | Float[np.ndarray, " features"]) -> None:
+    """Tell of a number that moves in a task, but hardly beside what it does from one task to another."""
+    for task, look in looks.items():
+        seen = look[np.isfinite(look).all(axis=1)].astype(np.float64)
+        if not len(seen):
+            continue
+        moves = seen.std(axis=0)
+        still = moves <= np.maximum(_ROUNDING * np.abs(seen).max(axis=0), _NOISE)
+        unseen = np.flatnonzero(~still & (moves < _UNSEEN * spread))
+        if unseen.size:
+            number = unseen[0]
+            usual = np.broadcast_to(spread, moves.shape)[number]
+            warnings.warn(
+                f"number {number} of the observations moves by {moves[number]:.2g} in task {task!r}, and by "
+                f"{usual:.2g} over all tasks, so that no policy sees it there: show it on one scale in all",
+                stacklevel=2,
+            )
+            return
 
 
 def _look(make: Callable[[], gymnasium.Env], actions: gymnasium.Space, steps: int) -> np.ndarray:

@@ -97,6 +97,11 @@ def test_many_tasks_cost_no_copies() -> None:
         (lambda: Samples(np.zeros(3), tasks=np.array([0, -1, 1])), "task -1 is negative: number tasks"),
         (lambda: Samples(np.ones(3), offsets=np.array([0, np.nan, 0])), "1 offsets are not finite"),
         (lambda: Samples(np.array([1.0, np.inf])), "1 advantages are not finite"),
+        (
+            lambda: Samples(np.ones(3), tasks=np.array([0, 1, 10**9])),
+            "task 1000000000 cannot be one of so many",
+        ),
+        (lambda: Samples(np.ma.array(np.ones(3), mask=[0, 1, 0])), "the array is masked in places"),
         (lambda: Samples(np.array([1e-30, -1e-31])), "advantages reach 1e-30: give them in a unit"),
         (lambda: Samples(np.array([1.0, -1e25])), "advantages reach 1e.25: give them in a unit"),
     ],
@@ -147,3 +152,20 @@ def test_scores_follow_the_unit_of_advantages() -> None:
 def test_offsets_may_be_far_off() -> None:
     [block] = Samples(np.array([2.0, 2.0, -3.0]), offsets=np.array([-800.0, 800.0, 800.0])).blocks()
     np.testing.assert_array_equal(block.pulls(), [[2.0, 0.0, -3.0]])
+
+
+def test_gradients_of_tasks_are_those_of_the_loss() -> None:
+    """Twice its slope at θ*, also with offsets."""
+    rng = np.random.default_rng(0)
+    features, tasks, offsets = rng.normal(size=(60, 3)), np.arange(60) % 3, rng.normal(size=60)
+    advantages = rng.normal(size=60)
+    samples = Samples(advantages, tasks, offsets=offsets)
+    found = SurrogateEstimator(projection="none").fit_features(features, samples).task_gradients()
+
+    def loss(theta: np.ndarray, own: np.ndarray) -> float:
+        margins = np.sign(advantages) * (offsets + features @ theta)
+        return float(np.mean((np.abs(advantages) * np.logaddexp(0, -margins))[own]))
+
+    for task in range(3):
+        slope = [(loss(step, tasks == task) - loss(-step, tasks == task)) / 2e-5 for step in 1e-5 * np.eye(3)]
+        np.testing.assert_allclose(found[task], -2 * np.array(slope), rtol=1e-6)

@@ -708,6 +708,46 @@ def test_what_does_not_repeat_is_told() -> None:
         TaskSuite.from_gymnasium(makers)
 
 
+class Made(Drift):
+    """Draws its task when it is made."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        type(self).made += 1
+        super().__init__(drift=0.1 * self.made)
+
+
+def test_another_task_in_each_copy_is_told() -> None:
+    with pytest.warns(UserWarning, match="these tasks do not repeat: 'a'.* in another copy"):
+        TaskSuite.from_gymnasium({"a": Made})
+
+
+class Thinks(Drift):
+    """Has a network of its own, for which it turns differentiation off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.set_grad_enabled(False)
+
+    def reset(self, **kw: Any) -> tuple[np.ndarray, dict]:
+        torch.set_grad_enabled(False)
+        return super().reset(**kw)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        torch.set_grad_enabled(False)
+        return super().step(action)
+
+
+def test_an_environment_may_turn_differentiation_off() -> None:
+    suite = TaskSuite.from_gymnasium({"a": Thinks})
+    assert torch.is_grad_enabled()
+    meta = MetaPolicy(suite, layers=2, width=4, learner=PPO(steps=16, copies=2))
+    before = meta.fit(32).parameters
+    assert torch.is_grad_enabled()
+    assert not np.array_equal(before, meta.fit(320).parameters)
+
+
 def test_what_is_registered_as_not_deterministic_is_known() -> None:
     rng = np.random.default_rng(0)
 

@@ -109,6 +109,33 @@ def test_a_suite_looks_once_when_it_is_asked_and_always_sees_the_same() -> None:
     assert TaskSuite.from_gymnasium({"a": "CartPole-v1"}).typical_observation is None
 
 
+@pytest.mark.parametrize("second", [100.0, 130.0, 1e4])
+def test_a_number_that_moves_from_task_to_task_alone_is_told(second: float) -> None:
+    suite, far = shifted(100, second), second > 200
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert suite.typical_observation is not None
+    told = [str(each.message) for each in caught]
+    assert len(told) == far
+    assert all("number 0 of the observations moves by 0.5" in each for each in told)
+
+
+class Huge(Shifted):
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = Box(-np.inf, np.inf, (3,), np.float64)
+
+    def _observe(self) -> np.ndarray:
+        return np.array([1e200, 0.0, 0.0])
+
+
+def test_numbers_beyond_single_precision_are_refused() -> None:
+    suite = TaskSuite.from_gymnasium({"a": Shifted, "b": Shifted})
+    assert suite.typical_observation is not None
+    with pytest.raises(ValueError, match=r"task 'a' observes numbers as large as 1e\+200, .* divide them"):
+        _ = TaskSuite.from_gymnasium({"a": Huge}).typical_observation
+
+
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda suite: pickle.loads(pickle.dumps(suite))])
 def test_copies_of_a_suite_keep_its_scale(again: Callable[[Any], Any]) -> None:
     suite = TaskSuite.from_gymnasium({"a": "Pendulum-v1", "b": "Pendulum-v1"}, groups=[0, 1])
