@@ -5,12 +5,12 @@ What takes seconds to import is imported by the command that needs it, so that h
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from gradex.standard_output import apart, say, somewhere_to_print
 
 if TYPE_CHECKING:
     from gradex.grouping import PolicyGradEx
@@ -36,26 +36,16 @@ _EPISODES = 32
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; bad input gives one line on standard error and exit code 2."""
-    with _somewhere_to_print():
+    with somewhere_to_print():
         return _run(arguments)
-
-
-@contextmanager
-def _somewhere_to_print() -> Iterator[None]:
-    """Let what is printed vanish where standard output or standard error is closed, as by `>&-`."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        # Progress bars, too, write to whatever is there.
-        with redirect_stdout(sys.stdout or nowhere), redirect_stderr(sys.stderr or nowhere):
-            yield
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        # Whatever environments print is no part of the answer.
-        with redirect_stdout(sys.stderr):
+        with apart():
             answer = options.run(options)
-        _say(answer)
+        say(answer)
     except (ValueError, OSError, ImportError) as error:
         print(f"gradex: {error}", file=sys.stderr)
         return 2
@@ -63,19 +53,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         print("gradex: stopped; start the same command again to go on", file=sys.stderr)
         return 130
     return 0
-
-
-def _say(text: str) -> None:
-    """Print a text, with escapes for what the terminal does not know; silently where nobody reads on."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except OSError as error:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # or the rest of the text would be tried again at the end
-        os.close(nowhere)
-        if not isinstance(error, BrokenPipeError):
-            raise
 
 
 class _Parser(argparse.ArgumentParser):

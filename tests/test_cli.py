@@ -176,6 +176,18 @@ def test_what_a_file_prints_is_no_part_of_the_answer(capsys: pytest.CaptureFixtu
     assert output.err.startswith("loud\ngradex: 'loud.py:nothing' is of type int")
 
 
+def test_what_a_library_prints_in_c_is_no_part_of_the_answer(tmp_path: Path) -> None:
+    """It is in a buffer that Python does not know."""
+    printing = "import ctypes\nctypes.CDLL(None).printf(b'built\\n')\n"
+    (tmp_path / "loud.py").write_text(printing + TASKS)
+    command = [sys.executable, "-m", "gradex.cli", "group", "loud.py:navigation", "--json", *ESTIMATE[2:]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "built" in run.stderr
+    assert json.loads(run.stdout)["groups"]
+
+
 @pytest.mark.parametrize(("encoding", "told"), [("ascii", r"Ma\xf1ana"), ("utf-8", "Mañana")])
 def test_a_terminal_that_does_not_know_a_letter_shows_its_number(
     monkeypatch: pytest.MonkeyPatch, encoding: str, told: str

@@ -18,7 +18,7 @@ FLOORS = [
     ("plan", "group_policies"), ("preferences",), ("rollout_scores",),
     ("path_scores", "expectation_maximization"), ("grouped_tasks",),
     ("path_objectives", "preference_drawing"), ("grouped_preferences",),
-    ("grouping", "preference_grouping"), ("run_folder", "run_text", "user_code"), ("cli",),
+    ("grouping", "preference_grouping"), ("run_folder", "run_text", "user_code", "standard_output"), ("cli",),
     ("__init__", "__main__"),
 ]  # fmt: skip
 
@@ -42,7 +42,7 @@ THREADS = ROOT / "gradex" / "threads.py"
 LONGEST = 330
 
 #: What a user runs in a shell may print.
-COMMANDS = (ROOT / "gradex" / "cli.py", ROOT / "analysis" / "__main__.py")
+COMMANDS = [ROOT / place for place in ("gradex/standard_output.py", "gradex/cli.py", "analysis/__main__.py")]
 
 #: What writes files, and the module that may; pictures are drawn into files that it gives.
 WRITING = {"mkdir", "write_text", "write_bytes", "to_csv", "to_json", "savetxt", "savez", "unlink", "rmtree"}
