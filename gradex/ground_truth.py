@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from operator import index
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any
 
 import numpy as np
@@ -134,7 +135,8 @@ class GroundTruth(Estimator):
         Raises
         ------
         ValueError
-            If a subset is none, or the folder holds the ground truth of something else.
+            If a subset is none, the folder holds the ground truth of something else, or the suite cannot be
+            sent to the other processes of `jobs`.
         """
         own = self._plain()
         n = len(as_kind("meta", meta, MetaPolicy).suite)
@@ -224,10 +226,15 @@ class GroundTruth(Estimator):
             # A worker that grows by hundreds of megabytes, as simulators do, is replaced with this warning.
             # Were it an error, the thread that replaces workers would end, and all would wait for ever.
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
-            for key, returns in bar(parallel(work), "ground truth", total=len(wanted)):
-                results[key] = returns
-                if store is not None:
-                    store.write(_name(key), {"returns": torch.from_numpy(returns)})
+            try:
+                for key, returns in bar(parallel(work), "ground truth", total=len(wanted)):
+                    results[key] = returns
+                    if store is not None:
+                        store.write(_name(key), {"returns": torch.from_numpy(returns)})
+            except PicklingError as error:
+                last = str(error.__cause__ or error).strip('"\n').rpartition("\n")[2]  # of a traceback
+                why = f"the suite cannot be sent to other processes ({last})"
+                raise ValueError(f"{why}: choose jobs=1, or make environments of what pickles") from error
         everything = np.full((len(replicates), len(subsets), len(meta.suite)), np.nan)
         for (replicate, number), returns in results.items():
             everything[replicate - replicates[0], units[number]] = returns

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import joblib
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from sklearn.exceptions import NotFittedError
 from gradex import PPO, SAC, GroundTruth, MetaPolicy, TaskSuite
 from gradex import ground_truth as module
 from gradex.seeds import child
+from tests.environments import scripted
 
 LEARNER = PPO(steps=32, copies=2, minibatches=4)
 SUBSETS = [(0, 1), (2, 3), (1, 2), (0, 3), (0, 1, 2), (3,)]
@@ -225,6 +228,20 @@ def test_processes_give_the_same_numbers(meta: MetaPolicy) -> None:
     one = truth().fit(meta, SUBSETS).returns_
     two = truth(jobs=2).fit(meta, SUBSETS).returns_
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.usefixtures("small_units")
+def test_what_cannot_be_sent_to_processes_is_told() -> None:
+    lock = threading.Lock()
+
+    def make() -> gymnasium.Env:
+        with lock:
+            return scripted([1.0, 0.0])()
+
+    suite = TaskSuite.from_gymnasium({"a": make, "b": make})
+    meta = MetaPolicy(suite, layers=2, width=4, learner=PPO(steps=16, copies=2)).fit(32)
+    with pytest.raises(ValueError, match=r"cannot be sent to other processes \(.*lock.*\): choose jobs=1"):
+        truth(jobs=2).fit(meta, [(0,), (1,), (0, 1)])
 
 
 @pytest.mark.usefixtures("small_units")
