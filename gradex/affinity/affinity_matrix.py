@@ -1,6 +1,6 @@
 """Affinities between named tasks, with their errors, as tables and pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import cached_property
 from itertools import combinations
 from typing import TypeVar
@@ -59,16 +59,21 @@ class AffinityMatrix:
         if names is None and isinstance(matrix, pd.DataFrame):
             if list(matrix.index) != list(matrix.columns):
                 raise ValueError("columns of the table are not named as its rows; give table[table.index]")
-            names = None if isinstance(matrix.index, pd.RangeIndex) else list(matrix.index)
+            plain = matrix.index.equals(pd.RangeIndex(len(matrix)))
+            names = None if plain else list(matrix.index)
         self.factors = matrix if isinstance(matrix, AffinityFactors) else None
         self._affinities = matrix if isinstance(matrix, AffinityFactors) else checked_matrix(matrix)
         n = len(self._affinities)
+        if isinstance(names, Set):
+            raise ValueError("names are a set, which has no order; give a list")
         self.names = tuple(f"task {i}" for i in range(n)) if names is None else tuple(map(str, names))
         if len(self.names) != n:
             raise ValueError(f"{len(self.names)} names for {n} tasks; give one name per task")
         if len(set(self.names)) < n:
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ValueError(f"the name {twice!r} occurs twice; give every task a name of its own")
+        if not freedom > 0:
+            raise ValueError(f"freedom={freedom!r} is no number of degrees: give a number above 0")
         self._freedom = freedom
         self._stderr = None if stderr is None else checked_errors(stderr, n)
 

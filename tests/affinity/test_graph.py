@@ -64,6 +64,25 @@ def test_bad_graphs(matrix, names, message):
 
 
 @pytest.mark.wrong_types
+def test_a_set_of_names_has_no_order():
+    with pytest.raises(ValueError, match="names are a set, which has no order; give a list"):
+        AffinityGraph(planted()[0][:3, :3], {"a", "b", "c"})
+
+
+@pytest.mark.parametrize("freedom", [0.0, -1.0, np.nan])
+def test_bad_degrees_of_freedom(freedom):
+    with pytest.raises(ValueError, match="freedom=.*: give a number above 0"):
+        AffinityGraph(planted()[0], stderr=np.ones((9, 9)), freedom=freedom)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize("make", [AffinityGraph.from_gradients, AffinityGraph.from_transfers])
+def test_masked_arrays_are_refused(make):
+    with pytest.raises(ValueError, match="the array is masked in places"):
+        make(np.ma.masked_less(planted()[0], 0))
+
+
+@pytest.mark.wrong_types
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize(
     "make",
@@ -110,6 +129,8 @@ def test_a_table_brings_its_names_along():
     assert AffinityGraph(table).names == ("a", "b", "c")
     assert AffinityGraph(AffinityGraph(table).to_frame(), "xyz").names == ("x", "y", "z")
     assert AffinityGraph(pd.DataFrame(matrix)).names == ("task 0", "task 1", "task 2")
+    part = pd.DataFrame(planted()[0]).iloc[3:5, 3:5]
+    assert AffinityGraph(part).names == ("3", "4")
     with pytest.raises(ValueError, match=r"not named as its rows; give table\[table.index\]"):
         AffinityGraph(table[list("cba")])
 
