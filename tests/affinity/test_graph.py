@@ -71,7 +71,7 @@ def test_a_set_of_names_has_no_order():
 
 @pytest.mark.parametrize("freedom", [0.0, -1.0, np.nan])
 def test_bad_degrees_of_freedom(freedom):
-    with pytest.raises(ValueError, match="freedom=.*: give a number above 0"):
+    with pytest.raises(ValueError, match=r"freedom=.*: give a number above 0"):
         AffinityGraph(planted()[0], stderr=np.ones((9, 9)), freedom=freedom)
 
 
