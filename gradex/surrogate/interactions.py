@@ -14,6 +14,10 @@ task i: helps it, where positive, or harms it. `python -m analysis closed_form` 
 The mean over the episodes of one task times the mean over those of another is a U-statistic (Hoeffding 1948):
 unbiased if no product has two factors from the same episodes, and its variance has an unbiased estimate in
 closed form. So is the diagonal, over pairs of different episodes of one task: how far a task gets alone.
+
+H counts as known, though it comes from the same samples: one that pulls harder makes H larger, too. So errors
+are too large, by up to a half, where gradients explain most of the advantages; where advantages are mostly
+noise, as those of policies are, intervals cover (`python -m analysis coverage`).
 """
 
 from collections import Counter
