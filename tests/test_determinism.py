@@ -147,6 +147,7 @@ def grouped(folder: Path) -> list[np.ndarray]:
         k=2, meta_steps=1, group_steps=1, snapshots=2, steps_per_task=64, projection_dim=20,
         learner=PPO(steps=16, copies=2),
     ).fit(suite)  # fmt: skip
+    assert found.report()["k"] == 2
     return [found.scores_.per_task, found.graph_.matrix, found.graph_.stderr, found.evaluate().to_numpy()]
 
 

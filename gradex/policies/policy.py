@@ -128,9 +128,9 @@ def log_prob_gradients(
     """
     layers, tape = _layers(policy.network), Tape()
     dtype, device = parameters.dtype, parameters.device
-    observations, tasks = observations.to(device, dtype), tasks.to(device)
-    actions = actions.to(device, dtype) if actions.is_floating_point() else actions.to(device)
     with torch.inference_mode(False), torch.enable_grad():
+        observations, tasks = observations.to(device, dtype), tasks.to(device)
+        actions = actions.to(device, dtype) if actions.is_floating_point() else actions.to(device)
         theta = parameters.detach().unsqueeze(0).requires_grad_()
         outputs, own = policy.outputs(theta, observations.unsqueeze(0), tasks.unsqueeze(0), tape)
         # To the distribution every sample is a policy of its own, and so are its parameters.
