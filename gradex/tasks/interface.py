@@ -65,13 +65,18 @@ def _beginning(environment: gymnasium.Env) -> list[Any]:
     """Give what an episode shows and pays in its first steps."""
     actions = deepcopy(environment.action_space)
     actions.seed(_SEED)
-    met = [environment.reset(seed=_SEED)[0]]
+    met = [_comparable(environment.reset(seed=_SEED)[0])]
     for _ in range(_STEPS):
         observation, reward, over, *_ = environment.step(actions.sample())
-        met += [observation, reward, over]
+        met += [_comparable(observation), _comparable(np.array(reward)), over]
         if over:
             break
     return met
+
+
+def _comparable(value: Any) -> Any:
+    """Give numbers that equal themselves; what is not finite is told of when it is met in a run."""
+    return np.nan_to_num(value) if isinstance(value, np.ndarray) else value
 
 
 class Checked(gymnasium.Wrapper):
