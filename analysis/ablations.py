@@ -221,7 +221,7 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         trained = train(scale, suite, seed)
         amounts = _TRANSITIONS[scale], _EPISODES[scale], _DIMENSION[scale]
         base = _Base(trained.grouping.meta_, trained.truth.subsets_, *amounts, seed)
-        real = AffinityGraph.from_scores(trained.truth.scores())
+        real = AffinityGraph.from_scores(trained.truth.scores().standardised())
         k, planted = SETTINGS[scale][suite].k, base.meta.suite.labels
         groups = {count: real.partition(k=count).labels for count in sorted({*_GROUPS, k})}
         where = {"suite": suite, "seed": seed}

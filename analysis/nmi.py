@@ -9,8 +9,9 @@ sides, and how high noise lets them rise (the noise ceiling) follows from the ha
 too: two estimates from different transitions agree by rank_repeat, so that an estimate without bias would
 reach rank_ceiling × √rank_repeat. What it stays below that is the surrogate's bias.
 
-Both are read by the default affinity, "pairwise". The estimate is taken along the path of meta-training, as
-by default; real training starts from its end, the meta-policy.
+Both are read by the default affinity, "pairwise", real training by returns that are standardised task by
+task, as tasks are paid differently. The estimate is taken along the path of meta-training, as by default;
+real training starts from its end, the meta-policy.
 """
 
 import time
@@ -66,7 +67,7 @@ def compute(
             real = None
             # Where every task earns all there is in any company, real training tells no groups.
             if all(np.ptp(scores.score) > 0 for scores in (trained.truth.scores(), *trained.truth.halves())):
-                real = AffinityGraph.from_scores(trained.truth.scores(), READING)
+                real = AffinityGraph.from_scores(trained.truth.scores().standardised(), READING)
                 shared |= _reference(trained, real, again)
             own = trained.grouping.scores_
             estimates = {
@@ -86,7 +87,7 @@ def _reference(trained: Trained, real: AffinityGraph, again: SubsetScores) -> di
     k = grouping.partition_.k
     groups = real.partition(k=k)
     scores = truth.halves()
-    halves = [AffinityGraph.from_scores(half, READING) for half in scores]
+    halves = [AffinityGraph.from_scores(half.standardised(), READING) for half in scores]
     one, other = (graph.partition(k=k) for graph in halves)
     ceiling = one.agreement(other.labels)
     similar = similarity_along(grouping.surrogates_).partition(k=k)
@@ -140,8 +141,8 @@ def _with_plan(partition: Partition, planted: np.ndarray | None) -> float:
 
 
 def _gain(scores: SubsetScores) -> np.ndarray:
-    """Give each task's score in each subset against its mean over the subsets."""
-    return (scores.per_task - np.nanmean(scores.per_task, axis=0))[~np.isnan(scores.per_task)]
+    """Give each task's score in each subset, standardised."""
+    return scores.standardised().per_task[~np.isnan(scores.per_task)]
 
 
 def _relative_error(estimated: np.ndarray, real: np.ndarray) -> float:

@@ -262,15 +262,16 @@ class GroundTruth(Estimator):
     def scores(self, replicates: Sequence[int] | None = None) -> SubsetScores:
         """Give the scores of the subsets as the surrogate gives its estimates, with draws of the trainings.
 
-        Trainings are drawn again for each subset by itself, as if subsets of a replicate had nothing in
-        common; what they share by common random numbers is not in the spread.
+        They are in the units that tasks are paid in; where these differ, use `scores().standardised()`. Each
+        subset's trainings are drawn again by themselves: what those of a replicate share by common random
+        numbers is not in the spread.
 
         Parameters
         ----------
         replicates : sequence of int, optional
             Average over these only.
         """
-        everything = self._fitted()
+        everything = self.returns_
         returns = everything if replicates is None else everything[list(replicates)]
         per_task = returns.mean(axis=0)
         draws = np.empty((0, *per_task.shape))
@@ -291,13 +292,10 @@ class GroundTruth(Estimator):
         ValueError
             If there is only one replicate.
         """
-        count = len(self._fitted())
+        count = len(self.returns_)
         if count < 2:
             raise ValueError("replicates=1 cannot be halved: give at least 2")
         return self.scores(range(0, count, 2)), self.scores(range(1, count, 2))
-
-    def _fitted(self) -> Float[np.ndarray, "replicates m n"]:
-        return self.returns_
 
 
 def _name(unit: tuple[int, int]) -> str:

@@ -80,7 +80,7 @@ class AffinityGraph(AffinityMatrix):
         ----------
         scores
             What a surrogate or real training gives, or anything with ``subsets`` and ``score`` [m]; see
-            `SubsetScoresLike`.
+            `SubsetScoresLike`. Tasks that score in different units are to be `standardised` first.
         affinity
             ``"pairwise"``, ``"mean"`` (PolicyGradEx, Eq. (5)), or an `Affinity` with options of its own.
 

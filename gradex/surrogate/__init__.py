@@ -11,7 +11,8 @@ from gradex.surrogate.projection import (
     Projection,
 )
 from gradex.surrogate.samples import Block, Samples
-from gradex.surrogate.scores import Improvement, NegativeLoss, Score, SubsetScores
+from gradex.surrogate.scores import Improvement, NegativeLoss, Score
+from gradex.surrogate.subset_scores import SubsetScores
 
 __all__ = [
     "AUTO_REGULARIZATION",

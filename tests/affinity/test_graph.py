@@ -15,6 +15,7 @@ from gradex.affinity import (
     RandomGrouping,
     sample_subsets,
 )
+from gradex.surrogate import SubsetScores
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -319,3 +320,23 @@ def test_the_interaction_is_what_single_tasks_do_not_explain():
     same = AffinityGraph(matrix + easy[:, None] + easy + np.diag(easy)).interaction()
     np.testing.assert_allclose(same.matrix, rest.matrix, atol=1e-12)
     assert (np.diag(rest.matrix) == 0).all()
+
+
+def test_the_unit_of_a_task_decides_nothing_once_scores_are_standardised():
+    """Noise of a task that is paid in thousands would drown what the others say."""
+    rng = np.random.default_rng(1)
+    subsets = (*((task,) for task in range(8)), *sample_subsets(8, 100, 3, 0))
+    labels = np.arange(8) % 2
+    affinities = np.where(labels[:, None] == labels, 1.0, -1.0)
+    per_task = np.full((len(subsets), 8), np.nan)
+    for row, subset in enumerate(subsets):
+        for task in subset:
+            others = [other for other in subset if other != task] or [task]
+            per_task[row, task] = affinities[task, others].mean() + 0.7 * rng.normal()
+    alike = SubsetScores(subsets, per_task, np.nanmean(per_task, axis=1)).standardised()
+    paid = per_task * np.array([1000.0, *[1.0] * 7])
+    other = SubsetScores(subsets, paid, np.nanmean(paid, axis=1))
+    found = AffinityGraph.from_scores(other.standardised())
+    np.testing.assert_allclose(found.matrix, AffinityGraph.from_scores(alike).matrix, rtol=1e-6, atol=1e-9)
+    assert found.partition(k=2).agreement(labels).nmi == 1
+    assert AffinityGraph.from_scores(other).partition(k=2).agreement(labels).nmi < 1
