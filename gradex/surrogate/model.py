@@ -270,7 +270,8 @@ class ModuleGradients:
 
         def differentiate(value: Tensor) -> tuple[Tensor, ...]:
             values.append(value.detach())
-            return torch.autograd.grad(value.sum(), tuple(learned.values()), materialize_grads=True)
+            found = torch.autograd.grad(value.sum(), tuple(learned.values()), materialize_grads=True)
+            return tuple(each.to_dense() for each in found)  # embeddings may have sparse ones
 
         for place in range(len(next(leaves(batch)))):
             alone = changed(batch, itemgetter(slice(place, place + 1)))

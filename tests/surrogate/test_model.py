@@ -230,6 +230,19 @@ def test_noise_in_evaluation_mode_is_refused(layer: nn.Module) -> None:
         SurrogateEstimator(projection="none").fit(model, Samples(np.ones(30)))
 
 
+@pytest.mark.filterwarnings("ignore:.*vmap:UserWarning", "ignore:There is a performance drop:UserWarning")
+def test_sparse_gradients_are_as_good() -> None:
+    module = nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Linear(3, 2))
+    samples, batch = Samples(np.ones(20), np.arange(20) % 2), torch.arange(20) % 5
+    sparse, dense = (
+        SurrogateEstimator(projection="none")
+        .fit(ModuleGradients(module.requires_grad_(), first_of, batch), samples)
+        .features
+        for module[0].sparse in (True, False)
+    )
+    np.testing.assert_allclose(sparse, dense, rtol=1e-5)
+
+
 @pytest.mark.wrong_types
 def test_what_is_no_module_or_gives_no_tensor_is_told() -> None:
     batch = torch.ones(30, 4)
