@@ -233,8 +233,7 @@ class SurrogateEstimator(SubsetFits, Estimator):
         mean_eigenvalue = 0.25 * float(np.mean(weights)) / features.shape[1]
         if mean_eigenvalue == 0:
             raise ValueError(
-                "all advantages or gradients are 0, nothing to fit: collect other transitions, or let "
-                "log_prob depend on the parameters"
+                "all advantages or gradients are 0, nothing to fit: collect others, or check log_prob"
             )
         strength = own.regularization
         ridge = _RELATIVE[strength] * mean_eigenvalue if isinstance(strength, str) else float(strength)
