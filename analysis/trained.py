@@ -82,7 +82,7 @@ class Setting:
     width: int = 64
     measure: str = "return"
     seeds: int | None = None
-    depth_seeds: int | None = None
+    depth_seeds: int | None = 3
     learner: PPO | str = "ppo"
     dimension: int = 400
 
@@ -93,29 +93,17 @@ class Setting:
 
 
 _LAPTOP = {
-    "navigation": Setting("navigation", {"n": 12}, 3, 4096, layers=(2, 4, 8), depth_seeds=3),
+    "navigation": Setting("navigation", {"n": 12}, 3, 4096, layers=(2, 4, 8)),
     "reversed CartPole": Setting(
-        "cartpole",
-        {"n": 10, "reversed": "half"},
-        2,
-        4096,
-        replicates=4,
-        layers=(2, 4, 8),
-        depth_seeds=3,
+        "cartpole", {"n": 10, "reversed": "half"}, 2, 4096, replicates=4, layers=(2, 4, 8)
     ),
     "highway by objective": Setting(
-        "highway",
-        {"n": 10, "vary": "objective"},
-        2,
-        4096,
-        replicates=4,
-        layers=(2, 4, 8),
-        depth_seeds=3,
+        "highway", {"n": 10, "vary": "objective"}, 2, 4096, replicates=4, layers=(2, 4, 8)
     ),
     # Landers that hover fly on for 1000 steps, so that watching them takes longer than training them.
     "reversed LunarLander": Setting("lunarlander", {"n": 8, "reversed": "half"}, 2, 4096, episodes=4),
     # Trained for longer, all policies earn all there is (seed 100).
-    "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000, layers=(2, 4, 8), depth_seeds=3),
+    "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000, layers=(2, 4, 8)),
     "highway by density": Setting("highway", {"n": 10}, 3, 4096, layers=(2, 4, 8), seeds=3),
     "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096, seeds=3),
     # Stopped where some tasks are half learned; trained for longer, with a head for each task, company makes

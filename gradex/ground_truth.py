@@ -234,7 +234,7 @@ class GroundTruth(Estimator):
             except PicklingError as error:
                 last = str(error.__cause__ or error).strip('"\n').rpartition("\n")[2]  # of a traceback
                 why = f"the suite cannot be sent to other processes ({last})"
-                raise ValueError(f"{why}: choose jobs=1, or make environments of what pickles") from error
+                raise ValueError(f"{why}: choose jobs=1, or make what pickle can send") from error
         everything = np.full((len(replicates), len(subsets), len(meta.suite)), np.nan)
         for (replicate, number), returns in results.items():
             everything[replicate - replicates[0], units[number]] = returns

@@ -23,13 +23,18 @@ def bar(iterable: Iterable[Any] | None = None, description: str | None = None, *
     **settings
         What else is told to tqdm.
 
+    Returns
+    -------
+    tqdm
+        Hidden where there is no standard error.
+
     Examples
     --------
     >>> from gradex.progress import bar
     >>> sum(bar(range(4), "counting"))
     6
     """
-    # A program without a terminal may have no stderr. Passing False would overrule who has turned bars off.
+    # Passing False would overrule who has turned bars off.
     hidden = {"disable": True} if description is None or sys.stderr is None else {}
     return tqdm(iterable, desc=description, leave=False, **{"delay": 2, **hidden, **settings})
 

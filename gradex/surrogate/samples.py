@@ -189,7 +189,7 @@ class Samples:
         if self.tasks.min() < 0:
             raise ValueError(f"task {self.tasks.min()} is negative: number tasks from 0")
         if (last := int(self.tasks.max())) >= len(self):
-            raise ValueError(f"task {last} cannot be one of so many, with {len(self)} samples: number from 0")
+            raise ValueError(f"tasks reach {last} with {len(self)} samples: number them from 0, without gaps")
         missing = np.flatnonzero(np.bincount(self.tasks, minlength=self.n) == 0)
         if len(missing):
             raise ValueError(f"task {missing[0]} has no samples: collect some in every task of the suite")

@@ -62,7 +62,8 @@ class Custom(Family):
                 twin = checks.make(name, factory)
                 closing.enter_context(checks.closed_after(name, twin))
                 checks.check(name, made[name], twin)
-                restless += [] if checks.repeats(name, made[name], twin) else [repr(name)]
+                if not checks.repeats(name, made[name], twin):
+                    restless.append(repr(name))
                 made[name] = checks.in_vectors(made[name])
                 limits.append(checks.read_time_limit(twin))
             first_name, first = next(iter(made.items()))

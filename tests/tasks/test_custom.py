@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Space, Tuple
 from gymnasium.wrappers import PassiveEnvChecker, RecordEpisodeStatistics, TimeLimit
 
@@ -682,47 +681,6 @@ def test_discrete_observations_are_one_hot(space: Space, states: tuple, shown: l
     np.testing.assert_array_equal(np.concatenate(seen), shown)
 
 
-class Own(Drift):
-    """Draws from a generator of its own."""
-
-    def __init__(self, generator: Callable[[int | None], np.random.Generator]) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
-        self._np_random = self.generator(seed)
-        self.place = self.np_random.uniform(-1, 1)
-        return self._observe(), {}
-
-
-def test_a_generator_of_its_own_is_as_good() -> None:
-    suite = TaskSuite.from_gymnasium({"a": lambda: Own(np.random.default_rng)})
-    with closing(suite.simulator(copies=2)) as one, closing(suite.simulator(copies=2)) as other:
-        np.testing.assert_array_equal(one.reset(seed=5)[0], other.reset(seed=5)[0])
-
-
-def test_what_does_not_repeat_is_told() -> None:
-    rng = np.random.default_rng(0)
-    makers = {"still": Drift, "moved": lambda: Own(lambda seed: rng), "more": lambda: Own(lambda seed: rng)}
-    with pytest.warns(UserWarning, match="these tasks do not repeat: 'moved', 'more'"):
-        TaskSuite.from_gymnasium(makers)
-
-
-class Made(Drift):
-    """Draws its task when it is made."""
-
-    made = 0
-
-    def __init__(self) -> None:
-        type(self).made += 1
-        super().__init__(drift=0.1 * self.made)
-
-
-def test_another_task_in_each_copy_is_told() -> None:
-    with pytest.warns(UserWarning, match="these tasks do not repeat: 'a'.* in another copy"):
-        TaskSuite.from_gymnasium({"a": Made})
-
-
 class Thinks(Drift):
     """Has a network of its own, for which it turns differentiation off."""
 
@@ -746,17 +704,6 @@ def test_an_environment_may_turn_differentiation_off() -> None:
     before = meta.fit(32).parameters
     assert torch.is_grad_enabled()
     assert not np.array_equal(before, meta.fit(320).parameters)
-
-
-def test_what_is_registered_as_not_deterministic_is_known() -> None:
-    rng = np.random.default_rng(0)
-
-    def make() -> gymnasium.Env:
-        made = Own(lambda seed: rng)
-        made.spec = EnvSpec("Restless-v0", nondeterministic=True)
-        return made
-
-    TaskSuite.from_gymnasium({"a": make})
 
 
 def test_an_observation_outside_of_its_space_is_refused() -> None:
