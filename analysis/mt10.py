@@ -1,10 +1,10 @@
 """Does the estimate tell who helps whom on MT10? All pairs of tasks are trained for real.
 
 A pair tells more per step than a triple does, so the truth is what each task earns beside each other
-task, compared with what it earns alone; `PairwiseAffinity` reads both the truth and the estimates. All begins
-at one meta-policy, and there are two of them. "From scratch" PPO stops where some tasks are half learned;
-what it has not found yet is the luck of its exploration. "Cloned from experts" every task succeeds in 20 to
-80 % of its episodes, and no luck is left.
+task, compared with what it earns alone, by returns that are standardised task by task. `PairwiseAffinity`
+reads both the truth and the estimates. All begins at one meta-policy, and there are two of them. "From
+scratch" PPO stops where some tasks are half learned; what it has not found yet is the luck of its
+exploration. "Cloned from experts" every task succeeds in 20 to 80 % of its episodes, and no luck is left.
 
 An estimate is made twice, from different transitions: how far the two agree is its reliability. One without
 bias reaches the ceiling, how well real training agrees with itself, times the root of its reliability; where
@@ -176,7 +176,8 @@ class _Run:
             for kind, matrices in kinds.items()
         )
         names = [task.name for task in self.meta.suite.tasks]
-        real, halves = self._read(self.truth.scores()), [self._read(half) for half in self.truth.halves()]
+        whole = (self.truth.scores(), *self.truth.halves())
+        real, *halves = (self._read(scores.standardised()) for scores in whole)
         pairs = pd.DataFrame(list(combinations_with_replacement(names, 2)), columns=["task", "partner"])
         upper = np.triu_indices(len(names))
         pairs["truth"], rows = real.matrix[upper], [_ceiling(real, halves)]
