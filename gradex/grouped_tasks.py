@@ -71,10 +71,10 @@ class GroupedTasks(GroupPolicies):
 
         There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
         `CONFLICT_LEVEL`, or too slight a one, see `gradex.affinity.fewest_groups`; nor kinds that have little
-        in common, see `common_share`. Nothing of weight then speaks against one policy for all. It is another
-        matter where nothing is known of the tasks, or of some: where their gradients are no more than noise,
-        as in a task of which all steps pay alike. Tasks that training has left behind are named, whatever the
-        groups are; see `left_behind_`.
+        in common, see `common_share`. Nothing of weight then speaks against one policy for all; a conflict
+        that is beyond doubt, but slight, is told. It is another matter where nothing is known of the tasks,
+        or of some: where their gradients are no more than noise, as in a task of which all steps pay alike.
+        Tasks that training has left behind are named, whatever the groups are; see `left_behind_`.
         """
         told = verdict(
             self._fitted(), self.interactions_, self.conflicts_, self._plain().seed, self.unrelated_,

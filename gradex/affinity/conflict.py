@@ -18,6 +18,9 @@ from jaxtyping import Bool, Float, Int
 from gradex.affinity.affinity import InteractionsLike
 from gradex.affinity.partition import Partition, canonical_labels
 
+#: A conflict of less strength counts as none: with many episodes even the slightest stands out.
+SLIGHT = 0.05
+
 
 @dataclass(frozen=True, eq=False)
 class ConflictTest:
@@ -103,7 +106,7 @@ def fewest_groups(
     draws: int = 400,
     seed: int = 0,
     most: int | None = None,
-    least: float = 0.05,
+    least: float = SLIGHT,
 ) -> tuple[Partition, list[float]]:
     """Find the smallest number of groups of which none holds a conflict.
 
@@ -121,7 +124,7 @@ def fewest_groups(
     most
         Try no more groups than this.
     least
-        A conflict of less `strength` counts as none: with many episodes even the slightest stands out.
+        A conflict of less `strength` counts as none.
 
     Returns
     -------

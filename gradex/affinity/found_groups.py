@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from gradex.affinity.affinity import Affinity, InteractionsLike, SubsetScoresLike
 from gradex.affinity.bootstrap import Bootstrap
-from gradex.affinity.conflict import fewest_groups
+from gradex.affinity.conflict import SLIGHT, fewest_groups
 from gradex.affinity.correlation import CorrelationGrouping
 from gradex.affinity.graph import AffinityGraph
 from gradex.affinity.groupings import Grouping
@@ -154,9 +154,9 @@ def verdict(
 
     There are "no groups" where all tasks together hold no conflict that counts: none beyond doubt, at
     `CONFLICT_LEVEL`, or too slight a one, see `fewest_groups`; nor kinds that have little in common. Nothing
-    of weight then speaks against one policy for all. It is another matter where nothing is known of the
-    tasks, or of some: where their gradients are no more than noise, as in a task of which all steps pay
-    alike.
+    of weight then speaks against one policy for all; a conflict that is beyond doubt, but slight, is told. It
+    is another matter where nothing is known of the tasks, or of some: where their gradients are no more than
+    noise, as in a task of which all steps pay alike.
 
     `things` is what is grouped, `one_for_all` what there is without groups, and `remedy` what to do where
     groups are unstable or nothing is known; the rest is explained at `FoundGroups`.
@@ -184,4 +184,18 @@ def verdict(
         )
     if unknown:
         return f"no groups: no {things} are in conflict that counts, but {silent}{given}"
-    return f"no groups: {one_for_all}, as no {things} are in conflict that counts{given}"
+    told = f"no groups: {one_for_all}, as no {things} are in conflict that counts"
+    return told + _slight_conflict(interactions, seed) + given
+
+
+def _slight_conflict(interactions: AffinityGraph, seed: int) -> str:
+    """Tell of the strongest conflict where it is beyond doubt, though too slight to count."""
+    if interactions.alike or len(interactions) == 1:
+        return ""
+    test = interactions.conflict(seed=seed)
+    if not 0 < test.strength < SLIGHT or test.p_value > CONFLICT_LEVEL:
+        return ""
+    fewer = test.labels == (2 * test.labels.sum() < len(test.labels))
+    some = listed([name for name, own in zip(interactions.names, fewer, strict=True) if own])
+    slight = f"is slight: {test.strength:.3f}, where {SLIGHT} counts"
+    return f" (the strongest, of {some} against the others, {slight})"

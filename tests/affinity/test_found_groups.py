@@ -179,3 +179,19 @@ def test_two_tasks_at_odds_are_a_group_each() -> None:
     found = find_groups(replace(known, drawn=np.stack([known.per_task] * 4)), at_odds, ("a", "b"), draws=4)
     assert found.partition.groups == ((0,), (1,))
     assert said(found) == "a group for each of 2 tasks: there is a conflict beyond doubt"
+
+
+def test_a_conflict_that_is_too_slight_to_count_is_told() -> None:
+    rng = np.random.default_rng(0)
+    aims = np.array([[1.0, 0.2], [1.0, 0.2], [1.0, 0.2], [1.0, 0.2], [-0.235, 1.0], [-0.235, 1.0]])
+    slight = Interactions(tuple(rng.normal(aim, 0.3, (400, 2)) for aim in aims), common=False)
+    found = find_groups(scores([0] * 6), slight, NAMES)
+    assert found.partition.k == 1 and 0 < found.interactions.conflict().strength < 0.05
+    told = str(said(found))
+    assert told.startswith("no groups: one policy for all, as no tasks are in conflict that counts (the")
+    share = f"{found.interactions.conflict().strength:.3f}"
+    assert told.endswith(
+        f"(the strongest, of e, f against the others, is slight: {share}, where 0.05 counts)"
+    )
+    lone = find_groups(scores([0] * 6), interactions([1] * 6), NAMES)
+    assert "slight" not in str(said(lone))
