@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from gradex.affinity import Partition
-from gradex.comparison import Comparison, compare
+from gradex.comparison import Comparison, compare, train_policies
 from gradex.display import card, folded, table
 from gradex.learners.transitions import DEEPER, SHARING_TASKS
 from gradex.lineage import check_same_tasks
@@ -118,7 +118,7 @@ class GroupPolicies(Estimator):
         if steps == 0:
             raise ValueError("group_steps=0 trains no policies to compare: give at least 1")
         with self._stage("comparison"):
-            given = groups, steps, episodes, own.seed, self.policies_, folder
+            given = groups, steps, episodes, own.seed, self.policies_, folder, self._anew
             self.comparison_ = compare(self._start, *given)
         return self.comparison_
 
@@ -202,6 +202,11 @@ class GroupPolicies(Estimator):
         """The policy that groups train on from."""
         return self.meta_
 
+    @property
+    def _anew(self) -> list[int]:
+        """Tasks for which there is nothing to go on from."""
+        return []
+
     def _steps_of_groups(self, suite: TaskSuite) -> int:
         """Give the environment steps for the policies of all groups together."""
         return suite.recommended.group_steps if self.group_steps is None else self.group_steps
@@ -239,7 +244,7 @@ class GroupPolicies(Estimator):
         with self._stage("group policies"):
             with scratch(checkpoint, "groups") if folder is None else nullcontext(folder) as place:
                 if steps:
-                    self.policies_ = self._start.adapt_each(self.groups_, steps, folder=place)
+                    self.policies_ = train_policies(self._start, self.groups_, steps, place, self._anew)
 
     def _stages(
         self, suite: TaskSuite, meta: MetaPolicy | None, checkpoint: str | Path | None

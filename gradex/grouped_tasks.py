@@ -18,6 +18,7 @@ from gradex.affinity import (
 )
 from gradex.affinity.found_groups import CONFLICT_LEVEL, verdict
 from gradex.affinity.partition import listed
+from gradex.comparison.arms import begins_anew
 from gradex.group_policies import GroupPolicies
 from gradex.meta_policy import MetaPolicy
 from gradex.path_scores import NothingToLearnError, stakes
@@ -81,12 +82,19 @@ class GroupedTasks(GroupPolicies):
             remedy="give more steps_per_task (plan() and `gradex plan` tell how many), "
             "which also see later steps of an episode",
         )  # fmt: skip
-        behind = listed([self.suite_[task].name for task in self.left_behind_])
+        behind = self.left_behind_
         if not told or not behind:
             return told
+        names = {task: self.suite_[task].name for task in behind}
+        mixed = [
+            name for task, name in names.items() if not begins_anew(self.groups_[self.labels_[task]], behind)
+        ]
+        advice = "policies for such tasks alone begin anew"
+        if mixed:
+            advice = f"try {'these' if len(mixed) == len(names) else listed(mixed)} by themselves"
         return (
-            f"{told}; the policy for all learned nothing in {behind}, and nothing that it does there pays "
-            "more than anything else by now: try these by themselves"
+            f"{told}; the policy for all learned nothing in {listed(list(names.values()))}, and nothing that "
+            f"it does there pays more than anything else by now: {advice}"
         )
 
     @property
@@ -94,7 +102,9 @@ class GroupedTasks(GroupPolicies):
         """Tasks in which the meta-policy earns no more than at first, and now is paid alike whatever it does.
 
         It may have sided with the other tasks before it met enough reward in these. What it says of them
-        comes from early snapshots alone, if from any. None, if that is so of all tasks.
+        comes from early snapshots alone, if from any. None, if that is so of all tasks. Groups of such tasks
+        alone have nothing to go on from: their policies begin with fresh weights, and train for as many steps
+        as the others; so do those that `evaluate(compare=True)` compares with.
         """
         deviations = getattr(self.surrogate_.samples_, "deviations", None)
         if deviations is None or not any(deviations):
@@ -105,6 +115,10 @@ class GroupedTasks(GroupPolicies):
         last = history[share > 1 - _TENTH].groupby("task").return_mean.mean()
         silent = np.flatnonzero(np.asarray(deviations) == 0).tolist()
         return [task for task in silent if last.get(task, np.nan) <= first.get(task, np.nan)]
+
+    @property
+    def _anew(self) -> list[int]:
+        return self.left_behind_
 
     def plan(self, power: float = 0.9) -> Plan:
         """Tell how many transitions it takes until groups can be trusted, with this run as the pilot.

@@ -595,5 +595,16 @@ def test_tasks_that_training_left_behind_are_named() -> None:
     assert run.left_behind_ == [3]
     assert run.verdict_ is not None
     assert "; the policy for all learned nothing in odd, and nothing that it does there pays" in run.verdict_
+    assert run.groups_ == ((0, 1, 2), (3,))
+    assert run.verdict_.endswith(" by now: policies for such tasks alone begin anew")
+    run.group_steps = 20_000
+    comparison = run.evaluate(episodes=8, compare=True)
+    [odd] = comparison.table[
+        (comparison.table.arm == "groups") & (comparison.table.task == "odd")
+    ].return_mean
+    [none] = comparison.table[
+        (comparison.table.arm == "all together") & (comparison.table.task == "odd")
+    ].return_mean
+    assert (none, odd) == (-3, -2)  # from the policy for all nothing is to be learned
     run.meta_.history_ = run.meta_.history_.assign(return_mean=run.meta_.history_.steps)
     assert run.left_behind_ == []  # it earned more and more

@@ -1,6 +1,6 @@
 """The arms of a comparison: which tasks share a policy in each, and how these policies are trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import index
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def deal_arms(groups: Sequence[Sequence[int]], n: int, seed: int) -> dict[str, S
     groups, n : sequence of sequences of int, int
         Tasks of each group, and the number of tasks.
     seed : int
-        Of the random groups, which have the sizes of the groups.
+        Of the random groups, which have the sizes of the groups, and are others where there are any.
 
     Raises
     ------
@@ -47,9 +47,11 @@ def deal_arms(groups: Sequence[Sequence[int]], n: int, seed: int) -> dict[str, S
     own = tuple(tuple(sorted(map(index, group))) for group in groups)
     if sorted(task for group in own for task in group) != list(range(n)):
         raise ValueError(f"groups {[list(group) for group in own]} do not hold each of {n} tasks once")
-    order = generator_for(seed, "random groups").permutation(n)
-    ends = np.cumsum([len(group) for group in own])
-    dealt = tuple(tuple(sorted(each.tolist())) for each in np.split(order, ends[:-1]))
+    rng, ends = generator_for(seed, "random groups"), np.cumsum([len(group) for group in own])
+    while True:
+        dealt = tuple(tuple(sorted(each.tolist())) for each in np.split(rng.permutation(n), ends[:-1]))
+        if set(dealt) != set(own) or len(own) in (1, n):
+            break
     singles = tuple((task,) for task in range(n))
     return {GROUPS: own, TOGETHER: (tuple(range(n)),), ALONE: singles, RANDOM: dealt}
 
@@ -60,6 +62,7 @@ def train_arms(
     steps: int,
     known: Sequence[MetaPolicy] = (),
     folder: str | Path | None = None,
+    anew: Collection[int] = (),
 ) -> dict[str, list[MetaPolicy]]:
     """Train on from a meta-policy for the same environment steps in every arm, with common random numbers.
 
@@ -81,6 +84,8 @@ def train_arms(
         tasks, steps and seed.
     folder : path, optional
         As for `MetaPolicy.fit`.
+    anew : collection of int
+        Tasks that the meta-policy has left behind, see `train_policies`.
 
     Examples
     --------
@@ -97,8 +102,9 @@ def train_arms(
     start = meta.agent_.fingerprint
     for policy in known:
         subset = policy.lineage.subset
-        taken, rest = divmod(policy.steps - meta.steps, meta.round_steps([subset]))
-        if rest == 0 and policy.lineage.parent == start and policy.seed == meta.seed:
+        parent = None if begins_anew(subset, anew) else start
+        taken, rest = divmod(steps_beyond(policy, meta), meta.round_steps([subset]))
+        if rest == 0 and policy.lineage.parent == parent and policy.seed == meta.seed:
             trained[taken, subset] = policy
     for count in sorted(set(rounds.values())):
         wanted = [subset for arm in arms if rounds[arm] == count for subset in arms[arm]]
@@ -106,6 +112,58 @@ def train_arms(
         if missing:
             place = None if folder is None else Path(folder) / f"{count}-rounds"
             total = count * meta.round_steps(missing)
-            policies = meta.adapt_each(missing, total, folder=place)
+            policies = train_policies(meta, missing, total, place, anew)
             trained |= {(count, subset): policy for subset, policy in zip(missing, policies, strict=True)}
     return {arm: [trained[rounds[arm], subset] for subset in subsets] for arm, subsets in arms.items()}
+
+
+def train_policies(
+    meta: MetaPolicy,
+    subsets: Sequence[Sequence[int]],
+    steps: int,
+    folder: str | Path | None = None,
+    anew: Collection[int] = (),
+) -> list[MetaPolicy]:
+    """Train a policy for each subset of the tasks, on from a meta-policy if that has anything to tell.
+
+    Parameters
+    ----------
+    meta, subsets, steps, folder
+        As for `MetaPolicy.adapt_each`.
+    anew : collection of int
+        Tasks that the meta-policy has left behind: it does what is paid in other tasks, and meets no reward
+        in these any more. A subset of such tasks alone begins with fresh weights, as nothing would be learned
+        from there. It trains for as many rounds as the others.
+
+    Examples
+    --------
+    >>> from gradex import MetaPolicy, TaskSuite
+    >>> from gradex.comparison import train_policies
+    >>> meta = MetaPolicy(TaskSuite.make("navigation", n=3), layers=2, width=8).fit(3_000)
+    >>> [on, fresh] = train_policies(meta, [(0, 2), (1,)], steps=3_000, anew=[1])
+    >>> on.lineage.parent == meta.agent_.fingerprint, fresh.lineage.parent
+    (True, None)
+    """
+    wanted = [tuple(map(index, subset)) for subset in subsets]
+    fresh = [subset for subset in wanted if begins_anew(subset, anew)]
+    others = [subset for subset in wanted if subset not in fresh]
+    rounds = meta.rounds(subsets, steps)
+    trained: dict[tuple[int, ...], MetaPolicy] = {}
+    if others:
+        policies = meta.adapt_each(others, rounds * meta.round_steps(others), folder=folder)
+        trained |= dict(zip(others, policies, strict=True))
+    if fresh:
+        place = None if folder is None else Path(folder) / "anew"
+        ends = meta.fit_each(fresh, rounds * meta.round_steps(fresh), folder=place)
+        trained |= {subset: policy for subset, (policy,) in zip(fresh, ends, strict=True)}
+    return [trained[subset] for subset in wanted]
+
+
+def begins_anew(subset: Sequence[int], anew: Collection[int]) -> bool:
+    """Tell whether a policy for these tasks begins with fresh weights, see `train_policies`."""
+    return set(subset) <= set(anew)
+
+
+def steps_beyond(policy: MetaPolicy, meta: MetaPolicy) -> int:
+    """Count the environment steps of a policy's own training, which began at the meta-policy, or anew."""
+    return policy.steps - (0 if policy.lineage.parent is None else meta.steps)

@@ -1,6 +1,6 @@
 """What tasks earn by each way to share policies, and which way to take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -13,7 +13,17 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from gradex.comparison.arms import ALONE, ARMS, GROUPS, RANDOM, TOGETHER, Subsets, deal_arms, train_arms
+from gradex.comparison.arms import (
+    ALONE,
+    ARMS,
+    GROUPS,
+    RANDOM,
+    TOGETHER,
+    Subsets,
+    deal_arms,
+    steps_beyond,
+    train_arms,
+)
 from gradex.comparison.drawing import draw_differences
 from gradex.comparison.interval import Interval, scaled_difference
 from gradex.display import card, table
@@ -253,6 +263,7 @@ def compare(
     seed: int = 0,
     policies: Sequence[MetaPolicy] = (),
     folder: str | Path | None = None,
+    anew: Collection[int] = (),
 ) -> Comparison:
     """Train on from a meta-policy in four ways to share policies, and compare what they earn.
 
@@ -272,6 +283,9 @@ def compare(
         That are there already, see `train_arms`.
     folder : path, optional
         As for `MetaPolicy.fit`: trainings that were cut off go on from there.
+    anew : collection of int
+        Tasks that the meta-policy has left behind. In every arm a policy for such tasks alone begins with
+        fresh weights, and trains for as many steps as the others.
 
     Raises
     ------
@@ -281,7 +295,7 @@ def compare(
     suite = as_kind("meta", meta, MetaPolicy).suite
     episodes, n = whole("episodes", episodes, 2), len(suite)
     arms = deal_arms(groups, n, as_seed(seed))
-    trained = train_arms(meta, arms, steps, policies, folder)
+    trained = train_arms(meta, arms, steps, policies, folder, anew)
     # In a stack of its own row each task meets the same starts and the same noise in every arm.
     rows, seeds = [(task,) for task in range(n)], [child(meta.seed, "evaluation")] * n
     runs = []
@@ -294,6 +308,6 @@ def compare(
         subsets=arms,
         returns=np.stack([run.returns for run in runs]),
         success=np.stack([run.success for run in runs]),
-        steps={arm: sum(policy.steps - meta.steps for policy in own) for arm, own in trained.items()},
+        steps={arm: sum(steps_beyond(policy, meta) for policy in own) for arm, own in trained.items()},
         policies=trained,
     )

@@ -59,6 +59,15 @@ def test_every_arm_holds_every_task_once_and_random_groups_have_the_sizes_of_the
     assert deal_arms(groups, 8, 3) == drawn[3]
 
 
+def test_random_groups_are_others_where_there_are_any() -> None:
+    for seed in range(60):
+        groups = {(0, 1), (2, 3)}
+        assert set(deal_arms([(0, 1), (2, 3)], 4, seed)["random groups"]) != groups
+        assert set(deal_arms([(2, 0), (1,)], 3, seed)["random groups"]) != {(0, 2), (1,)}
+    assert set(deal_arms([(0,), (1,)], 2, 0)["random groups"]) == {(0,), (1,)}
+    assert deal_arms([(1, 0)], 2, 0)["random groups"] == ((0, 1),)
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
@@ -113,6 +122,29 @@ def test_policies_that_are_there_serve_if_they_are_what_would_come_out(
         assert set(trainings.asked[-1]) >= set(GROUPS)
         for arm in ARMS:
             same(trained[arm], expected[arm])
+
+
+def test_a_subset_of_tasks_that_were_left_behind_begins_anew_for_the_same_steps(
+    meta: MetaPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = deal_arms(GROUPS, 3, seed=2)  # task 0 is by itself in one arm alone
+    expected = train_arms(meta, arms, STEPS)
+    trained = train_arms(meta, arms, STEPS, anew=[0])
+    for arm in ARMS:
+        for ours, theirs in zip(trained[arm], expected[arm], strict=True):
+            fresh = ours.lineage.subset == (0,)
+            assert ours.lineage.parent == (None if fresh else meta.agent_.fingerprint)
+            assert ours.steps == theirs.steps - (meta.steps if fresh else 0)
+            if not fresh:
+                np.testing.assert_allclose(ours.parameters, theirs.parameters, rtol=0, atol=1e-5)
+    [again] = meta.fit_each([(0,)], trained["one per task"][0].steps)[0]
+    same([trained["one per task"][0]], [again])
+    trainings = Trainings(monkeypatch)
+    known = [policy for arm in ARMS for policy in trained[arm]]
+    same(train_arms(meta, arms, STEPS, known, anew=[0])["one per task"], trained["one per task"])
+    assert trainings.asked == []
+    train_arms(meta, arms, STEPS, known)  # nothing was left behind: the fresh one is another policy
+    assert trainings.asked == [[(0,)]]
 
 
 def test_arms_take_the_same_steps_where_rounds_do_not_grow_with_tasks() -> None:
