@@ -1,6 +1,6 @@
 """Advantages: generalised advantage estimation, and baselines that need no critic."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -100,12 +100,17 @@ def linear_baseline(rollout: Rollout, discount: float) -> Float[np.ndarray, "tim
 def _baseline_features(rollout: Rollout) -> Float[np.ndarray, "times policies environments f"]:
     """Give the standardised observation, its square, and three powers of the time since the episode began."""
     observations = _standardised(rollout.observations.double().numpy(), rollout.real)
-    # The step after an end only resets; what it leads to is the beginning of an episode.
-    begun = np.zeros(observations.shape[:-1], dtype=np.int64)
-    begun[2:] = np.where(rollout.ended[:-1], np.arange(2, len(begun))[:, None, None], 0)
-    elapsed = np.arange(len(begun))[:, None, None] - np.maximum.accumulate(begun, axis=0)
+    elapsed = np.arange(len(observations))[:, None, None] - _begun(rollout)
     time = elapsed[..., None] / len(rollout.rewards)
     return np.concatenate([observations, observations**2, time, time**2, time**3], axis=-1)
+
+
+def _begun(rollout: Rollout) -> Int[np.ndarray, "times policies environments"]:
+    """Give the time at which the episode of each observation began."""
+    begun = np.zeros((len(rollout.ended) + 1, *rollout.ended.shape[1:]), dtype=np.int64)
+    # The step after an end only resets; what it leads to is the beginning of an episode.
+    begun[2:] = np.where(rollout.ended[:-1], np.arange(2, len(begun))[:, None, None], 0)
+    return np.maximum.accumulate(begun, axis=0)
 
 
 def _standardised(
@@ -141,8 +146,9 @@ def cross_fitted_advantages(
     mean of Â ∇ log π is an unbiased estimate of the policy gradient of finite episodes.
 
     An episode ends where it terminates and at its time limit, as the baseline sees the time. One that is cut
-    off by the end of the simulation is continued by a first fit, to returns up to there: about 0 where all
-    episodes were cut after the same time, which is then the horizon.
+    off by the end of the simulation is continued by a first fit to episodes that begin before any such one.
+    Where one was cut that began at the start, the fit is to all returns up to there: about 0 at the end where
+    all were cut after the same time, which is then the horizon.
 
     The rollout begins at the start of episodes, and has the tasks of one policy in place of the policies of a
     stack, or a single task whose steps serve all. `episodes` numbers the episode of each step: no two tasks
@@ -159,11 +165,22 @@ def cross_fitted_advantages(
         parts[:, task] = number.reshape(episodes[:, task].shape) % _PARTS
     fits = _Fits.of(rollout, parts)
     nothing = np.zeros((len(rewards) + 1, *rewards.shape[1:]))
-    values = fits.everywhere(advantages(nothing, 1.0))
+    values = fits.within(_before_cuts(rollout)).everywhere(advantages(nothing, 1.0))
     found = np.zeros_like(rewards)
     for part, own in enumerate(fits.without_each(values[:-1] + advantages(values, 1.0))):
         found = np.where(parts == part, advantages(own, gae_lambda), found)
     return found
+
+
+def _before_cuts(rollout: Rollout) -> Bool[np.ndarray, "steps tasks environments"]:
+    """Mark the steps of episodes that begin before any which the end of the simulation cuts off.
+
+    All of them are whole. Of the others only short ones would be, which tell too little of what is to come.
+    Where an episode was cut that began at the start all steps are marked.
+    """
+    begun = _begun(rollout)
+    first = np.where(rollout.ended[-1], len(begun), begun[-1]).min(axis=1)[:, None]
+    return rollout.real & ((begun[:-1] < first) | (first == 0))
 
 
 @dataclass(frozen=True)
@@ -190,9 +207,14 @@ class _Fits:
         features = np.moveaxis(features, 1, 0).reshape(features.shape[1], -1, features.shape[-1])
         own = [rollout.real & (parts == part) for part in range(int(parts.max()) + 1)]
         weights = np.stack([_rows(each).astype(np.float64) for each in own])
-        rows = features[:, : weights.shape[2]]
-        grams = np.stack([rows.mT @ (rows * weight[..., None]) for weight in weights])
-        return cls(features, weights, grams, parts.shape[2])
+        return cls(features, weights, _grams(features, weights), parts.shape[2])
+
+    def within(self, marked: Bool[np.ndarray, "steps tasks environments"]) -> "_Fits":
+        """Give the same of marked steps alone."""
+        weights = self.weights * _rows(marked)
+        if np.array_equal(weights, self.weights):
+            return self
+        return replace(self, weights=weights, grams=_grams(self.features, weights))
 
     def everywhere(
         self, returns: Float[np.ndarray, "steps tasks environments"]
@@ -254,6 +276,13 @@ class _Fits:
     ) -> Float[np.ndarray, "times tasks environments"]:
         values = np.einsum("tnf,tf->tn", self.features, solution)
         return np.moveaxis(values.reshape(len(values), -1, self.environments), 0, 1)
+
+
+def _grams(
+    features: Float[np.ndarray, "tasks places f"], weights: Float[np.ndarray, "parts tasks rows"]
+) -> Float[np.ndarray, "parts tasks f f"]:
+    rows = features[:, : weights.shape[2]]
+    return np.stack([rows.mT @ (rows * weight[..., None]) for weight in weights])
 
 
 def _rows(array: np.ndarray) -> np.ndarray:

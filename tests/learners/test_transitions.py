@@ -1,6 +1,7 @@
 """Transitions: what is kept of a simulation, and its advantages against the slow version."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -188,6 +189,19 @@ def test_the_unit_of_a_task_changes_nothing(fresh: Fresh, unit: float) -> None:
 
     one, other = transitions(1.0), transitions(unit)
     np.testing.assert_allclose(other.advantages, one.advantages, atol=1e-6)
+
+
+def test_a_constant_that_every_step_is_paid_changes_nothing(fresh: Fresh) -> None:
+    """The simulation cuts off the third episode of each environment."""
+    suite = TaskSuite.make("navigation", n=2, groups=2, horizon=7)
+    with closing(Collector(suite, [(0,), (1,)], copies=12, seeds=[0, 0])) as collector:
+        rollout = collector.collect(fresh(suite, [0, 0]), 20)
+    assert not rollout.ended[-1].any()
+    episodes = episodes_of(rollout)
+    plain = cross_fitted_advantages(rollout, rollout.rewards, episodes, 1.0, 0.95)
+    paid = rollout.rewards + 100.0 * rollout.real
+    more = cross_fitted_advantages(replace(rollout, rewards=paid), paid, episodes, 1.0, 0.95)
+    np.testing.assert_allclose(more[rollout.real], plain[rollout.real], atol=0.02 * plain.std())
 
 
 def test_noise_of_an_episode_does_not_move_its_own_baseline() -> None:

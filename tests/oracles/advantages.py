@@ -55,7 +55,7 @@ def cross_fitted(rollout: Rollout, discount: float, gae_lambda: float) -> np.nda
             )
         return found
 
-    def best(targets: np.ndarray) -> float:
+    def best(targets: np.ndarray, real: np.ndarray) -> float:
         """Choose the ridge by the error on what a fit did not see."""
         errors = []
         for ridge in RIDGES:
@@ -67,11 +67,16 @@ def cross_fitted(rollout: Rollout, discount: float, gae_lambda: float) -> np.nda
             errors.append(error)
         return RIDGES[int(np.argmin(errors))]
 
+    cut = [place for place in range(environments) if not rollout.ended[-1, 0, place]]
+    earliest = min([steps - elapsed[-1, place] for place in cut], default=steps + 1)
+    begun = np.arange(steps)[:, None] - elapsed[:-1]
+    whole = real & (begun < earliest) if earliest > 0 else real
+
     nothing = np.zeros((steps + 1, environments))
     returns = advantages(nothing, 1.0)
-    first = features @ fitted(features[:-1][real], returns[real], best(returns))
+    first = features @ fitted(features[:-1][whole], returns[whole], best(returns, whole))
     continued = first[:-1] + advantages(first, 1.0)
-    ridge, found = best(continued), np.zeros((steps, environments))
+    ridge, found = best(continued, real), np.zeros((steps, environments))
     for own in set(part[:-1].ravel()):
         outside = real & (part[:-1] != own)
         weights = fitted(features[:-1][outside], continued[outside], ridge)
