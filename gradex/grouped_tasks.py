@@ -107,13 +107,13 @@ class GroupedTasks(GroupPolicies):
         as the others; so do those that `evaluate(compare=True)` compares with.
         """
         deviations = getattr(self.surrogate_.samples_, "deviations", None)
-        if deviations is None or not any(deviations):
+        silent = [] if deviations is None else np.flatnonzero(np.asarray(deviations) == 0).tolist()
+        if not silent or len(silent) == len(self.suite_):
             return []
         history = self.meta_.history_
         share = history.steps / history.steps.max()
         first = history[share <= _TENTH].groupby("task").return_mean.mean()
         last = history[share > 1 - _TENTH].groupby("task").return_mean.mean()
-        silent = np.flatnonzero(np.asarray(deviations) == 0).tolist()
         return [task for task in silent if last.get(task, np.nan) <= first.get(task, np.nan)]
 
     @property
