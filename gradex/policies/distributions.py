@@ -109,12 +109,23 @@ class Gaussian(ActionDistribution):
     def of(cls, space: gymnasium.spaces.Box) -> "Gaussian":
         """Fit a one-dimensional Box: where it ends on both sides, a fresh policy acts in shares of its range.
 
-        Ends beyond 1e37 count as none, as little more overflows single precision, and a range of one point
-        as one of width 2.
+        Elsewhere it acts around what the range has nearest to 0, which is 0 itself or the only end, with a
+        half-width of 1. Ends beyond 1e37 count as none, as little more overflows single precision, and a
+        range of one point as one of width 2.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gymnasium.spaces import Box
+        >>> from gradex.policies import Gaussian
+        >>> Gaussian.of(Box(np.float32([-np.inf, 0, 10]), np.inf)).centre
+        (0.0, 0.0, 10.0)
         """
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        ends = (np.abs(low) <= _FARTHEST) & (np.abs(high) <= _FARTHEST)
-        low, high = np.where(ends, low, -1.0), np.where(ends, high, 1.0)
+        lowest, highest = np.abs(low) <= _FARTHEST, np.abs(high) <= _FARTHEST
+        nearest = np.clip(0.0, np.where(lowest, low, -np.inf), np.where(highest, high, np.inf))
+        ends = lowest & highest
+        low, high = np.where(ends, low, nearest - 1.0), np.where(ends, high, nearest + 1.0)
         half = high / 2 - low / 2
         return cls(
             space.shape[0],

@@ -136,8 +136,9 @@ class TaskSuite:
         `horizon` is the longest of their time limits, or None if one of them does not state it. Of an `info`
         only `success` is read. Observations may have any scale: it is measured once, before the first policy
         is made (see `gradex.tasks.scale`), and kept with policies. Discrete ones are seen as one-hot vectors.
-        To a policy, actions of a Box that ends on both sides are shares of its range. A warning names tasks
-        of which an episode with the same seed and actions goes another way, so that results do not repeat.
+        To a policy, actions of a Box that ends on both sides are shares of its range; without two ends it
+        begins near 0, or near the only end if 0 is beyond. A warning names tasks of which an episode with the
+        same seed and actions goes another way, so that results do not repeat.
 
         Parameters
         ----------

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from scipy import stats
 
 from gradex.policies import ActionDistribution, Categorical, Gaussian
@@ -114,3 +115,19 @@ def test_a_range_of_actions_changes_no_gradient() -> None:
     assert usual == Gaussian(2, (0.0, 0.0), (1.0, 1.0)) != SCALED
     with pytest.raises(ValueError, match=r"a half-width of 0.0 leaves no choice: give positive numbers"):
         Gaussian(1, (0.0,), (0.0,))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_actions_begin_near_the_only_end_where_zero_is_beyond(dtype: type[np.floating]) -> None:
+    far = 2e37  # as good as infinite
+    low, high = np.array(
+        [
+            *[(-np.inf, np.inf), (0, np.inf), (-np.inf, 0), (-5, np.inf), (-np.inf, 5), (far, np.inf)],
+            *[(0.5, np.inf), (10, np.inf), (-np.inf, -10), (100, far), (-far, -100), (10, 14)],
+        ],
+        dtype,
+    ).T
+    law = Gaussian.of(Box(low, high, dtype=dtype))
+    assert law.centre == (0.0,) * 6 + (0.5, 10.0, -10.0, 100.0, -100.0, 12.0)
+    assert law.half_width == (1.0,) * 11 + (2.0,)
+    assert Gaussian.of(Box(low[:6], high[:6], dtype=dtype)) == Gaussian(6)
