@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
+from gradex.learners.commands import commands_of
 from gradex.learners.layout import Layout
 from gradex.seeds import Streams, derive
 from gradex.tasks import TaskSuite
@@ -172,11 +172,7 @@ class Collector:
 
     def _commands(self, actions: Tensor) -> np.ndarray:
         """Hand actions to the simulator in its own order and range."""
-        flat, space = actions.numpy()[self.layout.real], self._space
-        if isinstance(space, gymnasium.spaces.Discrete):
-            return (flat + space.start).astype(space.dtype)
-        inside = np.clip(flat, space.low, space.high)
-        return (np.rint(inside) if np.issubdtype(space.dtype, np.integer) else inside).astype(space.dtype)
+        return commands_of(actions.numpy()[self.layout.real], self._space)
 
     def _step(self, commands: np.ndarray) -> Step:
         self._commanded = commands
