@@ -17,6 +17,8 @@ from gradex.threads import kmeans_threads_for
 
 _TASKS_ALL_COUNTS = 12
 _MOST_TASKS = 14
+#: Features that differ by a smaller share of the largest differ by rounding.
+_ROUNDING = 1e-10
 
 
 class Grouping(ABC):
@@ -133,7 +135,7 @@ class KMeansGrouping(Grouping):
     ----------
     features : array [n, features]
         Of each task, such as its parameters (`gradex.tasks.parameter_matrix`). Columns are standardised: mean
-        0 and standard deviation 1, or all 0 where tasks do not differ.
+        0 and standard deviation 1, or all 0 where tasks do not differ but by rounding.
     seed
         Seed of the ten starts, of which the best counts.
 
@@ -157,11 +159,12 @@ class KMeansGrouping(Grouping):
             raise ValueError(
                 f"features of shape {self.features.shape} do not fit {n} tasks: give finite rows, one each"
             )
-        distinct = len(np.unique(self.features, axis=0))
+        spread, size = self.features.std(axis=0), np.abs(self.features).max(axis=0)
+        spread = np.where(spread > _ROUNDING * size, spread, np.inf)
+        standard = (self.features - self.features.mean(axis=0)) / spread
+        distinct = len(np.unique(np.round(standard / _ROUNDING), axis=0))
         if distinct < k:
             raise ValueError(f"{distinct} different rows of features make no {k} groups: choose k={distinct}")
-        spread = self.features.std(axis=0)
-        standard = (self.features - self.features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
         start = child(self.seed, "k-means") % 2**32  # the largest that scikit-learn takes
         with kmeans_threads_for(n):
             found = KMeans(k, n_init=10, random_state=start).fit(standard).labels_.astype(np.int64)

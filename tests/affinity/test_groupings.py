@@ -132,6 +132,18 @@ def test_kmeans_counts_every_column_alike(seed):
     np.testing.assert_array_equal(found, canonical_labels(2 * kind + size))
 
 
+def test_kmeans_takes_no_rounding_for_a_difference(seed):
+    kind = np.random.default_rng(seed).permutation(np.arange(6) % 2)
+    rounding = np.where(np.arange(6) < 3, 0.3, 0.1 + 0.2)
+    columns = [1e6 * rounding, rounding, -rounding]
+    found = KMeansGrouping(np.column_stack([1e-9 * kind, *columns]), seed).partition(np.eye(6), 2).labels
+    np.testing.assert_array_equal(found, canonical_labels(kind))
+    for alone, count in ((rounding, 1), (kind + rounding, 2)):
+        with pytest.raises(ValueError, match=f"{count} different rows of features make no 3 groups: choose"):
+            KMeansGrouping(alone[:, None], seed).partition(np.eye(6), 3)
+    assert KMeansGrouping(rounding[:, None], seed).partition(np.eye(6), 1).groups == ((0, 1, 2, 3, 4, 5),)
+
+
 def test_kmeans_is_seeded_and_leaves_global_generators_alone(seed):
     features, matrix = np.random.default_rng(seed).normal(size=(12, 3)), np.eye(12)
     before = np.random.get_state()[1].copy()  # noqa: NPY002
