@@ -97,7 +97,8 @@ class MetaPolicy(TrainedPolicy):
         Parameters
         ----------
         steps : int or None
-            Environment steps in total, over all tasks; None is the amount recommended for the suite.
+            Environment steps in total, over all tasks; None is the amount recommended for the suite. A step
+            on which an environment is only reset counts, too.
         snapshots : int
             Policies to keep, dense at the beginning, see `gradex.learners.early_rounds`; the last is at the
             end. Where the training has fewer rounds, one is kept after each of them.
@@ -210,7 +211,8 @@ class MetaPolicy(TrainedPolicy):
         ----------
         subsets : sequence of collections of int
         steps : int
-            Environment steps in total, over all subsets; every task of every subset gets the same share.
+            Environment steps in total, over all subsets; every task of every subset gets the same share, in
+            which a step on which an environment is only reset counts, too.
         seeds : sequence of int, optional
             As for `adapt`, one per subset; by default one for all, which gives common random numbers.
         folder

@@ -235,7 +235,8 @@ class Learner(ABC):
         subsets : sequence of sequences of int
             Task indices of each policy. They may differ in number, but not for SAC.
         steps : int
-            Environment steps in total, over all policies; rounded up to whole rounds.
+            Environment steps in total, over all policies; rounded up to whole rounds. A step on which an
+            environment is only reset counts, too.
         seeds : sequence of int
             One for each policy. A policy trains to the same parameters in any company.
         description : str, optional

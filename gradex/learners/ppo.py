@@ -34,7 +34,7 @@ class PPO(Learner):
     Attributes
     ----------
     steps : int
-        Length of a rollout, in steps of every environment.
+        Length of a rollout, in steps of every environment. One on which it is only reset counts, too.
     copies : int
         Environments per task.
     epochs, minibatches : int

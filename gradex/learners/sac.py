@@ -44,7 +44,7 @@ class SAC(Learner):
     Attributes
     ----------
     steps : int
-        Steps of every environment between updates.
+        Steps of every environment between updates. One on which it is only reset counts, too.
     copies : int
         Environments per task.
     updates : int

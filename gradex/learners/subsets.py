@@ -83,7 +83,8 @@ def train_each(
     suite : TaskSuite
     subsets : sequence of sequences of int
     steps : int
-        Environment steps in total, over all subsets; every task of every subset gets the same share.
+        Environment steps in total, over all subsets; every task of every subset gets the same share, in which
+        a step on which an environment is only reset counts, too.
     seeds : sequence of int
         One per subset.
     snapshots : int or sequence of int
