@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gradex.learners import ActorCritic, Collector, Rollout, Transitions, discounted_advantages
+from gradex.learners.advantages import unit_of
 from gradex.learners.evaluation import check_patience
 from gradex.seeds import Streams
 from gradex.tasks import TaskSuite
@@ -39,7 +40,7 @@ def collect_episodes(
     like one that terminates: time is known here, and what a finite episode pays is its value. The mean of
     -A log π then is minus a covariance, between how probable an action was and how well it ended: the same
     quantity on tasks that were trained on and on others. Last, each task's advantages are brought to mean 0
-    and standard deviation 1: tasks count equally, however large their rewards.
+    and standard deviation 1: tasks count equally, however large or small their rewards.
 
     Parameters
     ----------
@@ -93,6 +94,7 @@ def collect_episodes(
     place = _draw(used, copies, steps_per_task, seeds)
     advantages = _less_the_others(returns, used, _times(real, ended), copies)[place]
     advantages -= advantages.mean(axis=2, keepdims=True)
+    advantages /= unit_of(returns[place], 2)
     advantages /= advantages.std(axis=2, keepdims=True) + 1e-8
     columns = {
         "observations": rollout.observations.numpy()[place],

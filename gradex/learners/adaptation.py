@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gradex.learners.actor_critic import ActorCritic
-from gradex.learners.advantages import baseline_advantages
+from gradex.learners.advantages import baseline_advantages, unit_of
 from gradex.learners.batch import Batch
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.policies import Policy
@@ -152,6 +152,7 @@ class Phase:
     def batch(self) -> Batch:
         """What the next step learns from it."""
         advantages = baseline_advantages(self.rollout, self.discount, self.gae_lambda)
+        advantages /= unit_of(self.rollout.rewards, (0, 2))
         return Batch.of(self.agent, self.rollout, advantages, once=self.once)
 
 

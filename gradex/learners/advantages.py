@@ -63,6 +63,16 @@ def discounted_advantages(
     return advantages
 
 
+def unit_of(paid: Float[np.ndarray, "*shape"], axis: int | tuple[int, ...]) -> Float[np.ndarray, "*reduced"]:
+    """Give the unit in which rewards vary along some axes, which are kept, or 1 where nothing is paid.
+
+    In this unit no advantage is lost beside what keeps divisions by deviations from 0, however small rewards
+    are, and rounding stays small beside it.
+    """
+    unit = paid.std(axis=axis, keepdims=True) + _CONSTANT * np.abs(paid).max(axis=axis, keepdims=True)
+    return np.where(unit > 0, unit, 1.0)
+
+
 def baseline_advantages(
     rollout: Rollout, discount: float, gae_lambda: float
 ) -> Float[np.ndarray, "steps policies environments"]:

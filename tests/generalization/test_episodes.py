@@ -83,6 +83,19 @@ def test_where_actions_change_nothing_advantages_are_zero() -> None:
     assert sorted(found.observations[found.tasks == 0, 0]) == sorted([0, 1, 2] * 4)
 
 
+def test_the_unit_of_rewards_does_not_matter() -> None:
+    def paid_in(unit: float) -> np.ndarray:
+        def make() -> gymnasium.Env:
+            return gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda paid: unit * paid)
+
+        suite = TaskSuite.from_gymnasium({"only": make})
+        (found,) = collect_episodes(agents(suite, [0]), suite, [[0]], STEPS, COPIES, [0])
+        return found.advantages
+
+    for unit in (1e-9, 1e-12, 1e9):
+        np.testing.assert_allclose(paid_in(unit), paid_in(1.0), rtol=1e-6, atol=1e-6)
+
+
 def test_refuses_what_has_no_others(suite: TaskSuite) -> None:
     with pytest.raises(ValueError, match="cannot keep 100 steps of 1 copies"):
         collect_episodes(agents(suite, [0]), suite, [[0]], 100, 1, [0])

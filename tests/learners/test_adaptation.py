@@ -1,6 +1,7 @@
 """Adaptation that keeps returns only, against adaptation that keeps all."""
 
 import gc
+from contextlib import closing
 from dataclasses import replace
 from weakref import WeakSet
 
@@ -10,6 +11,7 @@ import torch
 
 from gradex.learners import MAML, ActorCritic, Adaptation, Collector, Rollout, adaptation, batch
 from gradex.tasks import TaskSuite
+from tests.environments import scripted, scripted_suite
 from tests.tasks.families import CASES, drift
 
 ROWS, UPDATES = 5, 4
@@ -162,3 +164,23 @@ def test_bad_input_is_named() -> None:
         Adaptation(trajectories=0)
     with pytest.raises(ValueError, match=r"slowing is 0\.0: it must be positive"):
         Adaptation(slowing=0.0)
+
+
+@pytest.mark.parametrize("unit", [1e9, 1e-9, 1e-12])
+def test_what_a_step_learns_from_depends_on_no_unit_of_rewards(unit: float) -> None:
+    suite = TaskSuite.make("navigation", n=2, horizon=20)
+    agent = start(suite, [0, 0])
+    with closing(Collector(suite, [(0,), (1,)], 4, [0, 0])) as collector:
+        rollout = collector.collect(agent, 20)
+    usual = adaptation.Phase(agent, rollout, suite.discount, gae_lambda=0.95)
+    other = replace(usual, rollout=replace(rollout, rewards=unit * rollout.rewards))
+    torch.testing.assert_close(other.batch.advantages, usual.batch.advantages, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("reward", [0.1, 1e-9, 1e6, 0.0])
+def test_where_all_is_paid_alike_nothing_is_learned(reward: float) -> None:
+    suite = scripted_suite(bandit=scripted([reward]))
+    with closing(Collector(suite, [(0,)], 4, [0])) as collector:
+        rollout = collector.collect(agent := start(suite, [0]), 7)
+    own = adaptation.Phase(agent, rollout, suite.discount, gae_lambda=0.95).batch
+    assert own.advantages[own.weights > 0].abs().max() < 0.01

@@ -182,8 +182,10 @@ class OnePolicyMAML:
                 step.advantage = advantage
         steps = [step for column in columns for step in column if step.real]
         mean, spread = (float(f([step.advantage for step in steps])) for f in (np.mean, np.std))
+        paid = [step.reward for column in columns for step in column]
+        unit = float(np.std(paid) + 1e-6 * np.abs(paid).max()) or 1.0
         for step in steps:
-            step.advantage = (step.advantage - mean) / (spread + 1e-8)
+            step.advantage = (step.advantage - mean) / (spread + 1e-8 * unit)
         for step, log_prob in zip(steps, self.log_probs(row, steps).tolist(), strict=True):
             step.log_prob = log_prob
         return steps
