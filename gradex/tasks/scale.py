@@ -29,6 +29,8 @@ _FARTHEST = 5.0
 _ROUNDING, _NOISE = 2.5e-7, 1e-7
 #: What moves by less than this share of the spread is not seen. Within one task it is a tenth or more.
 _UNSEEN = 0.005
+#: A value that is read so often in a task, far from all others, may stand for "nothing seen".
+_OFTEN = 0.02
 #: Deviations that are a smaller share of the size than this are rounding of double precision, too.
 _DOUBLE = 1e-14
 
@@ -53,7 +55,9 @@ def measure(makers: Mapping[str, Callable[[], gymnasium.Env]], action_space: gym
     seen = np.concatenate(list(looks.values()))
     _warn_of_lost(seen)
     scale = scale_of(seen)
-    _warn_of_unseen(looks, 1.0 if scale is None else np.array(scale[1]))
+    spread = np.ones(seen.shape[1]) if scale is None else np.array(scale[1])
+    if not _warn_of_unseen(looks, spread):
+        _warn_of_squeezed(looks, spread)
     return scale
 
 
@@ -106,7 +110,7 @@ def _check_size(task: str, seen: np.ndarray) -> None:
         )
 
 
-def _warn_of_unseen(looks: Mapping[str, np.ndarray], spread: float | Float[np.ndarray, " features"]) -> None:
+def _warn_of_unseen(looks: Mapping[str, np.ndarray], spread: Float[np.ndarray, " features"]) -> bool:
     """Tell of a number that moves in a task, but hardly beside what it does from one task to another."""
     for task, look in looks.items():
         seen = look[np.isfinite(look).all(axis=1)].astype(np.float64)
@@ -117,10 +121,39 @@ def _warn_of_unseen(looks: Mapping[str, np.ndarray], spread: float | Float[np.nd
         unseen = np.flatnonzero(~still & (moves < _UNSEEN * spread))
         if unseen.size:
             number = unseen[0]
-            usual = np.broadcast_to(spread, moves.shape)[number]
             warnings.warn(
                 f"number {number} of the observations moves by {moves[number]:.2g} in task {task!r}, and by "
-                f"{usual:.2g} over all tasks, so that no policy sees it there: show it on one scale in all",
+                f"{spread[number]:.2g} over all tasks, so that no policy sees it there: show it on one scale "
+                "in all",
+                stacklevel=2,
+            )
+            return True
+    return False
+
+
+def _warn_of_squeezed(looks: Mapping[str, np.ndarray], spread: Float[np.ndarray, " features"]) -> None:
+    """Tell of a number that moves in a task, but hardly beside a single value that it has at times.
+
+    How it moves is half the distance between its quartiles, which hold up while a quarter is read there. A
+    number that has one value mostly, such as 0, does not move; nor is it told of where peaks differ, or are
+    rare: what happens seldom may be all that matters.
+    """
+    for task, look in looks.items():
+        seen = look[np.isfinite(look).all(axis=1)].astype(np.float64)
+        if not len(seen):
+            continue
+        low, middle, high = np.quantile(seen, [0.25, 0.5, 0.75], axis=0)
+        moves, away = (high - low) / 2, np.abs(seen - middle)
+        still = moves <= np.maximum(_ROUNDING * np.abs(seen).max(axis=0), _NOISE)
+        often = (away >= (1 - _ROUNDING) * away.max(axis=0)).mean(axis=0) >= _OFTEN
+        squeezed = np.flatnonzero(~still & often & (moves < _UNSEEN * spread))
+        if squeezed.size:
+            number = squeezed[0]
+            value = seen[away[:, number].argmax(), number]
+            warnings.warn(
+                f"number {number} of the observations moves by {moves[number]:.2g} in task {task!r}, and is "
+                f"{value:.2g} at times, so that no policy sees how it moves: clip it, and put a flag beside "
+                "it",
                 stacklevel=2,
             )
             return

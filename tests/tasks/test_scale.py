@@ -209,3 +209,51 @@ def test_says_what_single_precision_cannot_show(
     assert [text.partition(",")[0] for text in told] == [
         "number 0 of the observations is about 1e+09 and moves by 0.59"
     ] * (not seen)
+
+
+def seen_at_random(draw: Callable[[np.random.Generator], float]) -> list[str]:
+    """Give what is told of an environment that shows one number, drawn anew at every step."""
+
+    class Shows(Shifted):
+        def __init__(self) -> None:
+            super().__init__()
+            self.observation_space = Box(-np.inf, np.inf, (2,), np.float32)
+
+        def _observe(self) -> np.ndarray:
+            return np.array([self.np_random.uniform(-1, 1), draw(self.np_random)], np.float32)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _ = TaskSuite.from_gymnasium({"a": Shows, "b": Shows}).typical_observation
+    return [str(each.message) for each in caught]
+
+
+@pytest.mark.parametrize(("value", "often"), [(1e3, 0.05), (-1e6, 0.1), (1e3, 0.2)])
+def test_a_value_that_hides_how_a_number_moves_is_told(value: float, often: float) -> None:
+    (told,) = seen_at_random(lambda rng: value if rng.random() < often else rng.uniform(-1, 1))
+    assert told.startswith("number 1 of the observations moves by 0.")
+    assert told.endswith(
+        f" in task 'a', and is {value:.2g} at times, so that no policy sees how it moves: clip it, and put a "
+        "flag beside it"
+    )
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng: 10.0 if rng.random() < 0.05 else rng.uniform(-1, 1),  # seen well enough
+        lambda rng: 1e3 if rng.random() < 0.05 else 0.0,
+        lambda rng: 1e3 if rng.random() < 0.05 else 7.0,
+        lambda rng: 1e3 if rng.random() < 0.5 else 1.0,
+        lambda rng: rng.integers(2),
+        lambda rng: 1e4,
+        lambda rng: 1e3 * rng.standard_cauchy(),
+        lambda rng: rng.lognormal(sigma=3.0),
+        lambda rng: rng.uniform(500, 1500) if rng.random() < 0.05 else rng.uniform(-1, 1),  # peaks
+        lambda rng: np.clip(10 * rng.normal(), -10, 10),
+    ],
+)
+def test_numbers_that_have_one_value_mostly_or_peaks_are_not_told_of(
+    draw: Callable[[np.random.Generator], float],
+) -> None:
+    assert seen_at_random(draw) == []
