@@ -1,6 +1,7 @@
-"""Tensors that users hand over: in place of arrays, or nested in batches of samples."""
+"""Tensors that users hand over, in place of arrays or nested in batches of samples; their precision."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,16 @@ def from_torch(values: Any) -> Any:
 def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Give numbers in this precision, and all else as it is."""
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Keep the precision of what is given, also where a caller has told torch to lower it."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def leaves(batch: Any) -> Iterator[Tensor]:

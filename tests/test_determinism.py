@@ -187,6 +187,7 @@ def test_what_torch_is_told_elsewhere_changes_nothing(
         "device": defaults(device="meta"),
         "no_grad": torch.no_grad(),
         "inference": torch.inference_mode(),
+        "autocast": torch.autocast("cpu", dtype=torch.bfloat16),
     }
     for name, mode in modes.items():
         with mode:

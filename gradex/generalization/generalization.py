@@ -22,6 +22,7 @@ from gradex.seeds import child
 from gradex.settings import Estimator, as_subsets, whole
 from gradex.tasks import TaskSuite
 from gradex.tasks.checks import other_spaces
+from gradex.tensors import without_autocast
 
 #: Policies that are measured together; more take memory and save no time.
 _STACK = 8
@@ -163,6 +164,7 @@ class Generalization(Estimator):
         return [measured[index] for index in range(len(metas))]
 
     @torch.inference_mode(False)  # nothing that a caller made in that mode can be differentiated
+    @without_autocast()
     def _measure_stack(
         self, metas: Sequence[MetaPolicy], subsets: Sequence[Sequence[int]], estimator: TraceEstimator
     ) -> list[Measurement]:

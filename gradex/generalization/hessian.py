@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradex.generalization.loss import PolicyGradientLoss, StackedSamples
 from gradex.policies import Policy
+from gradex.tensors import without_autocast
 
 #: Samples, of all policies together, that are differentiated at a time: their activations stay in the cache.
 _CHUNK = 2**11
@@ -137,6 +138,7 @@ class Hessian(SymmetricOperator):
 
     @torch.inference_mode(False)
     @torch.enable_grad()
+    @without_autocast()
     def __matmul__(self, vectors: Float[Tensor, "policies p k"]) -> Float[Tensor, "policies p k"]:
         directions = vectors.unbind(dim=2)
         totals = [torch.zeros_like(direction) for direction in directions]

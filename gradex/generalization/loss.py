@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradex.learners import Transitions
 from gradex.policies import ActionDistribution, Categorical, Policy
+from gradex.tensors import without_autocast
 
 #: Samples, of all policies together, whose losses are evaluated at a time.
 _CHUNK = 2**14
@@ -170,6 +171,7 @@ class PolicyGradientLoss:
         return self.of_outputs(policy.distribution, outputs, own, samples.actions, samples.advantages)
 
     @torch.no_grad()
+    @without_autocast()
     def evaluate(
         self, policy: Policy, parameters: Float[Tensor, "policies p"], samples: StackedSamples
     ) -> Float[Tensor, "policies N"]:

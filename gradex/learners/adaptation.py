@@ -18,6 +18,7 @@ from gradex.policies import Policy
 from gradex.seeds import Streams
 from gradex.settings import check_finite, check_positive, plain_fields
 from gradex.tasks import TaskSuite
+from gradex.tensors import without_autocast
 from gradex.threads import one_thread
 
 #: Steps of all rows that are held at a time, where only returns are kept: about a kilobyte each.
@@ -158,6 +159,7 @@ class Phase:
 
 @torch.inference_mode(False)
 @torch.enable_grad()
+@without_autocast()
 def policy_gradient_step(
     policy: Policy, actors: Float[Tensor, "rows p"], batch: Batch, rate: float, second: bool = False
 ) -> Float[Tensor, "rows p"]:

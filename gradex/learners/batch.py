@@ -13,6 +13,7 @@ from torch import Tensor
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.rollouts import Rollout
 from gradex.policies import Policy
+from gradex.tensors import without_autocast
 
 #: Samples of all policies together, and at least of each, that are evaluated at a time.
 _CACHED, _LEAST = 2**11, 2**8
@@ -51,6 +52,7 @@ class Batch:
 
     @classmethod
     @torch.no_grad()
+    @without_autocast()
     def of(
         cls,
         agent: ActorCritic,

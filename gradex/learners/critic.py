@@ -14,6 +14,7 @@ from gradex.learners.batch import in_pieces
 from gradex.learners.returns import TaskReturns
 from gradex.learners.rollouts import Rollout
 from gradex.tasks import TaskSuite
+from gradex.tensors import without_autocast
 
 
 class Judgement(NamedTuple):
@@ -100,6 +101,7 @@ def critic_advantages(
 
 
 @torch.no_grad()
+@without_autocast()
 def critic_estimates(
     agent: ActorCritic, rollout: Rollout
 ) -> Float[np.ndarray, "times policies environments heads"]:

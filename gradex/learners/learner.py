@@ -20,6 +20,7 @@ from gradex.learners.rollouts import Collector
 from gradex.progress import bar
 from gradex.settings import plain_fields
 from gradex.tasks import TaskSuite
+from gradex.tensors import without_autocast
 from gradex.threads import threads_for
 
 _Class = TypeVar("_Class", bound="type[Learner]")
@@ -209,9 +210,10 @@ class Learner(ABC):
         """Count the rounds that take at least `steps` environment steps."""
         return -(-steps // self.round_steps(suite, subsets))
 
-    # A caller may be in a mode in which nothing is differentiated; it is theirs again afterwards.
+    # A caller may be in a mode in which nothing is differentiated, or not precisely; it is theirs afterwards.
     @torch.inference_mode(False)
     @torch.enable_grad()
+    @without_autocast()
     def train(
         self,
         agent: ActorCritic,

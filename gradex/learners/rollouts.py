@@ -19,6 +19,7 @@ from gradex.learners.layout import Layout
 from gradex.seeds import Streams, derive
 from gradex.tasks import TaskSuite
 from gradex.tasks.simulator import GoesOn, Resumable, Step, StepsAhead, seeds_of_copies
+from gradex.tensors import without_autocast
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,7 @@ class Collector:
             self._finish_resets = partial(self.simulator.step, self._commanded)
 
     @torch.no_grad()
+    @without_autocast()
     def collect(self, agent: ActorCritic, steps: int, choose: str = "sample") -> Rollout:
         """Take `steps` steps in every environment.
 

@@ -19,6 +19,7 @@ from gradex.policies.action_distribution import ActionDistribution
 from gradex.policies.stack import Network, Observations, Outputs, Rows, Tape, Tasks, by_name
 from gradex.seeds import Streams
 from gradex.surrogate.gradients import Affine, Dense, FactoredGradients, Part
+from gradex.tensors import without_autocast
 
 #: Samples whose gradients are projected together: enough for fast products, few enough for the cache.
 _BATCH = 2048
@@ -128,7 +129,7 @@ def log_prob_gradients(
     """
     layers, tape = _layers(policy.network), Tape()
     dtype, device = parameters.dtype, parameters.device
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), without_autocast():
         observations, tasks = observations.to(device, dtype), tasks.to(device)
         actions = actions.to(device, dtype) if actions.is_floating_point() else actions.to(device)
         theta = parameters.detach().unsqueeze(0).requires_grad_()
@@ -180,6 +181,7 @@ class PolicyGradients:
         parameters = self.theta.to(dtype, copy=True)
         return (log_prob_gradients(self.policy, parameters, *batch) for batch in batches)
 
+    @without_autocast()
     def log_prob(
         self, parameters: Float[Tensor, "stack p"], samples: Any, rows: Int[np.ndarray, " k"]
     ) -> Float[Tensor, "stack k"]:

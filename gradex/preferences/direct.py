@@ -10,9 +10,8 @@ Eq. (3) of PolicyGradEx, then is no model of the loss but the loss itself, linea
 
 import warnings
 from collections.abc import Iterable, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from gradex.preferences.answers import Answers
 from gradex.preferences.draws import PairDraws
@@ -30,7 +29,9 @@ from gradex.progress import bar
 from gradex.seeds import child
 from gradex.settings import as_seed, check_subsets, whole
 from gradex.surrogate import ModuleGradients, Samples
+from gradex.surrogate.exchange import call_with, own_copy
 from gradex.surrogate.scored import Scored, unbatched
+from gradex.tensors import without_autocast
 from gradex.threads import threads_for
 
 #: Of parameters that are trained in single precision: steps would be lost in their rounding.
@@ -188,7 +189,8 @@ class DirectPreferences:
         side_by_side = max(1, self._chunk() // batch)
         pieces = [subsets[i : i + side_by_side] for i in range(0, len(subsets), side_by_side)]
         known = steps, batch, learning_rate, child(as_seed(seed), "direct preference optimisation")
-        with evaluating(self.module), torch.inference_mode(False):  # in which nothing could be trained
+        # Not in a mode in which nothing could be trained, or not precisely.
+        with evaluating(self.module), torch.inference_mode(False), without_autocast():
             try:
                 return torch.cat([self._tuned(piece, *known) for piece in pieces])
             except RuntimeError as error:
@@ -260,8 +262,8 @@ class DirectPreferences:
         """Give β D of every pair at a module, in which some parameters are exchanged."""
         device, scored = next(module.parameters()).device, Scored(module, self._log_odds)
         rows = torch.arange(len(self.pairs), device="cpu").split(self._chunk())
-        with evaluating(module), torch.no_grad(), threads_for(self._tokens(len(rows[0]))):
-            found = [functional_call(scored, held, (self._batch(each, device),)).cpu() for each in rows]
+        with evaluating(module), torch.no_grad(), without_autocast(), threads_for(self._tokens(len(rows[0]))):
+            found = [call_with(scored, held, self._batch(each, device)).cpu() for each in rows]
         odds = torch.cat(found)
         if wrong := int((~torch.isfinite(odds)).sum()):
             raise ValueError(f"{wrong} pairs have log-probabilities that are not finite: check the model")
@@ -298,10 +300,7 @@ class DirectPreferences:
         learned = [each.requires_grad_() for each in stack.values()]
         optimizer, device = torch.optim.Adam(learned, lr=learning_rate), learned[0].device
         draws = PairDraws(self.pairs.labels, subsets, seed)
-        scored = Scored(self.module, self._log_odds)
-
-        def odds(parameters: dict[str, Tensor], *given: Any) -> Any:
-            return functional_call(scored, parameters, given)
+        odds = partial(call_with, Scored(self.module, self._log_odds))
 
         def descend(signs: Tensor, reference: Tensor, odds: Tensor) -> None:
             # What else of the module requires a gradient keeps the one that it has.
@@ -327,4 +326,4 @@ class DirectPreferences:
 def _in_single_precision(module: nn.Module) -> nn.Module:
     """Copy a module, in evaluation mode."""
     with torch.inference_mode(False):
-        return deepcopy(module).float().eval()
+        return own_copy(module).float().eval()

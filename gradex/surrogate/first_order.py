@@ -12,7 +12,7 @@ from torch import Tensor
 from gradex.surrogate.gradients import in_factors
 from gradex.surrogate.model import Model
 from gradex.surrogate.samples import Block
-from gradex.tensors import from_torch
+from gradex.tensors import from_torch, without_autocast
 
 
 def move_model(model: Model, step: Float[np.ndarray, " p"], distance: float | None = None) -> Model:
@@ -25,6 +25,7 @@ def move_model(model: Model, step: Float[np.ndarray, " p"], distance: float | No
     return model.with_parameters(theta + step)
 
 
+@without_autocast()
 def first_order_error(
     model: Model,
     directions: Float[Tensor, "directions p"],

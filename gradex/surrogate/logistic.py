@@ -24,6 +24,7 @@ from torch import Tensor
 from gradex.progress import bar
 from gradex.surrogate.objective import BlockSamples, Preconditioner, SharedCurvature, SubsetObjective
 from gradex.surrogate.samples import Block
+from gradex.tensors import without_autocast
 from gradex.threads import one_thread
 
 #: A coarser tolerance is reached in float32; a finer one lies below the rounding of its sums.
@@ -97,6 +98,7 @@ class SubsetLogisticRegression:
     array([1.63, 0.  ])
     """
 
+    @without_autocast()
     def __init__(
         self, features: Float[np.ndarray, "N d"], blocks: Sequence[Block], regularization: float
     ) -> None:
@@ -132,6 +134,7 @@ class SubsetLogisticRegression:
             place[: len(rows)] = array[rows]
         return padded
 
+    @without_autocast()
     def solve(
         self,
         members: Bool[np.ndarray, "m n"],

@@ -5,7 +5,6 @@ Any torch module is one by `ModuleGradients`, on any of its parameters.
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from copy import deepcopy
 from functools import partial
 from math import prod
 from operator import itemgetter
@@ -16,21 +15,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from gradex.settings import shown
+from gradex.surrogate.company import check_gradients, check_numbers, unsteady
+from gradex.surrogate.exchange import call_with, own_copy, written_in_calls
 from gradex.surrogate.gradients import Dense, FactoredGradients
 from gradex.surrogate.scored import Scored, unbatched
-from gradex.tensors import changed, in_precision, leaves
+from gradex.tensors import changed, in_precision, leaves, without_autocast
 
 #: Bytes that gradients under way may take, and how many copies of them differentiation keeps at once; of what
 #: layers keep for it, there is one copy, and the gradient of it.
 _MEMORY, _COPIES, _KEPT = 256 * 2**20, 4, 2
-#: Share by which the number of a sample may differ when it comes with others: more than rounding, even on a
-#: GPU, and less than dropout or a batch's own statistics change.
-_ROUNDING = 0.01
-#: What depends on chance or on other samples in evaluation mode, too.
-_NOISE = "turn off noise, such as functional.dropout without `training`, and statistics of the batch"
+#: How many samples are differentiated together too, to see whether company changes their gradients.
+_FEW = 8
 
 
 @runtime_checkable
@@ -91,7 +89,7 @@ class ModuleGradients:
     ----------
     module : torch.nn.Module
         At θ*, of which a copy is kept; all else is read from the module whenever it is needed, and never
-        written to. It should be in evaluation mode where it behaves otherwise in training.
+        written to. It should leave frozen parameters alone, and be in evaluation mode where that matters.
     log_prob : callable
         `log_prob(module, batch)` gives the log-probability of each sample [N], or any other number that
         should rise where the advantage is positive. A sample's must not depend on the others.
@@ -107,7 +105,7 @@ class ModuleGradients:
     ------
     ValueError
         If there is no such parameter or one is named twice, or tensors of the batch differ in length; later,
-        if `log_prob` gives no single number for each sample.
+        if `log_prob` gives no single number for each sample, or one that depends on chance or on others.
 
     Warns
     -----
@@ -153,7 +151,8 @@ class ModuleGradients:
         self._shapes = [named[name].shape for name in self.names]
         theta = torch.cat([named[name].detach().flatten() for name in self.names]).cpu()
         self._theta = theta.to(torch.promote_types(theta.dtype, torch.float32)).numpy().copy()
-        self._buffers = {f"module.{name}" for name, _ in module.named_buffers()}
+        own = {*self.names, *written_in_calls(module), *(name for name, _ in module.named_buffers())}
+        self._copied = {f"module.{name}" for name in own}
         lengths = sorted({len(leaf) for leaf in leaves(batch)})
         if len(lengths) != 1:
             raise ValueError(f"tensors of the batch have {lengths} samples: give each as many, at least one")
@@ -178,20 +177,28 @@ class ModuleGradients:
         """Differentiate the log-probabilities of these samples, batch by batch."""
         self._check(samples)
         named, fixed = self._named(torch.from_numpy(self._theta), dtype), self._fixed(dtype)
+        together = self.together(dtype)
+        # Some from all over, as neighbours may be alike.
+        few = torch.from_numpy(rows[:: -(-len(rows) // min(max(2, together), _FEW)) or 1])
 
-        def log_prob(parameters: dict[str, Tensor], sample: Any) -> Tensor:
-            alone = changed(sample, lambda leaf: leaf.unsqueeze(0))
-            return self._call(fixed | parameters, alone).sum()
+        def log_prob(parameters: dict[str, Tensor], batch: Any) -> Tensor:
+            return self._call(fixed | parameters, batch)
 
-        differentiate = vmap(grad(log_prob), in_dims=(None, 0))
-        for chosen in torch.from_numpy(rows).split(self.together(dtype)):
+        def alone(parameters: dict[str, Tensor], sample: Any) -> Tensor:
+            return log_prob(parameters, changed(sample, lambda leaf: leaf.unsqueeze(0))).sum()
+
+        differentiate = vmap(grad(alone), in_dims=(None, 0))
+        for place, chosen in enumerate(torch.from_numpy(rows).split(together)):
             batch = self._chosen(chosen, dtype)
-            try:
-                found = differentiate(named, batch)
-            except RuntimeError as error:
-                differentiate = partial(self._one_by_one, fixed)
-                found = differentiate(named, batch)  # refuses what is no fault of vmap
-                warnings.warn(unbatched("each sample is differentiated alone", error), stacklevel=2)
+            with without_autocast():
+                try:
+                    if place == 0 and len(few) > 1:
+                        check_gradients(self.module, log_prob, differentiate, named, self._chosen(few, dtype))
+                    found = differentiate(named, batch)
+                except RuntimeError as error:
+                    differentiate = partial(self._one_by_one, fixed)
+                    found = differentiate(named, batch)  # refuses what is no fault of vmap
+                    warnings.warn(unbatched("each sample is differentiated alone", error), stacklevel=2)
             yield FactoredGradients(
                 [
                     Dense(found[f"module.{name}"].detach().reshape(len(chosen), *shape))
@@ -205,8 +212,10 @@ class ModuleGradients:
         What layers keep of a sample is measured on the first one.
         """
         named = self._named(torch.from_numpy(self._theta), dtype)
-        fixed, kept = self._apart(self._fixed(dtype)), {}
-        own = {tensor.untyped_storage().data_ptr() for tensor in (*named.values(), *fixed.values())}
+        learned = {name: each.detach().requires_grad_() for name, each in named.items()}
+        with torch.enable_grad():
+            held = self._apart(self._fixed(dtype) | learned)
+        kept, own = dict[int, int](), {each.untyped_storage().data_ptr() for each in held.values()}
 
         def note(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
@@ -214,16 +223,15 @@ class ModuleGradients:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        learned = {name: each.detach().requires_grad_() for name, each in named.items()}
         first = self._chosen(torch.zeros(1, dtype=torch.int64, device="cpu"), dtype)
         with torch.enable_grad(), saved_tensors_hooks(note, lambda tensor: tensor):
             try:
                 # The result is held, as memory that is let go would be counted twice.
-                _result = functional_call(self._scored, fixed | learned, (first,))
+                _result = self._score(held, first)
             except ValueError as error:
                 if "when training" not in str(error):
                     raise
-                raise ValueError(self._unsteady()) from error
+                raise ValueError(unsteady(self.module)) from error
         sizes = sum(prod(shape) for shape in self._shapes)
         each = _COPIES * dtype.itemsize * sizes + _KEPT * sum(kept.values())
         return max(1, int(self.memory // each))
@@ -241,7 +249,7 @@ class ModuleGradients:
 
     def with_parameters(self, parameters: Float[np.ndarray, " p"]) -> "ModuleGradients":
         """Give a copy of the module at other parameters, with the same samples."""
-        module = deepcopy(self.module)
+        module = own_copy(self.module)
         moved = self._named(torch.from_numpy(np.asarray(parameters)), torch.float64)
         with torch.no_grad():
             for name in self.names:
@@ -255,11 +263,23 @@ class ModuleGradients:
 
     def _call(self, held: dict[str, Tensor], *given: Any) -> Any:
         """Score samples with all that the module holds exchanged."""
-        return functional_call(self._scored, self._apart(held), given)
+        return self._score(self._apart(held), *given)
 
     def _apart(self, held: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Copy buffers, to which a module may write."""
-        return held | {name: each.clone() for name, each in held.items() if name in self._buffers}
+        """Copy what a module may write to: what is learned, buffers, and embeddings with a `max_norm`."""
+        return held | {name: each.clone() for name, each in held.items() if name in self._copied}
+
+    @without_autocast()
+    def _score(self, held: dict[str, Tensor], *given: Any) -> Any:
+        """Score samples, and refuse a module that writes to what is no copy: there may be too much of it."""
+        shared = {name: each for name, each in held.items() if name not in self._copied}
+        versions = {name: each._version for name, each in shared.items() if not each.is_inference()}
+        found = call_with(self._scored, held, *given)
+        for name, version in versions.items():
+            if shared[name]._version != version:
+                own = name.removeprefix("module.")
+                raise ValueError(f"the module writes to parameter {own!r} in a call: name it in `parameters`")
+        return found
 
     def _one_by_one(
         self, fixed: dict[str, Tensor], named: dict[str, Tensor], batch: Any
@@ -279,15 +299,8 @@ class ModuleGradients:
                 rows.append(self._call(fixed | learned, alone, differentiate))
         with torch.no_grad():
             together = self._call(fixed | named, batch)
-        if (torch.cat(values) - together).abs().max() > _ROUNDING * together.abs().max():
-            raise ValueError(self._unsteady())
+        check_numbers(self.module, torch.cat(values), together)
         return dict(zip(learned, map(torch.stack, zip(*rows, strict=True)), strict=True))
-
-    def _unsteady(self) -> str:
-        """Say that a sample's number depends on more than the sample, and what may help."""
-        training = any(part.training for part in self.module.modules())
-        where, remedy = ("in training mode ", "call module.eval() first") if training else ("", _NOISE)
-        return f"{where}the module's number for a sample depends on chance or on other samples: {remedy}"
 
     def _named(self, theta: Float[Tensor, " p"], dtype: torch.dtype) -> dict[str, Tensor]:
         """View parameters by name, where the module is."""

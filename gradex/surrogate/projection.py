@@ -34,6 +34,7 @@ from gradex.progress import bar
 from gradex.seeds import generator_for
 from gradex.surrogate.gradients import FactoredGradients, in_factors
 from gradex.surrogate.model import Model
+from gradex.tensors import without_autocast
 
 #: Rows of P that are drawn together; another number would be another matrix.
 _ROWS = 512
@@ -219,6 +220,7 @@ class NoProjection(Projection):
         return theta
 
 
+@without_autocast()
 def gradient_features(
     model: Model, samples: Any, projection: Projection, dtype: torch.dtype = torch.float32
 ) -> Float[np.ndarray, "N d"]:

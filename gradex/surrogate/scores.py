@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gradex.surrogate.samples import Block
 from gradex.surrogate.subset_scores import SubsetScores
+from gradex.tensors import without_autocast
 
 #: Bytes that samples under way may take, at some ten numbers for a sample and a step or task.
 _CHUNK, _NUMBERS = 2**28, 10
@@ -138,6 +139,7 @@ def check_divergence(divergence: float | None) -> None:
 SCORES: dict[str, Score] = {"loss": NegativeLoss(), "improvement": Improvement()}
 
 
+@without_autocast()
 def score_subsets(
     score: Score,
     members: Bool[np.ndarray, "m n"],
@@ -174,6 +176,7 @@ def score_subsets(
     return SubsetScores(subsets, per_task, np.nanmean(per_task, axis=1))
 
 
+@without_autocast()
 def divergence_factors(
     divergence: float,
     members: Bool[np.ndarray, "m n"],

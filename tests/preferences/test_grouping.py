@@ -1,6 +1,9 @@
 """From pairs of answers to groups and an adapter for each."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,13 +149,15 @@ def test_the_same_seed_gives_the_same(module: Speaker) -> None:
 
 
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
-def test_whether_gradients_are_wanted_around_it_makes_no_difference(
-    module: Speaker, off: type, half: bool
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)]
+)
+def test_the_mode_around_it_makes_no_difference(
+    module: Speaker, mode: Callable[[], AbstractContextManager[Any]], half: bool
 ) -> None:
     given, small = deepcopy(module).bfloat16() if half else module, SETTINGS | {"steps": 8}
     expected = DPOGrouping(**small).fit(given, pairs_of(40), parameters=ADAPTER)
-    with off():
+    with mode():
         found = DPOGrouping(**small).fit(given, pairs_of(40), parameters=ADAPTER)
         table = found.evaluate()
     assert torch.equal(found.parameters_, expected.parameters_)

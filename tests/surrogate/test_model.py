@@ -228,6 +228,21 @@ def test_sparse_gradients_are_as_good() -> None:
     np.testing.assert_allclose(sparse, dense, rtol=1e-5)
 
 
+def test_autocast_around_it_changes_nothing(module, batch) -> None:
+    def found() -> list[np.ndarray]:
+        model = ModuleGradients(module, log_odds, batch)
+        surrogate = SurrogateEstimator(projection_dim=10).fit(model, tasks())
+        (gradients,) = model.gradients(tasks(), np.arange(9), torch.float32)
+        values = model.log_prob(torch.from_numpy(model.parameters)[None], tasks(), np.arange(9))
+        return [gradients.dense().numpy(), values.numpy(), surrogate.features, surrogate.solve([(0,)]).theta]
+
+    usual = found()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        lowered = found()
+    for one, other in zip(usual, lowered, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_memory_may_be_any_number() -> None:
     batch = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
     model = ModuleGradients(nn.Linear(4, 1), first_of, batch, memory=1e6)
