@@ -84,7 +84,9 @@ def test_the_map_lists_every_notebook() -> None:
     assert {path.name for path in notebooks[1:]} <= set(links(text))
     for path in notebooks:
         head = json.loads(path.read_text())["cells"][0]["source"]
-        assert {"needs", "takes", "you will learn"} <= {row.split("|")[1].strip() for row in head if "|" in row}
+        assert {"needs", "takes", "you will learn"} <= {
+            row.split("|")[1].strip() for row in head if "|" in row
+        }
 
 
 def test_the_readme_is_short_and_ends_its_second_command_as_ci_runs_it() -> None:

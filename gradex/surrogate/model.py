@@ -18,16 +18,16 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import grad, vmap
 
 from gradex.settings import shown
-from gradex.surrogate.company import check_gradients, check_numbers, unsteady
 from gradex.surrogate.exchange import call_with, own_copy, written_in_calls
 from gradex.surrogate.gradients import Dense, FactoredGradients
+from gradex.surrogate.independence import check_gradients, check_numbers, unsteady
 from gradex.surrogate.scored import Scored, unbatched
 from gradex.tensors import changed, in_precision, leaves, without_autocast
 
 #: Bytes that gradients under way may take, and how many copies of them differentiation keeps at once; of what
 #: layers keep for it, there is one copy, and the gradient of it.
 _MEMORY, _COPIES, _KEPT = 256 * 2**20, 4, 2
-#: How many samples are differentiated together too, to see whether company changes their gradients.
+#: How many samples are differentiated together too, to see whether that changes their gradients.
 _FEW = 8
 
 

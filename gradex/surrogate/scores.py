@@ -68,7 +68,7 @@ class Score(ABC):
 class NegativeLoss(Score):
     """Minus the logistic loss of Eq. (3), -|Â| log(1 + exp(-sign(Â) (z₀ + g·Δθ))), and nothing else.
 
-    Without offsets a step of length 0 scores -|Â| log 2. This depends on the task, not on its company, so
+    Without offsets a step of length 0 scores -|Â| log 2. This depends on the task, not on the others, so
     that only the diagonal of Eq. (5) takes notice of it.
 
     Examples

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradex.surrogate import ModuleGradients, Samples, SurrogateEstimator
-from gradex.surrogate.company import check_numbers
+from gradex.surrogate.independence import check_numbers
 
 
 class Centred(nn.Linear):

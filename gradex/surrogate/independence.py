@@ -1,4 +1,4 @@
-"""A sample's number must not depend on chance, nor on the samples in whose company it comes."""
+"""A sample's number must not depend on chance, nor on the other samples of its batch."""
 
 from collections.abc import Callable
 from typing import Any
