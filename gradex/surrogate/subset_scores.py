@@ -97,7 +97,8 @@ class SubsetScores:
         """Give each task's scores less their mean, in units of their spread over all subsets that it is in.
 
         For tasks that are paid in different units, as in `GroundTruth.scores`: affinities are regressions on
-        the scores of all tasks, which follow the largest. A task that scores the same in all of its subsets has 0.
+        the scores of all tasks, which follow the largest. A task that scores the same in all of its subsets
+        has 0.
 
         Examples
         --------
