@@ -168,7 +168,7 @@ class GroupedTasks(GroupPolicies):
         """Sum up what `GroupPolicies` does, and how groups were found.
 
         `first_groups` are those that all tasks together show, before any is looked at by itself. `conflict`
-        and `unrelated` are how likely it is by chance that tasks are at odds, or have so little in common,
+        and `unrelated` are how likely it is by chance that tasks conflict, or have so little in common,
         see `conflicts_` and `unrelated_`.
         """
         return {
@@ -201,7 +201,7 @@ class GroupedTasks(GroupPolicies):
                 seed = child(own.seed, WITHIN, group[0])
                 # Neither subsets nor their scores take part in how groups are found.
                 part = clone(self).set_params(group_steps=0, seed=seed, subset_size=3, score="loss")
-                # Tasks of one kind differ by degrees, too: late in a training they are at odds.
+                # Tasks of one kind differ by degrees, too: late in a training they conflict.
                 part.set_params(weighting=BY_RETURN)
                 fresh = MetaPolicy(
                     self.suite_[group], meta.network, meta.learner, seed, meta.layers, meta.width

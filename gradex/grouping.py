@@ -46,9 +46,10 @@ class PolicyGradEx(GroupedTasks):
         task, and one of four or fewer, takes a conflict to be apart. With 0 only conflicts make groups, and
         so it is where the policy sees which task it is in.
     recursive : bool
-        With k="auto" look for groups within each group that was found, by a meta-policy of its own: next to a
-        third kind of tasks, two kinds may pull alike that are at odds by themselves. It takes as long again
-        as the meta-policy of all tasks, and nothing where there is one group. There `weighting` is "return".
+        With k="auto" look for groups within each group that was found, by a meta-policy of its own. Two sets
+        of tasks can have similar gradients while a third set is trained with them, and still conflict when
+        the third set is gone. It takes as long again as the meta-policy of all tasks, and nothing where there
+        is one group. There `weighting` is "return".
     weighting : {"equal", "return"}
         How snapshots count to the interactions: alike, or by how much return is at stake there, see
         `gradex.path_scores.stakes`. Next to tasks that want something else a conflict lasts for as long as
@@ -59,7 +60,7 @@ class PolicyGradEx(GroupedTasks):
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
         for "pairwise" every task is scored alone, too.
     affinity : {"pairwise", "mean"} or Affinity
-        How scores of subsets become affinities of pairs: by regression of each task's score on its company,
+        How scores of subsets become affinities of pairs: by regression of each task's score on the others,
         or by the paper's Eq. (5). Of a hundred tasks and more take a `subset_size` of 20 or so.
     score : {"loss", "improvement", "rollout"}, Score or RolloutScore
         How a subset is scored: by the surrogate, see `gradex.surrogate`, or by running the policy that a step

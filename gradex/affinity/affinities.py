@@ -64,14 +64,14 @@ class PairwiseAffinity(Affinity):
         min over b, c of  sum_S (f(S) - mean_{i in S} b_i - mean_{i<j in S} c_ij)^2 + mu sum_{i<j} c_ij^2.
 
     The diagonal is measured where every task was scored alone, too: c_ii = f({i}) - b_i, what a task has of
-    its own company. Without it a task that is at odds with all others is invisible: it does equally badly in
+    training alone. Without it a task that conflicts with all others is invisible: it does equally badly in
     every group. Where tasks were not scored alone, the diagonal continues the additive part of the other
     entries: a group of one neither gains nor loses. Two tasks have one pair and no other to compare it with;
     there U_01 = c_01, diagonal 0.
 
-    Normalised, U_ij = c_ij / √(s_i s_j), with s_i the root of the mean of c_ij² over j: how much company does
-    to a task depends on how strong its gradients are, and those of a slow task are weak. Else groups follow
-    the strong tasks and may put a weak one anywhere. Without a measured diagonal c_ij is taken without its
+    Normalised, U_ij = c_ij / √(s_i s_j), with s_i the root of the mean of c_ij² over j: what others do to a
+    task depends on how strong its gradients are, and those of a slow task are weak. Else groups follow the
+    strong tasks and may put a weak one anywhere. Without a measured diagonal c_ij is taken without its
     additive part here. The price: where a task does not interact at all, its noise counts as much as the
     interactions of others.
 

@@ -6,7 +6,7 @@ interactions, though, so that these are below 0 by chance, too; how far, interac
 are turned around at random, episode by episode (a randomisation test, Fisher 1935).
 
 Tried are the parts that spectral clustering of the interactions finds, and every task against all others: of
-a task that is at odds with the rest by itself, another one with strong gradients would else take the place.
+a task that conflicts with the rest by itself, another one with strong gradients would else take the place.
 """
 
 from collections.abc import Callable

@@ -4,8 +4,8 @@ The relaxation's objective divides what is within a group by its size. That suit
 nothing. Interactions have a zero: below it a step for one task makes the other worse. The groups then are
 those with the largest sum of interactions within, and how many there are follows: a group is split where the
 interactions between both parts are below zero in sum, and nowhere else. Tasks that differ by degrees stay
-together as long as they help each other, and a single task at odds with the rest is a group, however large
-the rest is.
+together as long as they help each other, and a single task in conflict with the rest is a group, however
+large the rest is.
 """
 
 from typing import final
@@ -38,7 +38,7 @@ class CorrelationGrouping(Grouping):
 
     Examples
     --------
-    A chain of tasks that differ by degrees, and one that is at odds with its end:
+    A chain of tasks that differ by degrees, and one that conflicts with its end:
 
     >>> import numpy as np
     >>> from gradex.affinity import CorrelationGrouping
