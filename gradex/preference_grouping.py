@@ -102,7 +102,8 @@ class PreferenceGrouping(GroupedPreferences):
         Raises
         ------
         TypeError, ValueError
-            If tasks are no preferences over objectives, a setting cannot be, or the suite has a task twice.
+            If tasks are no preferences over objectives, or one alone, a setting cannot be, or the suite has a
+            task twice.
         """
         own, n = self._plain(), count_tasks(suite)
         if suite.options.get("conditioned"):
@@ -116,6 +117,8 @@ class PreferenceGrouping(GroupedPreferences):
             )
         if len(suite.objectives) < 2:
             raise ValueError(f"{suite.family!r} has one objective, so that all preferences are the same")
+        if n == 1:
+            raise ValueError("one preference makes no groups: give at least 2, or train a MetaPolicy on it")
         if own.k != "auto" and (not isinstance(own.k, int) or not 1 <= own.k <= n):
             raise ValueError(f"k is {own.k!r} for {n} preferences: choose 1 to {n}, or 'auto'")
         if own.affinity not in _AFFINITIES:

@@ -223,6 +223,8 @@ def test_refuses_settings_before_any_training(
 def test_refuses_tasks_that_are_no_preferences_and_comparisons_that_take_hours(
     fitted: PreferenceGrouping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with pytest.raises(ValueError, match="one preference makes no groups: give at least 2, or train a MetaP"):
+        PreferenceGrouping().check(treasures(n=1, seed=0))
     with pytest.raises(ValueError, match="'cartpole' are no preferences over objectives: group them by Pol"):
         PreferenceGrouping(k=2).fit(TaskSuite.make("cartpole", n=4))
     with pytest.raises(
