@@ -263,12 +263,15 @@ def _draw_methods(ax: Axes, by_seed: pd.DataFrame) -> None:
 
 
 def _draw_targets(ax: Axes, table: pd.DataFrame) -> None:
+    looks = iter([("o", "-"), ("s", "--"), ("^", "-."), ("v", ":"), ("D", "-")])  # apart in grey, too
     for number, method in enumerate(_METHODS):
         if method in _DRAWN:
-            mean = table[table.method == method].groupby("velocity").return_mean.mean()
-            ax.plot(mean.index, mean, color=f"C{number}", marker="o", markersize=3, label=method)
+            own = table[table.method == method]
+            mean = own.groupby(own.velocity.round(6)).return_mean.mean()  # seeds differ by rounding
+            marker, line = next(looks)
+            ax.plot(mean.index, mean, line, color=f"C{number}", marker=marker, markersize=3.5, label=method)
     ax.set(xlabel="target velocity, m/s", ylabel="return")
-    ax.legend(frameon=False, loc="lower center")
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     plain(ax)
 
 
