@@ -321,10 +321,11 @@ def _draw_agreement(ax: Axes, table: pd.DataFrame) -> None:
 def _draw_pairs(ax: Axes, pairs: pd.DataFrame) -> None:
     """Draw every pair of every seed: the affinity by the most precise estimate, and by real training."""
     apart = pairs[pairs.task != pairs.partner]
-    for number, (_, own) in enumerate(apart.groupby("seed")):
-        ax.plot(own[_MANY] / own[_MANY].std(), own.truth / own.truth.std(), ".", color=f"C{number + 2}",
-                markersize=4, alpha=0.8)  # fmt: skip
+    for (seed, own), marker in zip(apart.groupby("seed"), "osx+d", strict=False):
+        ax.plot(own[_MANY] / own[_MANY].std(), own.truth / own.truth.std(), marker, color="0.35",
+                markersize=3, fillstyle="none", markeredgewidth=0.7, label=f"seed {seed}")  # fmt: skip
+    ax.legend(frameon=False, handletextpad=0.1, borderpad=0)
     ax.axhline(0, color="0.7", linewidth=0.8)
     ax.axvline(0, color="0.7", linewidth=0.8)
-    ax.set(xlabel="affinity by interactions", ylabel="by real training")
+    ax.set(xlabel="by interactions, in SD", ylabel="by real training, in SD", title="affinity of pairs")
     plain(ax)
