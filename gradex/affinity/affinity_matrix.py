@@ -216,7 +216,12 @@ class AffinityMatrix:
         """
         labels = self._labels(partition)
         together = None if partition is None else partition.co_assignment
-        return draw_heatmap(self.to_frame(), labels, ax, together)
+        return draw_heatmap(self.to_frame(), labels, ax, together, self._quantity)
+
+    @property
+    def _quantity(self) -> str:
+        """What a number says, as pictures name it."""
+        return "affinity"
 
     def plot_network(self, ax: Axes | None = None, partition: Partition | None = None) -> Axes:
         """Draw the tasks and the strongest affinities between them, nodes placed and coloured by group."""

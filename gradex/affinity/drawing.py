@@ -18,6 +18,8 @@ from gradex.display import literal
 _GREY = "0.85"
 #: More pairs of tasks than this cannot be read.
 _MOST_PAIRS = 40
+#: Signs in cells of more tasks than this are too small.
+_SIGNED = 20
 
 
 def draw_heatmap(
@@ -25,11 +27,12 @@ def draw_heatmap(
     labels: Int[np.ndarray, " n"] | None = None,
     ax: Axes | None = None,
     co_assignment: Float[np.ndarray, "n n"] | None = None,
+    quantity: str = "affinity",
 ) -> Axes:
     """Draw affinities as a heatmap, the diagonal grey because only what is off it connects tasks.
 
-    With a co-assignment the affinities keep the lower triangle and leave it the upper one, each with its
-    colours beside it.
+    Of few tasks what is below the neutral colour has a minus, for print in grey. With a co-assignment the
+    affinities keep the lower triangle and leave it the upper one, each with its colours beside it.
     """
     n = len(affinities)
     if ax is None:
@@ -42,13 +45,15 @@ def draw_heatmap(
     stride = -(-n // 40)  # more names than this cannot be read
     style = {"square": True, "linewidths": 0.5 if n <= 30 else 0.0, "ax": ax}
     style |= {"xticklabels": stride, "yticklabels": stride}
-    hidden, bar = np.eye(n, dtype=bool), {"cbar_kws": {"label": "affinity", "shrink": 0.8}}
+    hidden, bar = np.eye(n, dtype=bool), {"cbar_kws": {"label": quantity, "shrink": 0.8}}
     if co_assignment is not None:
-        hidden, bar = np.triu(np.ones((n, n), dtype=bool)), _bar_beside(ax, 0.0, "affinity")
+        hidden, bar = np.triu(np.ones((n, n), dtype=bool)), _bar_beside(ax, 0.0, quantity)
         together = pd.DataFrame(co_assignment[np.ix_(order, order)], ordered.index, ordered.columns)
         beside = _bar_beside(ax, 0.56, "how often together")
         sns.heatmap(together, mask=hidden.T, cmap="Greens", vmin=0, vmax=1, **beside, **style)
     low, high = centre - reach, centre + reach
+    if n <= _SIGNED:
+        style |= {"annot": np.where(ordered < centre, "−", ""), "fmt": ""}
     sns.heatmap(ordered, mask=hidden, cmap="vlag", vmin=low, vmax=high, **bar, **style)
     ax.set_facecolor(_GREY)
     ax.set(xlabel="", ylabel="")

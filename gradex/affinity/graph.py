@@ -300,6 +300,10 @@ class AffinityGraph(AffinityMatrix):
         """Draw the criterion for the number of groups, by default of `path`, with the number chosen."""
         return draw_path(self.path() if path is None else path, ax)
 
+    @property
+    def _quantity(self) -> str:
+        return "affinity" if self._interactions is None else "interaction"
+
     def explore(self) -> Explorer:
         """Show heatmap and network with sliders, in Jupyter; needs the extra ``[notebooks]``."""
         return Explorer(named_graphs(self, self._evidence))
