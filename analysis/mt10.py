@@ -233,8 +233,10 @@ def _twice(matrices: Callable[[int], dict[str, Float[np.ndarray, "n n"]]]) -> pd
 
 
 def _ceiling(real: AffinityGraph, halves: Sequence[AffinityGraph]) -> dict[str, Any]:
-    """Say how well real training agrees with itself, and random groups with it."""
+    """Say how well real training agrees with itself, and random groups with it; nan if all are alike."""
     one, other = halves
+    if any(graph.alike for graph in (real, one, other)):
+        return {"what": "truth", "rank": np.nan, "nmi": np.nan, "chance": np.nan}
     groups = real.partition(k=_K).labels
     random = [RandomGrouping(draw).partition(real.matrix, _K) for draw in range(_RANDOM_DRAWS)]
     return {
@@ -248,10 +250,13 @@ def _ceiling(real: AffinityGraph, halves: Sequence[AffinityGraph]) -> dict[str, 
 def _agreement(graphs: Sequence[AffinityGraph], real: AffinityGraph) -> dict[str, float]:
     """Compare two estimates with the truth, the mean over both, and with each other."""
     first, second = map(pair_interactions, graphs)
+    repeat = rank_correlation(first, second)
+    if any(graph.alike for graph in (real, *graphs)):
+        return {"rank": np.nan, "repeat": repeat, "nmi": np.nan}
     wanted, groups = pair_interactions(real), real.partition(k=_K).labels
     return {
         "rank": float(np.mean([rank_correlation(each, wanted) for each in (first, second)])),
-        "repeat": rank_correlation(first, second),
+        "repeat": repeat,
         "nmi": float(np.mean([each.partition(k=_K).agreement(groups).nmi for each in graphs])),
     }
 

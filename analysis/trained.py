@@ -227,7 +227,9 @@ def pair_interactions(graph: AffinityGraph) -> Float[np.ndarray, " pairs"]:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Give Spearman's rank correlation."""
+    """Give Spearman's rank correlation; nan where one of both is all alike, so that nothing has a rank."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
     return float(spearmanr(first, second).statistic)
 
 

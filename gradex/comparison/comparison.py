@@ -176,7 +176,7 @@ class Comparison:
         if groups.low <= 0:
             return f"one policy for all: one per {'task' if same == ALONE else 'group'} {groups.gain}"
         doubt = ""
-        if self.coinciding.get(RANDOM) != GROUPS and self.difference(GROUPS, RANDOM).low <= 0:
+        if self.difference(GROUPS, RANDOM).low <= 0:
             doubt = f", but no more than random groups beyond doubt ({self.difference(RANDOM)})"
         return f"one policy per group: {groups} over one policy for all{doubt}"
 

@@ -27,6 +27,14 @@ def test_estimates_of_the_truth_agree_with_it_and_noise_does_not() -> None:
     assert told["chance"] < 0.6
 
 
+def test_nothing_agrees_with_real_training_that_tells_no_tasks_apart() -> None:
+    rng = np.random.default_rng(0)
+    alike, good = AffinityGraph(np.zeros((9, 9))), planted(rng, 0.02)
+    assert np.isnan(mt10._ceiling(alike, [alike, alike])["rank"])
+    told = mt10._agreement([good, good], alike)
+    assert told["repeat"] == 1 and np.isnan(told["rank"]) and np.isnan(told["nmi"])
+
+
 @pytest.mark.parametrize(("success", "expected"), [(0.5, 0.0), (0.2, 0.0), (0.0, 0.2), (1.0, 0.2)])
 def test_how_far_a_task_is_from_where_it_is_to_be(success: float, expected: float) -> None:
     assert experts.Cloning()._outside(np.array([success]))[0] == pytest.approx(expected)

@@ -179,13 +179,6 @@ def test_arms_that_are_the_same_are_named() -> None:
     assert each.coinciding == {"groups": "one per task", "random groups": "one per task"}
 
 
-def test_groups_that_chance_deals_too_are_no_less_recommended() -> None:
-    dealt = comparison().subsets["random groups"]
-    made = comparison((1, 0, 0, 1), dealt)
-    assert made.coinciding == {"random groups": "groups"}
-    assert made.recommendation == f"one policy per group: {made.difference('groups')} over one policy for all"
-
-
 def test_the_summary_is_plain_json() -> None:
     for levels in ((1, 0, 0.5, 0), (0, 0, 0, 0)):
         made = comparison(levels)
