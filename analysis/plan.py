@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from sklearn.linear_model import LogisticRegression
 from tqdm.auto import tqdm
 
@@ -57,6 +58,7 @@ _AMOUNTS = {
 _CHOSEN = {"smoke": _SUITES[2:3], "laptop": _SUITES, "paper": _SUITES}
 _SMOKE_STEPS = 2_000
 _POWER, _LEVEL = 0.9, 0.05
+_WANTED = "nine in ten, which pilots predict"
 #: Of the logistic curve of how often estimates find the groups, the inverse weight of its ridge: slight.
 _FIT = 100.0
 
@@ -166,29 +168,52 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """Draw by suite how often estimates find the groups, by size, and above it what pilots predict."""
-    suites = list(dict.fromkeys(table.suite))
-    figure = Figure(figsize=(1.2 + 2.5 * len(suites), 3.2), layout="constrained")
-    panels = figure.subplots(1, len(suites), sharey=True, squeeze=False)[0]
-    estimates, sizes = table[table.kind == "estimate"], table.transitions[table.kind == "estimate"]
-    low, high = sizes.min() / 2, sizes.max() * 4
-    for ax, suite in zip(panels, suites, strict=True):
-        seeds = sorted(table.seed[table.suite == suite].unique())
+    """Draw by suite how often estimates find the groups, by size, and above that what pilots predict.
+
+    Points of seeds stand beside each other, though they are of the same sizes.
+    """
+    suites, seeds = list(dict.fromkeys(table.suite)), sorted(table.seed.unique())
+    figure = Figure(figsize=(1.0 + 2.5 * len(suites), 4.4), layout="constrained")
+    panels = figure.subplots(2, len(suites), sharex=True, sharey="row", squeeze=False, height_ratios=(1, 2))
+    sizes = table.transitions[table.kind == "estimate"]
+    told = table[["low", "high"]].replace(np.inf, np.nan)
+    low = np.nanmin([told.low.min(), sizes.min()]) / 1.3
+    high = np.nanmax([told.high.max(), sizes.max()]) * 1.3
+    for (above, below), suite in zip(panels.T, suites, strict=True):
         for place, seed in enumerate(seeds):
-            color = f"C{place}"
-            own = estimates[(estimates.suite == suite) & (estimates.seed == seed)]
-            ax.plot(own.transitions, own.found, "o-", color=color, markersize=3.5, linewidth=1, label=seed)
-            pilots = table[(table.suite == suite) & (table.seed == seed) & (table.kind == "pilot")]
+            own = table[(table.suite == suite) & (table.seed == seed)]
+            style = _style(place)
+            pilots = own[own.kind == "pilot"]
             for number, pilot in enumerate(pilots.itertuples()):
-                height = 1.08 + 0.045 * (number + len(pilots) * place)
+                height = number + (len(pilots) + 0.7) * place
                 ends = np.clip([pilot.low, pilot.high], low, high)
-                ax.plot(ends, [height, height], color=color, linewidth=1)
-                ax.plot(np.clip(pilot.predicted, low, high), height, "|", color=color, markersize=6)
-        ax.axhline(_POWER, color="0.5", linewidth=0.8, linestyle=":")
-        ax.set(xscale="log", xlim=(low, high), xlabel="transitions per task", yticks=np.linspace(0, 1, 6))
-        ax.set_title(suite, fontsize="medium")
-        plain(ax)
-    panels[0].set_ylabel("estimates with the groups")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="seed", loc="outside right center", frameon=False)
+                above.plot(ends, [height, height], color=style["color"], linewidth=1.2)
+                above.plot(np.clip(pilot.predicted, low, high), height, **style, linestyle="none")
+            estimates = own[own.kind == "estimate"]
+            beside = 2 ** (0.66 * ((place + 0.5) / len(seeds) - 0.5))  # so that no seed hides another
+            below.plot(estimates.transitions * beside, estimates.found, **style, **_line(place), label=seed)
+        below.axhline(_POWER, color="0.4", linewidth=1, linestyle=":", label=_WANTED)
+        below.set(xscale="log", xlim=(low, high), xlabel="transitions per task", yticks=np.linspace(0, 1, 6))
+        ticks = sorted(sizes.unique())[::2]
+        below.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        below.xaxis.set_minor_locator(NullLocator())
+        above.set_title(suite, fontsize="medium")
+        above.set_yticks([])
+        plain(above)
+        plain(below)
+    panels[0, 0].set_ylabel("pilots predict\n(80 % intervals)", fontsize="small")
+    panels[1, 0].set_ylabel("share of estimates\nthat find the groups")
+    handles, labels = panels[1, 0].get_legend_handles_labels()
+    names = [f"seed {label}" if label != _WANTED else label for label in labels]
+    figure.legend(handles, names, loc="outside lower center", ncols=6, frameon=False, handlelength=3)
     return figure
+
+
+def _style(place: int) -> dict[str, Any]:
+    """Give colour and marker of a seed, which differ in grey, too."""
+    fill = f"C{place}" if place % 2 == 0 else "white"
+    return {"color": f"C{place}", "marker": "os^Dv"[place % 5], "markersize": 4.5, "markerfacecolor": fill}
+
+
+def _line(place: int) -> dict[str, Any]:
+    return {"linestyle": ("-", "--", "-.")[place % 3], "linewidth": 1.0}

@@ -60,3 +60,12 @@ def test_pilots_that_know_nothing_can_be_drawn() -> None:
     silent = table.iloc[[0]].assign(predicted=np.nan, low=np.nan, high=np.nan)
     assert plot(pd.concat([table, silent], ignore_index=True)).axes
     assert summary(pd.concat([table, silent])).iloc[0].pilots == 2
+    assert plot(table.assign(predicted=np.nan, low=np.nan, high=np.nan)).axes
+
+
+def test_no_prediction_is_cut_off() -> None:
+    table = rows(curve(3.0, 1000), ((60, 100), (1000, np.inf)))
+    above, below = plot(table).axes
+    ends = np.concatenate([line.get_xdata() for line in above.lines])
+    assert below.get_xlim()[0] < 60
+    assert (ends >= above.get_xlim()[0]).all() and (ends <= above.get_xlim()[1]).all()
