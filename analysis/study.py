@@ -1,7 +1,7 @@
 """What every study has in common: seeds that resume, a tidy table, a figure, and its provenance."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -246,7 +246,14 @@ def mean_with_interval(name: str, values: np.ndarray | pd.Series) -> dict[str, f
     return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
-def dots_by_method(table: pd.DataFrame, value: str, methods: Sequence[str], label: str) -> Figure:
+def dots_by_method(
+    table: pd.DataFrame,
+    value: str,
+    methods: Sequence[str],
+    label: str,
+    limits: tuple[float, float] | None = None,
+    said: Mapping[str, str] | None = None,
+) -> Figure:
     """Draw one panel per suite: a dot per seed, the mean over seeds and its 95 % interval for each method.
 
     Parameters
@@ -257,21 +264,33 @@ def dots_by_method(table: pd.DataFrame, value: str, methods: Sequence[str], labe
         What is drawn, and what its axis says.
     methods : sequence of str
         From top to bottom; those that the table does not have are left out.
+    limits : tuple of two floats, optional
+        What values can be: all panels show this, and intervals are cut to it.
+    said : mapping of str to str, optional
+        What the figure says in place of a method's name.
     """
     methods = [method for method in methods if (table.method == method).any()]
     suites = list(dict.fromkeys(table.suite))
     figure = Figure(figsize=(2.0 + 3.0 * len(suites), 0.9 + 0.42 * len(methods)), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(suites), sharey=True))
+    least, most = limits or (-np.inf, np.inf)
+    names = [(said or {}).get(method, method) for method in methods]
     for ax, suite in zip(panels, suites, strict=True):
         for row, method in enumerate(methods):
             chosen = table[(table.suite == suite) & (table.method == method)].sort_values("seed")
             values = chosen[value].to_numpy()
             ax.scatter(values, row + np.linspace(-0.25, 0.25, len(values)), s=8, color="0.65", zorder=1)
-            ax.plot(confidence_interval(values), [row, row], color="C0", linewidth=2, zorder=2)
+            interval = np.clip(confidence_interval(values), least, most)
+            ax.plot(interval, [row, row], color="C0", linewidth=2, solid_capstyle="butt", zorder=2)
             ax.scatter(values.mean(), row, s=36, color="C0", zorder=3)
-        ax.set(title=suite, xlabel=label, yticks=range(len(methods)), yticklabels=methods)
+        ax.set(title=suite, xlabel=label, yticks=range(len(methods)), yticklabels=names)
         ax.xaxis.set_major_locator(MaxNLocator(5))
+        if limits:
+            margin = 0.04 * (most - least)  # room for dots at an end
+            ax.set(xlim=(least - margin, most + margin), xticks=np.linspace(least, most, 5))
+            ax.xaxis.set_major_formatter("{x:g}")
         ax.grid(axis="x", color="0.9")
+        ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
     return figure
