@@ -31,8 +31,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 from scipy import stats
 from tqdm.auto import trange
@@ -223,11 +226,21 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-#: What a panel of a row shows: column, label of its axis, what it should be, how far off it may be.
+#: What a panel of a row shows: column, label of its axis, what it should be.
 _PANELS = (
-    ("coverage", "coverage of 95 % intervals", 0.95, 0.02),
-    ("stderr_ratio", "standard error / spread", 1.0, 0.0),
-    ("conflicts_by_chance", "repetitions with a false conflict", 0.05, 0.0),
+    ("coverage", "coverage of 95 % intervals", 0.95),
+    ("stderr_ratio", "standard error / spread", 1.0),
+    ("conflicts_by_chance", "repetitions with a false conflict", 0.05),
+)
+_TOLERANCE = 0.02  # of coverage
+_ENTRIES: dict[str, dict[str, Any]] = {
+    "pairs": {"color": "C0", "linestyle": "-"},
+    "diagonal": {"color": "C1", "linestyle": "--"},
+}
+_MARKERS: tuple[dict[str, Any], ...] = (
+    {"marker": "o", "fillstyle": "full"},
+    {"marker": "o", "fillstyle": "none"},
+    {"marker": "s", "fillstyle": "none"},
 )
 
 
@@ -235,22 +248,42 @@ def plot(table: pd.DataFrame) -> Figure:
     """Draw coverage, the ratio of errors to spread and false conflicts by number of clusters."""
     told = summary(table)
     suites = list(dict.fromkeys(told.suite))
-    figure = Figure(figsize=(8.4, 2.4 * len(suites) + 0.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 2.5 * len(suites) + 0.9), layout="constrained")
     panels = figure.subplots(len(suites), len(_PANELS), sharex=True, sharey="col", squeeze=False)
     for line, suite in zip(panels, suites, strict=True):
-        for ax, (value, label, wanted, tolerance) in zip(line, _PANELS, strict=True):
+        for ax, (value, label, wanted) in zip(line, _PANELS, strict=True):
             ax.axhline(wanted, color="0.4", linewidth=0.8, linestyle=":")
-            if tolerance:
-                ax.axhspan(wanted - tolerance, wanted + tolerance, color="0.94", zorder=0)
+            if value == "coverage":
+                ax.axhspan(wanted - _TOLERANCE, wanted + _TOLERANCE, color="0.92", zorder=0)
             _draw(ax, told[told.suite == suite], value)
             ax.set_title(suite, fontsize="medium")
             ax.set_ylabel(label, fontsize="small")
             plain(ax)
     for ax in panels[-1]:
-        ax.set_xlabel("clusters")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(_METRICS), frameon=False)
+        ax.set_xlabel("clusters\n(environments of each task)")
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": 3, "fontsize": "small"}
+    title = "H, the Hessian of the surrogate's loss, makes the metric of interactions"
+    figure.legend(handles=_legend(), title=title, title_fontsize="small", frameon=False, **place)
     return figure
+
+
+def _legend() -> list[Artist]:
+    """Explain lines, markers, and what is wanted, a column for each."""
+    names = {"pairs": "pairs of tasks", "diagonal": "tasks with themselves (diagonal)"}
+    lines = [Line2D([], [], **_ENTRIES[entries], label=name) for entries, name in names.items()]
+    metrics = (
+        "H held fixed: from other transitions",
+        "H own: from the same transitions",
+        "H own, shuffled: each cluster from another repetition",
+    )
+    points = [
+        Line2D([], [], color="0.3", linestyle="none", markersize=4, **style, label=name)
+        for style, name in zip(_MARKERS, metrics, strict=True)
+    ]
+    wanted = Line2D([], [], color="0.4", linewidth=0.8, linestyle=":", label="wanted (of conflicts: at most)")
+    band = Patch(color="0.92", label=f"within {_TOLERANCE} of it")
+    nothing = Line2D([], [], linestyle="none", label=" ")
+    return [*lines, nothing, *points, wanted, band]
 
 
 def _draw(ax: Axes, told: pd.DataFrame, value: str) -> None:
@@ -265,21 +298,8 @@ def _draw(ax: Axes, told: pd.DataFrame, value: str) -> None:
         own = told[(told.entries == entries) & (told.metric == metric)]
         if own[value].isna().all():
             continue
-        color, fill = ("C0" if entries == "pairs" else "C1"), ("full" if metric == _METRICS[0] else "none")
         reach = np.abs(own[[f"{value}_low", f"{value}_high"]].to_numpy().T - own[value].to_numpy())
         if value == "stderr_ratio":  # over the few seeds, which is no question of this study
             reach = np.zeros_like(reach)
-        style: dict[str, Any] = {
-            "color": color,
-            "fillstyle": fill,
-            "marker": "s" if metric == _METRICS[2] else "o",
-            "markersize": 4,
-            "linewidth": 1.0,
-        }
-        ax.errorbar(
-            own.clusters * 2 ** (0.08 * (place - 2.5)),
-            own[value],
-            reach,
-            label=f"{entries}, H {metric}",
-            **style,
-        )
+        style = _ENTRIES[entries] | _MARKERS[_METRICS.index(metric)] | {"markersize": 4, "linewidth": 1.0}
+        ax.errorbar(own.clusters * 2 ** (0.08 * (place - 2.5)), own[value], reach, **style)
