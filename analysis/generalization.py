@@ -26,6 +26,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from analysis.generalization_scales import AMOUNTS, Amount, Setting
@@ -39,13 +41,19 @@ PARTS = tuple(AMOUNTS["laptop"].settings)
 _LAYERS = 3
 
 _PANELS = ("training", "tasks")
-_ALONG = {"one task": "C0", "a group": "C1", "all tasks": "C2"}
+_ALONG = {"one task": ("C0", "o"), "a group": ("C1", "s"), "all tasks": ("C2", "^")}
 _BOUNDS = ("bound", "bound_by_episode", "bound_measured", "bound_anisotropic")
 #: What may follow the error, the two errors, and what correlations are taken with.
 _MEASURES = ("steps", "tasks", "trace", "top_eigenvalue", *_BOUNDS)
 _ERRORS = ("gap", "return_gap")
 _FOLLOWED = (*_ERRORS, "trace")
 _LABELS = {"trace": "trace of\nthe Hessian", "gap": "error in\nloss", "return_gap": "error in\nreturn"}
+#: What the legend says of bands and of the numbers in the panels.
+_BAND = "95 % interval of the mean over seeds"
+_RHO: dict[str, Any] = {
+    "label": "ρ: rank correlation with the trace, 95 % interval",
+    "linestyle": "none",
+}
 
 
 # ---------------------------------------------------------------------- computing
@@ -243,8 +251,8 @@ def plot(table: pd.DataFrame) -> Figure:
     suites = list(dict.fromkeys(table.suite))
     told = summary(table)
     told = told[told.measure == "trace"].set_index(["suite", "panel"])
-    figure = Figure(figsize=(1.2 + 2.3 * len(suites), 8.6), layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.07, 1))
+    figure = Figure(figsize=(1.2 + 2.3 * len(suites), 8.9), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.02, 1))
     titles = ("(a) along training", "(b) by the number of tasks")
     for name, part, title in zip(_PANELS, halves, titles, strict=True):
         part.suptitle(title, x=0.01, ha="left", fontweight="bold")
@@ -263,9 +271,9 @@ def plot(table: pd.DataFrame) -> Figure:
             panels[0, column].set_title(suite)
             panels[-1, column].set_xlabel("thousand steps for each task" if name == "training" else "tasks")
         part.align_ylabels()
-        if name == "training":
-            handles = panels[0, 0].get_lines()[: len(_ALONG)]
-            part.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+        lines = [line for line in panels[0, 0].get_lines() if not line.get_label().startswith("_")]
+        handles = [*lines, Patch(color="0.5", alpha=0.3, linewidth=0, label=_BAND), Line2D([], [], **_RHO)]
+        part.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
 
@@ -273,9 +281,11 @@ def _draw(ax: Axes, table: pd.DataFrame, value: str, by: str) -> None:
     for setting, part in table.groupby("setting", sort=False):
         of_seeds = part.groupby([by, "seed"])[value].mean().unstack()
         low, high = np.transpose([confidence_interval(values) for values in of_seeds.to_numpy()])
-        color = _ALONG.get(setting, "0.3")
+        color, marker = _ALONG.get(setting, ("0.3", "o"))
         ax.fill_between(of_seeds.index, low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(of_seeds.index, of_seeds.mean(axis=1), color=color, marker="o", markersize=3, label=setting)
+        ax.plot(
+            of_seeds.index, of_seeds.mean(axis=1), color=color, marker=marker, markersize=3, label=setting
+        )
     ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.grid(axis="y", color="0.9")
