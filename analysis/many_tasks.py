@@ -111,28 +111,32 @@ def plot(table: pd.DataFrame) -> Figure:
     suites = list(dict.fromkeys(zip(table.n, table.groups, strict=True)))
     parts = [table[(table.n == n) & (table.groups == groups)] for n, groups in suites]
     figure = Figure(figsize=(9.0, 1.4 + 0.5 * len(suites)), layout="constrained")
-    agreement, seconds = figure.subplots(1, 2, sharey=True)
+    agreement, seconds = figure.subplots(1, 2, sharey=True, width_ratios=(0.8, 1))
     for row, part in enumerate(parts):
         values = part.nmi.to_numpy()
         agreement.scatter(values, row + np.linspace(-0.2, 0.2, len(values)), s=10, color="0.6", zorder=1)
-        agreement.plot(confidence_interval(values), [row, row], color="C0", linewidth=2, zorder=2)
+        interval = np.clip(confidence_interval(values), 0, 1)
+        agreement.plot(interval, [row, row], color="C0", linewidth=2, solid_capstyle="butt", zorder=2)
         agreement.scatter(values.mean(), row, s=36, color="C0", zorder=3)
-    agreement.axvline(0.95, color="0.4", linewidth=1, linestyle=":")
     agreement.set(
         xlabel="NMI with the planted groups",
-        xlim=(min(0.9, table.nmi.min() - 0.02), 1.005),
+        xlim=(-0.04, 1.04),
         yticks=range(len(suites)),
         yticklabels=[f"{n} tasks, {groups} groups" for n, groups in suites],
     )
     left = np.zeros(len(parts))
     for stage in _STAGES:
         width = np.array([part[stage].mean() for part in parts])
-        seconds.barh(range(len(parts)), width, left=left, height=0.6, label=stage)
+        seconds.barh(range(len(parts)), width, 0.6, left, edgecolor="white", linewidth=0.5, label=stage)
         left += width
     for row, part in enumerate(parts):
-        seconds.plot(confidence_interval(part.total.to_numpy()), [row, row], color="0.2", linewidth=1)
+        total = confidence_interval(part.total.to_numpy())
+        label = None if row else "95 % interval"
+        seconds.plot(total, [row, row], color="0.2", linewidth=1, label=label)
     seconds.set(xlabel="seconds after meta-training, mean over seeds")
-    figure.legend(*seconds.get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+    (interval, *bars), (told, *stages) = seconds.get_legend_handles_labels()
+    handles, labels = [*bars, interval], [*stages, told]
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     for ax in (agreement, seconds):
         ax.xaxis.set_major_locator(MaxNLocator(5))
         ax.grid(axis="x", color="0.9")
