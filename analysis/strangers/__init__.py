@@ -47,7 +47,13 @@ _AMOUNTS: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 _METHODS = ("PolicyGradEx", "one look", "gradient cosine, k given")
-_COLORS = ("C0", "C1", "0.55")
+_STYLES = (("C0", "o"), ("C1", "s"), ("0.5", "^"))
+#: What the figure says in place of a name, and below.
+_SAID = {
+    "one look": "without looking at each group again",
+    "gradient cosine, k given": "gradient cosine, told k",
+}
+_NOTE = "Of one kind: “no groups” is right; gradient cosine is missing, as it is told k, which is 1."
 
 
 @dataclass(frozen=True)
@@ -134,23 +140,28 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 @matplotlib.rc_context({"font.size": 9})
 def plot(table: pd.DataFrame) -> Figure:
-    """Draw for each suite the NMI of every method, a dot per seed, and their mean."""
-    suites = list(dict.fromkeys(table.suite))
-    figure = Figure(figsize=(7.0, 0.9 + 0.5 * len(suites)), layout="constrained")
+    """Draw for each suite the NMI of every method, a mark per seed, and their mean."""
+    kinds = dict(zip(table.suite, table.kinds, strict=True))
+    suites = list(kinds)
+    figure = Figure(figsize=(7.0, 1.3 + 0.5 * len(suites)), layout="constrained")
     ax = figure.subplots()
-    for place, (method, color) in enumerate(zip(_METHODS, _COLORS, strict=True)):
+    for place, (method, (color, marker)) in enumerate(zip(_METHODS, _STYLES, strict=True)):
         for row, suite in enumerate(suites):
             own = table[(table.suite == suite) & (table.method == method)].nmi.to_numpy()
             if not len(own):
                 continue
             at = row + 0.22 * (place - 1)
-            ax.scatter(own, at + np.linspace(-0.06, 0.06, len(own)), s=9, color=color, alpha=0.5)
-            label = method if row == 0 else None
-            ax.plot(own.mean(), at, "|", color=color, markersize=11, markeredgewidth=2.2, label=label)
-    ax.set(xlabel="NMI with the kinds: a dot per seed, a bar for the mean", xlim=(-0.03, 1.03))
-    ax.set(yticks=range(len(suites)), yticklabels=suites, ylim=(len(suites) - 0.5, -0.5))
+            places = at + np.linspace(-0.06, 0.06, len(own))
+            ax.scatter(own, places, s=9, color=color, marker=marker, alpha=0.5)
+            ax.plot(own.mean(), at, "|", color=color, markersize=11, markeredgewidth=2.2)
+        ax.plot([], [], marker, color=color, markersize=5, label=_SAID.get(method, method))
+    ax.set(xlabel="NMI with the kinds: a mark per seed, a bar for the mean", xlim=(-0.03, 1.03))
+    names = [f"{suite} of one kind" if kinds[suite] == 1 else suite for suite in suites]
+    ax.set(yticks=range(len(suites)), yticklabels=names, ylim=(len(suites) - 0.5, -0.5))
     plain(ax)
     for edge in range(1, len(suites)):
         ax.axhline(edge - 0.5, color="0.92", linewidth=0.8)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    if 1 in kinds.values():
+        figure.supxlabel(_NOTE, fontsize="small")
     return figure
