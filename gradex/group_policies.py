@@ -80,8 +80,8 @@ class GroupPolicies(Estimator):
 
         The meta-policy has trained less. A fair comparison is one with `compare=True`: one policy per group,
         one for all, one per task and one per random group, all trained on from the policy that groups began
-        with, for the same environment steps. That takes about three times as long as the groups' policies
-        took, which serve where they are there.
+        with, for the same environment steps; policies for nothing but tasks that it left behind begin anew.
+        That takes about three times as long as the groups' policies took, which serve where they are there.
 
         Parameters
         ----------

@@ -185,8 +185,8 @@ def cross_fitted_advantages(
 def _before_cuts(rollout: Rollout) -> Bool[np.ndarray, "steps tasks environments"]:
     """Mark the steps of episodes that begin before any which the end of the simulation cuts off.
 
-    All of them are whole. Of the others only short ones would be, which tell too little of what is to come.
-    Where an episode was cut that began at the start all steps are marked.
+    All of them are whole. Among later ones only short episodes are, and values fitted to short ones are too
+    low. Of a task of which an episode was cut that began at the start all steps are marked.
     """
     begun = _begun(rollout)
     first = np.where(rollout.ended[-1], len(begun), begun[-1]).min(axis=1)[:, None]

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from gradex.affinity import AffinityGraph, AffinityMatrix
+from gradex.surrogate import Interactions
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -112,3 +113,27 @@ def test_a_partition_of_other_tasks_is_refused(draw: str, others: int) -> None:
     message = f"a partition of {others} tasks does not fit 5; take the graph's own"
     with pytest.raises(ValueError, match=message):
         getattr(uncertain(5), draw)(partition=partition)
+
+
+def test_a_minus_tells_harm_from_help_where_there_is_room() -> None:
+    harm = np.array([[9.0, 1.0, -2.0], [1.0, 9.0, -0.5], [-2.0, -0.5, 9.0]])
+    ax = AffinityMatrix(harm, "abc").plot()
+    signs = {text.get_position(): text.get_text() for text in ax.texts}
+    signed = {place for place, sign in signs.items() if sign}
+    assert signed == {
+        (2.5, 0.5),
+        (2.5, 1.5),
+        (0.5, 2.5),
+        (1.5, 2.5),
+    }
+    assert set(signs.values()) == {"", "−"}
+    many = np.random.default_rng(0).normal(size=(21, 21))
+    assert not AffinityMatrix(many + many.T, [str(task) for task in range(21)]).plot().texts
+
+
+def test_the_colour_bar_says_what_is_drawn() -> None:
+    clusters = tuple(np.random.default_rng(0).normal(size=(4, 20, 3)))
+    pairs = AffinityGraph.from_interactions(Interactions(clusters, common=False))
+    for graph, name in ((pairs, "interaction"), (AffinityGraph(pairs.matrix), "affinity")):
+        figure = graph.plot().figure
+        assert name in {ax.get_ylabel() for ax in figure.axes}
