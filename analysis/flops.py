@@ -86,5 +86,37 @@ def scores(
     return float(before + fits + 2.0 * dimension * samples.sum())
 
 
+def costs(
+    meta: MetaPolicy, surrogates: Sequence[SurrogateEstimator], subsets: Collection[Sequence[int]]
+) -> dict[str, float]:
+    """Compare what estimates along the path take with full training (the paper's Table 2).
+
+    Full training is what the paper compares with: every subset is trained for as many steps per task as the
+    meta-policy. The features are counted twice, with the dense projection of the paper and with the
+    structured one. Simulation is not counted, nor the choice of the ridge: four fits of each task by itself,
+    at low precision.
+    """
+    steps = int(meta.history_.steps.max())
+    step, samples = training_step(meta), sum(len(each.samples_) for each in surrogates)
+    dense, fewer = (
+        samples * features(meta.agent_.policy, surrogates[0].projection_dim, projection)
+        for projection in ("gaussian", "khatri-rao")
+    )
+    regressions = sum(scores(each, subsets) for each in surrogates)
+    full = step * steps / len(meta.suite) * sum(map(len, subsets))
+    own = step * steps + regressions
+    return {
+        "subsets": len(subsets),
+        "meta_steps": steps,
+        "flops_meta": step * steps,
+        "flops_features": dense,
+        "flops_scores": regressions,
+        "flops_full": full,
+        "saving": full / (own + dense),
+        "saving_khatri_rao": full / (own + fewer),
+        "saving_per_subset": full / regressions,
+    }
+
+
 def _weights(network: Network) -> list[tuple[int, ...]]:
     return [shape for name, shape in network.shapes.items() if name.endswith(".weight")]

@@ -31,16 +31,18 @@ from matplotlib.figure import Figure
 from sklearn.base import clone
 from tqdm.auto import trange
 
+from analysis import flops
 from analysis.experts import Cloning
 from analysis.provenance import noted
 from analysis.study import kept_for, kept_table, mean_with_interval, plain
-from analysis.trained import full_length, kept, pair_interactions, rank_correlation
+from analysis.trained import for_real, full_length, kept, pair_interactions, rank_correlation
 from gradex import PPO, AffinityGraph, GroundTruth, MetaPolicy, SurrogateEstimator, TaskSuite
 from gradex.affinity import RandomGrouping
-from gradex.path_scores import score_along
+from gradex.path_scores import PathScores, score_along
 from gradex.rollout_scores import RolloutScore
 from gradex.seeds import child
 from gradex.surrogate import Interactions, SubsetScores
+from gradex.trained_policy import TrainedPolicy
 
 SEEDS = {"smoke": 1, "laptop": 3, "paper": 5}
 _SCRATCH, _CLONED = STARTS = ("from scratch", "cloned from experts")
@@ -54,6 +56,8 @@ _LOSS, _INTERACTIONS, _MANY, _ROLLOUT, _PATH_LOSS, _PATH = ESTIMATES = (
     "loss, along the path",
     "interactions, along the path",
 )
+#: What `PolicyGradEx` reads by default.
+DEFAULT = _PATH_LOSS
 _K, _RANDOM_DRAWS = 3, 100
 
 
@@ -119,7 +123,8 @@ def compute(seed: int, scale: str) -> pd.DataFrame:
         its partner the affinity by real training (truth) and by each estimate. Rows `what="agreement"`, one
         for each estimate: rank correlation of the interactions with the truth (rank) and of two estimates
         (repeat), NMI of three groups with those of the truth (nmi). Rows `what="truth"`: the same of its two
-        replicates (rank: the noise ceiling; nmi), and of random groups (chance).
+        replicates (rank: the noise ceiling; nmi), and of random groups (chance). Row `what="cost"`, from
+        scratch: operations of the estimate along the path, see `analysis.flops.costs`.
     """
     folder = kept_for(Path("runs") / f"mt10-{scale}" / f"seed-{seed}", _AMOUNTS[scale])
     tables = [_Run(_AMOUNTS[scale], _TIMES[scale], seed, start, folder).told() for start in STARTS]
@@ -165,7 +170,7 @@ class _Run:
     def truth(self) -> GroundTruth:
         amount = self.amount
         truth = GroundTruth(amount.steps_per_task, amount.replicates, amount.episodes, seed=self.seed)
-        return truth.fit(self.meta, self.subsets, self.folder / f"truth-{self._name}")
+        return for_real(truth, self.meta, self.subsets, self.folder / f"truth-{self._name}")
 
     def told(self) -> pd.DataFrame:
         """Compare estimates with the truth."""
@@ -187,14 +192,16 @@ class _Run:
             graphs = [AffinityGraph(each) for each in values]
             rows.append({"what": "agreement", "estimate": estimate, **_agreement(graphs, real)})
         tables = [measured.assign(what="meta"), pairs.assign(what="pair"), pd.DataFrame(rows)]
+        if len(self.meta.path_) > 1:
+            tables.append(
+                kept_table(self.folder / f"costs-{self._name}.csv", self._costs).assign(what="cost")
+            )
         return pd.concat(tables, ignore_index=True).assign(start=self.start)
 
     def _matrices(self, replicate: int) -> dict[str, Float[np.ndarray, "n n"]]:
         """Give affinities by each estimate, from transitions of this replicate's own."""
         amount, path = self.amount, self.meta.path_
-        estimator = SurrogateEstimator(amount.dimension, "khatri-rao", seed=self.seed)
-        along = partial(score_along, estimator=estimator, subsets=self.subsets, replicate=replicate)
-        end = along([self.meta], steps_per_task=amount.transitions)
+        end = self._along([self.meta], amount.transitions, replicate)
         [surrogate] = end.surrogates
         chance = child(self.seed, "rollouts", replicate)
         matrices = {
@@ -203,10 +210,20 @@ class _Run:
             _ROLLOUT: self._read(amount.rollouts.scores(surrogate, self.meta, self.subsets, seed=chance)),
         }
         if len(path) > 1:
-            whole = along(path, steps_per_task=amount.path_transitions)
+            whole = self._along(path, amount.path_transitions, replicate)
             matrices[_PATH_LOSS] = self._read(whole.scores)
             matrices[_PATH] = AffinityGraph.from_interactions(whole.interactions)
         return {name: graph.matrix for name, graph in matrices.items()}
+
+    def _along(self, path: Sequence[TrainedPolicy], steps_per_task: int, replicate: int) -> PathScores:
+        """Score all subsets at these snapshots."""
+        estimator = SurrogateEstimator(self.amount.dimension, "khatri-rao", seed=self.seed)
+        return score_along(path, self.subsets, estimator, steps_per_task, replicate=replicate)
+
+    def _costs(self) -> pd.DataFrame:
+        """Count the operations of the estimate along the path."""
+        whole = self._along(self.meta.path_, self.amount.path_transitions, 0)
+        return pd.DataFrame([flops.costs(self.meta, whole.surrogates, self.subsets)])
 
     def _from_many(self, replicate: int) -> dict[str, Float[np.ndarray, "n n"]]:
         """Average interactions at the meta-policy, of which many are cheap as no subset is scored."""
@@ -259,6 +276,20 @@ def _agreement(graphs: Sequence[AffinityGraph], real: AffinityGraph) -> dict[str
         "repeat": repeat,
         "nmi": float(np.mean([each.partition(k=_K).agreement(groups).nmi for each in graphs])),
     }
+
+
+def work(scale: str) -> float:
+    """Count the environment steps of a seed, both starts together."""
+    amount = _AMOUNTS[scale]
+    suite = TaskSuite.make("mt10", **amount.options)
+    n, horizon = len(suite), suite.horizon
+    assert horizon is not None  # for the type checker
+    cloning = amount.cloning
+    clones = (cloning.rounds + 1 + cloning.critic_rounds) * cloning.copies * n * horizon
+    real = amount.replicates * amount.steps_per_task * n**2
+    watched = (amount.episodes * n + 2 * amount.rollouts.episodes * n * (n + 1)) * horizon
+    estimates = 2 * (1 + _TIMES[scale]) * amount.transitions * n
+    return amount.meta_steps + clones + 2 * (real + watched + estimates) + 2 * amount.path_transitions * n
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,8 @@ sides, and how high noise lets them rise (the noise ceiling) follows from the ha
 too: two estimates from different transitions agree by rank_repeat, so that an estimate without bias would
 reach rank_ceiling × √rank_repeat. What it stays below that is the surrogate's bias.
 
+The study `mt10` asks the same on MT10, from pairs, of which there are fewer than of triples.
+
 Both are read by the default affinity, "pairwise", real training by returns that are standardised task by
 task, as tasks are paid differently. The estimate is taken along the path of meta-training, as by default;
 real training starts from its end, the meta-policy.
@@ -17,6 +19,7 @@ real training starts from its end, the meta-policy.
 import time
 from collections.abc import Sequence
 from math import comb
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,15 @@ from matplotlib.ticker import MultipleLocator
 from analysis import flops
 from analysis.along import fit_along, scores_along, similarity_along
 from analysis.study import confidence_interval
-from analysis.trained import SETTINGS, Trained, full_length, pair_interactions, rank_correlation, train
+from analysis.trained import (
+    SETTINGS,
+    Trained,
+    full_length,
+    kept_in,
+    pair_interactions,
+    rank_correlation,
+    train,
+)
 from gradex import AffinityGraph, SurrogateEstimator, TaskSuite
 from gradex.affinity import Partition, RandomGrouping
 from gradex.seeds import child
@@ -154,46 +165,34 @@ def _relative_error(estimated: np.ndarray, real: np.ndarray) -> float:
 def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
     """Make the estimate again from fresh transitions; give what it costs, and its scores.
 
-    Costs are floating-point operations of matrix products in networks and regressions, simulation apart. Full
-    training is what the paper compares with: every subset trained for as many steps per task as the
-    meta-policy. The real training of this study, which starts from the meta-policy and is short, is counted
-    too. The features are counted twice, with the dense projection that made them and with the structured one.
-    Not counted is the choice of the ridge: four fits of each task by itself, at low precision.
+    The real training of this study starts from the meta-policy and is short; it is counted beside the full
+    training that the paper compares with.
     """
     grouping, truth = trained.grouping, trained.truth
-    meta, n = grouping.meta_, len(grouping.suite_)
-    meta_steps = int(meta.history_.steps.max())
-    subsets = truth.subsets_
-    tasks = sum(map(len, subsets))
-    step = flops.training_step(meta)
+    meta, subsets = grouping.meta_, truth.subsets_
     estimator = SurrogateEstimator(grouping.projection_dim, seed=grouping.seed)
     again = child(grouping.seed, "repetition")
     surrogates = fit_along(estimator, meta.path_, grouping.steps_per_task, again)
-    samples = sum(len(each.samples_) for each in surrogates)
-    features, fewer = (
-        samples * flops.features(meta.agent_.policy, grouping.projection_dim, projection)
-        for projection in ("gaussian", "khatri-rao")
-    )
-    regressions = sum(flops.scores(each, subsets) for each in surrogates)
     start = time.perf_counter()
     scores = scores_along(surrogates, subsets)
     scoring = time.perf_counter() - start
-    full, own = step * meta_steps / n * tasks, step * meta_steps + regressions
     costs = {
-        "subsets": len(subsets),
-        "meta_steps": meta_steps,
+        **flops.costs(meta, surrogates, subsets),
         "truth_steps": truth.steps_,
-        "flops_meta": step * meta_steps,
-        "flops_features": features,
-        "flops_scores": regressions,
-        "flops_full": full,
-        "flops_truth": step * truth.steps_,
-        "saving": full / (own + features),
-        "saving_khatri_rao": full / (own + fewer),
-        "saving_per_subset": full / regressions,
+        "flops_truth": flops.training_step(meta) * truth.steps_,
         "seconds_scores": scoring,
     }
     return costs, scores
+
+
+def shared(seed: int, scale: str) -> list[Path]:
+    """Give the folders of real trainings that this study makes and others take over."""
+    return [
+        kept_in(scale, suite, seed, depth)
+        for suite, setting in SETTINGS[scale].items()
+        for depth in setting.layers
+        if setting.has(seed, depth)
+    ]
 
 
 def work(scale: str) -> float:

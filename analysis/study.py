@@ -79,9 +79,11 @@ class Unit:
         """Compute and keep it, unless it is to be resumed and there already."""
         if resume and self.path.exists():
             return
-        with noted(self.path, parts=self.path.with_name(f"seed-{self.seed}")):
+        study = load(self.study)
+        shared = study.shared(self.seed, self.scale) if hasattr(study, "shared") else ()
+        with noted(self.path, self.path.with_name(f"seed-{self.seed}"), *shared):
             part = {"part": self.part} if self.part else {}
-            write_table(self.path, load(self.study).compute(self.seed, self.scale, **part))
+            write_table(self.path, study.compute(self.seed, self.scale, **part))
 
     def rows(self) -> pd.DataFrame:
         """Give what is kept, with the seconds that it took."""

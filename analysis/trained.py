@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from analysis.provenance import noted
 from gradex import PPO, AffinityGraph, GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
-from gradex.store import difference
+from gradex.store import difference, write_table
+from gradex.surrogate.estimator import Subsets
 
 #: At smoke scale: little of everything, so that a study shows in seconds that it works.
 _SMALL_PPO = PPO(steps=64, copies=2, epochs=1, minibatches=4)
@@ -55,11 +57,6 @@ class Setting:
         Per task, for the estimate, of all snapshots of the meta-policy's training together.
     subsets : int
         At most; fewer where there are not so many.
-    network : str
-        Architecture of the policy.
-    width : int
-    measure : {"return", "success"}
-        What real training is measured by.
     seeds, depth_seeds : int, optional
         Fewer than the study's own, where training takes long: in all, and of depths other than four layers.
     learner : PPO or str
@@ -78,9 +75,6 @@ class Setting:
     layers: tuple[int, ...] = (4,)
     transitions: int = 8192
     subsets: int = 200
-    network: str = "mlp"
-    width: int = 64
-    measure: str = "return"
     seeds: int | None = None
     depth_seeds: int | None = 3
     learner: PPO | str = "ppo"
@@ -106,18 +100,6 @@ _LAPTOP = {
     "CartPole": Setting("cartpole", {"n": 10}, 3, 4096, meta_steps=100_000, layers=(2, 4, 8)),
     "highway by density": Setting("highway", {"n": 10}, 3, 4096, layers=(2, 4, 8), seeds=3),
     "LunarLander": Setting("lunarlander", {"n": 10}, 3, 4096, seeds=3),
-    # Stopped where some tasks are half learned; trained for longer, with a head for each task, company makes
-    # no difference that real training shows twice (seed 100). A network that does not see the task, like all
-    # others here.
-    "MT10": Setting(
-        "mt10",
-        {"horizon": 200},
-        3,
-        16_000,
-        meta_steps=320_000,
-        subsets=45,
-        seeds=1,
-    ),
 }
 _LITTLE: dict[str, Any] = {
     "episodes": 4, "meta_steps": 2000, "transitions": 256, "learner": _SMALL_PPO, "dimension": 50
@@ -162,8 +144,7 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     layers : int
         Of the policy.
     """
-    setting = SETTINGS[scale][suite]
-    folder = Path("runs") / f"trained-{scale}" / f"{suite.replace(' ', '-')}-{layers}-layers-seed-{seed}"
+    setting, folder = SETTINGS[scale][suite], kept_in(scale, suite, seed, layers)
     meta = prepare(setting, seed, layers, folder / f"meta-{setting.meta_steps}.safetensors")
     # The smallest policies have fewer parameters than the paper's 400 dimensions.
     dimension = min(setting.dimension, len(meta.parameters))
@@ -176,15 +157,31 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
         bootstrap=0,
         seed=seed,
     ).fit(meta.suite, meta=meta)
-    amounts = (setting.steps_per_task, setting.replicates, setting.episodes)
-    truth = GroundTruth(*amounts, measure=setting.measure, seed=seed)
-    return Trained(grouping, truth.fit(meta, grouping.scores_.subsets, folder))
+    truth = GroundTruth(setting.steps_per_task, setting.replicates, setting.episodes, seed=seed)
+    return Trained(grouping, for_real(truth, meta, grouping.scores_.subsets, folder))
+
+
+def kept_in(scale: str, suite: str, seed: int, layers: int) -> Path:
+    """Give the folder in which trainings are kept."""
+    return Path("runs") / f"trained-{scale}" / f"{suite.replace(' ', '-')}-{layers}-layers-seed-{seed}"
+
+
+def for_real(truth: GroundTruth, meta: MetaPolicy, subsets: Subsets, folder: Path) -> GroundTruth:
+    """Train on subsets for real, or take over what is kept, and note what the training takes."""
+    path = folder / f"scores-of-{truth.replicates}.csv"
+    if path.exists():
+        return truth.fit(meta, subsets, folder)
+    with noted(path):
+        scores = truth.fit(meta, subsets, folder).scores()
+        names = [" ".join(map(str, subset)) for subset in scores.subsets]
+        write_table(path, pd.DataFrame({"subset": names, "score": scores.score}))
+    return truth
 
 
 def prepare(setting: Setting, seed: int, layers: int, path: Path) -> MetaPolicy:
     """Train the meta-policy of a suite, or take over the one that is kept."""
     suite = TaskSuite.make(setting.family, seed=seed, **setting.options)
-    fresh = MetaPolicy(suite, setting.network, setting.learner, seed, layers, setting.width)
+    fresh = MetaPolicy(suite, "mlp", setting.learner, seed, layers)
     return kept(path, fresh, lambda meta, folder: meta.fit(setting.meta_steps, folder=folder))
 
 

@@ -182,7 +182,7 @@ class _Part:
             f"{', '.join(f'{saving:.0f}' for saving in findings.SAVING.values())} times fewer operations:"
         )
         columns = [
-            ("MT10", "MT10"),
+            (MT10, MT10),
             ("LunarLander", "LunarLander"),
             ("reversed LunarLander", "the same, reversed"),
         ]
@@ -191,13 +191,16 @@ class _Part:
             for what, paper, column, shown in (
                 (
                     "NMI",
-                    f"{findings.AGREEMENT['MT10']:.2f}, {findings.AGREEMENT['LunarLander']:.2f}",
+                    f"{findings.AGREEMENT[MT10]:.2f}, {findings.AGREEMENT['LunarLander']:.2f}",
                     "nmi",
                     "{:.2f}",
                 ),
                 ("fewer operations", f"{saving:.0f}", "saving", "{:.2g}"),
             ):
-                ours = [self._read("nmi", findings.agreement, suite, column, layers) for suite, _ in columns]
+                ours = [
+                    self._read(findings.agreement_study(suite), findings.agreement, suite, column, layers)
+                    for suite, _ in columns
+                ]
                 if layers == 4 or any(each is not None for each in ours):
                     cells = (
                         _NONE if each is None else f"{shown.format(each.value)}, {_seeds(each)}"

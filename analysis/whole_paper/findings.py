@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis import first_order, generalization, navigation, nmi
+from analysis import first_order, generalization, mt10, navigation, nmi
 from analysis.study import confidence_interval
 
 
@@ -22,6 +22,9 @@ class Found(NamedTuple):
     seeds: int
     suites: int | None = None
 
+
+#: A column of Tables 2 and 3 with studies of its own.
+MT10 = "MT10"
 
 # ---------------------------------------------------------------------- Table 1
 #: Residuals in percent, by suite and by distance in percent.
@@ -40,13 +43,24 @@ def residual(
 
 # ---------------------------------------------------------------------- Table 2
 #: NMI at every depth, and how many times fewer operations by depth, both suites together.
-AGREEMENT = {"MT10": 0.76, "LunarLander": 0.73}
+AGREEMENT = {MT10: 0.76, "LunarLander": 0.73}
 SAVING = {2: 21.0, 4: 24.0, 8: 26.0}
 
 
+def agreement_study(suite: str) -> str:
+    """Give the study that a column of Table 2 is read off."""
+    return "mt10" if suite == MT10 else "nmi"
+
+
 def agreement(table: pd.DataFrame, suite: str, column: str, layers: int = 4) -> Found | None:
-    """Give a column of the study of agreement, as estimates are read by default."""
-    part = table[(table.suite == suite) & (table.layers == layers) & (table.affinity == nmi.READING)]
+    """Give a column, `nmi` or `saving`, of the study of this suite, as estimates are read by default."""
+    if suite == MT10:
+        own = table[(table.start == mt10.STARTS[0]) & (layers == 4)]
+        part = own[own.estimate == mt10.DEFAULT] if column == "nmi" else own[own.what == "cost"]
+    else:
+        part = table[(table.suite == suite) & (table.layers == layers) & (table.affinity == nmi.READING)]
+    if column not in part:
+        return None
     found = over_seeds(part.set_index("seed")[column].dropna())
     return within(found, 1.0) if found is not None and column == "nmi" else found
 
@@ -62,7 +76,6 @@ ALL, HEADS, SOFT, PACO, CARE, RANDOM, SIMILAR, OURS = METHODS = (
     "gradient-similarity groups",
     "PolicyGradEx groups",
 )
-MT10 = "MT10"
 #: Success in percent on MT10, return after 200 steps of adaptation elsewhere, by column and method.
 SHARING = {
     MT10: {ALL: 71.3, SOFT: 82.0, PACO: 73.1, CARE: 84.0, RANDOM: 58.2, SIMILAR: 69.6, OURS: 94.0},

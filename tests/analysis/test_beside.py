@@ -119,6 +119,22 @@ def test_success_on_mt10_is_that_of_three_groups_or_the_nearest_number() -> None
     assert ahead is not None and ahead.value == pytest.approx(5.0)
 
 
+def test_table_2_is_read_off_pairs_on_mt10_and_off_triples_elsewhere() -> None:
+    scratch = {"start": "from scratch", "estimate": "loss, along the path", "what": "agreement"}
+    rows = [{**scratch, "seed": seed, "nmi": nmi} for seed, nmi in enumerate((0.2, 0.4))]
+    others = [{**scratch, "start": "cloned from experts"}, {**scratch, "estimate": "loss"}]
+    cost = {"start": "from scratch", "what": "cost", "saving": 5.0}
+    rows += [{**each, "seed": 0, "nmi": 1.0} for each in others] + [{**cost, "seed": seed} for seed in (0, 1)]
+    table = pd.DataFrame(rows)
+    found = findings.agreement(table, "MT10", "nmi")
+    assert found is not None and (found.value, found.seeds) == (pytest.approx(0.3), 2)
+    found = findings.agreement(table, "MT10", "saving")
+    assert found is not None and (found.value, found.seeds) == (5.0, 2)
+    assert findings.agreement(table, "MT10", "nmi", layers=8) is None
+    assert findings.agreement(table.drop(columns="saving"), "MT10", "saving") is None
+    assert {findings.agreement_study(suite) for suite in ("MT10", "LunarLander")} == {"mt10", "nmi"}
+
+
 def render(folder: Path, name: str, table: pd.DataFrame, scale: str = "laptop") -> None:
     told = {"command": f"python -m analysis {name} --scale {scale} --seeds 2", "seeds": [0, 1], "cores": 2}
     table.to_csv(folder / f"{name}.csv", index=False)

@@ -47,6 +47,20 @@ def test_features_cost_what_they_do(meta: MetaPolicy, projection: str) -> None:
     assert expected == pytest.approx(counted(lambda: estimator.fit(meta, transitions)))
 
 
+def test_full_training_costs_what_training_each_subset_does(meta: MetaPolicy) -> None:
+    surrogate = SurrogateEstimator(20).fit(meta, meta.transitions(64))
+    told = flops.costs(meta, [surrogate, surrogate], [(0, 1), (1, 2)])
+    per_task = told["meta_steps"] // 3
+    full = counted(lambda: meta.adapt((0, 1), 2 * per_task)) + counted(
+        lambda: meta.adapt((1, 2), 2 * per_task)
+    )
+    assert told["flops_full"] == pytest.approx(full)
+    own = told["flops_meta"] + told["flops_features"] + told["flops_scores"]
+    assert told["saving"] == told["flops_full"] / own < told["saving_khatri_rao"]
+    one = flops.costs(meta, [surrogate], [(0, 1), (1, 2)])
+    assert 2 * one["flops_features"] == told["flops_features"]
+
+
 @pytest.mark.parametrize("sharing", ["auto", "none"])
 def test_fits_cost_what_they_do(meta: MetaPolicy, sharing: str) -> None:
     estimator = SurrogateEstimator(20).fit(meta, meta.transitions(256, sharing=sharing))
