@@ -265,8 +265,8 @@ def _shown(found: Found | None, form: str, interval: bool = True) -> str:
         return number
     bare = re.search(r"\{.*?\}", form)
     assert bare is not None  # for the type checker
-    ends = (_minus(bare.group().format(end)) for end in (found.low, found.high))
-    return f"{number} ({' to '.join(ends)})"
+    low, high = (_minus(bare.group().format(end)) for end in (found.low, found.high))
+    return number if low == high else f"{number} ({low} to {high})"
 
 
 def _seeds(found: Found) -> str:
