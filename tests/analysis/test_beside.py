@@ -158,7 +158,7 @@ def test_table_3_has_ours_beside_the_papers_where_there_is_any(tmp_path: Path) -
     render(tmp_path, "downstream", downstream(), scale="smoke")
     text = beside.write(tmp_path).read_text()
     row = line(text, "| Table 3 | MT10: PolicyGradEx ahead of soft modularization")
-    assert "| +12.0 points | +5.0 points (" in row and row.endswith("| not judged: smoke scale |")
+    assert "| +12.0 points | +5.0 points |" in row and row.endswith("| not judged: smoke scale |")
 
 
 def test_a_reason_is_shown_only_with_its_verdict(tmp_path: Path) -> None:
