@@ -6,6 +6,7 @@ import pytest
 
 from gradex.learners import PPO, ActorCritic, Transitions
 from gradex.meta_policy import MetaPolicy
+from gradex.surrogate import SurrogateEstimator
 from gradex.tasks import TaskSuite
 
 N_TASKS, PER_TASK, EPISODE = 5, 60, 10
@@ -45,3 +46,8 @@ def make_transitions(meta: MetaPolicy) -> Callable[[int], Transitions]:
 @pytest.fixture
 def transitions(make_transitions: Callable[[int], Transitions]) -> Transitions:
     return make_transitions(0)
+
+
+@pytest.fixture
+def surrogate(meta: MetaPolicy, transitions: Transitions) -> SurrogateEstimator:
+    return SurrogateEstimator(projection_dim=12, folds=3).fit(meta, transitions)

@@ -1,13 +1,9 @@
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from sklearn.exceptions import NotFittedError
 
 from gradex.affinity import AffinityGraph
 from gradex.learners import PPO, Transitions
@@ -22,11 +18,6 @@ from gradex.tasks import TaskSuite
 from tests.oracles import surrogate as oracle
 
 SUBSETS = [*combinations(range(5), 2), (0, 1, 2, 3, 4), (3,)]
-
-
-@pytest.fixture
-def surrogate(meta: MetaPolicy, transitions: Transitions) -> SurrogateEstimator:
-    return SurrogateEstimator(projection_dim=12, folds=3).fit(meta, transitions)
 
 
 def true_gradients(meta: MetaPolicy, transitions: Transitions) -> np.ndarray:
@@ -136,6 +127,17 @@ def test_collects_transitions_by_itself() -> None:
     second = SurrogateEstimator(projection_dim=5, folds=2).fit(meta, meta.transitions())
     assert np.array_equal(first.features, second.features)
     assert np.isfinite(first.scores([(0,), (1,), (0, 1)]).score).all()
+
+
+def test_keeps_all_parameters_of_a_small_model(meta: MetaPolicy, transitions: Transitions) -> None:
+    parameters, subsets = len(meta.parameters), [(0,), (0, 1, 4)]
+    whole = SurrogateEstimator(projection="none").fit(meta, transitions)
+    for projection in ("gaussian", "khatri-rao"):
+        kept = SurrogateEstimator(parameters, projection).fit(meta, transitions)
+        assert np.array_equal(kept.features, whole.features)
+        assert np.array_equal(kept.steps(subsets), whole.steps(subsets))
+    fewer = SurrogateEstimator(parameters - 1).fit(meta, transitions)
+    assert fewer.features.shape == (len(transitions), parameters - 1)
 
 
 # ---------------------------------------------------------------------- solving
@@ -335,213 +337,3 @@ def test_standard_errors_are_those_of_fresh_episodes(meta, transitions) -> None:
     errors = [scores.std(axis=0, ddof=1) for scores in draws]
     ratio = np.mean(errors, axis=0) / spread
     assert ((ratio > 0.75) & (ratio < 1.6)).all()
-
-
-# ---------------------------------------------------------------------- back in parameter space
-def test_adapted_policy_stands_at_the_lifted_step(meta, surrogate) -> None:
-    theta = torch.from_numpy(surrogate.solve([(0, 2)]).theta)
-    expected = meta.parameters + surrogate.projection_.lift(theta).numpy()[0]
-    np.testing.assert_allclose(surrogate.adapted((0, 2)).parameters, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_steps_lead_to_the_adapted_policy_or_get_the_length_of_a_divergence(meta, surrogate) -> None:
-    [free], [fixed] = surrogate.steps([(0, 2)]), surrogate.steps([(0, 2)], divergence=0.02)
-    np.testing.assert_allclose(
-        meta.parameters + free, surrogate.adapted([0, 2]).parameters, rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_allclose(fixed / np.linalg.norm(fixed), free / np.linalg.norm(free), atol=1e-5)
-    factor = np.linalg.norm(fixed) / np.linalg.norm(free)
-    change = (
-        factor * surrogate.features[np.isin(surrogate.tasks, [0, 2])] @ surrogate.solve([(0, 2)]).theta[0]
-    )
-    assert 0.5 * np.mean(change**2) == pytest.approx(0.02, rel=1e-4)
-    with pytest.raises(ValueError, match="divergence is 0: choose a positive number, or None"):
-        surrogate.steps([(0, 2)], divergence=0)
-
-
-def test_adapted_policy_can_be_put_at_a_distance(meta, surrogate) -> None:
-    step = surrogate.adapted((0, 2)).parameters - meta.parameters
-    near = surrogate.adapted((0, 2), distance=0.05).parameters - meta.parameters
-    assert np.linalg.norm(near) / np.linalg.norm(meta.parameters) == pytest.approx(0.05, rel=1e-3)
-    cosine = near @ step / np.linalg.norm(near) / np.linalg.norm(step)
-    assert cosine == pytest.approx(1, abs=1e-4)
-
-
-def test_adapted_policy_raises_the_objective_of_its_subset(meta, transitions, surrogate) -> None:
-    rows = np.isin(transitions.tasks, [0, 2])
-    batch = (
-        torch.from_numpy(x[rows])[None]
-        for x in (transitions.observations, transitions.tasks, transitions.actions)
-    )
-    policy, batch = meta.agent_.policy, tuple(batch)
-    log_prob = [
-        policy.log_prob(m.agent_.actors, *batch)[0] for m in (meta, surrogate.adapted((0, 2), distance=1e-3))
-    ]
-    ratio = (log_prob[1] - log_prob[0]).exp().numpy()
-    assert np.mean((ratio - 1) * transitions.advantages[rows]) > 0
-
-
-def test_first_order_error_is_tidy_and_grows_with_the_distance(surrogate) -> None:
-    table = surrogate.first_order_error(distances=(0.001, 0.01, 0.1), subsets=[(0,), (1, 2)], samples=50)
-    assert list(table.columns) == [
-        "distance",
-        "direction",
-        "subset",
-        "relative_to_output",
-        "relative_to_change",
-    ]
-    assert len(table) == 3 * 2 * 2
-    assert set(table.direction) == {"random", "surrogate"} and set(table.subset) == {0, 1}
-    for _, rows in table.groupby(["direction", "subset"]):
-        assert rows.sort_values("distance").relative_to_change.is_monotonic_increasing
-    assert table.equals(
-        surrogate.first_order_error(distances=(0.001, 0.01, 0.1), subsets=[(0,), (1, 2)], samples=50)
-    )
-
-
-def test_first_order_error_chooses_subsets_by_itself(surrogate) -> None:
-    table = surrogate.first_order_error()
-    assert table.subset.nunique() == 8 and table.distance.nunique() == 6
-    assert np.isfinite(table[["relative_to_output", "relative_to_change"]]).all(axis=None)
-
-
-# ---------------------------------------------------------------------- bad input
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"projection_dim": 0}, "projection_dim=0 is too few: give at least 1"),
-        (
-            {"projection": "fourier"},
-            r"unknown projection 'fourier': choose one of \['gaussian', 'khatri-rao'",
-        ),
-        ({"dtype": "float16"}, r"unknown dtype 'float16': choose one of \['float32', 'float64'\]"),
-        ({"regularization": 0.0}, "regularization is 0.0: choose 'auto', 'least' or a positive number"),
-        ({"regularization": "best"}, "regularization is 'best': choose 'auto', 'least' or a positive number"),
-        (
-            {"regularization": float("nan")},
-            "regularization is nan: choose 'auto', 'least' or a positive number",
-        ),
-        ({"folds": 0}, "folds=0 is too few: give at least 2, or 1 for scores in-sample"),
-        (
-            {"score": "return"},
-            r"unknown score 'return': choose one of \['loss', 'improvement'\], or give a Score",
-        ),
-    ],
-)
-def test_refuses_settings_that_cannot_be(settings: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SurrogateEstimator(**settings)
-
-
-def _with(transitions: Transitions, name: str, place: int, value: float) -> Transitions:
-    array = getattr(transitions, name).copy()
-    array[place] = value
-    return replace(transitions, **{name: array})
-
-
-@pytest.mark.parametrize(
-    ("change", "settings", "message"),
-    [
-        (lambda t: _with(t, "advantages", 4, np.nan), {}, "1 advantages are not finite: check the rewards"),
-        (
-            lambda t: _with(t, "observations", 4, np.inf),
-            {},
-            "1 gradients are not finite: check the observations",
-        ),
-        (lambda t: _with(t, "tasks", 4, 5), {}, "transitions name tasks beyond 0 to 4: collect them on this"),
-        (
-            lambda t: replace(t, observations=t.observations[:, :1]),
-            {},
-            r"samples have observations of shape \(1,\) where the policy has \(3,\): collect transitions on",
-        ),
-        (
-            lambda t: replace(t, tasks=np.minimum(t.tasks, 3)),
-            {},
-            "task 4 has no samples: collect some in every task",
-        ),
-        (
-            lambda t: replace(t, advantages=0 * t.advantages),
-            {},
-            "all advantages or gradients are 0, nothing to fit",
-        ),
-        (lambda t: t, {"folds": 7}, "task 0 has 6 episodes for 7 folds: collect more, or choose fewer folds"),
-    ],
-)
-def test_refuses_transitions_that_cannot_be(
-    meta: MetaPolicy, transitions: Transitions, change: Callable, settings: dict, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        SurrogateEstimator(**{"projection_dim": 12, **settings}).fit(meta, change(transitions))
-
-
-def test_keeps_all_parameters_of_a_small_model(meta: MetaPolicy, transitions: Transitions) -> None:
-    parameters, subsets = len(meta.parameters), [(0,), (0, 1, 4)]
-    whole = SurrogateEstimator(projection="none").fit(meta, transitions)
-    for projection in ("gaussian", "khatri-rao"):
-        kept = SurrogateEstimator(parameters, projection).fit(meta, transitions)
-        assert np.array_equal(kept.features, whole.features)
-        assert np.array_equal(kept.steps(subsets), whole.steps(subsets))
-    fewer = SurrogateEstimator(parameters - 1).fit(meta, transitions)
-    assert fewer.features.shape == (len(transitions), parameters - 1)
-
-
-@pytest.mark.wrong_types
-@pytest.mark.parametrize(
-    "subset", [(), (0, 0), (1, 5), (-1, 2), 0, (0.0, 1.0), ("a",), (True, False), iter((0, 1))]
-)
-@pytest.mark.parametrize(
-    "use", ["solve", "scores", "steps", lambda s, subsets: s.interactions().pooled(subsets)]
-)
-def test_refuses_what_is_no_subset(surrogate: SurrogateEstimator, subset: Any, use: str | Callable) -> None:
-    call = use if callable(use) else getattr(SurrogateEstimator, use)
-    with pytest.raises(ValueError, match="is not a subset of 5 tasks: give different indices from 0 to 4"):
-        call(surrogate, [(0, 1), subset])
-
-
-def test_refuses_no_subsets_and_impossible_distances(surrogate: SurrogateEstimator) -> None:
-    with pytest.raises(ValueError, match="no subset was given: give at least one"):
-        surrogate.scores([])
-    with pytest.raises(ValueError, match=r"regularizations contain -1\.0: give positive numbers"):
-        surrogate.regularization_path([(0,)], [1.0, -1.0])
-    with pytest.raises(ValueError, match=r"distance=-1\.0 is invalid: give a finite number"):
-        surrogate.adapted((0,), distance=-1.0)
-    with pytest.raises(ValueError, match="samples=0 is too small: give at least 1"):
-        surrogate.first_order_error(samples=0)
-
-
-@pytest.mark.wrong_types
-@pytest.mark.parametrize("distances", [[0.0], [0], (-1,), (0.1, np.inf), (), 0.1])
-def test_distances_are_positive(surrogate: SurrogateEstimator, distances: Any) -> None:
-    with pytest.raises(ValueError, match=r"distances are .*: give positive numbers, at least one"):
-        surrogate.first_order_error(distances)
-
-
-@pytest.mark.wrong_types
-@pytest.mark.parametrize("distances", [(1, 2), np.array([1, 2]), torch.tensor([1, 2])])
-def test_distances_may_be_whole_numbers(surrogate: SurrogateEstimator, distances: Any) -> None:
-    expected = surrogate.first_order_error((1.0, 2.0), [(0,)], samples=50)
-    pd.testing.assert_frame_equal(surrogate.first_order_error(distances, [(0,)], samples=50), expected)
-
-
-def test_says_so_when_it_is_not_fitted(meta: MetaPolicy) -> None:
-    surrogate = SurrogateEstimator()
-    for use in (
-        lambda: surrogate.solve([(0,)]),
-        lambda: surrogate.scores([(0,)]),
-        lambda: surrogate.adapted((0,)),
-        surrogate.task_gradients,
-        surrogate.interactions,
-        lambda: surrogate.regularization_path([(0,)], [1.0]),
-        surrogate.first_order_error,
-    ):
-        with pytest.raises(NotFittedError, match="this SurrogateEstimator is not fitted: call fit"):
-            use()
-
-
-@pytest.mark.wrong_types
-def test_refuses_what_is_no_model_that_is_fitted(meta: MetaPolicy, transitions: Transitions) -> None:
-    surrogate = SurrogateEstimator()
-    with pytest.raises(NotFittedError, match="MetaPolicy"):
-        surrogate.fit(MetaPolicy(meta.suite, learner=PPO()))
-    with pytest.raises(TypeError, match="model is 3: give a MetaPolicy, ModuleGradients"):
-        surrogate.fit(3, transitions)

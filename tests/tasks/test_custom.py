@@ -1,34 +1,20 @@
 """Suites of a user's own environments, and what is said about environments that cannot be used."""
 
 import json
-import warnings
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
-import pandas as pd
 import pytest
-import torch
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence, Space, Tuple
-from gymnasium.wrappers import PassiveEnvChecker, RecordEpisodeStatistics, TimeLimit
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Sequence, Space
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
 from gradex import PPO, SAC, MetaPolicy
 from gradex.tasks import TaskSuite
 
 from .families import Drift, drift, roll
-
-
-class Variant(Drift):
-    """Drift with other spaces."""
-
-    def __init__(self, observations: Any = None, actions: Any = None) -> None:
-        super().__init__()
-        self.observation_space = observations or self.observation_space
-        self.action_space = actions or self.action_space
+from .told import Endless, Pushed, Told, Variant
 
 
 class Unclosable(Variant):
@@ -50,35 +36,6 @@ class Listed(Drift):
 
     def _observe(self) -> Any:
         return super()._observe().tolist()
-
-
-class Pushed(Drift):
-    """Takes a push instead of a choice; of further actions only the `fixed`."""
-
-    def __init__(self, *fixed: float) -> None:
-        super().__init__()
-        self.action_space = Box(np.float32([-2.0, *fixed]), np.float32([2.0, *fixed]))
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        return super().step(int(np.sign(action[0])) + 1)
-
-
-class Listing(gymnasium.Env):
-    """Shows one state after the other."""
-
-    action_space = Discrete(2)
-
-    def __init__(self, space: Space, *states: Any) -> None:
-        self.observation_space, self.states = space, states
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
-        super().reset(seed=seed)
-        self.time = 0
-        return self.states[0], {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
-        self.time += 1
-        return self.states[self.time], float(action), self.time == len(self.states) - 1, False, {}
 
 
 SHARED = Drift()
@@ -282,13 +239,6 @@ def test_the_horizon_is_the_longest_that_is_known(limits: tuple) -> None:
     assert suite.horizon == (None if None in limits else 40)
 
 
-class Endless(Drift):
-    """Has no end of its own."""
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        return *super().step(action)[:2], False, False, {}
-
-
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -312,245 +262,6 @@ def test_time_limits_are_seen_through_wrappers(make: Any, expected: int | None) 
     simulator.close()
 
 
-class Told(Endless):
-    """Cut off after five steps; tells whatever it is told to."""
-
-    def __init__(self, tell: Callable[[int], dict] = lambda time: {}, **values: Callable[[int], Any]) -> None:
-        super().__init__()
-        self.tell, self.values = tell, values
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
-        self.time = 0
-        return super().reset(seed=seed)[0], self.tell(0)
-
-    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict]:
-        self.time += 1
-        usual = {
-            "reward": lambda time: 1.0,
-            "terminated": lambda time: time == 5,
-            "truncated": lambda time: False,
-        }
-        reward, *flags = ({**usual, **self.values}[name](self.time) for name in usual)
-        return super().step(action)[0], reward, *flags, self.tell(self.time)
-
-
-class Stubborn:
-    """Lets itself be neither compared nor judged."""
-
-    def __eq__(self, other: object) -> bool:
-        raise RuntimeError("do not compare me")
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-SAME = np.zeros(2)
-
-
-@pytest.mark.parametrize(
-    "tell",
-    [
-        lambda time: {"clock": perf_counter()},
-        lambda time: {"error": float("nan")},
-        lambda time: {"weights": SAME},
-        lambda time: {"latent": torch.zeros(2)},
-        lambda time: {"table": pd.DataFrame({"a": [1]})},
-        lambda time: {"hash": 2**70},
-        lambda time: {"thing": Stubborn(), 3: Stubborn()},
-        lambda time: {"shape": np.zeros(time + 1)},
-    ],
-)
-def test_nothing_of_an_info_is_read_but_success(tell: Callable[[int], dict]) -> None:
-    suite = TaskSuite.from_gymnasium({"a": lambda: RecordEpisodeStatistics(Told(tell))})
-    run = roll(suite.simulator(2), np.ones((12, 2), int))
-    np.testing.assert_array_equal(np.nonzero(run.ended[:, 0])[0], [4, 10])
-
-
-@pytest.mark.parametrize(
-    ("one", "zero"),
-    [
-        (True, False),
-        (np.True_, np.False_),
-        (1, 0),
-        (np.array([True]), np.array([False])),
-        (np.array(1.0), np.array(0.0)),
-        (np.float32(1), np.float32(0)),
-        (torch.tensor(1), torch.tensor(0)),
-    ],
-)
-def test_rewards_flags_and_success_of_any_type(one: Any, zero: Any) -> None:
-    def make() -> Told:
-        return Told(
-            lambda time: {"success": one if time == 3 else zero},
-            reward=lambda time: one,
-            terminated=lambda time: one if time == 5 else zero,
-            truncated=lambda time: zero,
-        )
-
-    simulator = TaskSuite.from_gymnasium({"a": make}).simulator(1)
-    simulator.reset()
-    steps = [simulator.step(np.array([1])) for _ in range(6)]
-    assert [step[1].item() for step in steps] == [1, 1, 1, 1, 1, 0]
-    assert [step[2].item() for step in steps] == [False] * 4 + [True, False]
-    assert [step[4]["success"].item() for step in steps] == [False] * 2 + [True] + [False] * 3
-
-
-@pytest.mark.parametrize("flag", ["terminated", "truncated"])
-def test_episodes_of_one_step(flag: str) -> None:
-    suite = TaskSuite.from_gymnasium({"a": lambda: Told(**{flag: lambda time: np.True_})})
-    run = roll(suite.simulator(1), np.ones((4, 1), int))
-    assert run.ended[:, 0].tolist() == [True, False, True, False]
-
-
-@pytest.mark.parametrize("flag", ["terminated", "truncated"])
-def test_a_flag_that_is_nan_is_named(flag: str) -> None:
-    suite = TaskSuite.from_gymnasium(
-        {"a": lambda: Told(**{flag: lambda time: np.nan if time > 3 else False})}
-    )
-    with pytest.raises(ValueError, match=f"^task 'a' gives {flag} nan: give True or False$"):
-        roll(suite.simulator(1), np.ones((9, 1), int))
-
-
-def test_what_is_no_number_is_named_and_closes_all() -> None:
-    suite = TaskSuite.from_gymnasium(
-        {"a": lambda: Told(lambda time: {"success": "yes" if time > 6 else False})}
-    )
-    closed = count_closed(suite)
-    simulator = suite.simulator(2)
-    simulator.reset()
-    with pytest.raises(ValueError, match=r"^task 'a' gives success 'yes': give one number$"):
-        for _ in range(9):
-            simulator.envs[0].unwrapped.values["terminated"] = lambda time: False  # type: ignore[attr-defined]
-            simulator.step(np.array([1, 1]))
-    assert len(closed) == 2
-
-
-class Late(Told):
-    """Observes three numbers in its seventh step, and cannot be closed after that."""
-
-    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict]:
-        _, reward, _, _, info = super().step(action)
-        return np.zeros(3 if self.time == 7 else 2, np.float32), reward, False, False, info
-
-    def close(self) -> None:
-        if getattr(self, "time", 0) == 7:
-            raise OSError("display already closed")
-
-
-@pytest.mark.wrong_types
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (Late, r"task 'a' gives an observation of shape \(3,\), its space says \(2,\): mend its environment"),
-        (
-            lambda: Told(lambda time: None if time == 5 else {}),  # type: ignore[return-value, arg-type]
-            "task 'a' gives info None: give a dictionary, which may be empty",
-        ),
-    ],
-)
-def test_what_comes_late_and_wrong_names_the_task(make: Any, message: str) -> None:
-    suite = TaskSuite.from_gymnasium({"a": make})
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        MetaPolicy(suite, learner=PPO(steps=16, copies=2), layers=2, width=4).fit(64)
-
-
-def count_closed(suite: TaskSuite) -> list[Any]:
-    """Note which environments of a suite are closed from now on."""
-    closed: list[Any] = []
-    build = type(suite).build
-
-    def spied(*arguments: Any) -> Any:
-        simulator = build(suite, *arguments)
-        for environment in simulator.envs:  # type: ignore[attr-defined]
-            environment.unwrapped.close = lambda each=environment: closed.append(each)
-        return simulator
-
-    suite.build = spied  # type: ignore[method-assign]
-    return closed
-
-
-class Breaks(Told):
-    """Fails in its 7th step."""
-
-    def step(self, action: Any) -> tuple[np.ndarray, Any, Any, Any, dict]:
-        observation, reward, _, _, info = super().step(action)
-        if self.time == 7:
-            raise ZeroDivisionError("division\nby zero")
-        return observation, reward, False, False, info
-
-
-def test_a_failure_in_a_run_names_the_task_and_closes_all() -> None:
-    suite = TaskSuite.from_gymnasium({"sound": Told, "bad": Breaks})
-    closed = count_closed(suite)
-    simulator = suite.simulator(2)
-    simulator.reset()
-    line = r"^task 'bad' failed in step\(\) \(ZeroDivisionError: division by zero\): mend its environment$"
-    with pytest.raises(ValueError, match=line) as caught:
-        for _ in range(9):
-            simulator.step(np.ones(4, int))
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    assert len(closed) == 4
-
-
-class Counted(Drift):
-    """Counts what is made and closed."""
-
-    made: ClassVar[list[Any]] = []
-    closed: ClassVar[list[Any]] = []
-
-    def __init__(self, sound: bool = True) -> None:
-        super().__init__()
-        self.made.append(self)
-        if not sound:
-            self.action_space = MultiDiscrete([2, 3])
-
-    def close(self) -> None:
-        self.closed.append(self)
-
-
-def test_every_environment_is_closed() -> None:
-    Counted.made.clear()
-    Counted.closed.clear()
-    suite = TaskSuite.from_gymnasium({"a": Counted, "b": Counted})
-    assert len(Counted.closed) == len(Counted.made) == 4
-    assert suite.typical_observation is None
-    assert len(Counted.closed) == len(Counted.made) == 6
-    with pytest.raises(ValueError, match="task 'b' has actions"):
-        TaskSuite.from_gymnasium({"a": Counted, "b": lambda: Counted(sound=False)})
-    assert len(Counted.closed) == len(Counted.made) == 10
-    pair = TaskSuite.from_gymnasium({"a": Counted, "b": failing_after(3)})
-    with pytest.raises(ValueError, match=r"task 'b' cannot be made \(OSError: no more"):
-        pair.simulator(2)
-    assert len(Counted.closed) == len(Counted.made)
-
-
-def failing_after(calls: int) -> Callable[[], Counted]:
-    left = iter(range(calls))
-
-    def make() -> Counted:
-        if next(left, None) is None:
-            raise OSError("no more")
-        return Counted()
-
-    return make
-
-
-class Warns(Drift):
-    """Warns of what is not wrong."""
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        warnings.warn("joint limit reached", stacklevel=1)
-        warnings.warn("use something else", DeprecationWarning, stacklevel=1)
-        return super().step(action)
-
-
-def test_what_an_environment_warns_of_is_no_fault_of_its_and_is_heard() -> None:
-    suite = TaskSuite.from_gymnasium({"a": Warns})
-    simulator = suite.simulator(1)
-    simulator.reset()
-    with pytest.warns(UserWarning, match="joint limit reached"), pytest.warns(DeprecationWarning):
-        simulator.step(np.array([1]))
-
-
 def test_names_become_text() -> None:
     suite = TaskSuite.from_gymnasium({0: Drift, np.int64(1): Drift})
     assert [task.name for task in suite] == ["0", "1"]
@@ -565,30 +276,6 @@ def test_factories_travel_with_their_tasks() -> None:
     simulator = suite[[0, 2, 2]].simulator(2, seed=0)
     # The second observation is the drift.
     np.testing.assert_allclose(simulator.reset()[0][:, 1], np.repeat([0.1, 0.3, 0.3], 2), rtol=1e-6)
-
-
-class Reuses(Pushed):
-    """Fills one array of the class with every observation, and rounds its action in place."""
-
-    seen: ClassVar[np.ndarray] = np.zeros(2, np.float32)
-
-    def _observe(self) -> np.ndarray:
-        self.seen[:] = super()._observe()
-        return self.seen
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        action[:] = np.sign(action)
-        return super().step(action)
-
-
-def test_arrays_may_be_used_again() -> None:
-    learner = PPO(steps=16, copies=2)
-    one, other = (
-        MetaPolicy(TaskSuite.from_gymnasium({"a": each, "b": each}), learner=learner, layers=2, width=4)
-        for each in (Pushed, Reuses)
-    )
-    np.testing.assert_array_equal(one.fit(100).parameters, other.fit(100).parameters)
-    np.testing.assert_array_equal(one.transitions(16).observations, other.transitions(16).observations)
 
 
 def test_environments_of_one_class_share_nothing() -> None:
@@ -611,19 +298,6 @@ def test_continuous_actions_and_harmless_warnings() -> None:
     assert after[1, 0] > before[1, 0]
 
 
-@pytest.mark.parametrize("around", [lambda made: made, PassiveEnvChecker])  # as `gymnasium.make` does
-def test_observations_may_be_any_finite_numbers(around: Callable[[Any], Any]) -> None:
-    def make(place: float) -> gymnasium.Env:
-        made = Variant(observations=Box(0.0, 0.1, (2,), np.float32))
-        made._observe = lambda: np.array([place, 0.5], np.float32)  # type: ignore[method-assign]
-        return around(made)
-
-    assert len(TaskSuite.from_gymnasium({"a": lambda: make(3e38)})) == 1
-    for place in (np.nan, np.inf):
-        with pytest.raises(ValueError, match="not within the observation space"):
-            TaskSuite.from_gymnasium({"a": lambda place=place: make(place)})
-
-
 def test_an_action_without_a_choice_is_no_fault() -> None:
     class Fixed(Pushed):
         def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
@@ -638,19 +312,6 @@ def test_an_action_without_a_choice_is_no_fault() -> None:
         MetaPolicy(suite, learner=SAC(), **small).fit(64)
 
 
-def test_success_of_the_environments_is_handed_on() -> None:
-    suite = TaskSuite.from_gymnasium({"fast": lambda: Drift(0.5)})
-    simulator = suite.simulator(2, seed=0)
-    simulator.reset()
-    for _ in range(12):
-        _, _, terminated, _, info = simulator.step(np.array([2, 0]))
-        if terminated.any():
-            break
-    assert info["success"].dtype == bool
-    np.testing.assert_array_equal(info["success"], terminated)
-    assert terminated.any()
-
-
 def test_actions_are_noted_only_for_those_who_resume() -> None:
     suite = TaskSuite.from_gymnasium({"a": "CartPole-v1"})
     for noting in (False, True):
@@ -661,53 +322,3 @@ def test_actions_are_noted_only_for_those_who_resume() -> None:
         simulator.step(np.zeros(2, dtype=np.int64))
         assert simulator.state()["lengths"].tolist() == [noting, noting]
         simulator.close()
-
-
-@pytest.mark.parametrize(
-    ("space", "states", "shown"),
-    [
-        (Discrete(3), (0, 2, np.int64(1)), [[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
-        (Discrete(3, start=1), (1, 3, 2), [[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
-        (MultiDiscrete([2, 3]), (np.array([1, 0]), np.array([0, 2])), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]]),
-        (MultiBinary(2), (np.array([1, 0], np.int8), np.array([1, 1], np.int8)), [[1, 0], [1, 1]]),
-        (Tuple([Discrete(2), Discrete(3)]), ((1, 0), (0, 2)), [[0, 1, 1, 0, 0], [1, 0, 0, 0, 1]]),
-    ],
-)
-def test_discrete_observations_are_one_hot(space: Space, states: tuple, shown: list[list[int]]) -> None:
-    suite = TaskSuite.from_gymnasium({"a": lambda: Listing(space, *states)})
-    assert suite.observation_space.shape == (len(shown[0]),)
-    with closing(suite.simulator(copies=1)) as simulator:
-        seen = [simulator.reset()[0], *(simulator.step(np.array([0]))[0] for _ in shown[1:])]
-    np.testing.assert_array_equal(np.concatenate(seen), shown)
-
-
-class Thinks(Drift):
-    """Has a network of its own, for which it turns differentiation off."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.set_grad_enabled(False)
-
-    def reset(self, **kw: Any) -> tuple[np.ndarray, dict]:
-        torch.set_grad_enabled(False)
-        return super().reset(**kw)
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        torch.set_grad_enabled(False)
-        return super().step(action)
-
-
-def test_an_environment_may_turn_differentiation_off() -> None:
-    suite = TaskSuite.from_gymnasium({"a": Thinks})
-    assert torch.is_grad_enabled()
-    meta = MetaPolicy(suite, layers=2, width=4, learner=PPO(steps=16, copies=2))
-    before = meta.fit(32).parameters
-    assert torch.is_grad_enabled()
-    assert not np.array_equal(before, meta.fit(320).parameters)
-
-
-def test_an_observation_outside_of_its_space_is_refused() -> None:
-    """One-hot it would be another state."""
-    space, states = MultiDiscrete([3, 4]), (np.array([0, 0]), np.array([3, 0]))
-    with pytest.raises(ValueError, match=r"breaks Gymnasium's interface.* not within the observation"):
-        TaskSuite.from_gymnasium({"a": lambda: Listing(space, *states)})
