@@ -14,13 +14,16 @@ The study `mt10` asks the same on MT10, from pairs, of which there are fewer tha
 Both are read by the default affinity, "pairwise", real training by returns that are standardised task by
 task, as tasks are paid differently. The estimate is taken along the path of meta-training, as by default;
 real training starts from its end, the meta-policy.
+
+Every suite and depth of a seed is kept in `runs/nmi-SCALE/seed-SEED/`, so that the study can take several
+sittings; after changing how policies are trained or estimates are made, remove that folder.
 """
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from math import comb
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,12 +33,11 @@ from matplotlib.ticker import MultipleLocator
 
 from analysis import flops
 from analysis.along import fit_along, scores_along, similarity_along
-from analysis.study import confidence_interval
+from analysis.study import confidence_interval, kept_for, kept_table
 from analysis.trained import (
     SETTINGS,
     Trained,
     full_length,
-    kept_in,
     pair_interactions,
     rank_correlation,
     train,
@@ -66,29 +68,43 @@ def compute(
     transitions, rank_repeat) and of subset scores (rank_scores, rank_scores_ceiling), relative error of the
     affinities after the best scaling; and costs. Agreement is nan where every trained policy earns the same.
     """
-    rows: list[dict[str, Any]] = []
+    tables = []
     for suite in SETTINGS[scale] if suites is None else suites:
         setting = SETTINGS[scale][suite]
         for depth in setting.layers if layers is None else layers:
-            if layers is None and not setting.has(seed, depth):
-                continue
-            trained = train(scale, suite, seed, depth)
-            where = {"suite": suite, "layers": depth, "seed": seed}
-            shared, again = _repeat(trained)
-            real = None
-            # Where every task earns all there is in any company, real training tells no groups.
-            if all(np.ptp(scores.score) > 0 for scores in (trained.truth.scores(), *trained.truth.halves())):
-                real = AffinityGraph.from_scores(trained.truth.scores().standardised(), READING)
-                shared |= _reference(trained, real, again)
-            own = trained.grouping.scores_
-            estimates = {
-                READING: (own, READING),
-                _EQUATION: (own.together(), "mean"),
-                _LETTER: (_letter(trained), "mean"),
-            }
-            for name, (scores, affinity) in estimates.items():
-                agreement = {"nmi": np.nan} if real is None else _agreement(trained, scores, affinity, real)
-                rows.append(where | {"affinity": name} | agreement | shared)
+            if layers is not None or setting.has(seed, depth):
+                place = (
+                    Path("runs")
+                    / f"nmi-{scale}"
+                    / f"seed-{seed}"
+                    / f"{suite.replace(' ', '-')}-{depth}-layers"
+                )
+                folder = kept_for(place, setting)
+                compare = partial(_compared, scale, suite, seed, depth)
+                tables.append(kept_table(folder / "rows.csv", compare))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _compared(scale: str, suite: str, seed: int, depth: int) -> pd.DataFrame:
+    """Compare estimates of a suite with real training, a row for each reading."""
+    trained = train(scale, suite, seed, depth)
+    where = {"suite": suite, "layers": depth, "seed": seed}
+    told, again = _repeat(trained)
+    real, truth = None, trained.truth
+    # Where every task earns all there is in any company, real training tells no groups.
+    if all(np.ptp(scores.score) > 0 for scores in (truth.scores(), *truth.halves())):
+        real = AffinityGraph.from_scores(truth.scores().standardised(), READING)
+        told |= _reference(trained, real, again)
+    own = trained.grouping.scores_
+    estimates = {
+        READING: (own, READING),
+        _EQUATION: (own.together(), "mean"),
+        _LETTER: (_letter(trained), "mean"),
+    }
+    rows = []
+    for name, (scores, affinity) in estimates.items():
+        agreement = {"nmi": np.nan} if real is None else _agreement(trained, scores, affinity, real)
+        rows.append(where | {"affinity": name} | agreement | told)
     return pd.DataFrame(rows)
 
 
@@ -183,16 +199,6 @@ def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
         "seconds_scores": scoring,
     }
     return costs, scores
-
-
-def shared(seed: int, scale: str) -> list[Path]:
-    """Give the folders of real trainings that this study makes and others take over."""
-    return [
-        kept_in(scale, suite, seed, depth)
-        for suite, setting in SETTINGS[scale].items()
-        for depth in setting.layers
-        if setting.has(seed, depth)
-    ]
 
 
 def work(scale: str) -> float:

@@ -36,7 +36,7 @@ def commit() -> str:
 
 
 @contextmanager
-def noted(path: Path, *parts: Path) -> Iterator[None]:
+def noted(path: Path, parts: Path | None = None) -> Iterator[None]:
     """Note what it takes to compute what will be kept at `path`.
 
     While it is not there, sittings that were cut off count too: what they have computed may be gone on from.
@@ -45,16 +45,16 @@ def noted(path: Path, *parts: Path) -> Iterator[None]:
     Parameters
     ----------
     path : Path
-    *parts : Path
-        Folders of what it is computed from, with notes of their own. What was there before counts too.
+    parts : Path, optional
+        Folder of what it is computed from, each with notes of its own. What was there before counts too.
     """
-    unfinished = not parts and not path.exists()
-    before, start = note_of(path) if unfinished else spent(*parts), time.perf_counter()
+    unfinished = parts is None and not path.exists()
+    before, start = note_of(path) if unfinished else spent(parts), time.perf_counter()
     code = commit()  # what is committed meanwhile does not run
 
     def note() -> None:
         seconds = before.seconds + time.perf_counter() - start
-        commits = sorted({*before.commits, *spent(*parts).commits, code})
+        commits = sorted({*before.commits, *spent(parts).commits, code})
         write_json(path.with_suffix(_ENDING), {"seconds": round(seconds, 1), "commits": commits})
 
     stands = path.exists()  # with its own note, until it is replaced
@@ -80,9 +80,9 @@ def _read(note: Path) -> Spent:
     return Spent(found["seconds"], tuple(found["commits"]))
 
 
-def spent(*folders: Path) -> Spent:
-    """Add up the notes in folders."""
-    return total([_read(note) for folder in folders for note in folder.rglob(f"*{_ENDING}")])
+def spent(folder: Path | None) -> Spent:
+    """Add up the notes in a folder."""
+    return total([] if folder is None else [_read(note) for note in folder.rglob(f"*{_ENDING}")])
 
 
 def total(notes: Sequence[Spent]) -> Spent:

@@ -79,11 +79,9 @@ class Unit:
         """Compute and keep it, unless it is to be resumed and there already."""
         if resume and self.path.exists():
             return
-        study = load(self.study)
-        shared = study.shared(self.seed, self.scale) if hasattr(study, "shared") else ()
-        with noted(self.path, self.path.with_name(f"seed-{self.seed}"), *shared):
+        with noted(self.path, parts=self.path.with_name(f"seed-{self.seed}")):
             part = {"part": self.part} if self.part else {}
-            write_table(self.path, study.compute(self.seed, self.scale, **part))
+            write_table(self.path, load(self.study).compute(self.seed, self.scale, **part))
 
     def rows(self) -> pd.DataFrame:
         """Give what is kept, with the seconds that it took."""

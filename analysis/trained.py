@@ -144,7 +144,8 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     layers : int
         Of the policy.
     """
-    setting, folder = SETTINGS[scale][suite], kept_in(scale, suite, seed, layers)
+    setting = SETTINGS[scale][suite]
+    folder = Path("runs") / f"trained-{scale}" / f"{suite.replace(' ', '-')}-{layers}-layers-seed-{seed}"
     meta = prepare(setting, seed, layers, folder / f"meta-{setting.meta_steps}.safetensors")
     # The smallest policies have fewer parameters than the paper's 400 dimensions.
     dimension = min(setting.dimension, len(meta.parameters))
@@ -159,11 +160,6 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     ).fit(meta.suite, meta=meta)
     truth = GroundTruth(setting.steps_per_task, setting.replicates, setting.episodes, seed=seed)
     return Trained(grouping, for_real(truth, meta, grouping.scores_.subsets, folder))
-
-
-def kept_in(scale: str, suite: str, seed: int, layers: int) -> Path:
-    """Give the folder in which trainings are kept."""
-    return Path("runs") / f"trained-{scale}" / f"{suite.replace(' ', '-')}-{layers}-layers-seed-{seed}"
 
 
 def for_real(truth: GroundTruth, meta: MetaPolicy, subsets: Subsets, folder: Path) -> GroundTruth:

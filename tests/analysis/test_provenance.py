@@ -78,7 +78,7 @@ def test_a_part_that_was_cut_off_counts_once(now: dict[str, float | str], tmp_pa
 
 def test_seeds_add_up(tmp_path: Path) -> None:
     assert total([Spent(1.5, ("b",)), Spent(2.0, ("a", "b"))]) == Spent(3.5, ("a", "b"))
-    assert spent() == total([]) == Spent(0.0, ())
+    assert spent(None) == total([]) == Spent(0.0, ())
     told = provenance.provenance("python -m analysis toy", range(2), Spent(3.5, ("a",)))
     assert told["seconds_of_all_seeds"] == 3.5
     assert told["computed_by_commits"] == ["a"]

@@ -72,16 +72,6 @@ def test_seconds_and_commit_of_a_seed_outlive_the_sitting(toy, tmp_path, monkeyp
     assert told["rendered_by_commit"] == "b"
 
 
-def test_seconds_of_trainings_that_are_shared_count(toy, tmp_path, monkeypatch) -> None:
-    folder = tmp_path / "trained"
-    with provenance.noted(folder / "policy.csv"):
-        pass
-    note = folder / "policy.provenance.json"
-    note.write_text(note.read_text().replace("0.0", "100.0"))
-    monkeypatch.setattr(toy, "shared", lambda seed, scale: [folder], raising=False)
-    assert 100 <= study.run("toy", "smoke", 1, tmp_path / "figures", resume=True).seconds[0] < 160
-
-
 def test_a_seed_that_fails_leaves_the_others(toy, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = toy.compute
 
