@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from gradex import MetaPolicy, TaskSuite
 from gradex.store import fingerprint
 from tests.environments import Scripted, scripted, scripted_suite
-from tests.test_meta_policy import ROLLOUT, assert_same_path, small
+from tests.meta_policy.small import ROLLOUT, assert_same_path, small
 
 
 @pytest.fixture(scope="module")
