@@ -68,11 +68,11 @@ class _Amount:
 
 _AMOUNTS = {
     "smoke": _Amount(
-        {"tasks": ["reach", "push", "drawer-close", "window-open"], "horizon": 20},
-        PPO(steps=20, copies=2, minibatches=4, epochs=1, standardise="task"),
+        {"tasks": ["reach", "push", "drawer-close"], "horizon": 10},
+        PPO(steps=10, copies=2, minibatches=2, epochs=1, standardise="task"),
         width=8,
-        points=(40, 80),
-        steps_per_task=40,
+        points=(20, 40),
+        steps_per_task=20,
         k=2,
         transitions=64,
         episodes=2,

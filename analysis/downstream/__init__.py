@@ -27,11 +27,11 @@ __all__ = ["SEEDS", "compute", "interquartile_mean", "plot", "summary", "work"]
 
 _AMOUNTS = {
     "smoke": Amount(
-        {"tasks": ["reach", "push", "drawer-close", "window-open"], "horizon": 20},
-        PPO(steps=20, copies=2, minibatches=4, epochs=1, standardise="task"),
+        {"tasks": ["reach", "push", "drawer-close"], "horizon": 10},
+        PPO(steps=10, copies=2, minibatches=2, epochs=1, standardise="task"),
         layers=4,
         width=8,
-        steps_per_task=80,
+        steps_per_task=40,
         numbers=(2,),
         draws=1,
         transitions=64,

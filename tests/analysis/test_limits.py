@@ -50,7 +50,7 @@ def test_nothing_is_trained_twice(
     table = rendered("limits")
     runs = table[table.what == "trained"].groupby(["point", "company", "replicate"])
     assert len(runs) == 2 * 3 * 2
-    assert (runs.task.nunique() == 4).all()
+    assert (runs.task.nunique() == 3).all()
     for method in ("fit_each", "adapt_each"):
         monkeypatch.setattr(MetaPolicy, method, None)
     pd.testing.assert_frame_equal(limits.compute(0, "smoke"), table, check_dtype=False)
