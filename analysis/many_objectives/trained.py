@@ -37,8 +37,8 @@ _SUITES = {
 }
 _SMOKE = {"deep-sea treasure": _Case("mo-deep-sea-treasure", 2, 2_000, 2_000)}
 #: Preferences; one policy for each is trained of so few at most.
-_TASKS, _ALONE = {"smoke": 12, "laptop": 100, "paper": 1000}, 24
-_EPISODES = {"smoke": 8, "laptop": 100, "paper": 200}
+_TASKS, _ALONE = {"smoke": 8, "laptop": 100, "paper": 1000}, 24
+_EPISODES = {"smoke": 4, "laptop": 100, "paper": 200}
 
 
 def compute(seed: int, scale: str) -> pd.DataFrame:

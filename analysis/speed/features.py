@@ -58,7 +58,7 @@ class _Amount:
     many: int = 1_000_000
 
 
-_SMOKE = _Amount((3, 8, 3, 2), 1_000, 10, 100, large=(3, 16, 3, 2), many=10_000)
+_SMOKE = _Amount((3, 8, 3, 2), 1_000, 10, 100, (4, 8, 16), large=(3, 16, 3, 2), many=10_000)
 _AMOUNTS = {"smoke": _SMOKE, "laptop": _Amount(), "paper": _Amount()}
 
 

@@ -96,7 +96,7 @@ def test_parts_compute_what_they_say(rendered: Callable[[str], pd.DataFrame]) ->
     ways = parts["trained"].set_index("method")
     assert ways.policies.to_dict() == {
         **dict.fromkeys((exact.KERNEL, exact.TRANSFER, exact.PAIRWISE, exact.COSINE), 2),
-        **{exact.WEIGHTS: 2, exact.RANDOM: 2, trained.TOGETHER: 1, trained.ALONE: 12},
+        **{exact.WEIGHTS: 2, exact.RANDOM: 2, trained.TOGETHER: 1, trained.ALONE: 8},
         trained.CONDITIONED: 1,
     }
     assert (ways.best >= ways.utility - 1e-9).all()
