@@ -590,7 +590,13 @@ def test_tasks_that_training_left_behind_are_named() -> None:
     wanted = {"a": 0, "b": 0, "c": 0, "odd": 1}
     suite = TaskSuite.from_gymnasium({name: partial(AllOrNothing, action) for name, action in wanted.items()})
     run = PolicyGradEx(
-        subset_size=2, meta_steps=40_000, steps_per_task=256, snapshots=4, bootstrap=2, group_steps=0
+        subset_size=2,
+        meta_steps=40_000,
+        steps_per_task=256,
+        snapshots=4,
+        bootstrap=2,
+        group_steps=0,
+        recursive=False,
     ).fit(suite)
     assert run.left_behind_ == [3]
     assert run.verdict_ is not None

@@ -41,7 +41,7 @@ def squared_treasure() -> gymnasium.Env:
 @pytest.fixture(scope="module")
 def fitted() -> PreferenceGrouping:
     settings = {**SMALL, "meta_steps": 20_000}
-    return PreferenceGrouping(k=2, group_steps=30_000, **settings).fit(treasures(n=200, seed=0))
+    return PreferenceGrouping(k=2, group_steps=20_000, **settings).fit(treasures(n=200, seed=0))
 
 
 @pytest.fixture(scope="module")
