@@ -25,7 +25,7 @@ False conflicts are looked for where there is no interaction at all: each cluste
 around at random, those of all tasks together, as they may depend on each other.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -136,11 +136,14 @@ def _of(meta: MetaPolicy, seed: int, scale: str) -> list[dict[str, Any]]:
 
 def shuffled(found: list[Interactions]) -> list[Interactions]:
     """Take the clusters of an estimate from different repetitions, those that began alike together."""
-    vectors = np.array([each.vectors for each in found])
+    vectors, weights = (np.array([getattr(each, name) for each in found]) for name in ("vectors", "weights"))
     repetitions, _, clusters, _ = vectors.shape
     taken = (np.arange(repetitions)[:, None] + np.arange(clusters)) % repetitions
-    mixed = vectors[taken, :, np.arange(clusters)]  # [repetitions, clusters, n, d]
-    return [Interactions(tuple(np.moveaxis(own, 1, 0)), found[0].common) for own in mixed]
+    mixed = (each[taken, :, np.arange(clusters)] for each in (vectors, weights))
+    return [  # of [clusters, n, d] and [clusters, n, models]
+        replace(found[0], vectors=tuple(own.swapaxes(0, 1)), weights=tuple(share.swapaxes(0, 1)))
+        for own, share in zip(*mixed, strict=True)
+    ]
 
 
 def hessian(surrogate: SurrogateEstimator) -> Float[np.ndarray, "d d"]:
@@ -196,7 +199,7 @@ def turned_around(interactions: Interactions, seed: int, repetition: int) -> Int
     else:
         signs = [rng.choice([-1.0, 1.0], size) for size in sizes]
     turned = [sign[:, None] * own for sign, own in zip(signs, interactions.vectors, strict=True)]
-    return Interactions(tuple(turned), interactions.common)
+    return replace(interactions, vectors=tuple(turned))
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

@@ -285,8 +285,9 @@ def _noise_scale(interactions: Interactions, names: tuple[str, ...], pilot: int)
     squared = np.diag(interactions.matrix)
     lengths = np.array([np.square(own).sum(axis=1).mean() for own in interactions.vectors])
     clusters = np.array([len(own) for own in interactions.vectors])
+    uneven = np.array([np.square(own).mean() for own in interactions.weights])
     runs = np.full(len(squared), np.inf)
-    np.divide(np.maximum(lengths - squared, 0.0), squared, out=runs, where=squared > 0)
+    np.divide(np.maximum(lengths - uneven * squared, 0.0), squared, out=runs, where=squared > 0)
     return pd.DataFrame(
         {
             "task": list(names),

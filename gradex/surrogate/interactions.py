@@ -13,7 +13,8 @@ task i: helps it, where positive, or harms it. `python -m analysis closed_form` 
 
 The mean over the episodes of one task times the mean over those of another is a U-statistic (Hoeffding 1948):
 unbiased if no product has two factors from the same episodes, and its variance has an unbiased estimate in
-closed form. So is the diagonal, over pairs of different episodes of one task: how far a task gets alone.
+closed form. So is the diagonal, over pairs of different episodes of one task: how far a task gets alone. An
+episode counts by how many samples it has, as it does in the mean over all samples.
 
 H counts as known, though it comes from the same samples: one that pulls harder makes H larger, too. So errors
 are too large, by up to a half, where gradients explain most of the advantages; where advantages are mostly
@@ -33,6 +34,7 @@ from scipy.sparse import csr_array
 
 from gradex.seeds import generator_for
 from gradex.settings import check_subsets
+from gradex.surrogate.cluster_sums import ClusterSums, moments
 from gradex.surrogate.samples import Samples
 from gradex.tensors import from_torch
 from gradex.threads import one_thread
@@ -54,6 +56,10 @@ class Interactions:
     common : bool
         Whether cluster c of one task and cluster c of another may depend on each other, as their episodes
         began alike or are the same. All tasks then have equally many.
+    weights : tuple of n arrays [clusters, models], optional
+        Of each task how many samples its clusters have, relative to the mean. By default all count alike.
+    widths : tuple of int, optional
+        How many columns of `vectors` each model has; all of them by default, for a single model.
 
     Examples
     --------
@@ -73,6 +79,8 @@ class Interactions:
 
     vectors: tuple[Float[np.ndarray, "_ d"], ...]
     common: bool
+    weights: tuple[Float[np.ndarray, "_ models"], ...] = ()
+    widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         own = [np.asarray(from_torch(each)) for each in self.vectors]
@@ -91,6 +99,23 @@ class Interactions:
         for task, each in enumerate(own):
             if not np.isfinite(each.sum()):
                 raise ValueError(f"vectors of task {task} are not finite: check its advantages and gradients")
+        self._fill_weights(sizes, own[0].shape[1])
+
+    def _fill_weights(self, sizes: Sequence[int], d: int) -> None:
+        """Give every cluster a weight, and see that weights fit."""
+        widths = tuple(self.widths) or (d,)
+        if sum(widths) != d or min(widths) < 1:
+            raise ValueError(f"widths are {widths} for vectors of {d} columns: give one for each model")
+        shapes = [(size, len(widths)) for size in sizes]
+        given = self.weights or [np.ones(shape) for shape in shapes]
+        weights = [np.asarray(from_torch(each), dtype=np.float64) for each in given]
+        if [each.shape for each in weights] != shapes:
+            told = ", ".join(str(each.shape) for each in weights)
+            raise ValueError(f"weights have the shapes {told}: give one for each cluster of each task")
+        if not all(np.isfinite(each).all() and (each > 0).all() for each in weights):
+            raise ValueError("weights are not all positive and finite: give each cluster its share")
+        object.__setattr__(self, "weights", tuple(each / each.mean(axis=0) for each in weights))
+        object.__setattr__(self, "widths", widths)
 
     @staticmethod
     def joined(
@@ -129,8 +154,13 @@ class Interactions:
                 raise ValueError(f"weights go down to {np.min(weights)}: give none below 0")
             each = [_scaled(part, weight) for part, weight in zip(parts, weights, strict=True)]
         # Inner products of concatenated vectors are sums of inner products.
-        vectors = zip(*each, strict=True)
-        return Interactions(tuple(np.concatenate(own, axis=1) for own in vectors), first.common)
+        vectors, shares = zip(*each, strict=True), zip(*(part.weights for part in parts), strict=True)
+        return Interactions(
+            tuple(np.concatenate(own, axis=1) for own in vectors),
+            first.common,
+            tuple(np.concatenate(own, axis=1) for own in shares),
+            tuple(chain.from_iterable(part.widths for part in parts)),
+        )
 
     def pooled(self, groups: Sequence[Sequence[int]]) -> "Interactions":
         """Take the tasks of each group together, as if they were one task.
@@ -154,24 +184,31 @@ class Interactions:
         twice = [task for task, times in Counter(chain(*groups)).items() if times > 1]
         if twice and not self.common:
             raise ValueError(f"task {twice[0]} is in more than one group: its episodes would meet themselves")
-        own = [[self.vectors[task] for task in group] for group in groups]
-        if self.common:
-            return Interactions(tuple(np.stack(each).mean(axis=0) for each in own), common=True)
-        return Interactions(tuple(np.concatenate(each) for each in own), common=False)
+
+        def together(each: Sequence[np.ndarray]) -> np.ndarray:
+            return np.mean(each, axis=0) if self.common else np.concatenate(each)
+
+        vectors, weights = (
+            tuple(together([own[task] for task in group]) for group in groups)
+            for own in (self.vectors, self.weights)
+        )
+        return Interactions(vectors, self.common, weights, self.widths)
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     @property
-    def freedom(self) -> int:
-        """Degrees of freedom of the standard errors: clusters of the task with the fewest, less one."""
-        return min(map(len, self.vectors)) - 1
+    def freedom(self) -> float:
+        """Degrees of freedom of the standard errors: clusters of the task with the fewest, less one.
+
+        Those of unequal size count as fewer that are alike, C / mean w² (Kish 1965).
+        """
+        return min(len(own) / float(np.square(own).mean()) for own in self.weights) - 1
 
     @cached_property
     def matrix(self) -> Float[np.ndarray, "n n"]:
         """Estimate all interactions, the diagonal from pairs of different clusters."""
-        sums = np.stack([own.sum(axis=0) for own in self.vectors])
-        return (sums @ sums.T - self._met_itself) / self._pairs
+        return self._estimate([np.ones(len(own)) for own in self.vectors])
 
     @cached_property
     def stderr(self) -> Float[np.ndarray, "n n"]:
@@ -200,10 +237,8 @@ class Interactions:
         for each in drawn:
             sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
             signs = [rng.choice([-1.0, 1.0], size) for size in sizes]
-            signs = signs * len(self) if self.common else signs
-            sums = np.stack([sign @ own for sign, own in zip(signs, self.vectors, strict=True)])
             # What a cluster makes with itself stays the same, whichever way it is turned.
-            each[:] = (sums @ sums.T - self._met_itself) / self._pairs
+            each[:] = self._estimate(signs * len(self) if self.common else signs)
         return drawn
 
     def draws(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
@@ -213,57 +248,51 @@ class Interactions:
         twice makes no pair with itself.
         """
         rng = generator_for(seed, "draws of interactions")
-        drawn = np.zeros((count, len(self), len(self)))
+        drawn = np.empty((count, len(self), len(self)))
         sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
-        if self.common:  # products of clusters that may depend on each other: [clusters, n, n]
-            alike = np.stack([own @ own.T for own in np.stack(self.vectors, axis=1)])
-        lengths = [np.square(own).sum(axis=1) for own in self.vectors]
         for each in drawn:
             times = [rng.multinomial(size, np.full(size, 1 / size)).astype(np.float64) for size in sizes]
-            squares = [own**2 for own in times]
-            times = times * len(self) if self.common else times
-            sums = np.stack([own_times @ own for own_times, own in zip(times, self.vectors, strict=True)])
-            if self.common:
-                met, pairs = np.tensordot(squares[0], alike, 1), sizes[0] ** 2 - squares[0].sum()
-            else:
-                met = np.diag([square @ own for square, own in zip(squares, lengths, strict=True)])
-                pairs = np.outer(sizes, sizes) - np.diag([square.sum() for square in squares])
-            # Of very few clusters a draw may be one of them alone, which makes no pair.
-            np.divide(sums @ sums.T - met, pairs, out=each, where=pairs > 0)
+            each[:] = self._estimate(times * len(self) if self.common else times)
         return drawn
 
     @cached_property
-    def _met_itself(self) -> Float[np.ndarray, "n n"]:
-        """Sum the products of clusters that may depend on each other."""
-        if self.common:
-            flat = np.stack([own.ravel() for own in self.vectors])
-            return flat @ flat.T
-        return np.diag([np.vdot(own, own) for own in self.vectors])
+    def _models(self) -> list[tuple[ClusterSums, ClusterSums]]:
+        """Pulls and weights of each model."""
+        ends = np.cumsum(self.widths)
+        return [
+            (
+                ClusterSums([own[:, end - width : end] for own in self.vectors], self.common),
+                ClusterSums([own[:, model, None] for own in self.weights], self.common),
+            )
+            for model, (width, end) in enumerate(zip(self.widths, ends, strict=True))
+        ]
+
+    def _estimate(self, times: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, "n n"]:
+        """Estimate the interactions with each cluster taken so many times; -1 turns it around."""
+        found = np.zeros((len(self), len(self)))
+        for pulls, weights in self._models:
+            pairs = weights.products([np.abs(own) for own in times])
+            # Of very few clusters a draw may be one of them alone, which makes no pair.
+            found += np.divide(pulls.products(times), pairs, out=np.zeros_like(found), where=pairs > 0)
+        return found
 
     @cached_property
-    def _pairs(self) -> Float[np.ndarray, "n n"]:
-        """Count the products of clusters that do not."""
-        sizes = np.array([len(own) for own in self.vectors], dtype=np.float64)
-        return np.outer(sizes, sizes) - (sizes[0] if self.common else np.diag(sizes))
+    def _factors(self) -> Float[np.ndarray, "models n n"]:
+        """By what the products of two clusters of a model are multiplied for the mean over pairs."""
+        once = [np.ones(len(own)) for own in self.vectors]
+        alike = ClusterSums([own[:, None] for own in once], self.common).products(once)
+        return np.stack([alike / weights.products(once) for _, weights in self._models])
 
     def _variance(self, i: int, j: int) -> float:
         """Estimate the variance of one interaction."""
-        first, second = self.vectors[i], self.vectors[j]
-        h = first @ second.T
-        pairs = self._pairs[i, j]
-        if i == j or self.common:
-            h = (h + h.T) / 2
-            np.fill_diagonal(h, 0.0)
-            rows = columns = h.sum(axis=1)
-            # A cluster in common: first with first or second, second with first or second.
-            shared, times, others = 4, 1, (len(h) - 2) * (len(h) - 3)
-        else:
-            rows, columns = h.sum(axis=1), h.sum(axis=0)
-            shared, times, others = 2, 2, (len(h) - 1) * (len(h.T) - 1)
-        total, squares = h.sum(), np.vdot(h, h)
-        overlaps = shared / 2 * (rows @ rows + columns @ columns) - shared / 2 * squares
-        apart = (total**2 - overlaps) / (pairs * others)
-        least = max(squares / pairs - apart, 0.0) / (times * pairs)
+        factors, one_sample = self._factors[:, i, j], i == j or self.common
+        h = (self.vectors[i] * np.repeat(factors, self.widths)) @ self.vectors[j].T
+        weights = (self.weights[i] * factors / len(factors)) @ self.weights[j].T
+        total, squares, disjoint = moments(h, one_sample)
+        pairs, squared_pairs, disjoint_pairs = moments(weights, one_sample)
+        apart = disjoint / disjoint_pairs
+        times = 1 if one_sample else 2
+        least = max(squares - apart * squared_pairs, 0.0) / (times * pairs**2)
         return max((total / pairs) ** 2 - apart, least)
 
 
@@ -281,7 +310,7 @@ def first_order_interactions(
     factor = np.linalg.cholesky(hessian + regularization * np.eye(len(hessian)))
     clusters = samples.clusters if samples.clusters is not None else samples.episodes
     clusters = np.arange(len(features)) if clusters is None else clusters
-    vectors, names = [], []
+    vectors, weights, names = [], [], []
     for block in samples.blocks():
         name, which = np.unique(clusters[block.rows], return_inverse=True)
         size = min(len(name), _MOST)
@@ -289,10 +318,11 @@ def first_order_interactions(
         for pull in block.pulls():
             shares = csr_array((pull, (which % size, np.arange(len(which)))), (size, len(which)))
             vectors.append(shares @ whitened * (size / len(which)))
+            weights.append(np.bincount(which % size).astype(np.float64)[:, None])
             names.append(name)
     common = len(names) > 1 and all(np.array_equal(name, names[0]) for name in names)
     if not common and len(np.unique(np.concatenate(names))) < sum(map(len, names)):
         raise ValueError(
             "some tasks share clusters of episodes and others do not: let all share them, or none"
         )
-    return Interactions(tuple(vectors), common)
+    return Interactions(tuple(vectors), common, tuple(weights))

@@ -9,38 +9,55 @@ from tests.oracles import interactions as oracle
 
 D, LAMBDA = 8, 0.2
 COMMON = pytest.mark.parametrize("common", [False, True])
+UNEVEN = pytest.mark.parametrize("uneven", [False, True])
 
 
-def drawn(rng: np.random.Generator, common: bool, clusters: int = 7, dependent: float = 0.0) -> Interactions:
-    """Clusters of three tasks: 0 and 1 are alike, 2 is opposed to them."""
+def drawn(
+    rng: np.random.Generator, common: bool, clusters: int = 7, dependent: float = 0.0, uneven: bool = False
+) -> Interactions:
+    """Clusters of three tasks: 0 and 1 are alike, 2 is opposed to them; uneven, of 1 to 20 samples each."""
     means = np.outer([1.0, 1.0, -1.0], np.full(D, 0.5))
     sizes = [clusters] * 3 if common else [clusters, clusters - 1, clusters + 2]
     alike = rng.normal(size=(max(sizes), D))
-    own = [mean + rng.normal(size=(size, D)) for mean, size in zip(means, sizes, strict=True)]
-    return Interactions(tuple(each + dependent * alike[: len(each)] for each in own), common)
+    samples = [rng.integers(1, 21, size) if uneven else np.ones(size) for size in sizes]
+    weights = [each[:, None] / each.mean() for each in samples]
+    noise = [rng.normal(size=(size, D)) + dependent * alike[:size] for size in sizes]
+    own = [
+        weight * mean + np.sqrt(weight) * each
+        for mean, weight, each in zip(means, weights, noise, strict=True)
+    ]
+    return Interactions(tuple(own), common, tuple(weights) if uneven else ())
+
+
+def weights_of(interactions: Interactions) -> list[np.ndarray]:
+    return [own[:, 0] for own in interactions.weights]
 
 
 @COMMON
-def test_no_product_has_two_factors_from_one_cluster(common: bool) -> None:
-    interactions = drawn(np.random.default_rng(0), common)
-    expected = oracle.matrix(list(interactions.vectors), common)
+@UNEVEN
+def test_no_product_has_two_factors_from_one_cluster(common: bool, uneven: bool) -> None:
+    interactions = drawn(np.random.default_rng(0), common, uneven=uneven)
+    expected = oracle.matrix(list(interactions.vectors), common, weights_of(interactions))
     np.testing.assert_allclose(interactions.matrix, expected, rtol=1e-10)
 
 
 @COMMON
-def test_standard_errors_are_those_of_all_tuples_of_clusters(common: bool) -> None:
-    interactions = drawn(np.random.default_rng(1), common, clusters=8)
+@UNEVEN
+def test_standard_errors_are_those_of_all_tuples_of_clusters(common: bool, uneven: bool) -> None:
+    interactions = drawn(np.random.default_rng(1), common, clusters=8, uneven=uneven)
     for i, j in [(0, 0), (0, 1), (0, 2), (1, 2)]:
-        expected = oracle.variance(list(interactions.vectors), common, i, j)
+        expected = oracle.variance(list(interactions.vectors), common, i, j, weights_of(interactions))
         assert interactions.stderr[i, j] ** 2 == pytest.approx(expected, rel=1e-9)
         assert interactions.stderr[j, i] == interactions.stderr[i, j]
 
 
+@UNEVEN
 @pytest.mark.parametrize(("common", "dependent"), [(False, 0.0), (True, 0.0), (True, 1.0)])
-def test_intervals_cover_and_estimates_are_unbiased(common: bool, dependent: float) -> None:
+def test_intervals_cover_and_estimates_are_unbiased(common: bool, dependent: float, uneven: bool) -> None:
     rng = np.random.default_rng(2)
     truth = np.outer([1, 1, -1], [1, 1, -1]) * D * 0.25
-    found = [drawn(rng, common, clusters=30, dependent=dependent) for _ in range(400)]
+    size = 60 if uneven else 30  # uneven ones count as fewer
+    found = [drawn(rng, common, size, dependent, uneven) for _ in range(400)]
     matrices = np.array([each.matrix for each in found])
     errors = np.array([each.stderr for each in found])
     reach = stats.t.ppf(0.975, [[each.freedom] for each in found])[..., None]
@@ -76,11 +93,22 @@ def test_noise_is_the_estimate_from_clusters_turned_around(common: bool) -> None
     assert noise[:, 0, 1].var() == pytest.approx(expected, rel=0.15)
 
 
-def test_along_a_path_interactions_add_up() -> None:
+@COMMON
+@UNEVEN
+def test_along_a_path_interactions_add_up(common: bool, uneven: bool) -> None:
     rng = np.random.default_rng(5)
-    parts = [drawn(rng, common=True) for _ in range(3)]
+    parts = [drawn(rng, common, uneven=uneven) for _ in range(3)]
     joined = Interactions.joined(parts)
     np.testing.assert_allclose(joined.matrix, sum(part.matrix for part in parts), rtol=1e-10)
+    for again in (lambda each: each.noise(2, seed=1), lambda each: each.draws(2, seed=1)):
+        np.testing.assert_allclose(again(joined), sum(again(part) for part in parts), rtol=1e-8)
+    twice = Interactions.joined([parts[0], parts[0]])
+    np.testing.assert_allclose(twice.stderr, 2 * parts[0].stderr, rtol=1e-8)
+
+
+def test_only_equally_many_clusters_add_up() -> None:
+    rng = np.random.default_rng(5)
+    parts = [drawn(rng, common=True)]
     with pytest.raises(ValueError, match="take equally many"):
         Interactions.joined([parts[0], drawn(rng, common=True, clusters=8)])
 
@@ -119,6 +147,15 @@ def test_they_are_those_of_mean_gradients_in_the_metric_of_the_hessian() -> None
     inverse = np.linalg.inv(hessian + LAMBDA * np.eye(D))
     for i, j in [(0, 1), (1, 2)]:
         assert found.matrix[i, j] == pytest.approx(means[i] @ inverse @ means[j], rel=1e-8)
+
+
+def test_an_episode_counts_by_its_samples() -> None:
+    # Without noise a task has as much in common with itself as with another one that is like it.
+    lengths = np.array([300, 20, 20, 20, 20])
+    episodes = np.repeat(np.arange(10), np.tile(lengths, 2))
+    own = Samples(np.ones(760), tasks=np.repeat([0, 1], 380), episodes=episodes)
+    found = first_order_interactions(np.ones((760, 1)), own, np.eye(1), LAMBDA)
+    np.testing.assert_allclose(found.matrix, 0.25 / (1 + LAMBDA), rtol=1e-10)
 
 
 def test_a_block_that_serves_all_tasks_shares_its_clusters() -> None:
@@ -190,6 +227,21 @@ def test_pooled_tasks_interact_as_they_do_on_average() -> None:
 def test_vectors_that_do_not_fit_are_named(vectors: tuple, common: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Interactions(vectors, common)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": (np.ones((9, 1)),)}, r"weights have the shapes \(9, 1\): give one for each cluster"),
+        ({"weights": (np.ones((9, 1)), np.ones((8, 1)))}, r"the shapes \(9, 1\), \(8, 1\): give one for"),
+        ({"weights": (np.ones((9, 1)), np.zeros((9, 1)))}, "weights are not all positive and finite: give"),
+        ({"widths": (1, 2)}, r"widths are \(1, 2\) for vectors of 2 columns: give one for each model"),
+    ],
+)
+def test_weights_of_clusters_that_do_not_fit_are_named(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Interactions((np.ones((9, 2)),) * 2, common=False, **changes)
 
 
 @pytest.mark.wrong_types
