@@ -70,7 +70,7 @@ class _Repetitions:
 
     matrix: Float[np.ndarray, "repetitions n n"]
     stderr: Float[np.ndarray, "repetitions n n"]
-    freedom: int
+    freedom: float
     conflicts: Bool[np.ndarray, "repetitions n n"]
 
     @staticmethod

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from gradex.learners.actor_critic import ActorCritic
 from gradex.learners.advantages import cross_fitted_advantages
 from gradex.learners.kept_steps import KeptSteps
+from gradex.learners.lengths import mean_length
 from gradex.learners.rollouts import Collector, Rollout
 from gradex.seeds import child, generator_for
 from gradex.surrogate.samples import Samples
@@ -47,8 +48,8 @@ class Transitions(Samples):
         Standard deviation of each task's advantages before they were normalised, in units of its reward; 0
         where it paid the same at every step of episodes of one length, whatever a baseline misses.
     lengths : float array [n], optional
-        Mean number of steps of an episode of each task, at most the horizon. Where none of the simulated
-        episodes ended, as many steps as were seen of each.
+        Mean number of steps of an episode of each task, at most the horizon, as far as the simulated ones
+        tell. Where none of them ended and no horizon is known, as many steps as were seen of one.
     chances : float array [N], optional
         How likely each step was kept, 1 where all that are simulated are as likely: what its advantages are
         divided by.
@@ -222,12 +223,9 @@ def _of_tasks(
 
 
 def _lengths(rollout: Rollout, horizon: int | None) -> Float[np.ndarray, " tasks"]:
-    """Estimate how long episodes are, of which most may not have ended: steps by ends (a constant hazard)."""
-    steps, ends = rollout.real.sum(axis=(0, 2)), rollout.ended.sum(axis=(0, 2))
-    seen = steps / rollout.real.shape[2]
-    longest = seen if horizon is None else np.full(len(steps), float(horizon))
-    found = np.divide(steps, ends, out=longest.astype(np.float64), where=ends > 0)
-    return found if horizon is None else np.minimum(found, horizon)
+    return np.array(
+        [mean_length(rollout.real[:, i], rollout.ended[:, i], horizon) for i in range(rollout.real.shape[1])]
+    )
 
 
 def _paid_by_all(suite: TaskSuite, rollout: Rollout) -> Float[np.ndarray, "steps tasks environments"]:
