@@ -3,7 +3,7 @@
 Neighbouring steps tell nearly the same: only whole episodes can be held out, or drawn again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, fields
 from heapq import heapreplace
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.special import expit
 from torch import Tensor
 
@@ -79,14 +79,15 @@ class Samples:
     tasks : int array [N], optional
         Only where advantages are [N]; without, there is one task.
     episodes : int array [N], optional
-        Which episode a sample belongs to: what is held out or drawn again together. By default each sample
-        is an episode of its own.
+        Which episode a sample belongs to: what is held out or drawn again together, unless there are
+        `clusters` of them. By default each sample is an episode of its own.
     offsets : float array [N], optional
         z₀: the margin of a sample at θ*, 0 by default. The loss is |Â| log(1 + exp(-sign(Â) (z₀ + g·Δθ))), so
         that a Bradley-Terry or DPO loss is one of Â = 1 with the log-odds of the model as offsets.
     clusters : int array [N], optional
         What may depend on each other, also between tasks: episodes that began alike have the same number.
-        Either all tasks have the same clusters or none shares any. By default every episode is one.
+        Either all tasks have the same clusters or none shares any. They are held out, and drawn again,
+        together. By default every episode is one.
 
     Examples
     --------
@@ -226,45 +227,83 @@ def owners(blocks: Sequence[Block]) -> Int[np.ndarray, " N"]:
     return owner
 
 
-def deal_episodes(
-    tasks: Int[np.ndarray, " N"], episodes: Int[np.ndarray, " N"], folds: int
+def independent(
+    tasks: Int[np.ndarray, " N"], episodes: Int[np.ndarray, " N"], clusters: Shaped[np.ndarray, " N"] | None
 ) -> Int[np.ndarray, " N"]:
-    """Give each sample the fold of its episode.
+    """Give the cluster of each sample, or its episode, as a number: what is independent of all else.
 
-    Within each task the episodes, longest first, go to the fold with the fewest samples so far.
+    Raises
+    ------
+    ValueError
+        If an episode is in two tasks or clusters, or some tasks share clusters and others do not.
     """
-    names, first, which, lengths = np.unique(
-        episodes, return_index=True, return_inverse=True, return_counts=True
-    )
-    owner = tasks[first]
-    strays = np.flatnonzero(tasks != owner[which])
-    if len(strays):
+    _, which = np.unique(episodes, return_inverse=True)
+    _refuse_parted(episodes, which, tasks, "appears in two tasks: give each task episode numbers of its own")
+    if clusters is None:
+        return which
+    _refuse_parted(episodes, which, clusters, "is in two clusters: put whole episodes into one")
+    _, which = np.unique(clusters, return_inverse=True)
+    by_task = [np.unique(which[tasks == task]) for task in np.unique(tasks)]
+    shared = all(np.array_equal(own, by_task[0]) for own in by_task)
+    if not shared and len(np.unique(np.concatenate(by_task))) < sum(map(len, by_task)):
         raise ValueError(
-            f"episode {episodes[strays[0]]} appears in two tasks: give each task episode numbers of its own"
+            "some tasks share clusters of episodes and others do not: let all share them, or none"
         )
+    return which
+
+
+def _refuse_parted(
+    episodes: Int[np.ndarray, " N"], which: Int[np.ndarray, " N"], places: Shaped[np.ndarray, " N"], why: str
+) -> None:
+    _, first = np.unique(which, return_index=True)
+    parted = np.flatnonzero(places != places[first][which])
+    if len(parted):
+        raise ValueError(f"episode {episodes[parted[0]]} {why}")
+
+
+def deal(tasks: Int[np.ndarray, " N"], units: Int[np.ndarray, " N"], folds: int) -> Int[np.ndarray, " N"]:
+    """Give each sample the fold of its unit, an episode or a cluster of them.
+
+    Within each task the units, those with most samples first, go to the fold with the fewest samples so far.
+    Units that all tasks share are dealt once.
+    """
+    names, which, lengths = np.unique(units, return_inverse=True, return_counts=True)
     fold = np.empty(len(names), dtype=np.int64)
-    for task in np.unique(owner):
-        own = np.flatnonzero(owner == task)
+    for task, own in _by_task(tasks, which):
         if len(own) < folds:
             raise ValueError(
-                f"task {task} has {len(own)} episodes for {folds} folds: collect more, or choose fewer folds"
+                f"task {task} has {len(own)} independent episodes for {folds} folds: collect more, or choose "
+                "fewer folds"
             )
         loads = [(0, number) for number in range(folds)]  # sorted, hence a heap
-        for episode in own[np.argsort(-lengths[own], kind="stable")]:
+        for unit in own[np.argsort(-lengths[own], kind="stable")]:
             load, number = loads[0]
-            fold[episode] = number
-            heapreplace(loads, (load + int(lengths[episode]), number))
+            fold[unit] = number
+            heapreplace(loads, (load + int(lengths[unit]), number))
     return fold[which]
 
 
-def draw_episodes(
-    tasks: Int[np.ndarray, " N"], episodes: Int[np.ndarray, " N"], rng: np.random.Generator
+def draw(
+    tasks: Int[np.ndarray, " N"], units: Int[np.ndarray, " N"], rng: np.random.Generator
 ) -> Float[np.ndarray, " N"]:
-    """Draw as many episodes of each task as it has, with replacement; say how often each sample came."""
-    _, first, which = np.unique(episodes, return_index=True, return_inverse=True)
-    owner = tasks[first]
-    times = np.zeros(len(first))
-    for task in np.unique(owner):
-        own = np.flatnonzero(owner == task)
+    """Draw as many units of each task as it has, with replacement; say how often each sample came.
+
+    Units that all tasks share are drawn once.
+    """
+    names, which = np.unique(units, return_inverse=True)
+    times = np.zeros(len(names))
+    for _, own in _by_task(tasks, which):
         times[own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)))
     return times[which]
+
+
+def _by_task(
+    tasks: Int[np.ndarray, " N"], which: Int[np.ndarray, " N"]
+) -> Iterator[tuple[int, Int[np.ndarray, " _"]]]:
+    """Give the units of each task, or once those that all share."""
+    met: set[bytes] = set()
+    for task in np.unique(tasks):
+        own = np.unique(which[tasks == task])
+        if own.tobytes() not in met:
+            yield int(task), own
+        met.add(own.tobytes())

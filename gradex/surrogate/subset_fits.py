@@ -14,7 +14,7 @@ from gradex.settings import Fitted, as_seed, check_subsets, whole
 from gradex.surrogate.factors import first_order_factors
 from gradex.surrogate.interactions import Interactions, first_order_interactions
 from gradex.surrogate.logistic import Solution
-from gradex.surrogate.samples import Block, Samples, deal_episodes, draw_episodes, owners
+from gradex.surrogate.samples import Block, Samples, deal, draw, independent, owners
 from gradex.surrogate.scores import (
     SCORES,
     Score,
@@ -49,12 +49,13 @@ class SubsetFits(Fitted):
         folds: int,
         regularization: float,
     ) -> None:
-        """Keep features and samples, their episodes dealt into folds."""
+        """Keep features and samples, those that depend on each other dealt into one fold."""
         owner, episodes = owners(blocks), samples.episodes
         episodes = np.arange(len(samples)) if episodes is None else episodes
-        dealt = deal_episodes(owner, episodes, folds) if folds > 1 else np.zeros_like(owner)
+        units = independent(owner, episodes, samples.clusters)
+        dealt = deal(owner, units, folds) if folds > 1 else np.zeros_like(owner)
         self.features, self.samples_, self.regularization_ = features, samples, regularization
-        self._blocks, self._owner, self._episodes = blocks, owner, episodes
+        self._blocks, self._owner, self._episodes, self._units = blocks, owner, episodes, units
         self._folds, self._parts = dealt, folds
         self._span = Span(features, blocks, regularization)
 
@@ -152,9 +153,10 @@ class SubsetFits(Fitted):
         """Score subsets as if other episodes had been met: the bootstrap (Efron 1979), by episode.
 
         Each draw takes as many episodes of every task as there are, with replacement, and fits and scores all
-        subsets anew. Copies of an episode stay in its fold, as a fit must not see what it is scored on. The
-        meta-policy and the projection stay what they are. The spread errs on the large side where episodes
-        are few, as a draw has fewer different ones to fit.
+        subsets anew; those that began alike come together, see `Samples.clusters`. Copies of an episode stay
+        in its fold, as a fit must not see what it is scored on. The meta-policy and the projection stay what
+        they are. The spread errs on the large side where episodes are few, as a draw has fewer different ones
+        to fit.
 
         Parameters
         ----------
@@ -169,7 +171,7 @@ class SubsetFits(Fitted):
         members, draws = self._members(subsets), whole("draws", draws, 0)
         rng = generator_for(as_seed(seed), "bootstrap of episodes")
         scores = [
-            self._score(members, tolerance, draw_episodes(self._owner, self._episodes, rng)).per_task
+            self._score(members, tolerance, draw(self._owner, self._units, rng)).per_task
             for _ in bar(range(draws), "drawing episodes again")
         ]
         return np.array(scores).reshape(draws, *members.shape)

@@ -12,7 +12,7 @@ from gradex.seeds import generator_for
 from gradex.surrogate import NoProjection, SurrogateEstimator
 from gradex.surrogate.interactions import first_order_interactions
 from gradex.surrogate.logistic import SubsetLogisticRegression
-from gradex.surrogate.samples import draw_episodes
+from gradex.surrogate.samples import draw
 from gradex.surrogate.scores import NegativeLoss, score_subsets
 from gradex.tasks import TaskSuite
 from tests.oracles import surrogate as oracle
@@ -282,7 +282,7 @@ def test_draws_equal_scoring_samples_that_were_repeated(meta, transitions) -> No
     found = surrogate.score_draws(SUBSETS, 2, seed=4, tolerance=1e-10)
     rng = generator_for(4, "bootstrap of episodes")
     for scores in found:
-        times = draw_episodes(transitions.tasks, transitions.episodes, rng).astype(int)
+        times = draw(transitions.tasks, transitions.episodes, rng).astype(int)
         repeated = (np.repeat(x, times, axis=0) for x in signed_and_weights(surrogate))
         placed = (np.repeat(x, times) for x in (transitions.tasks, surrogate._folds))
         expected = oracle.held_out_loss_scores(SUBSETS, *repeated, *placed, surrogate.regularization_)

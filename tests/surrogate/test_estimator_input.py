@@ -71,7 +71,11 @@ def _with(transitions: Transitions, name: str, place: int, value: float) -> Tran
             {},
             "all advantages or gradients are 0, nothing to fit",
         ),
-        (lambda t: t, {"folds": 7}, "task 0 has 6 episodes for 7 folds: collect more, or choose fewer folds"),
+        (
+            lambda t: t,
+            {"folds": 7},
+            "task 0 has 6 independent episodes for 7 folds: collect more, or choose fewer folds",
+        ),
     ],
 )
 def test_refuses_transitions_that_cannot_be(

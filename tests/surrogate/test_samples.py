@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradex.surrogate import Samples, SurrogateEstimator
-from gradex.surrogate.samples import deal_episodes, draw_episodes
+from gradex.surrogate.samples import deal, draw, independent
 
 ROWS = 60
 
@@ -94,7 +94,7 @@ def test_episodes_stay_whole_and_folds_are_balanced(lengths: list[list[int]], fo
     episodes = np.repeat(np.arange(len(flat)) * 7 % 101, flat)
     order = np.random.default_rng(seed).permutation(len(tasks))
     tasks, episodes = tasks[order], episodes[order]
-    fold = deal_episodes(tasks, episodes, folds)
+    fold = deal(tasks, episodes, folds)
     for episode in np.unique(episodes):
         assert len(np.unique(fold[episodes == episode])) == 1
     for task, own in enumerate(lengths):
@@ -108,32 +108,74 @@ def test_does_not_depend_on_the_order_of_the_samples() -> None:
     episodes = rng.integers(0, 30, 400)
     tasks = episodes % 3
     order = rng.permutation(400)
-    assert np.array_equal(
-        deal_episodes(tasks, episodes, 4)[order], deal_episodes(tasks[order], episodes[order], 4)
-    )
+    assert np.array_equal(deal(tasks, episodes, 4)[order], deal(tasks[order], episodes[order], 4))
 
 
 def test_refuses_too_few_episodes() -> None:
-    with pytest.raises(
-        ValueError, match="task 1 has 2 episodes for 3 folds: collect more, or choose fewer folds"
-    ):
-        deal_episodes(np.repeat([0, 1], [3, 2]), np.arange(5), 3)
+    words = "task 1 has 2 independent episodes for 3 folds: collect more, or choose fewer folds"
+    with pytest.raises(ValueError, match=words):
+        deal(np.repeat([0, 1], [3, 2]), np.arange(5), 3)
 
 
-def test_refuses_an_episode_in_two_tasks() -> None:
-    with pytest.raises(
-        ValueError, match="episode 4 appears in two tasks: give each task episode numbers of its own"
-    ):
-        deal_episodes(np.array([0, 0, 1, 1]), np.array([3, 4, 4, 5]), 2)
+@pytest.mark.parametrize(
+    ("episodes", "clusters", "message"),
+    [
+        ([3, 4, 4, 5], None, "episode 4 appears in two tasks: give each task episode numbers of its own"),
+        ([3, 3, 4, 5], [0, 1, 0, 1], "episode 3 is in two clusters: put whole episodes into one"),
+        ([2, 3, 4, 5], [0, 1, 1, 2], "some tasks share clusters of episodes and others do not: let all"),
+    ],
+)
+def test_refuses_episodes_that_are_not_whole(episodes: list, clusters: list | None, message: str) -> None:
+    given = None if clusters is None else np.array(clusters)
+    with pytest.raises(ValueError, match=message):
+        independent(np.array([0, 0, 1, 1]), np.array(episodes), given)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_may_depend_on_each_other_is_held_out_and_drawn_together(shared: bool) -> None:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 9, (2, 2, 12))  # tasks, episodes of a cluster, clusters
+    tasks, _, clusters = (np.repeat(own.ravel(), sizes.ravel()) for own in np.indices(sizes.shape))
+    clusters = clusters if shared else clusters + 12 * tasks
+    units = independent(tasks, np.repeat(np.arange(48), sizes.ravel()), clusters)
+    fold, times = deal(tasks, units, 3), draw(tasks, units, np.random.default_rng(1))
+    for cluster in np.unique(clusters):
+        assert len(np.unique(fold[clusters == cluster])) == len(np.unique(times[clusters == cluster])) == 1
+    for task in (0, 1):
+        own = [
+            times[(clusters == cluster) & (tasks == task)] for cluster in np.unique(clusters[tasks == task])
+        ]
+        assert sum(each[0] for each in own) == 12
+        assert set(fold[tasks == task]) == {0, 1, 2}
+
+
+def test_pure_noise_is_of_no_use_to_another_task_with_the_same_episodes() -> None:
+    # Both tasks have the same samples, which tell nothing; in one task an episode is longer.
+    rng = np.random.default_rng(2)
+    gains = []
+    for _ in range(20):
+        features, paid = np.repeat(rng.normal(size=(24, 30)), 8, axis=0), np.repeat(rng.normal(size=24), 8)
+        more = np.repeat(np.arange(192), np.where(np.arange(192) == 5, 5, 1))
+        clusters = np.concatenate([np.arange(192), more]) // 8
+        own = Samples(
+            np.concatenate([paid, paid[more]]),
+            tasks=np.repeat([0, 1], [192, len(more)]),
+            episodes=clusters + 24 * np.repeat([0, 1], [192, len(more)]),
+            clusters=clusters,
+        )
+        fitted = SurrogateEstimator(folds=4).fit_features(np.concatenate([features, features[more]]), own)
+        alone, together = fitted.scores([(0,), (0, 1)]).per_task[:, 0]
+        gains.append(together - alone)
+    assert np.mean(gains) < 0.02
 
 
 def test_a_draw_takes_whole_episodes_and_as_many_of_each_task() -> None:
     rng = np.random.default_rng(0)
     episodes = rng.permutation(np.repeat(np.arange(30), rng.integers(1, 9, 30)))
     tasks = episodes % 3
-    times = draw_episodes(tasks, episodes, np.random.default_rng(1))
+    times = draw(tasks, episodes, np.random.default_rng(1))
     per_episode = np.array([times[episodes == episode].mean() for episode in range(30)])
     assert (times == per_episode[episodes]).all()
     assert [per_episode[task::3].sum() for task in range(3)] == [10, 10, 10]
     assert per_episode.max() > 1 and per_episode.min() == 0
-    np.testing.assert_array_equal(draw_episodes(tasks, episodes, np.random.default_rng(1)), times)
+    np.testing.assert_array_equal(draw(tasks, episodes, np.random.default_rng(1)), times)
