@@ -58,6 +58,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        encoding = getattr(file, "encoding", None) or "utf-8"
+        super()._print_message(message.encode(encoding, "backslashreplace").decode(encoding), file)
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"gradex: {message}; see gradex --help\n")
 
@@ -114,7 +118,7 @@ def _add_settings(parser: argparse.ArgumentParser, steps_per_task: int) -> None:
         type=_count,
         help="number m of random subsets, or auto for as many as it takes (default 200)",
     )
-    add("--subset-size", type=int, help="tasks α in a subset (default 3)")
+    add("--subset-size", type=int, help="tasks in a subset (default 3)")
     add(
         "--affinity",
         choices=(*_AFFINITIES, *_OF_PREFERENCES),

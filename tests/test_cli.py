@@ -1,5 +1,6 @@
 """The command `gradex`: what it prints, what it writes, and what it refuses."""
 
+import argparse
 import io
 import json
 import os
@@ -197,6 +198,17 @@ def test_a_terminal_that_does_not_know_a_letter_shows_its_number(
     monkeypatch.setattr(sys, "stdout", terminal)
     assert main(["suites", "navigation"]) == 0
     assert terminal.buffer.getvalue().decode(encoding) == f"{told}\n"
+
+
+@pytest.mark.parametrize("command", ["group", "plan", "suites"])
+def test_help_is_shown_by_any_terminal(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setattr(argparse.ArgumentParser, "format_help", lambda self: "θ of α tasks")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    terminal.flush()
+    assert terminal.buffer.getvalue() == b"\\u03b8 of \\u03b1 tasks"
 
 
 def test_nobody_has_to_read_to_the_end(

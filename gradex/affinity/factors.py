@@ -42,8 +42,7 @@ class AffinityFactors:
     Raises
     ------
     ValueError
-        If there are fewer than two rows, a number is not finite, or three tasks or more all have the same
-        row.
+        If there are fewer than two rows, or a number is not finite.
 
     Examples
     --------

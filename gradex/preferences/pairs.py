@@ -220,9 +220,10 @@ class PreferencePairs:
     def samples(self, offsets: Float[np.ndarray, " N"] | None = None) -> Samples:
         """Give the labels as the surrogate needs them.
 
-        Where no two objectives have a pair, or an episode, in common, every pair is a sample of one task.
-        Else every pair serves all tasks, with advantage 0 where it has no label; the others are scaled so
-        that an objective's loss stays the mean over the pairs that it has labelled.
+        Where objectives have labelled equally many pairs, none of them and no episode in common, every pair
+        is a sample of one task. Else every pair serves all tasks, with advantage 0 where it has no label; the
+        others are scaled so that an objective's loss stays the mean over the pairs that it has labelled.
+        Either way all objectives of a subset count alike, as they do in `DirectPreferences.tune`.
 
         Parameters
         ----------
@@ -231,7 +232,7 @@ class PreferencePairs:
         """
         known = ~np.isnan(self.labels)
         episodes, owners = self._shuffled_episodes(), known.argmax(axis=0)
-        apart = (known.sum(axis=0) == 1).all()
+        apart = (known.sum(axis=0) == 1).all() and np.ptp(known.sum(axis=1)) == 0
         if apart and len(np.unique(np.stack([episodes, owners]), axis=1).T) == episodes.max() + 1:
             return Samples(self.labels[owners, np.arange(len(self))], owners, episodes, offsets)
         counted = known.mean(axis=1, keepdims=True)

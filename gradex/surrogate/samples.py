@@ -77,7 +77,8 @@ class Samples:
         [N]: sample t belongs to task `tasks[t]`. [n, N]: every sample serves all of n tasks, whose dynamics
         are the same and whose rewards differ; such samples need a policy that does not see the task.
     tasks : int array [N], optional
-        Only where advantages are [N]; without, there is one task.
+        Only where advantages are [N]; without, there is one task. In the loss of a subset a task counts by
+        how many samples it has.
     episodes : int array [N], optional
         Which episode a sample belongs to: what is held out or drawn again together, unless there are
         `clusters` of them. By default each sample is an episode of its own.

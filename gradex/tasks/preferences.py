@@ -178,7 +178,8 @@ def marginal_weights(
     at = np.asarray(returns, dtype=np.float64)
     if at.ndim != 1 or not np.isfinite(at).all():
         raise ValueError(f"returns is {shown(returns)}: give a finite number for each objective")
-    steps = np.diag(_STEP * np.maximum(np.abs(at), 1.0))
+    largest = np.abs(at).max(initial=0.0)
+    steps = np.diag(_STEP * np.maximum(np.abs(at), min(largest, 1.0) or 1.0))
     rises = np.array([[float(u(at + step)) - float(u(at - step)) for step in steps] for u in utilities])
     if not np.isfinite(rises).all():
         number = int(np.argmin(np.isfinite(rises).all(axis=1)))

@@ -96,6 +96,16 @@ def test_own_pairs_give_the_same_scores_in_either_form() -> None:
     np.testing.assert_allclose(apart.per_task, one.per_task, rtol=1e-6)
 
 
+def test_objectives_count_alike_however_many_pairs_they_have_labelled() -> None:
+    """They are trained alike: the loss of two is the mean of both losses."""
+    joined = PreferencePairs.joined({"many": pairs_of(80, n=1), "few": pairs_of(8, n=1, seed=1)})
+    samples, values = joined.samples(), np.random.default_rng(0).normal(size=88)
+    assert samples.tasks is None
+    assert (samples.advantages.sum(axis=0) * values).mean() == pytest.approx(
+        np.nanmean(joined.labels[0] * values) + np.nanmean(joined.labels[1] * values)
+    )
+
+
 def test_pairs_of_one_episode_stay_together_and_order_is_no_matter() -> None:
     pairs = pairs_of(24)
     grouped = PreferencePairs(pairs.first, pairs.second, pairs.labels, episodes=np.arange(24) // 3)

@@ -86,6 +86,17 @@ def test_marginal_weights_are_the_gradients_of_utilities() -> None:
     np.testing.assert_allclose(preferences.marginal_weights(utilities, at), expected, atol=1e-7)
 
 
+@pytest.mark.parametrize("unit", [1e6, 1.0, 1e-3, 1e-6, 1e-12])
+def test_marginal_weights_are_the_same_in_every_unit_of_returns(unit: float) -> None:
+    (weights,) = preferences.marginal_weights([lambda v: float(np.log(v).sum())], [unit, 2 * unit])
+    np.testing.assert_allclose(weights, [2 / 3, 1 / 3], atol=1e-7)
+
+
+def test_utilities_of_no_return_at_all_have_marginal_weights() -> None:
+    (weights,) = preferences.marginal_weights([lambda v: v[0] + 3 * v[1]], [0.0, 0.0])
+    np.testing.assert_allclose(weights, [0.25, 0.75], atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("utility", "returns", "message"),
     [
