@@ -6,6 +6,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from gradex.tensors import from_torch
+
 
 class ClusterSums:
     """What clusters of n tasks make in pairs.
@@ -45,6 +47,19 @@ class ClusterSums:
     @cached_property
     def _alike(self) -> Float[np.ndarray, "clusters n n"]:
         return np.stack([own @ own.T for own in np.stack(self.values, axis=1)])
+
+
+def shares(
+    weights: Sequence[Float[np.ndarray, "_ models"]], shapes: Sequence[tuple[int, int]]
+) -> tuple[Float[np.ndarray, "_ models"], ...]:
+    """Give weights of clusters with a mean of 1, or refuse by a ValueError those that do not fit."""
+    given = [np.asarray(from_torch(each), dtype=np.float64) for each in weights]
+    if [each.shape for each in given] != shapes:
+        told = ", ".join(str(each.shape) for each in given)
+        raise ValueError(f"weights have the shapes {told}: give one for each cluster of each task")
+    if not all(np.isfinite(each).all() and (each > 0).all() for each in given):
+        raise ValueError("weights are not all positive and finite: give each cluster its share")
+    return tuple(each / each.mean(axis=0) for each in given)
 
 
 def moments(h: Float[np.ndarray, "a b"], one_sample: bool) -> tuple[float, float, float]:

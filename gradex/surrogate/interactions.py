@@ -22,7 +22,7 @@ noise, as those of policies are, intervals cover (`python -m analysis coverage`)
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -34,7 +34,7 @@ from scipy.sparse import csr_array
 
 from gradex.seeds import generator_for
 from gradex.settings import check_subsets
-from gradex.surrogate.cluster_sums import ClusterSums, moments
+from gradex.surrogate.cluster_sums import ClusterSums, moments, shares
 from gradex.surrogate.samples import Samples
 from gradex.tensors import from_torch
 from gradex.threads import one_thread
@@ -107,14 +107,9 @@ class Interactions:
         if sum(widths) != d or min(widths) < 1:
             raise ValueError(f"widths are {widths} for vectors of {d} columns: give one for each model")
         shapes = [(size, len(widths)) for size in sizes]
-        given = self.weights or [np.ones(shape) for shape in shapes]
-        weights = [np.asarray(from_torch(each), dtype=np.float64) for each in given]
-        if [each.shape for each in weights] != shapes:
-            told = ", ".join(str(each.shape) for each in weights)
-            raise ValueError(f"weights have the shapes {told}: give one for each cluster of each task")
-        if not all(np.isfinite(each).all() and (each > 0).all() for each in weights):
-            raise ValueError("weights are not all positive and finite: give each cluster its share")
-        object.__setattr__(self, "weights", tuple(each / each.mean(axis=0) for each in weights))
+        object.__setattr__(
+            self, "weights", shares(self.weights or [np.ones(each) for each in shapes], shapes)
+        )
         object.__setattr__(self, "widths", widths)
 
     @staticmethod
@@ -152,7 +147,11 @@ class Interactions:
                 )
             if np.min(weights) < 0:
                 raise ValueError(f"weights go down to {np.min(weights)}: give none below 0")
-            each = [_scaled(part, weight) for part, weight in zip(parts, weights, strict=True)]
+            roots = np.sqrt(weights)
+            each = [
+                tuple(scale * own for scale, own in zip(root, part.vectors, strict=True))
+                for root, part in zip(roots, parts, strict=True)
+            ]
         # Inner products of concatenated vectors are sums of inner products.
         vectors, shares = zip(*each, strict=True), zip(*(part.weights for part in parts), strict=True)
         return Interactions(
@@ -208,7 +207,8 @@ class Interactions:
     @cached_property
     def matrix(self) -> Float[np.ndarray, "n n"]:
         """Estimate all interactions, the diagonal from pairs of different clusters."""
-        return self._estimate([np.ones(len(own)) for own in self.vectors])
+        (found,) = self._estimates([[np.ones(len(own)) for own in self.vectors]])
+        return found
 
     @cached_property
     def stderr(self) -> Float[np.ndarray, "n n"]:
@@ -233,13 +233,11 @@ class Interactions:
         depend on each other turn around together.
         """
         rng = generator_for(seed, "noise of interactions")
-        drawn = np.empty((count, len(self), len(self)))
-        for each in drawn:
-            sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
-            signs = [rng.choice([-1.0, 1.0], size) for size in sizes]
-            # What a cluster makes with itself stays the same, whichever way it is turned.
-            each[:] = self._estimate(signs * len(self) if self.common else signs)
-        return drawn
+
+        def drawn(size: int) -> Float[np.ndarray, " size"]:
+            return rng.choice([-1.0, 1.0], size)
+
+        return self._estimates([self._for_all(drawn) for _ in range(count)])
 
     def draws(self, count: int, seed: int = 0) -> Float[np.ndarray, "draws n n"]:
         """Estimate the interactions again from clusters drawn with replacement (Efron 1979).
@@ -248,32 +246,41 @@ class Interactions:
         twice makes no pair with itself.
         """
         rng = generator_for(seed, "draws of interactions")
-        drawn = np.empty((count, len(self), len(self)))
-        sizes = [len(self.vectors[0])] if self.common else [len(own) for own in self.vectors]
-        for each in drawn:
-            times = [rng.multinomial(size, np.full(size, 1 / size)).astype(np.float64) for size in sizes]
-            each[:] = self._estimate(times * len(self) if self.common else times)
-        return drawn
 
-    @cached_property
-    def _models(self) -> list[tuple[ClusterSums, ClusterSums]]:
-        """Pulls and weights of each model."""
+        def drawn(size: int) -> Float[np.ndarray, " size"]:
+            return rng.multinomial(size, np.full(size, 1 / size)).astype(np.float64)
+
+        return self._estimates([self._for_all(drawn) for _ in range(count)])
+
+    def _for_all(self, draw: Callable[[int], Float[np.ndarray, " _"]]) -> list[Float[np.ndarray, " _"]]:
+        """Draw a number for each cluster of each task, the same for those that may depend on each other."""
+        if self.common:
+            return [draw(len(self.vectors[0]))] * len(self)
+        return [draw(len(own)) for own in self.vectors]
+
+    def _models(self) -> Iterator[tuple[ClusterSums, ClusterSums]]:
+        """Give pulls and weights of each model."""
         ends = np.cumsum(self.widths)
-        return [
-            (
-                ClusterSums([own[:, end - width : end] for own in self.vectors], self.common),
-                ClusterSums([own[:, model, None] for own in self.weights], self.common),
-            )
-            for model, (width, end) in enumerate(zip(self.widths, ends, strict=True))
-        ]
+        for model, (width, end) in enumerate(zip(self.widths, ends, strict=True)):
+            pulls = [own[:, end - width : end] for own in self.vectors]
+            weights = [own[:, model, None] for own in self.weights]
+            yield ClusterSums(pulls, self.common), ClusterSums(weights, self.common)
 
-    def _estimate(self, times: Sequence[Float[np.ndarray, " _"]]) -> Float[np.ndarray, "n n"]:
-        """Estimate the interactions with each cluster taken so many times; -1 turns it around."""
-        found = np.zeros((len(self), len(self)))
-        for pulls, weights in self._models:
-            pairs = weights.products([np.abs(own) for own in times])
-            # Of very few clusters a draw may be one of them alone, which makes no pair.
-            found += np.divide(pulls.products(times), pairs, out=np.zeros_like(found), where=pairs > 0)
+    def _estimates(
+        self, times: Sequence[Sequence[Float[np.ndarray, " _"]]]
+    ) -> Float[np.ndarray, "draws n n"]:
+        """Estimate the interactions with each cluster taken so many times; -1 turns it around.
+
+        What a cluster makes with itself is left out, and the same whichever way it is turned.
+        """
+        found = np.zeros((len(times), len(self), len(self)))
+        for pulls, weights in self._models():
+            for place, own in enumerate(times):
+                pairs = weights.products([np.abs(number) for number in own])
+                # Of very few clusters a draw may be one of them alone, which makes no pair.
+                found[place] += np.divide(
+                    pulls.products(own), pairs, out=np.zeros_like(pairs), where=pairs > 0
+                )
         return found
 
     @cached_property
@@ -281,7 +288,7 @@ class Interactions:
         """By what the products of two clusters of a model are multiplied for the mean over pairs."""
         once = [np.ones(len(own)) for own in self.vectors]
         alike = ClusterSums([own[:, None] for own in once], self.common).products(once)
-        return np.stack([alike / weights.products(once) for _, weights in self._models])
+        return np.stack([alike / weights.products(once) for _, weights in self._models()])
 
     def _variance(self, i: int, j: int) -> float:
         """Estimate the variance of one interaction."""
@@ -291,13 +298,8 @@ class Interactions:
         total, squares, disjoint = moments(h, one_sample)
         pairs, squared_pairs, disjoint_pairs = moments(weights, one_sample)
         apart = disjoint / disjoint_pairs
-        times = 1 if one_sample else 2
-        least = max(squares - apart * squared_pairs, 0.0) / (times * pairs**2)
+        least = max(squares - apart * squared_pairs, 0.0) / pairs**2 / (1 if one_sample else 2)
         return max((total / pairs) ** 2 - apart, least)
-
-
-def _scaled(part: Interactions, weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, "_ d"], ...]:
-    return tuple(np.sqrt(weight) * own for weight, own in zip(weights, part.vectors, strict=True))
 
 
 def first_order_interactions(
@@ -316,8 +318,8 @@ def first_order_interactions(
         size = min(len(name), _MOST)
         whitened = solve_triangular(factor, features[block.rows].T, lower=True).T
         for pull in block.pulls():
-            shares = csr_array((pull, (which % size, np.arange(len(which)))), (size, len(which)))
-            vectors.append(shares @ whitened * (size / len(which)))
+            sums = csr_array((pull, (which % size, np.arange(len(which)))), (size, len(which)))
+            vectors.append(sums @ whitened * (size / len(which)))
             weights.append(np.bincount(which % size).astype(np.float64)[:, None])
             names.append(name)
     common = len(names) > 1 and all(np.array_equal(name, names[0]) for name in names)
