@@ -80,7 +80,7 @@ def test_transfers_are_those_of_a_fit_for_each_preference(suite: TaskSuite, foun
     mixtures, expected = found.mixtures(suite.weights), np.zeros((7, 7))
     for surrogate, mixture in zip(found.surrogates, mixtures, strict=True):
         samples = surrogate.samples_
-        own = Samples(mixture @ samples.advantages, episodes=samples.episodes)
+        own = Samples(mixture @ samples.advantages, episodes=samples.episodes, clusters=samples.clusters)
         fits = SurrogateEstimator(regularization=surrogate.regularization_)
         expected += fits.fit_features(surrogate.features, own).transfers()
     np.testing.assert_allclose(found.transfers(mixtures), expected, rtol=1e-9)
