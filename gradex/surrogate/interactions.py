@@ -35,7 +35,7 @@ from scipy.sparse import csr_array
 from gradex.seeds import generator_for
 from gradex.settings import check_subsets
 from gradex.surrogate.cluster_sums import ClusterSums, moments, shares
-from gradex.surrogate.samples import Samples
+from gradex.surrogate.samples import Samples, are_common
 from gradex.tensors import from_torch
 from gradex.threads import one_thread
 
@@ -322,9 +322,4 @@ def first_order_interactions(
             vectors.append(sums @ whitened * (size / len(which)))
             weights.append(np.bincount(which % size).astype(np.float64)[:, None])
             names.append(name)
-    common = len(names) > 1 and all(np.array_equal(name, names[0]) for name in names)
-    if not common and len(np.unique(np.concatenate(names))) < sum(map(len, names)):
-        raise ValueError(
-            "some tasks share clusters of episodes and others do not: let all share them, or none"
-        )
-    return Interactions(tuple(vectors), common, tuple(weights))
+    return Interactions(tuple(vectors), are_common(names), tuple(weights))

@@ -244,13 +244,18 @@ def independent(
         return which
     _refuse_parted(episodes, which, clusters, "is in two clusters: put whole episodes into one")
     _, which = np.unique(clusters, return_inverse=True)
-    by_task = [np.unique(which[tasks == task]) for task in np.unique(tasks)]
-    shared = all(np.array_equal(own, by_task[0]) for own in by_task)
-    if not shared and len(np.unique(np.concatenate(by_task))) < sum(map(len, by_task)):
+    are_common([np.unique(which[tasks == task]) for task in np.unique(tasks)])
+    return which
+
+
+def are_common(by_task: Sequence[Shaped[np.ndarray, " _"]]) -> bool:
+    """Tell whether all of several tasks have the same clusters; a ValueError if only some of them have."""
+    common = len(by_task) > 1 and all(np.array_equal(own, by_task[0]) for own in by_task)
+    if not common and len(np.unique(np.concatenate(by_task))) < sum(map(len, by_task)):
         raise ValueError(
             "some tasks share clusters of episodes and others do not: let all share them, or none"
         )
-    return which
+    return common
 
 
 def _refuse_parted(
