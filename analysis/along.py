@@ -1,15 +1,16 @@
 """Estimates along the path of a meta-training, as the studies vary them.
 
 `PolicyGradEx` does the same in one go. Here the surrogates can differ in their settings, score other subsets,
-and see other episodes.
+and see other episodes. Real training can begin at the same snapshots.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import clone
 
-from gradex import AffinityGraph, SurrogateEstimator
+from gradex import AffinityGraph, GroundTruth, SurrogateEstimator
 from gradex.path_scores import count_steps
 from gradex.surrogate import Interactions, SubsetScores
 from gradex.trained_policy import TrainedPolicy
@@ -53,6 +54,32 @@ def scores_along(surrogates: Sequence[SurrogateEstimator], subsets: Sequence[Seq
 def interactions_along(surrogates: Sequence[SurrogateEstimator]) -> Interactions:
     """Give first-order interactions: the sum over the snapshots."""
     return Interactions.joined([each.interactions() for each in surrogates])
+
+
+@dataclass(frozen=True)
+class TruthAlong:
+    """Real training that begins at each snapshot, scored as estimates are: by the mean over the snapshots."""
+
+    parts: tuple[GroundTruth, ...]
+
+    @property
+    def subsets_(self) -> tuple[tuple[int, ...], ...]:
+        """The subsets that were trained."""
+        return self.parts[0].subsets_
+
+    @property
+    def steps_(self) -> int:
+        """Environment steps of all trainings together."""
+        return sum(part.steps_ for part in self.parts)
+
+    def scores(self) -> SubsetScores:
+        """Give what every task earns, the mean over the snapshots."""
+        return SubsetScores.mean([part.scores() for part in self.parts])
+
+    def halves(self) -> tuple[SubsetScores, SubsetScores]:
+        """Give the same of every second snapshot, and of the others."""
+        one, other = self.parts[::2], self.parts[1::2]
+        return TruthAlong(one).scores(), TruthAlong(other).scores()
 
 
 def similarity_along(surrogates: Sequence[SurrogateEstimator]) -> AffinityGraph:

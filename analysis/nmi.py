@@ -13,7 +13,9 @@ The study `mt10` asks the same on MT10, from pairs, of which there are fewer tha
 
 Both are read by the default affinity, "pairwise", real training by returns that are standardised task by
 task, as tasks are paid differently. The estimate is taken along the path of meta-training, as by default;
-real training starts from its end, the meta-policy.
+real training starts from its end, the meta-policy. Where tasks are reversed the policy has taken sides by
+then, and little training tells little of the other side. So these suites are trained once more, from every
+snapshot of the path ("along the path"), where the estimate is made, too.
 
 Every suite and depth of a seed is kept in `runs/nmi-SCALE/seed-SEED/`, so that the study can take several
 sittings; after changing how policies are trained or estimates are made, remove that folder.
@@ -36,13 +38,14 @@ from analysis.along import fit_along, scores_along, similarity_along
 from analysis.study import confidence_interval, kept_for, kept_table
 from analysis.trained import (
     SETTINGS,
+    TAKES_SIDES,
     Trained,
     full_length,
     pair_interactions,
     rank_correlation,
     train,
 )
-from gradex import AffinityGraph, SurrogateEstimator, TaskSuite
+from gradex import AffinityGraph, PolicyGradEx, SurrogateEstimator, TaskSuite
 from gradex.affinity import Partition, RandomGrouping
 from gradex.seeds import child
 from gradex.surrogate import SubsetScores
@@ -50,6 +53,8 @@ from gradex.surrogate import SubsetScores
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
 #: How scores are read, of estimates and of real training.
 READING = "pairwise"
+#: A suite whose real training starts from every snapshot.
+ALONG = "{}, along the path"
 #: Other ways to read the estimates, compared with real training read as always: by Eq. (5), and by the same
 #: from scores by Algorithm 1 to the letter.
 _EQUATION, _LETTER = "Eq. (5)", "to the letter"
@@ -80,15 +85,16 @@ def compute(
                     / f"{suite.replace(' ', '-')}-{depth}-layers"
                 )
                 folder = kept_for(place, setting)
-                compare = partial(_compared, scale, suite, seed, depth)
-                tables.append(kept_table(folder / "rows.csv", compare))
+                for along in (False, True) if suite in TAKES_SIDES else (False,):
+                    compare = partial(_compared, scale, suite, seed, depth, along)
+                    tables.append(kept_table(folder / ("along.csv" if along else "rows.csv"), compare))
     return pd.concat(tables, ignore_index=True)
 
 
-def _compared(scale: str, suite: str, seed: int, depth: int) -> pd.DataFrame:
+def _compared(scale: str, suite: str, seed: int, depth: int, along: bool) -> pd.DataFrame:
     """Compare estimates of a suite with real training, a row for each reading."""
-    trained = train(scale, suite, seed, depth)
-    where = {"suite": suite, "layers": depth, "seed": seed}
+    trained = train(scale, suite, seed, depth, along)
+    where = {"suite": ALONG.format(suite) if along else suite, "layers": depth, "seed": seed}
     told, again = _repeat(trained)
     real, truth = None, trained.truth
     # Where every task earns all there is in any company, real training tells no groups.
@@ -204,10 +210,11 @@ def _repeat(trained: Trained) -> tuple[dict[str, float], SubsetScores]:
 def work(scale: str) -> float:
     """Count the environment steps of a seed, on average, with the trainings that other studies take over."""
     steps = 0
-    for setting in SETTINGS[scale].values():
+    for name, setting in SETTINGS[scale].items():
         suite = TaskSuite.make(setting.family, **setting.options)
         subsets = min(setting.subsets, comb(len(suite), 3))
-        real = subsets * 3 * setting.steps_per_task * setting.replicates
+        trainings = setting.replicates + (PolicyGradEx().snapshots if name in TAKES_SIDES else 0)
+        real = subsets * 3 * setting.steps_per_task * trainings
         estimates = 3 * setting.transitions * len(suite)
         one = (setting.meta_steps or suite.recommended.meta_steps) + real + estimates
         had = sum(setting.has(seed, depth) for seed in range(SEEDS[scale]) for depth in setting.layers)
@@ -266,7 +273,8 @@ def plot(table: pd.DataFrame) -> Figure:
             ax.plot(part[value], np.full(len(part), y), ".", color=f"C{place}", markersize=3, alpha=0.5)
             for column, marker in references.items():
                 ax.plot(part[column].mean(), y, marker, color="black", markersize=7)
-        ax.set(xlabel=label, xlim=(least - 0.05, 1.05), yticks=range(len(suites)), yticklabels=suites)
+        names = [suite.replace(", ", ",\n") for suite in suites]
+        ax.set(xlabel=label, xlim=(least - 0.05, 1.05), yticks=range(len(suites)), yticklabels=names)
         ax.xaxis.set_major_locator(MultipleLocator(0.2 if least == 0 else 0.5))
         ax.grid(axis="x", color="0.92")
         ax.spines[["top", "right"]].set_visible(False)

@@ -15,8 +15,10 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
+from analysis.along import TruthAlong
 from analysis.provenance import noted
 from gradex import PPO, AffinityGraph, GroundTruth, MetaPolicy, PolicyGradEx, TaskSuite
+from gradex.seeds import child
 from gradex.store import difference, write_table
 from gradex.surrogate.estimator import Subsets
 
@@ -125,15 +127,19 @@ _PAPER = {
 SETTINGS = {"smoke": _SMOKE, "laptop": _LAPTOP, "paper": _PAPER}
 
 
+#: Suites whose policy takes sides: little training from the end of a long one tells little of the other side.
+TAKES_SIDES = ("reversed CartPole", "reversed LunarLander")
+
+
 @dataclass(frozen=True)
 class Trained:
     """A grouping from estimates, and real training on the subsets that were estimated."""
 
     grouping: PolicyGradEx
-    truth: GroundTruth
+    truth: GroundTruth | TruthAlong
 
 
-def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
+def train(scale: str, suite: str, seed: int, layers: int = 4, along: bool = False) -> Trained:
     """Group a suite from estimates, then train on the same subsets for real.
 
     Parameters
@@ -143,6 +149,8 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
     seed : int
     layers : int
         Of the policy.
+    along : bool
+        Train once from every snapshot of the meta-training, in place of several times from its end.
     """
     setting = SETTINGS[scale][suite]
     folder = Path("runs") / f"trained-{scale}" / f"{suite.replace(' ', '-')}-{layers}-layers-seed-{seed}"
@@ -158,8 +166,16 @@ def train(scale: str, suite: str, seed: int, layers: int = 4) -> Trained:
         bootstrap=0,
         seed=seed,
     ).fit(meta.suite, meta=meta)
-    truth = GroundTruth(setting.steps_per_task, setting.replicates, setting.episodes, seed=seed)
-    return Trained(grouping, for_real(truth, meta, grouping.scores_.subsets, folder))
+    subsets = grouping.scores_.subsets
+    if not along:
+        truth = GroundTruth(setting.steps_per_task, setting.replicates, setting.episodes, seed=seed)
+        return Trained(grouping, for_real(truth, meta, subsets, folder))
+    parts = []
+    for number, start in enumerate(meta.path_):
+        own = child(seed, "training from a snapshot", number)
+        truth = GroundTruth(setting.steps_per_task, 1, setting.episodes, seed=own)
+        parts.append(for_real(truth, start, subsets, folder / f"from-snapshot-{number}"))
+    return Trained(grouping, TruthAlong(tuple(parts)))
 
 
 def for_real(truth: GroundTruth, meta: MetaPolicy, subsets: Subsets, folder: Path) -> GroundTruth:
