@@ -126,7 +126,9 @@ class GroundTruth(Estimator):
         Parameters
         ----------
         meta : MetaPolicy
-            Fitted; where training starts.
+            Fitted; where training starts. One that has trained long on tasks in conflict has taken sides, and
+            little training tells little of the other side: give more steps, or an earlier moment, such as
+            `meta.path_[0]`.
         subsets : m sequences of int
         folder : path, optional
             Where finished units are kept; a run that was cut off goes on from them, with the same results,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis import nmi
 from analysis.whole_paper import findings
 from analysis.whole_paper.claims import CLAIMS, Claim
 from analysis.whole_paper.findings import MT10, Found
@@ -185,6 +186,7 @@ class _Part:
             (MT10, MT10),
             ("LunarLander", "LunarLander"),
             ("reversed LunarLander", "the same, reversed"),
+            (nmi.ALONG.format("reversed LunarLander"), "reversed, along the path"),
         ]
         rows = []
         for layers, saving in findings.SAVING.items():
