@@ -14,8 +14,8 @@ The study `mt10` asks the same on MT10, from pairs, of which there are fewer tha
 Both are read by the default affinity, "pairwise", real training by returns that are standardised task by
 task, as tasks are paid differently. The estimate is taken along the path of meta-training, as by default;
 real training starts from its end, the meta-policy. Where tasks are reversed the policy has taken sides by
-then, and little training tells little of the other side. So these suites are trained once more, from every
-snapshot of the path ("along the path"), where the estimate is made, too.
+then, and little training tells little of the other side. So these suites, of four layers, are trained once
+more, from every snapshot of the path ("along the path"), where the estimate is made, too.
 
 Every suite and depth of a seed is kept in `runs/nmi-SCALE/seed-SEED/`, so that the study can take several
 sittings; after changing how policies are trained or estimates are made, remove that folder.
@@ -53,8 +53,9 @@ from gradex.surrogate import SubsetScores
 SEEDS = {"smoke": 1, "laptop": 5, "paper": 10}
 #: How scores are read, of estimates and of real training.
 READING = "pairwise"
-#: A suite whose real training starts from every snapshot.
+#: A suite whose real training starts from every snapshot, and the depth at which it does, as it takes long.
 ALONG = "{}, along the path"
+_DEPTH_ALONG = 4
 #: Other ways to read the estimates, compared with real training read as always: by Eq. (5), and by the same
 #: from scores by Algorithm 1 to the letter.
 _EQUATION, _LETTER = "Eq. (5)", "to the letter"
@@ -85,7 +86,8 @@ def compute(
                     / f"{suite.replace(' ', '-')}-{depth}-layers"
                 )
                 folder = kept_for(place, setting)
-                for along in (False, True) if suite in TAKES_SIDES else (False,):
+                twice = suite in TAKES_SIDES and depth == _DEPTH_ALONG
+                for along in (False, True) if twice else (False,):
                     compare = partial(_compared, scale, suite, seed, depth, along)
                     tables.append(kept_table(folder / ("along.csv" if along else "rows.csv"), compare))
     return pd.concat(tables, ignore_index=True)
@@ -213,12 +215,13 @@ def work(scale: str) -> float:
     for name, setting in SETTINGS[scale].items():
         suite = TaskSuite.make(setting.family, **setting.options)
         subsets = min(setting.subsets, comb(len(suite), 3))
-        trainings = setting.replicates + (PolicyGradEx().snapshots if name in TAKES_SIDES else 0)
-        real = subsets * 3 * setting.steps_per_task * trainings
+        once = subsets * 3 * setting.steps_per_task
         estimates = 3 * setting.transitions * len(suite)
-        one = (setting.meta_steps or suite.recommended.meta_steps) + real + estimates
-        had = sum(setting.has(seed, depth) for seed in range(SEEDS[scale]) for depth in setting.layers)
-        steps += one * had
+        meta_steps = setting.meta_steps or suite.recommended.meta_steps
+        had = [depth for seed in range(SEEDS[scale]) for depth in setting.layers if setting.has(seed, depth)]
+        steps += (meta_steps + once * setting.replicates + estimates) * len(had)
+        if name in TAKES_SIDES:
+            steps += once * PolicyGradEx().snapshots * had.count(_DEPTH_ALONG)
     return steps / SEEDS[scale]
 
 
