@@ -86,8 +86,10 @@ def scale_of(observations: Float[np.ndarray, "times features"]) -> Scale | None:
 
 def _warn_of_lost(seen: np.ndarray) -> None:
     """Tell of numbers that move, though too little beside their size for a policy to see it."""
-    seen = seen[np.isfinite(seen).all(axis=1)]
-    if seen.dtype == np.float32 or not len(seen):
+    if seen.dtype in (np.float16, np.float32):
+        return
+    seen = seen[np.isfinite(seen).all(axis=1)].astype(np.float64)
+    if not len(seen):
         return
     size, spread = np.abs(seen).max(axis=0), seen.std(axis=0)
     lost = np.flatnonzero((spread > _DOUBLE * size) & (spread <= _ROUNDING * size) & (size > _LARGEST))

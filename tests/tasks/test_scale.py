@@ -5,6 +5,7 @@ import json
 import pickle
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,24 @@ def test_says_what_single_precision_cannot_show(
     assert [text.partition(",")[0] for text in told] == [
         "number 0 of the observations is about 1e+09 and moves by 0.59"
     ] * (not seen)
+
+
+def test_numbers_of_half_precision_are_measured_in_double_precision() -> None:
+    """Sums of half precision overflow."""
+
+    class Short(Shifted):
+        def __init__(self, dtype: Any) -> None:
+            super().__init__()
+            self.observation_space = Box(-128, 127, (2,), dtype)
+
+        def _observe(self) -> np.ndarray:
+            return np.array([self.np_random.integers(-128, 128), self.time % 4], self.observation_space.dtype)
+
+    half, double = (
+        TaskSuite.from_gymnasium({"a": partial(Short, dtype)}).typical_observation
+        for dtype in (np.float16, np.float64)
+    )
+    assert half == double is not None
 
 
 def seen_at_random(draw: Callable[[np.random.Generator], float]) -> list[str]:
