@@ -48,9 +48,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     into each other's files. Folders above it are made, a link is followed, and what is no file, such as a
     device, stays. For errors see `writing_to`.
     """
-    place = Path(os.path.realpath(path)) if path.is_symlink() else path
-    temporary = place.with_name(f"{UNFINISHED}{secrets.token_hex(4)}-{place.name}")
     with writing_to(path):
+        place = Path(os.path.realpath(path)) if path.is_symlink() else path
+        temporary = place.with_name(f"{UNFINISHED}{secrets.token_hex(4)}-{place.name}")
         if path.exists() and not path.is_file():
             raise OSError(None, "Is a directory" if path.is_dir() else "it is no regular file")
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -287,9 +287,12 @@ def test_text_is_utf_8_wherever_it_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "report.txt").read_bytes() == "Mañana".encode()
 
 
-def test_what_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"), [("file/table.csv", "File exists"), ("x" * 300, "File name too long")]
+)
+def test_what_cannot_be_written_is_told_in_one_line(name: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    path = tmp_path / "file" / "table.csv"
-    expected = rf"^cannot write to '{path}' \(File exists\): choose another folder$"
+    path = tmp_path / name
+    expected = rf"^cannot write to '{path}' \({reason}\): choose another folder$"
     with pytest.raises(ValueError, match=expected), written_whole(path) as temporary:
         temporary.write_text("")
