@@ -69,7 +69,7 @@ class _Amount:
 _AMOUNTS = {
     "smoke": _Amount(
         {"tasks": ["reach", "push", "drawer-close"], "horizon": 10},
-        PPO(steps=10, copies=2, minibatches=2, epochs=1, standardise="task"),
+        PPO(steps=20, copies=1, minibatches=2, epochs=1, standardise="task"),
         width=8,
         points=(20, 40),
         steps_per_task=20,

@@ -96,8 +96,8 @@ class _Amount:
 
 _AMOUNTS = {
     "smoke": _Amount(
-        {"tasks": ["reach", "push", "drawer-close"], "horizon": 20},
-        PPO(steps=20, copies=2, minibatches=4, epochs=1, standardise="task"),
+        {"tasks": ["reach", "push", "drawer-close"], "horizon": 10},
+        PPO(steps=40, copies=1, minibatches=4, epochs=1, standardise="task"),
         meta_steps=240,
         steps_per_task=40,
         transitions=40,

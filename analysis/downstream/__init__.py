@@ -28,7 +28,7 @@ __all__ = ["SEEDS", "compute", "interquartile_mean", "plot", "summary", "work"]
 _AMOUNTS = {
     "smoke": Amount(
         {"tasks": ["reach", "push", "drawer-close"], "horizon": 10},
-        PPO(steps=10, copies=2, minibatches=2, epochs=1, standardise="task"),
+        PPO(steps=20, copies=1, minibatches=2, epochs=1, standardise="task"),
         layers=4,
         width=8,
         steps_per_task=40,

@@ -6,6 +6,7 @@ import pytest
 from joblib import parallel_config
 
 from analysis import study
+from gradex.learners import evaluation, transitions
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,13 @@ def in_this_process() -> Iterator[None]:
 
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], pd.DataFrame]:
-    """Render a study at smoke scale in a folder of its own, and give its table."""
+    """Render a study at smoke scale in a folder of its own, and give its table.
+
+    A simulator of Meta-World takes as long to make as a hundred of its steps: there are as few as there are
+    folds, and none goes on for long after its episode has ended.
+    """
+    monkeypatch.setattr(transitions, "_COPIES", (4, 4))
+    monkeypatch.setattr(evaluation, "_CHUNK", 16)
 
     def render(name: str) -> pd.DataFrame:
         monkeypatch.chdir(tmp_path)
