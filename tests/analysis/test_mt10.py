@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis import experts, mt10
+from analysis import experts
+from analysis.mt10.runs import agreement, ceiling
 from gradex import AffinityGraph, MetaPolicy, TaskSuite
 
 
@@ -17,12 +18,12 @@ def planted(rng: np.random.Generator, noise: float) -> AffinityGraph:
 def test_estimates_of_the_truth_agree_with_it_and_noise_does_not() -> None:
     rng = np.random.default_rng(0)
     real = planted(rng, 0.02)
-    good = mt10._agreement([planted(rng, 0.02) for _ in range(2)], real)
+    good = agreement([planted(rng, 0.02) for _ in range(2)], real)
     assert good["nmi"] == 1
     assert min(good["rank"], good["repeat"]) > 0.5
     noise = [AffinityGraph(each + each.T) for each in rng.normal(size=(2, 9, 9))]
-    assert mt10._agreement(noise, real)["rank"] < 0.4
-    told = mt10._ceiling(real, [planted(rng, 0.02), planted(rng, 0.02)])
+    assert agreement(noise, real)["rank"] < 0.4
+    told = ceiling(real, [planted(rng, 0.02), planted(rng, 0.02)])
     assert told["nmi"] == 1
     assert told["chance"] < 0.6
 
@@ -30,8 +31,8 @@ def test_estimates_of_the_truth_agree_with_it_and_noise_does_not() -> None:
 def test_nothing_agrees_with_real_training_that_tells_no_tasks_apart() -> None:
     rng = np.random.default_rng(0)
     alike, good = AffinityGraph(np.zeros((9, 9))), planted(rng, 0.02)
-    assert np.isnan(mt10._ceiling(alike, [alike, alike])["rank"])
-    told = mt10._agreement([good, good], alike)
+    assert np.isnan(ceiling(alike, [alike, alike])["rank"])
+    told = agreement([good, good], alike)
     assert told["repeat"] == 1 and np.isnan(told["rank"]) and np.isnan(told["nmi"])
 
 
