@@ -193,6 +193,14 @@ def _before_cuts(rollout: Rollout) -> Bool[np.ndarray, "steps tasks environments
     return rollout.real & ((begun[:-1] < first) | (first == 0))
 
 
+#: Gram matrices, moments with the targets, and numbers of steps, by part and task.
+_Sums = tuple[
+    Float[np.ndarray, "parts #tasks f f"],
+    Float[np.ndarray, "parts tasks f"],
+    Float[np.ndarray, "parts #tasks"],
+]
+
+
 @dataclass(frozen=True)
 class _Fits:
     """Ridge regressions of each task, on all of its episodes and on those outside of each part.
@@ -231,41 +239,41 @@ class _Fits:
     ) -> Float[np.ndarray, "times tasks environments"]:
         """Fit each task on all of its episodes, and evaluate at all observations."""
         targets = _rows(returns)
-        grams, moments, counts = (each.sum(axis=0) for each in (self.grams, *self._moments(targets)))
-        return self._evaluate(self._solve(grams, moments, counts, self._ridge(targets)))
+        grams, moments, counts = (each.sum(axis=0) for each in self._sums(targets))
+        ridge = self._ridge(targets, self._outside(targets))
+        return self._evaluate(self._solve(grams, moments, counts, ridge))
 
     def without_each(
         self, returns: Float[np.ndarray, "steps tasks environments"]
     ) -> list[Float[np.ndarray, "times tasks environments"]]:
         """Fit each task outside of each part, and evaluate at all observations."""
         targets = _rows(returns)
-        return [self._evaluate(each) for each in self._outside(targets, self._ridge(targets))]
+        outside = self._outside(targets)
+        return [self._evaluate(each) for each in self._solve(*outside, self._ridge(targets, outside))]
 
-    def _ridge(self, targets: Float[np.ndarray, "tasks rows"]) -> Float[np.ndarray, " tasks"]:
+    def _ridge(self, targets: Float[np.ndarray, "tasks rows"], outside: _Sums) -> Float[np.ndarray, " tasks"]:
         """Choose the ridge of each task that predicts left-out episodes best."""
         errors = []
         for ridge in _RIDGES:
-            solutions = self._outside(targets, np.full(len(targets), ridge))
+            solutions = self._solve(*outside, np.full(len(targets), ridge))
             missed = targets - np.einsum("tnf,ptf->ptn", self._fitted, solutions)
             errors.append((self.weights * missed**2).sum(axis=(0, 2)))
         return np.array(_RIDGES)[np.argmin(errors, axis=0)]
 
-    def _outside(
-        self, targets: Float[np.ndarray, "tasks rows"], ridge: Float[np.ndarray, " tasks"]
-    ) -> Float[np.ndarray, "parts tasks f"]:
-        """Solve for what lies outside of each part."""
-        grams, moments, counts = (x.sum(axis=0) - x for x in (self.grams, *self._moments(targets)))
-        return self._solve(grams, moments, counts, ridge)
+    def _outside(self, targets: Float[np.ndarray, "tasks rows"]) -> _Sums:
+        """Sum over what lies outside of each part."""
+        grams, moments, counts = (each.sum(axis=0) - each for each in self._sums(targets))
+        return grams, moments, counts
 
     @property
     def _fitted(self) -> Float[np.ndarray, "tasks rows f"]:
         """The features of steps, without those of the last observations."""
         return self.features[:, : self.weights.shape[2]]
 
-    def _moments(
-        self, targets: Float[np.ndarray, "tasks rows"]
-    ) -> tuple[Float[np.ndarray, "parts tasks f"], Float[np.ndarray, "parts #tasks"]]:
-        return np.einsum("tnf,ptn->ptf", self._fitted, self.weights * targets), self.weights.sum(axis=2)
+    def _sums(self, targets: Float[np.ndarray, "tasks rows"]) -> _Sums:
+        """Sum over each part."""
+        moments = np.einsum("tnf,ptn->ptf", self._fitted, self.weights * targets)
+        return self.grams, moments, self.weights.sum(axis=2)
 
     def _solve(
         self,
