@@ -64,7 +64,7 @@ _METRICS = ("held fixed", "own", "own, shuffled")
 _LEVEL, _FAMILY_WISE, _FALSE_DISCOVERY = 0.95, 0.05, 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Repetitions:
     """Estimates of the same interactions, again and again."""
 

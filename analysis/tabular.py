@@ -18,7 +18,7 @@ _TOLERANCE = 1e-10
 _LONGEST = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TabularProblem:
     """States and actions, what follows with which probability, and what it pays in each objective.
 

@@ -20,7 +20,7 @@ from gradex.trained_policy import TrainedPolicy
 _PREFIX = "path.{}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolicyFile:
     """What a file tells of a policy; `write_policy` makes one.
 

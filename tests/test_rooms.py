@@ -94,6 +94,17 @@ def dotted(node: ast.AST) -> str:
     return ""
 
 
+def compares_arrays(node: ast.AST) -> bool:
+    """Tell a data class whose instances == would compare array by array, which has no answer."""
+    if not isinstance(node, ast.ClassDef):
+        return False
+    options = {ast.unparse(each) for each in node.decorator_list if "dataclass" in ast.unparse(each)}
+    held = [ast.unparse(each.annotation) for each in node.body if isinstance(each, ast.AnnAssign)]
+    return any("eq=False" not in each for each in options) and any(
+        kind in each for each in held for kind in ("np.ndarray", "Tensor", "pd.DataFrame")
+    )
+
+
 def offences(path: Path) -> Iterator[str]:
     """Give what library code should not do."""
     source = path.read_text()
@@ -102,6 +113,8 @@ def offences(path: Path) -> Iterator[str]:
         where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Assert) and "for the type checker" not in lines[node.lineno - 1]:
             yield f"{where} asserts"
+        if compares_arrays(node):
+            yield f"{where} compares arrays"
         if isinstance(node, ast.Call) and dotted(node.func) == "print" and path not in COMMANDS:
             yield f"{where} prints"
         writes = isinstance(node, ast.Attribute) and node.attr in WRITING
@@ -177,13 +190,15 @@ def test_the_reader_of_offences_sees_them(tmp_path: Path) -> None:
         "import random\nassert x\nprint(1)\nnp.random.seed(0)\ny = np.random.normal\ntorch.manual_seed(0)\n"
         "assert x  # for the type checker\nnp.random.default_rng(0)\ntorch.Generator().manual_seed(0)\n"
         "path.write_text('')\nnp.random.default_rng([seed, 1])\n"
+        "@dataclass(frozen=True)\nclass Bad:\n    of: Tensor\n"
+        "@dataclass(eq=False)\nclass Good:\n    of: Tensor\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(globals(), "ROOT", tmp_path)
         found = sorted(offence.partition(" ")[2] for offence in offences(path))
     assert found == [
-        "asserts", "draws for no purpose", "imports random", "prints", "uses np.random.normal",
-        "uses np.random.seed", "uses torch.manual_seed", "writes by write_text",
+        "asserts", "compares arrays", "draws for no purpose", "imports random", "prints",
+        "uses np.random.normal", "uses np.random.seed", "uses torch.manual_seed", "writes by write_text",
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from gradex.seeds import child, generator_for
 SPEAKING = {"smoke": 10, "laptop": 400, "paper": 400}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawn:
     """Pairs of answers without labels, and by how much more each rule counts in the first."""
 

@@ -14,7 +14,7 @@ from analysis.study import SCALES
 _TAKEN_OVER = ("nmi",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rendering:
     """A rendered study.
 

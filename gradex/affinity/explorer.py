@@ -36,7 +36,7 @@ class Graph(Protocol):
     def __len__(self) -> int: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """What is shown for one position of the sliders."""
 

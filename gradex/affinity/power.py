@@ -27,7 +27,7 @@ SIZES = 2.0 ** np.arange(-3, 9)
 _WITHIN = 0.8
 
 
-@dataclass
+@dataclass(eq=False)
 class GroupPower:
     """How likely groups are to come out, in conflict, at each of the sizes.
 

@@ -24,7 +24,7 @@ from gradex.affinity.certificate import check_group_count
 from gradex.affinity.correlation import correlated
 from gradex.affinity.groupings import Grouping
 from gradex.affinity.partition import Partition, canonical_labels
-from gradex.affinity.rounding import linkage_labels
+from gradex.affinity.rounding import fill_empty_groups, linkage_labels
 
 #: What tasks have in common with another group, at most, as a share of what they have with their own. Of
 #: kinds that neither help nor harm each other it was 0.47 or less, of one kind mostly 0.59 or more.
@@ -55,7 +55,9 @@ class CosineLinkage(Grouping):
         check_group_count(len(matrix), k, None)
         if k == 1:
             return correlated(matrix, np.zeros(len(matrix), dtype=np.int64))
-        return correlated(matrix, canonical_labels(linkage_labels(_cosines(matrix), k)))
+        # Tasks that are equally alike are joined together, and may leave too few groups.
+        labels = fill_empty_groups(linkage_labels(_cosines(matrix), k), k)
+        return correlated(matrix, canonical_labels(labels))
 
 
 @dataclass(frozen=True, eq=False)

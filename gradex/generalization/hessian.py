@@ -52,7 +52,7 @@ class SymmetricOperator(ABC):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DenseOperator(SymmetricOperator):
     """Matrices that are there.
 
@@ -90,7 +90,7 @@ class DenseOperator(SymmetricOperator):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hessian(SymmetricOperator):
     """Second derivatives of the mean loss of each policy on its own samples, at its own parameters.
 

@@ -17,7 +17,7 @@ from gradex.tensors import without_autocast
 _CHUNK = 2**14
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StackedSamples:
     """N transitions of each of a stack of policies: row i belongs to policy i.
 

@@ -9,7 +9,7 @@ from gradex.display import card
 from gradex.generalization.bound import Bound
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measurement:
     """What was measured of one policy.
 

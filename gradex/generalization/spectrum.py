@@ -11,7 +11,7 @@ from gradex.generalization.hessian import SymmetricOperator
 from gradex.generalization.trace import TraceEstimate, random_signs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Eigenvalue:
     """The largest eigenvalue of each of a stack of matrices.
 
@@ -38,7 +38,7 @@ class Eigenvalue:
     products: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quadrature:
     """Gauss quadrature for forms uᵀ f(H) u, u a unit vector (Golub and Meurant 2010).
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from gradex.generalization.hessian import SymmetricOperator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TraceEstimate:
     """A trace for each of a stack of policies, and how sure it is.
 

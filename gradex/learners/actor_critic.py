@@ -23,7 +23,7 @@ from gradex.store import fingerprint, not_finite
 from gradex.tasks import TaskSuite
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ActorCritic:
     """A stack of policies with their critics.
 

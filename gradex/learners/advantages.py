@@ -201,7 +201,7 @@ _Sums = tuple[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Fits:
     """Ridge regressions of each task, on all of its episodes and on those outside of each part.
 

@@ -19,7 +19,7 @@ from gradex.tensors import without_autocast
 _CACHED, _LEAST = 2**11, 2**8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Samples of a stack, [policies, samples, ...], environment by environment.
 

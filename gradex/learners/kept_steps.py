@@ -11,7 +11,7 @@ _LEAST = 0.1
 _ROUNDING = 1e-10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KeptSteps:
     """Steps that are kept of those that were simulated, of every environment the same share.
 

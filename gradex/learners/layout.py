@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Which environments belong to which policy.
 

@@ -97,7 +97,7 @@ class EpisodeReturns:
         self._running[:], self._succeeded[:] = state["running"].numpy(), state["succeeded"].numpy()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TaskReturns:
     """What a rollout tells of the returns of each policy in each task, and how well a critic knew them.
 

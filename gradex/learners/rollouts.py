@@ -22,7 +22,7 @@ from gradex.tasks.simulator import GoesOn, Resumable, Step, StepsAhead, seeds_of
 from gradex.tensors import without_autocast
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rollout:
     """`steps` consecutive steps of every environment.
 

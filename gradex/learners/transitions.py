@@ -26,7 +26,7 @@ DEEPER = 4
 SHARING_TASKS = 8
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Transitions(Samples):
     """Steps of a policy in every task of a suite, or steps that serve all tasks.
 

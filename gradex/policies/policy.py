@@ -153,7 +153,7 @@ def log_prob_gradients(
     return FactoredGradients(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolicyGradients:
     """A policy at θ* as the surrogate needs it: a `gradex.surrogate.model.Model`.
 

@@ -31,7 +31,7 @@ def by_name(rows: Rows, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tens
     return {name: piece.view(-1, *shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tape:
     """What passed through the layers in one forward evaluation, of which gradients of samples are made.
 

@@ -51,7 +51,7 @@ class Part(ABC):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dense(Part):
     """Entries that are stored as they are; [N, width] is a matrix of one row."""
 
@@ -75,7 +75,7 @@ class Dense(Part):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Affine(Part):
     """G = [a, 1] δᵀ, from a layer's inputs a and sensitivities δ; without bias G = a δᵀ."""
 

@@ -33,7 +33,7 @@ _SINGLE_PRECISION = 1e-5
 _CHUNK, _WORTHWHILE = 2**28, 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solution:
     """Minimisers for m subsets, each with its statistics.
 

@@ -20,7 +20,7 @@ _OWN = 64
 _SAMPLES = 8192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockSamples:
     """Samples by block, padded; with the tasks that each block serves, Â⁺ and |Â|."""
 
@@ -43,7 +43,7 @@ class BlockSamples:
         return CountedSamples(self.tasks, features, offsets, favours, weights, counts, slopes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CountedSamples(BlockSamples):
     """Samples that count in some folds; the slopes are the sums of each task's gradients at θ = 0."""
 
@@ -140,7 +140,7 @@ class SubsetObjective:
         return torch.maximum(-slope / bound, torch.log1p(-slope * steepest / curvature) / steepest)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preconditioner:
     """The inverses of m subsets' approximate Hessians.
 

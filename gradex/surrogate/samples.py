@@ -19,7 +19,7 @@ from gradex.display import card, folded, table
 from gradex.tensors import from_torch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """Samples that serve the same tasks.
 
@@ -65,7 +65,7 @@ _KINDS = (
 _SMALLEST = 1e-15
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """Samples with their advantages: each of one task, or all of them of every task.
 

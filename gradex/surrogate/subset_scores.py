@@ -17,7 +17,7 @@ from gradex.tensors import from_torch
 _ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SubsetScores:
     """Scores of m subsets of n tasks; its arrays are read-only.
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress
 from types import MappingProxyType
 from typing import Any
@@ -39,7 +39,7 @@ class Task:
     """
 
     name: str
-    parameters: Mapping[str, float]
+    parameters: Mapping[str, float] = field(hash=False)  # a mapping has none; equal tasks have equal names
     group: int | None = None
 
     def __post_init__(self) -> None:

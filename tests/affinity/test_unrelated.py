@@ -126,6 +126,11 @@ def test_linkage_of_cosines_does_not_care_how_strong_tasks_are() -> None:
         CosineLinkage().partition(matrix, 7)
 
 
+def test_linkage_gives_as_many_groups_as_asked_for_though_tasks_are_equally_alike() -> None:
+    for matrix in (np.zeros((6, 6)), np.ones((6, 6)), np.eye(6)):
+        assert [CosineLinkage().partition(matrix, k).k for k in range(1, 7)] == list(range(1, 7))
+
+
 @pytest.mark.parametrize(("late", "apart"), [(-0.3, True), (-0.01, False), (0.2, False)])
 def test_kinds_must_come_into_conflict_late_in_the_training(late: float, apart: bool) -> None:
     own, kind = interactions(ASIDE), np.array([0, 1, 0, 1, 1, 0])

@@ -36,3 +36,9 @@ def test_parameters_are_not_named_as_other_columns(name: str) -> None:
     line = f"^task 'a' has a parameter or objective '{name}', which names .* tables: give it another name$"
     with pytest.raises(ValueError, match=line):
         Task("a", {"mass": 1.0, name: 2.0})
+
+
+def test_tasks_are_equal_by_value_and_can_be_looked_up() -> None:
+    one, other = Task("a", {"length": 1.0}), Task("a", {"length": 2.0})
+    assert one == Task("a", {"length": 1.0}) != other
+    assert {one: 1, other: 2}[Task("a", {"length": 2.0})] == 2
