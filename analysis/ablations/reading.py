@@ -42,7 +42,8 @@ def plot(table: pd.DataFrame) -> Figure:
         if gain:
             ax.set_title("real affinity within groups", fontsize="medium")
         else:
-            ax.set_ylim(max(0.0, lowest - 0.1), 1.02)
+            floor = min(max(0.0, lowest - 0.1), ax.dataLim.y0 - 0.05)  # all intervals are seen whole
+            ax.set_ylim(max(floor, -1.02), 1.02)
     for ax in panels.flat[len(names) :]:
         ax.remove()
     for ax in panels[:, 0]:
