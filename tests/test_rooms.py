@@ -101,7 +101,10 @@ def compares_arrays(node: ast.AST) -> bool:
     options = {ast.unparse(each) for each in node.decorator_list if "dataclass" in ast.unparse(each)}
     held = [ast.unparse(each.annotation) for each in node.body if isinstance(each, ast.AnnAssign)]
     return any("eq=False" not in each for each in options) and any(
-        kind in each for each in held for kind in ("np.ndarray", "Tensor", "pd.DataFrame")
+        kind in each
+        for each in held
+        if not each.startswith("Callable")
+        for kind in ("np.ndarray", "Tensor", "pd.DataFrame")
     )
 
 

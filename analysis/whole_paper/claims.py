@@ -39,7 +39,7 @@ REPRODUCED, PARTLY, NOT = VERDICTS = ("reproduced", "partly", "not")
 Rule = Callable[[Found, float], str]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Claim:
     """A number or finding of the paper.
 

@@ -239,16 +239,16 @@ class _Fits:
     ) -> Float[np.ndarray, "times tasks environments"]:
         """Fit each task on all of its episodes, and evaluate at all observations."""
         targets = _rows(returns)
-        grams, moments, counts = (each.sum(axis=0) for each in self._sums(targets))
-        ridge = self._ridge(targets, self._outside(targets))
-        return self._evaluate(self._solve(grams, moments, counts, ridge))
+        sums = self._sums(targets)
+        grams, moments, counts = (each.sum(axis=0) for each in sums)
+        return self._evaluate(self._solve(grams, moments, counts, self._ridge(targets, _outside(sums))))
 
     def without_each(
         self, returns: Float[np.ndarray, "steps tasks environments"]
     ) -> list[Float[np.ndarray, "times tasks environments"]]:
         """Fit each task outside of each part, and evaluate at all observations."""
         targets = _rows(returns)
-        outside = self._outside(targets)
+        outside = _outside(self._sums(targets))
         return [self._evaluate(each) for each in self._solve(*outside, self._ridge(targets, outside))]
 
     def _ridge(self, targets: Float[np.ndarray, "tasks rows"], outside: _Sums) -> Float[np.ndarray, " tasks"]:
@@ -259,11 +259,6 @@ class _Fits:
             missed = targets - np.einsum("tnf,ptf->ptn", self._fitted, solutions)
             errors.append((self.weights * missed**2).sum(axis=(0, 2)))
         return np.array(_RIDGES)[np.argmin(errors, axis=0)]
-
-    def _outside(self, targets: Float[np.ndarray, "tasks rows"]) -> _Sums:
-        """Sum over what lies outside of each part."""
-        grams, moments, counts = (each.sum(axis=0) - each for each in self._sums(targets))
-        return grams, moments, counts
 
     @property
     def _fitted(self) -> Float[np.ndarray, "tasks rows f"]:
@@ -294,6 +289,12 @@ class _Fits:
     ) -> Float[np.ndarray, "times tasks environments"]:
         values = np.einsum("tnf,tf->tn", self.features, solution)
         return np.moveaxis(values.reshape(len(values), -1, self.environments), 0, 1)
+
+
+def _outside(sums: _Sums) -> _Sums:
+    """Turn sums over each part into those over what lies outside of it."""
+    grams, moments, counts = (each.sum(axis=0) - each for each in sums)
+    return grams, moments, counts
 
 
 def _grams(
