@@ -54,7 +54,7 @@ class PolicyGradEx(GroupedTasks):
         How snapshots count to the interactions: alike, or by how much return is at stake there, see
         `gradex.path_scores.stakes`. Next to tasks that want something else a conflict lasts for as long as
         training does. Among tasks of one kind, which differ by degrees, it begins when nearly all is learned,
-        and "return" counts it for little.
+        and "return" counts it for little. Or it is over soon: with "return" it must last to the second half.
     subsets, subset_size : int
         m random subsets of α tasks; all of them where there are no more than m. `subsets=None` takes as many
         as `sample_subsets` thinks right. Of two or three tasks pairs are scored in place of all together, and
@@ -251,8 +251,9 @@ class PolicyGradEx(GroupedTasks):
             begin("groups")
             names = [task.name for task in suite.tasks]
             given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage, self._common_share()
-            interactions = found.interactions if own.weighting == EQUAL else found.by_return
-            groups = find_groups(found.scores, interactions, *given, found.path_by_return)
+            by_return = own.weighting != EQUAL
+            interactions = found.by_return if by_return else found.interactions
+            groups = find_groups(found.scores, interactions, *given, found.path_by_return, by_return)
             self.graph_, self.interactions_ = groups.graph, groups.interactions
             self.bootstrap_, self.conflicts_ = groups.bootstrap, groups.conflicts
             self.unrelated_ = groups.unrelated

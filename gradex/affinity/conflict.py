@@ -7,6 +7,9 @@ are turned around at random, episode by episode (a randomisation test, Fisher 19
 
 Tried are the parts that spectral clustering of the interactions finds, and every task against all others: of
 a task that conflicts with the rest by itself, another one with strong gradients would else take the place.
+
+A conflict may be over soon. Of rooms to be heated one needs less heat than the others, and is at odds with
+them until the policy looks at the thermometer. `fewest_groups` can ask for conflicts that last.
 """
 
 from collections.abc import Callable
@@ -107,6 +110,7 @@ def fewest_groups(
     seed: int = 0,
     most: int | None = None,
     least: float = SLIGHT,
+    path: Float[np.ndarray, "snapshots n n"] | None = None,
 ) -> tuple[Partition, list[float]]:
     """Find the smallest number of groups of which none holds a conflict.
 
@@ -125,13 +129,16 @@ def fewest_groups(
         Try no more groups than this.
     least
         A conflict of less `strength` counts as none.
+    path
+        Interactions at each of the snapshots of a training, in one unit of return. By these a conflict must
+        last: so much of it must be left in the second half. A single snapshot says nothing.
 
     Returns
     -------
     Partition
     list of float
         For each number of groups from 1 on the smallest p-value of a conflict within one, so adjusted; 1
-        where there is none of such a strength.
+        where there is none of such a strength that lasts.
 
     Examples
     --------
@@ -153,8 +160,32 @@ def fewest_groups(
         found = partition(k)
         tested = [np.ix_(group, group) for group in found.groups if len(group) > 1]
         each = [conflict_test(interactions.matrix[own], null[:, own[0], own[1]]) for own in tested]
-        strong = [len(tested) * test.p_value for test in each if test.strength >= least]
+        strong = [
+            len(tested) * test.p_value
+            for test, (rows, columns) in zip(each, tested, strict=True)
+            if test.strength >= least and (path is None or _left(path[:, rows, columns], test) >= least)
+        ]
         values.append(min([1.0, *strong]))
         if values[-1] > level:
             break
     return found, values
+
+
+def _left(path: Float[np.ndarray, "snapshots n n"], test: ConflictTest) -> float:
+    """Tell how much of a conflict is left in the second half of a training."""
+    return later_conflict(path, test.labels, len(path) // 2) if len(path) > 1 else np.inf
+
+
+def later_conflict(
+    path: Float[np.ndarray, "snapshots n n"], labels: Int[np.ndarray, " n"], first: int = 0
+) -> float:
+    """Tell how far two of the groups are in conflict from some snapshot on, the `first` or a later one.
+
+    It is the sum of their mean interactions from there to the end, how far it is below 0, as a share of what
+    tasks have with themselves along the whole path.
+    """
+    members = (np.unique(labels)[:, None] == labels).astype(np.float64)
+    means = members / members.sum(axis=1, keepdims=True)
+    whole = path.diagonal(axis1=1, axis2=2).clip(min=0).mean(axis=1).sum()
+    lost = -np.cumsum(means @ path[first:][::-1] @ means.T, axis=0).min(axis=0)  # summed from the end
+    return float(lost[~np.eye(len(lost), dtype=bool)].max() / whole) if whole > 0 else 0.0

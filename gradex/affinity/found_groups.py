@@ -76,6 +76,7 @@ def find_groups(
     stage: Callable[[str], AbstractContextManager[Any]] = nullcontext,
     common_share: float = 0.0,
     path: Float[np.ndarray, "snapshots n n"] | None = None,
+    lasting: bool = False,
 ) -> FoundGroups:
     """Cluster tasks (PolicyGradEx, Algorithm 2), and tell how stable the groups are.
 
@@ -97,6 +98,8 @@ def find_groups(
         common, see `unrelated_test`, and are not unstable.
     path : array [snapshots, n, n], optional
         Interactions at each of the snapshots of a training, for that test.
+    lasting : bool
+        By this path conflicts must last, too, see `fewest_groups`.
 
     Examples
     --------
@@ -120,7 +123,10 @@ def find_groups(
         if pairs.alike:  # no part of the tasks can be told from another
             partition, conflicts, common_share = group(1), [1.0], 0.0
         else:
-            partition, conflicts = fewest_groups(interactions, group, CONFLICT_LEVEL, seed=seed, most=most)
+            last = path if lasting else None
+            partition, conflicts = fewest_groups(
+                interactions, group, CONFLICT_LEVEL, seed=seed, most=most, path=last
+            )
         if not settled and partition.k == 1 and common_share > 0:
             test = unrelated_test(interactions, common_share, _DRAWS, seed, path)
             unrelated = test.p_value

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 
 from gradex.affinity.affinity import InteractionsLike, checked_matrix
 from gradex.affinity.certificate import check_group_count
+from gradex.affinity.conflict import later_conflict
 from gradex.affinity.correlation import correlated
 from gradex.affinity.groupings import Grouping
 from gradex.affinity.partition import Partition, canonical_labels
@@ -92,10 +93,9 @@ class UnrelatedTest:
     share: float
     """That was asked for."""
     later: float
-    """How far two of the kinds are in conflict from some moment of the training on.
+    """How far two of the kinds are in conflict from some moment of the training on, see `later_conflict`.
 
-    The sum of their mean interactions from there to the end, how far it is below 0, as a share of what tasks
-    have with themselves along the whole path. Infinite where no path is known.
+    Infinite where no path is known.
     """
     drawn: Float[np.ndarray, " draws"]
     """What two kinds have in common, at most, from episodes drawn again: the cosine of both kinds' gradients.
@@ -163,7 +163,7 @@ def unrelated_test(
     # Two kinds that are taken for one have little in common with each other.
     best = min(range(len(found)), key=lambda place: (found[place][1] < share, found[place][0]))
     drawn = [_between_kinds(matrix, tried[best]) for matrix in interactions.draws(draws, seed)]
-    later = np.inf if path is None or len(path) < 2 else _later_conflict(path, tried[best])
+    later = np.inf if path is None or len(path) < 2 else later_conflict(path, tried[best])
     return UnrelatedTest(canonical_labels(tried[best]), *found[best], share, later, np.array(drawn))
 
 
@@ -199,12 +199,3 @@ def _between_kinds(matrix: Float[np.ndarray, "n n"], labels: Int[np.ndarray, " n
         return np.inf
     means = totals / pairs
     return float(_cosines(means)[~np.eye(len(sizes), dtype=bool)].max())
-
-
-def _later_conflict(path: Float[np.ndarray, "snapshots n n"], labels: Int[np.ndarray, " n"]) -> float:
-    """Tell how far two kinds are in conflict from some snapshot on."""
-    members = (np.unique(labels)[:, None] == labels).astype(np.float64)
-    means = members / members.sum(axis=1, keepdims=True)
-    whole = path.diagonal(axis1=1, axis2=2).clip(min=0).mean(axis=1).sum()
-    lost = -np.cumsum(means @ path[::-1] @ means.T, axis=0).min(axis=0)  # summed from the end
-    return float(lost[~np.eye(len(lost), dtype=bool)].max() / whole) if whole > 0 else 0.0

@@ -3,6 +3,7 @@ import pytest
 
 from gradex import AffinityGraph
 from gradex.affinity import CorrelationGrouping, fewest_groups
+from gradex.affinity.conflict import later_conflict
 from gradex.surrogate import Interactions
 
 
@@ -71,6 +72,53 @@ def test_a_slight_conflict_counts_as_none() -> None:
     assert test.strength == pytest.approx(0.03, abs=0.01)
     assert fewest_groups(own, graph.partition)[0].k == 1
     assert fewest_groups(own, graph.partition, least=0.0)[0].k == 2
+
+
+@pytest.mark.parametrize(
+    ("between", "groups"),
+    [
+        ([-4.0, -3.0, -2.0, -1.0], 2),
+        ([-4.0, -3.0, 0.0, 0.3], 1),  # over soon
+        ([-4.0, -3.0, 0.5, -0.6], 2),  # it comes back
+        ([-4.0, -3.0, 0.5, -0.3], 1),  # hardly
+        ([-4.0, 0.0], 1),
+        ([-4.0], 2),  # one moment says nothing of later ones
+    ],
+)
+def test_a_conflict_lasts(between: list[float], groups: int) -> None:
+    kind = np.array([0, 1, 0, 1, 1])
+    own = interactions(np.random.default_rng(7), np.array([[2.0, 0.0], [-2.0, 0.0]])[kind])
+    graph = AffinityGraph.from_interactions(own)
+    path = np.array([np.where(kind[:, None] == kind, 2.0, each) for each in between])
+    found, values = fewest_groups(own, graph.partition, path=path)
+    assert found.k == groups
+    assert (values[0] == 1.0) == (groups == 1)
+    assert fewest_groups(own, graph.partition)[0].k == 2
+
+
+def test_of_several_groups_each_is_asked_by_its_own_path() -> None:
+    kind = np.array([0, 0, 1, 1, 2, 2])
+    aims = np.array([[2.0, 2.4], [2.0, -2.4], [-4.8, 0.0]])
+    own = interactions(np.random.default_rng(8), aims[kind])
+    graph = AffinityGraph.from_interactions(own)
+    late = np.array([[1.0, 0.5, -1.0], [0.5, 1.0, -1.0], [-1.0, -1.0, 1.0]])  # the first two come together
+    path = np.array([aims @ aims.T, late])[:, kind][:, :, kind]
+    assert fewest_groups(own, graph.partition)[0].k == 3
+    assert fewest_groups(own, graph.partition, path=path)[0].labels.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_later_conflict_equals_its_definition(first: int) -> None:
+    rng = np.random.default_rng(9)
+    path, labels = rng.normal(0.2, 1, (5, 6, 6)), np.array([0, 2, 1, 1, 0, 2])
+    whole = sum(max(path[at, task, task], 0) / 6 for at in range(5) for task in range(6))
+    lost = [
+        -sum(path[at][np.ix_(labels == one, labels == other)].mean() for at in range(start, 5))
+        for start in range(first, 5)
+        for one, other in ((0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1))
+    ]
+    assert later_conflict(path, labels, first) == pytest.approx(max(lost) / whole)
+    assert later_conflict(np.zeros((5, 6, 6)), labels, first) == 0
 
 
 def test_nothing_at_all_is_no_conflict() -> None:
