@@ -251,9 +251,10 @@ class PolicyGradEx(GroupedTasks):
             begin("groups")
             names = [task.name for task in suite.tasks]
             given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage, self._common_share()
-            by_return = own.weighting != EQUAL
-            interactions = found.by_return if by_return else found.interactions
-            groups = find_groups(found.scores, interactions, *given, found.path_by_return, by_return)
+            interactions, lasting = found.interactions, None
+            if own.weighting != EQUAL:
+                interactions, lasting = found.by_return, found.path_by_return
+            groups = find_groups(found.scores, interactions, *given, found.path_by_return, lasting)
             self.graph_, self.interactions_ = groups.graph, groups.interactions
             self.bootstrap_, self.conflicts_ = groups.bootstrap, groups.conflicts
             self.unrelated_ = groups.unrelated

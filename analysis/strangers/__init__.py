@@ -13,7 +13,8 @@ decided after a rendering of seeds 0 to 2, where it erred on "distance". That gr
 have little in common, `common_share`, is for "corridor" and "lander", of which two kinds were left together.
 How that is measured, and that it is asked within groups, too, is for kinds like those of "bandit, three
 kinds" and "thrusters": some were left together next to a third one. That kinds must come into conflict late
-in a training is for suites of `analysis.abstention`, which had been taken apart.
+in a training is for suites of `analysis.abstention`, which had been taken apart. That a conflict within a
+group must last is for a suite that is not among these.
 """
 
 from collections.abc import Callable

@@ -76,7 +76,7 @@ def find_groups(
     stage: Callable[[str], AbstractContextManager[Any]] = nullcontext,
     common_share: float = 0.0,
     path: Float[np.ndarray, "snapshots n n"] | None = None,
-    lasting: bool = False,
+    lasting: Float[np.ndarray, "snapshots n n"] | None = None,
 ) -> FoundGroups:
     """Cluster tasks (PolicyGradEx, Algorithm 2), and tell how stable the groups are.
 
@@ -98,8 +98,8 @@ def find_groups(
         common, see `unrelated_test`, and are not unstable.
     path : array [snapshots, n, n], optional
         Interactions at each of the snapshots of a training, for that test.
-    lasting : bool
-        By this path conflicts must last, too, see `fewest_groups`.
+    lasting : array [snapshots, n, n], optional
+        The same, if by these conflicts must last, see `fewest_groups`.
 
     Examples
     --------
@@ -123,9 +123,8 @@ def find_groups(
         if pairs.alike:  # no part of the tasks can be told from another
             partition, conflicts, common_share = group(1), [1.0], 0.0
         else:
-            last = path if lasting else None
             partition, conflicts = fewest_groups(
-                interactions, group, CONFLICT_LEVEL, seed=seed, most=most, path=last
+                interactions, group, CONFLICT_LEVEL, seed=seed, most=most, path=lasting
             )
         if not settled and partition.k == 1 and common_share > 0:
             test = unrelated_test(interactions, common_share, _DRAWS, seed, path)
