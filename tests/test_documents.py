@@ -77,6 +77,13 @@ def test_all_figures_and_notebooks_are_linked() -> None:
     assert set(PAGES) <= set(listed)
 
 
+def test_of_every_figure_it_is_told_what_it_was_computed_with() -> None:
+    _, _, text = (ROOT / "figures" / "README.md").read_text().partition("\n| studies | computed with |\n")
+    rows = text.partition("\n\n")[0].splitlines()
+    told = {name for row in rows for name in re.findall("`([a-z_0-9]+)`", row.split("|")[1])}
+    assert told == {path.stem for path in (ROOT / "figures").glob("*.png")}
+
+
 def test_the_map_lists_every_notebook() -> None:
     """By its file, with what it needs; each notebook says the same at its head."""
     notebooks = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
