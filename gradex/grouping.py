@@ -251,10 +251,10 @@ class PolicyGradEx(GroupedTasks):
             begin("groups")
             names = [task.name for task in suite.tasks]
             given = names, own.k, own.affinity, own.bootstrap, own.seed, self._stage, self._common_share()
-            interactions, lasting = found.interactions, None
+            interactions, lasting, by_return = found.interactions, None, found.path_by_return
             if own.weighting != EQUAL:
-                interactions, lasting = found.by_return, found.path_by_return
-            groups = find_groups(found.scores, interactions, *given, found.path_by_return, lasting)
+                interactions, lasting = found.by_return, by_return
+            groups = find_groups(found.scores, interactions, *given, by_return, lasting)
             self.graph_, self.interactions_ = groups.graph, groups.interactions
             self.bootstrap_, self.conflicts_ = groups.bootstrap, groups.conflicts
             self.unrelated_ = groups.unrelated

@@ -8,8 +8,8 @@ are turned around at random, episode by episode (a randomisation test, Fisher 19
 Tried are the parts that spectral clustering of the interactions finds, and every task against all others: of
 a task that conflicts with the rest by itself, another one with strong gradients would else take the place.
 
-A conflict may be over soon. Of rooms to be heated one needs less heat than the others, and is at odds with
-them until the policy looks at the thermometer. `fewest_groups` can ask for conflicts that last.
+A conflict may be over soon, as a policy learns to tell one case from another by what it sees. `fewest_groups`
+can ask for conflicts that last.
 """
 
 from collections.abc import Callable
